@@ -1,0 +1,7 @@
+//! What every stage needs and no stage owns: source spans, diagnostics, random numbers, the target.
+//!
+//! Nothing here knows about compilers, tensors or networks.
+
+pub mod philox;
+pub mod span;
+pub mod target;

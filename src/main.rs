@@ -1,0 +1,2 @@
+//! Arguments to commands to exit code.
+fn main() {}

@@ -1,0 +1,124 @@
+//! Programs of equations: tensors, and the equations that define them in order.
+
+use cranelift_entity::{PrimaryMap, entity_impl};
+
+use super::expr::{ExprId, Exprs};
+use super::index::{Axes, Axis, AxisData, Index};
+
+/// A tensor of a program.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tensor(u32);
+entity_impl!(Tensor, "t");
+
+/// The type of an element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DType {
+    F32,
+    I32,
+    U8,
+    Bool,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            DType::F32 | DType::I32 => 4,
+            DType::U8 | DType::Bool => 1,
+        }
+    }
+}
+
+impl std::fmt::Display for DType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            DType::F32 => "f32",
+            DType::I32 => "i32",
+            DType::U8 => "u8",
+            DType::Bool => "bool",
+        })
+    }
+}
+
+/// What is known of a tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorData {
+    /// The name in texts; not unique.
+    pub name: String,
+    pub dtype: DType,
+    /// The extents; empty for a scalar.
+    pub shape: Vec<i64>,
+}
+
+impl TensorData {
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product::<i64>() as usize
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One box or residue class of a result: for every point of `axes`, element `at` is `body`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The axes of iteration; every one is mentioned by `at`, unless its extent is 1.
+    pub axes: Vec<Axis>,
+    /// Where the result is stored: one index a dimension.
+    pub at: Vec<Index>,
+    pub body: ExprId,
+}
+
+/// The definition of a tensor. Its pieces are disjoint and cover it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Equation {
+    pub result: Tensor,
+    pub pieces: Vec<Piece>,
+}
+
+/// A tensor program: given the inputs, the equations define every other tensor, each after those that it reads.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    pub axes: Axes,
+    pub exprs: Exprs,
+    pub tensors: PrimaryMap<Tensor, TensorData>,
+    /// The tensors that are given.
+    pub inputs: Vec<Tensor>,
+    /// In an order in which every tensor is defined before it is read.
+    pub equations: Vec<Equation>,
+    /// The tensors that are asked for.
+    pub outputs: Vec<Tensor>,
+}
+
+impl Program {
+    /// A new axis.
+    pub fn axis(&mut self, name: impl Into<String>, extent: i64) -> Axis {
+        self.axes.push(AxisData { name: name.into(), extent })
+    }
+
+    /// A new tensor without a definition.
+    pub fn tensor(&mut self, name: impl Into<String>, dtype: DType, shape: Vec<i64>) -> Tensor {
+        self.tensors.push(TensorData { name: name.into(), dtype, shape })
+    }
+
+    /// A new input.
+    pub fn input(&mut self, name: impl Into<String>, dtype: DType, shape: Vec<i64>) -> Tensor {
+        let tensor = self.tensor(name, dtype, shape);
+        self.inputs.push(tensor);
+        tensor
+    }
+
+    /// Defines a tensor by one piece whose axes are its dimensions in order.
+    pub fn define(&mut self, result: Tensor, axes: Vec<Axis>, body: ExprId) {
+        let at = axes.iter().map(|axis| Index::from(*axis)).collect();
+        self.equations.push(Equation { result, pieces: vec![Piece { axes, at, body }] });
+    }
+
+    /// The equation that defines a tensor; none for an input.
+    pub fn definition(&self, tensor: Tensor) -> Option<&Equation> {
+        self.equations.iter().find(|equation| equation.result == tensor)
+    }
+}
