@@ -1,11 +1,13 @@
 //! Equations: tensor programs as lists of `y[i, j] = reduce[k < K] body`.
 //!
 //! This is the middle of the compiler. A library op is a small [`Program`]; so is a whole training step. Everything
-//! that computes (adjoints, fusion, layouts, loops) reads and writes this form, and the interpreter says what it means.
+//! that computes (adjoints, fusion, layouts, loops) reads and writes this form, and [`interpreter`] says what it means.
 
 pub mod expr;
 pub mod index;
+pub mod interpreter;
 pub mod program;
+pub mod simplify;
 
 pub use expr::{Binary, Expr, ExprId, Exprs, Real, Reduction, Unary};
 pub use index::{Atom, Axes, Axis, AxisData, Index};
