@@ -1,1 +1,3 @@
-//! To come.
+//! From text to the AST and back: lexer, parser, printer.
+
+pub mod ast;
