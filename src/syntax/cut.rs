@@ -75,33 +75,56 @@ fn begins_item(tokens: &[Token], at: usize, depth: usize, text: &str) -> bool {
 /// What is wrong with the brackets of an item.
 pub fn check_brackets(tokens: &[Token], text: &str, file: FileId) -> Vec<Diagnostic> {
     let mut check = Brackets { file, text, open: Vec::new(), doubtful: None, diagnostics: Vec::new() };
+    let mut line = Line::default();
+    let mut before = 0;
     for token in tokens {
-        check.token(*token);
+        line.move_to(&text[before..token.start as usize]);
+        check.token(*token, line);
+        before = token.end as usize;
     }
     check.finish();
     check.diagnostics
 }
 
+/// What is known of the line of a token.
+#[derive(Clone, Copy, Debug, Default)]
+struct Line<'a> {
+    /// The white space before its first token.
+    indentation: &'a str,
+    /// Whether the token is the first.
+    first: bool,
+}
+
+impl<'a> Line<'a> {
+    /// Goes on to the next token over the space (and comments) before it.
+    fn move_to(&mut self, space: &'a str) {
+        self.first = false;
+        if let Some((_, indentation)) = space.rsplit_once('\n') {
+            *self = Line { indentation, first: true };
+        }
+    }
+}
+
 struct Brackets<'a> {
     file: FileId,
     text: &'a str,
-    open: Vec<Token>,
+    open: Vec<(Token, Line<'a>)>,
     /// A brace whose partner is indented as if for another.
     doubtful: Option<(Token, Token)>,
     diagnostics: Vec<Diagnostic>,
 }
 
-impl Brackets<'_> {
-    fn token(&mut self, token: Token) {
+impl<'a> Brackets<'a> {
+    fn token(&mut self, token: Token, line: Line<'a>) {
         match token.kind {
-            Kind::OpenParen | Kind::OpenBracket | Kind::OpenBrace => self.open.push(token),
+            Kind::OpenParen | Kind::OpenBracket | Kind::OpenBrace => self.open.push((token, line)),
             Kind::Semicolon => self.close_round(token, "the statement ends here"),
             Kind::CloseBrace => {
                 self.close_round(token, "the block ends here");
-                self.close(token, Kind::OpenBrace);
+                self.close(token, line, Kind::OpenBrace);
             }
-            Kind::CloseParen => self.close(token, Kind::OpenParen),
-            Kind::CloseBracket => self.close(token, Kind::OpenBracket),
+            Kind::CloseParen => self.close(token, line, Kind::OpenParen),
+            Kind::CloseBracket => self.close(token, line, Kind::OpenBracket),
             _ => {}
         }
     }
@@ -109,64 +132,56 @@ impl Brackets<'_> {
     /// Reports a parenthesis or bracket that is open where its statement ends.
     fn close_round(&mut self, end: Token, why: &str) {
         let mut first = true;
-        while let Some(open) = self.open.pop_if(|open| open.kind != Kind::OpenBrace) {
+        while let Some((open, _)) = self.open.pop_if(|(open, _)| open.kind != Kind::OpenBrace) {
             if std::mem::take(&mut first) {
-                let error = Diagnostic::error(format!("this `{}` is not closed", open.text(self.text)));
-                self.diagnostics.push(
-                    error
-                        .primary(open.span(self.file), format!("lacks its `{}`", partner(open.kind)))
-                        .secondary(end.span(self.file), why),
-                );
+                self.diagnostics.push(self.not_closed(open).secondary(end.span(self.file), why));
             }
         }
     }
 
-    fn close(&mut self, close: Token, kind: Kind) {
-        let written = close.text(self.text);
-        let place = close.span(self.file);
+    fn close(&mut self, close: Token, line: Line, kind: Kind) {
         match self.open.last().copied() {
-            Some(open) if open.kind == kind => {
-                self.note_indentation(open, close);
+            Some((open, opening_line)) if open.kind == kind => {
+                let odd = line.first && line.indentation != opening_line.indentation;
+                if odd && kind == Kind::OpenBrace && self.doubtful.is_none() {
+                    self.doubtful = Some((open, close));
+                }
                 self.open.pop();
             }
-            Some(open) if open.kind != Kind::OpenBrace => {
-                let opening = open.text(self.text);
-                let error = Diagnostic::error(format!("`{opening}` is closed by `{written}`"));
-                self.diagnostics.push(
-                    error
-                        .primary(place, format!("expected `{}`", partner(open.kind)))
-                        .secondary(open.span(self.file), "opened here"),
-                );
+            Some((open, _)) if open.kind != Kind::OpenBrace => {
+                self.diagnostics.push(self.mismatch(open, close));
                 self.open.pop();
             }
-            _ => self.diagnostics.push(
-                Diagnostic::error(format!("this `{written}` closes nothing"))
-                    .primary(place, format!("no `{}` is open here", opening_of(kind))),
-            ),
-        }
-    }
-
-    fn note_indentation(&mut self, open: Token, close: Token) {
-        let odd = indentation(self.text, close.start) != indentation(self.text, open.start);
-        let alone = first_on_line(self.text, close.start);
-        if open.kind == Kind::OpenBrace && alone && odd && self.doubtful.is_none() {
-            self.doubtful = Some((open, close));
+            _ => self.diagnostics.push(self.closes_nothing(close, kind)),
         }
     }
 
     fn finish(&mut self) {
-        let Some(open) = self.open.pop() else { return };
-        let file = self.file;
-        let error =
-            |token: Token| Diagnostic::error(format!("this `{}` is not closed", token.text(self.text)));
-        let lacks = |token: Token| format!("lacks its `{}`", partner(token.kind));
+        let Some((open, _)) = self.open.pop() else { return };
         self.diagnostics.push(match self.doubtful {
-            Some((inner, close)) if open.kind == Kind::OpenBrace => error(inner)
-                .primary(inner.span(file), lacks(inner))
-                .secondary(close.span(file), "closes it, but is indented as if for another")
-                .secondary(open.span(file), "so that this one stays open"),
-            _ => error(open).primary(open.span(file), lacks(open)),
+            Some((inner, close)) if open.kind == Kind::OpenBrace => self
+                .not_closed(inner)
+                .secondary(close.span(self.file), "closes it, but is indented as if for another")
+                .secondary(open.span(self.file), "so that this one stays open"),
+            _ => self.not_closed(open),
         });
+    }
+
+    fn not_closed(&self, open: Token) -> Diagnostic {
+        Diagnostic::error(format!("this `{}` is not closed", open.text(self.text)))
+            .primary(open.span(self.file), format!("lacks its `{}`", partner(open.kind)))
+    }
+
+    fn mismatch(&self, open: Token, close: Token) -> Diagnostic {
+        let [opening, closing] = [open, close].map(|token| token.text(self.text));
+        Diagnostic::error(format!("`{opening}` is closed by `{closing}`"))
+            .primary(close.span(self.file), format!("expected `{}`", partner(open.kind)))
+            .secondary(open.span(self.file), "opened here")
+    }
+
+    fn closes_nothing(&self, close: Token, kind: Kind) -> Diagnostic {
+        Diagnostic::error(format!("this `{}` closes nothing", close.text(self.text)))
+            .primary(close.span(self.file), format!("no `{}` is open here", opening_of(kind)))
     }
 }
 
@@ -186,25 +201,6 @@ fn opening_of(open: Kind) -> &'static str {
     }
 }
 
-/// The white space before the first word of the line of a byte.
-fn indentation(text: &str, offset: u32) -> &str {
-    let line = line_start(text, offset);
-    &text[line..text.len().min(line + leading_space(&text[line..]))]
-}
-
-fn first_on_line(text: &str, offset: u32) -> bool {
-    let line = line_start(text, offset);
-    line + leading_space(&text[line..]) == offset as usize
-}
-
-fn line_start(text: &str, offset: u32) -> usize {
-    text[..offset as usize].rfind('\n').map_or(0, |newline| newline + 1)
-}
-
-fn leading_space(line: &str) -> usize {
-    line.len() - line.trim_start_matches([' ', '\t']).len()
-}
-
 /// Reports the first place of an item that nests too deep.
 ///
 /// A tree over the tokens is at most as deep as the brackets around a token, and the operators before it at every
@@ -213,18 +209,18 @@ pub fn check_depth(tokens: &[Token], file: FileId) -> Option<Diagnostic> {
     let mut levels = vec![0usize];
     let mut depth = 0usize;
     for (at, token) in tokens.iter().enumerate() {
-        depth += deepens(token.kind);
-        if let Some(level) = levels.last_mut() {
-            *level += deepens(token.kind);
-        }
+        let level = levels.last_mut()?;
+        *level += chains(token.kind);
+        depth += chains(token.kind);
         match token.kind {
-            Kind::OpenParen | Kind::OpenBracket | Kind::OpenBrace => levels.push(0),
-            Kind::CloseParen | Kind::CloseBracket | Kind::CloseBrace => depth -= levels.pop().unwrap_or(0),
+            Kind::OpenParen | Kind::OpenBracket | Kind::OpenBrace => {
+                levels.push(1);
+                depth += 1;
+            }
+            Kind::CloseParen | Kind::CloseBracket | Kind::CloseBrace => depth -= levels.pop()?,
             _ => {}
         }
-        let next = tokens.get(at + 1).map(|token| token.kind);
-        let ends_branches = token.kind == Kind::CloseBrace && next != Some(Kind::Else);
-        if ends_branches || matches!(token.kind, Kind::Comma | Kind::Semicolon) {
+        if ends_chain(token.kind, tokens.get(at + 1)) {
             depth -= levels.last_mut().map_or(0, std::mem::take);
         }
         if depth > DEEPEST {
@@ -236,16 +232,25 @@ pub fn check_depth(tokens: &[Token], file: FileId) -> Option<Diagnostic> {
 
 fn too_deep(token: Token, file: FileId) -> Diagnostic {
     Diagnostic::error("this is nested too deeply")
-        .primary(token.span(file), format!("more than {DEEPEST} operators, calls and brackets around this"))
+        .primary(token.span(file), format!("more than {DEEPEST} operators and brackets around this"))
         .help("name parts of it with `let`, or make blocks of them")
 }
 
-/// The levels of the tree that a token may add.
-fn deepens(kind: Kind) -> usize {
+/// The levels of the tree that a token may add to all that follows it on its level of brackets.
+fn chains(kind: Kind) -> usize {
     use Kind::*;
     match kind {
-        OpenParen | OpenBracket | OpenBrace | As | Reduce | If | Else | For | Pipe | Dot | Eq | Ne | Le
-        | Ge | Lt | Gt | Plus | Minus | Star | Slash | Percent | Not | And | Or => 1,
+        OpenBracket | As | Reduce | If | Else | For | Pipe | Dot | Eq | Ne | Le | Ge | Lt | Gt | Plus
+        | Minus | Star | Slash | Percent | Not | And | Or => 1,
         _ => 0,
+    }
+}
+
+/// Whether what follows is no part of the expression or statement before.
+fn ends_chain(kind: Kind, next: Option<&Token>) -> bool {
+    match kind {
+        Kind::Comma | Kind::Semicolon => true,
+        Kind::CloseBrace => next.is_none_or(|next| next.kind != Kind::Else),
+        _ => false,
     }
 }
