@@ -10,6 +10,8 @@
 
 pub mod interpreter;
 pub mod printer;
+#[cfg(test)]
+pub mod samples;
 pub mod types;
 
 use cranelift_entity::{PrimaryMap, entity_impl};
