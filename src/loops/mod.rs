@@ -8,6 +8,12 @@
 //! All `f32` arithmetic is IEEE single precision in the order written; `Fma` rounds once. The interpreter and native
 //! code agree bit for bit.
 
+pub mod interpreter;
+pub mod printer;
+#[cfg(test)]
+pub mod samples;
+pub mod types;
+
 use cranelift_entity::{PrimaryMap, entity_impl};
 
 pub use crate::te::{Atom, Axes, Axis, AxisData, DType, Index};

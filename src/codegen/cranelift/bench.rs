@@ -1,0 +1,42 @@
+//! The speed of compiled tiles, against the machine's 128-bit multiply-add peak.
+
+use std::time::Instant;
+
+use super::{Module, disassemble};
+use crate::base::philox::RandomState;
+use crate::base::target::Target;
+use crate::loops::samples::Convolution;
+
+/// Billions of floating-point operations a second of one thread, the best of several runs.
+fn measure(shape: Convolution) -> (f64, usize) {
+    let function = shape.function();
+    let module = Module::compile(std::slice::from_ref(&function), Target::host()).expect("compiles");
+    let mut buffers: Vec<Vec<f32>> = function.buffers.values().map(|data| vec![0.5; data.len]).collect();
+    let addresses: Vec<*mut u8> = buffers.iter_mut().map(|buffer| buffer.as_mut_ptr().cast()).collect();
+    let mut best = f64::INFINITY;
+    for _ in 0..30 {
+        let start = Instant::now();
+        // SAFETY: the addresses are those of buffers of the declared lengths, which live until the call returns.
+        unsafe { module.kernel(0).call(&addresses, &RandomState::default(), 0..shape.groups) };
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    let text = disassemble(module.code(0).1);
+    let spills = text.lines().filter(|line| line.contains("xmm") && line.contains("[rsp")).count();
+    (2.0 * shape.multiply_adds() as f64 / best / 1e9, spills)
+}
+
+#[test]
+#[ignore = "a benchmark: run it alone, with --ignored --nocapture"]
+fn convolution_tiles() {
+    let tiles = [
+        (4, 1, 8), (6, 1, 8), (2, 3, 8), (3, 2, 8), (2, 2, 8), (4, 1, 16), (3, 1, 16), (2, 1, 16), (1, 3, 16),
+        (1, 2, 16), (8, 1, 4), (12, 1, 4), (4, 3, 4), (6, 2, 4), (3, 4, 4), (2, 1, 8), (4, 2, 8), (1, 1, 32),
+    ];
+    for (channels, pixels, lanes) in tiles {
+        let groups = 32 / i64::from(lanes);
+        let shape =
+            Convolution { groups, inputs: 12, outputs: 24, side: 12, channels, pixels, lanes, fma: true };
+        let (speed, spills) = measure(shape);
+        println!("{channels}x{pixels}x{lanes}: {speed:.1} GFLOP/s, {spills} spill instructions");
+    }
+}

@@ -1,0 +1,103 @@
+//! Native code against the interpreter, bit for bit.
+
+use super::{Module, clif, disassemble};
+use crate::base::philox::RandomState;
+use crate::base::target::{Level, Target};
+use crate::loops::interpreter::{self, BufferMemory};
+use crate::loops::samples::Convolution;
+use crate::loops::{DType, Function};
+
+const STATE: RandomState = RandomState { seed: 7, step: 3 };
+
+/// The CPU levels that this machine can run.
+fn targets() -> Vec<Target> {
+    let known = [Level::Sse4, Level::Fma].into_iter();
+    known.filter(|level| *level <= Target::host().level).map(Target::of).collect()
+}
+
+/// Numbers of all kinds.
+fn fill(function: &Function) -> Vec<BufferMemory> {
+    let number = |at: usize| ((at * 7919 + 13) % 257) as f32 * 0.125 - 16.0;
+    let memory = |data: &crate::loops::BufferData| match data.dtype {
+        DType::F32 => (0..data.len).map(number).collect::<Vec<f32>>().into(),
+        DType::I32 => (0..data.len).map(|at| number(at) as i32 * 1000).collect::<Vec<i32>>().into(),
+        DType::U8 => (0..data.len).map(|at| (at * 37) as u8).collect::<Vec<u8>>().into(),
+        DType::Bool => (0..data.len).map(|at| u8::from(at % 3 == 0)).collect::<Vec<u8>>().into(),
+    };
+    function.buffers.values().map(memory).collect()
+}
+
+fn run_native(module: &Module, index: usize, buffers: &mut [BufferMemory]) {
+    let kernel = module.kernel(index);
+    let addresses: Vec<*mut u8> = buffers.iter_mut().map(BufferMemory::as_mut_ptr).collect();
+    let extent = kernel.parallel_extent.unwrap_or(0);
+    for range in [0..extent / 2, extent / 2..extent] {
+        if kernel.parallel_extent.is_some() || range.start == 0 {
+            // SAFETY: the addresses are those of buffers of the declared lengths, which live until the call returns.
+            unsafe { kernel.call(&addresses, &STATE, range) };
+        }
+        if kernel.parallel_extent.is_none() {
+            return;
+        }
+    }
+}
+
+/// Every function at every level gives the interpreter's bits.
+fn check(functions: &[Function]) {
+    let expected: Vec<Vec<BufferMemory>> = functions
+        .iter()
+        .map(|function| {
+            let mut buffers = fill(function);
+            interpreter::run(function, &mut buffers, STATE).expect("a valid function");
+            buffers
+        })
+        .collect();
+    for target in targets() {
+        let module = Module::compile(functions, target).expect("compiles");
+        for (index, (function, expected)) in functions.iter().zip(&expected).enumerate() {
+            let mut buffers = fill(function);
+            run_native(&module, index, &mut buffers);
+            for ((buffer, data), (actual, expected)) in
+                function.buffers.iter().zip(buffers.iter().zip(expected))
+            {
+                assert!(
+                    actual.same_bits(expected),
+                    "{} at {}: buffer {buffer} `{}`\n{function}\n{actual:?}\n{expected:?}",
+                    function.name,
+                    target.level,
+                    data.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn convolutions_agree_with_the_interpreter() {
+    let shape = |channels, pixels, lanes, fma| Convolution {
+        groups: 2,
+        inputs: 2,
+        outputs: 4,
+        side: 4,
+        channels,
+        pixels,
+        lanes,
+        fma,
+    };
+    let shapes = [(4, 1, 8, true), (2, 2, 16, false), (1, 4, 4, true), (4, 2, 16, true)];
+    let functions: Vec<Function> =
+        shapes.into_iter().map(|(c, p, l, fma)| shape(c, p, l, fma).function()).collect();
+    check(&functions);
+}
+
+#[test]
+#[ignore = "prints code for reading"]
+fn show_convolution() {
+    let shape =
+        Convolution { groups: 2, inputs: 8, outputs: 8, side: 8, channels: 4, pixels: 1, lanes: 8, fma: true };
+    let function = shape.function();
+    println!("{function}");
+    println!("{}", clif(&function, Target::host()).expect("lowers"));
+    let module = Module::compile(&[function], Target::host()).expect("compiles");
+    println!("{}", disassemble(module.code(0).1));
+}

@@ -1,0 +1,113 @@
+//! Which serial loops are unrolled, and by how much; and what a loop's body changes.
+//!
+//! Unrolling changes no order of operations. Small innermost loops (the taps of a filter) are opened fully, so that
+//! their addresses become displacements and no accumulator moves between registers on the way round; long loops with
+//! a short body are opened by a factor.
+
+use crate::loops::{Expr, Function, Local, Stmt};
+
+/// Operations (of four lanes) that a fully opened loop may have.
+const FULL_BUDGET: usize = 200;
+/// Operations that the body of a partly opened loop may have.
+const PARTIAL_BUDGET: usize = 64;
+/// Iterations that a partly opened loop does at once, at most.
+const LARGEST_FACTOR: i64 = 4;
+
+/// How a loop is emitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unroll {
+    Full,
+    /// So many iterations a round; it divides the extent.
+    By(i64),
+}
+
+/// The choice for a serial loop.
+pub fn choose(function: &Function, extent: i64, body: &[Stmt]) -> Unroll {
+    let Some(cost) = straight_cost(function, body) else {
+        return if extent == 1 { Unroll::Full } else { Unroll::By(1) };
+    };
+    if extent == 1 || cost.saturating_mul(extent as usize) <= FULL_BUDGET {
+        return Unroll::Full;
+    }
+    let fits = |factor: &i64| extent % factor == 0 && cost * *factor as usize <= PARTIAL_BUDGET;
+    Unroll::By((2..=LARGEST_FACTOR).rev().find(fits).unwrap_or(1))
+}
+
+/// The operations of a body whose loops, if any, are all opened fully; none otherwise.
+fn straight_cost(function: &Function, body: &[Stmt]) -> Option<usize> {
+    let mut total = 0;
+    for stmt in body {
+        total += match stmt {
+            Stmt::For { axis, body, .. } => {
+                let extent = function.axes[*axis].extent;
+                match choose(function, extent, body) {
+                    Unroll::Full => straight_cost(function, body)? * extent as usize,
+                    Unroll::By(_) => return None,
+                }
+            }
+            Stmt::Set { local, value } => cost(value) * parts(function.locals[*local].ty.lanes),
+            Stmt::Store { value, .. } => (1 + cost(value)) * parts(lanes(function, value)),
+            Stmt::If { .. } => return None,
+        }
+    }
+    Some(total)
+}
+
+/// The 128-bit values that a value of so many lanes takes.
+pub fn parts(lanes: u32) -> usize {
+    (lanes as usize).div_ceil(4)
+}
+
+/// The lanes of a well-typed expression.
+pub fn lanes(function: &Function, expr: &Expr) -> u32 {
+    match expr {
+        Expr::Float(_) | Expr::Int(_) | Expr::Bool(_) | Expr::Fold(..) => 1,
+        Expr::Local(local) => function.locals[*local].ty.lanes,
+        Expr::Number { lanes, .. } | Expr::Load { lanes, .. } | Expr::Splat(_, lanes) => *lanes,
+        Expr::Unary(_, x) | Expr::Binary(_, x, _) | Expr::Fma(x, _, _) | Expr::Select(x, _, _) => {
+            lanes(function, x)
+        }
+        Expr::Uniform { element, .. } => lanes(function, element),
+    }
+}
+
+/// Operations of an expression, roughly in instructions.
+fn cost(expr: &Expr) -> usize {
+    match expr {
+        Expr::Float(_) | Expr::Int(_) | Expr::Bool(_) | Expr::Local(_) => 0,
+        Expr::Load { stride: 0 | 1, .. } => 1,
+        Expr::Load { .. } | Expr::Number { .. } => 4,
+        Expr::Splat(x, _) => match &**x {
+            Expr::Load { .. } => 1,
+            _ => 1 + cost(x),
+        },
+        Expr::Unary(_, x) => 1 + cost(x),
+        Expr::Binary(_, x, y) => 1 + cost(x) + cost(y),
+        Expr::Fma(x, y, z) | Expr::Select(x, y, z) => 1 + cost(x) + cost(y) + cost(z),
+        Expr::Fold(_, x) => 8 + cost(x),
+        Expr::Uniform { element, .. } => 40 + cost(element),
+    }
+}
+
+/// The registers that statements set, each once, in order of their first setting.
+pub fn assigned(body: &[Stmt]) -> Vec<Local> {
+    let mut found = Vec::new();
+    collect_assigned(body, &mut found);
+    let mut seen = cranelift_entity::EntitySet::new();
+    found.retain(|local| seen.insert(*local));
+    found
+}
+
+fn collect_assigned(body: &[Stmt], found: &mut Vec<Local>) {
+    for stmt in body {
+        match stmt {
+            Stmt::For { body, .. } => collect_assigned(body, found),
+            Stmt::Set { local, .. } => found.push(*local),
+            Stmt::Store { .. } => {}
+            Stmt::If { then, otherwise, .. } => {
+                collect_assigned(then, found);
+                collect_assigned(otherwise, found);
+            }
+        }
+    }
+}
