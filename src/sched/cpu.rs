@@ -129,7 +129,8 @@ impl Planner<'_> {
                         let fixed = |index: &Index| !replaced(index).mentions(lane);
                         let batch = self.layouts.get(tensor).and_then(|layout| layout.batch);
                         let guarded = fill.is_some() && !self.program().in_bounds(*tensor, index);
-                        let guards = index.iter().enumerate().all(|(at, index)| Some(at) == batch || fixed(index));
+                        let guards =
+                            index.iter().enumerate().all(|(at, index)| Some(at) == batch || fixed(index));
                         address(tensor, index) && (!guarded || guards)
                     }
                     Expr::Number(index) | Expr::Uniform { element: index, .. } => regular(&replaced(index)),
@@ -271,7 +272,8 @@ impl Planner<'_> {
 
     /// Walks the larger factor once: its own axes outside, those of the other inside.
     fn order(&self, plan: &mut LoopNest, only_x: &[Axis], only_y: &[Axis], (x, y): (ExprId, ExprId)) {
-        let (outer, inner) = if self.footprint(x) >= self.footprint(y) { (only_x, only_y) } else { (only_y, only_x) };
+        let (outer, inner) =
+            if self.footprint(x) >= self.footprint(y) { (only_x, only_y) } else { (only_y, only_x) };
         let Some((last, rest)) = outer.split_last() else { return };
         let keep_last = rest.is_empty();
         let place = |axis: &Axis| match () {

@@ -11,7 +11,7 @@ use super::nest::LoopNest;
 use super::value::{Scope, Value, Writer};
 use super::{Launch, Machine};
 use crate::kernels::{Kernels, Layouts, Nest, Statement};
-use crate::loops::{Binary, Expr, Fold, ForKind, Function, Scalar, Stmt, Type};
+use crate::loops::{Binary, Expr, Fold, ForKind, Scalar, Stmt, Type};
 use crate::te::{self, Axis, Index, Reduction};
 
 /// Writes the function of a nest.
@@ -59,8 +59,13 @@ impl Emitter<'_, '_> {
     fn body(&mut self) -> Vec<Stmt> {
         let points = self.points(&self.plan.tile);
         let mut scope = Scope::default();
-        let reductions: Vec<Statement> =
-            self.nest.statements.iter().filter(|statement| self.reduction(statement).is_some()).cloned().collect();
+        let reductions: Vec<Statement> = self
+            .nest
+            .statements
+            .iter()
+            .filter(|statement| self.reduction(statement).is_some())
+            .cloned()
+            .collect();
         let mut accumulators: Vec<Vec<Accumulator>> = Vec::new();
         for _ in &points {
             accumulators.push(reductions.iter().map(|statement| self.start(&mut scope, statement)).collect());
@@ -107,7 +112,9 @@ impl Emitter<'_, '_> {
         let neutral = self.writer.constant(neutral(op), lanes);
         let total = self.writer.variable(scope, "total", neutral);
         let position = matches!(op, Reduction::ArgMax | Reduction::ArgMin).then(|| {
-            let zero = self.writer.splat(Value { expr: Expr::Int(0), ty: Type { scalar: Scalar::I32, lanes: 1 } }, lanes);
+            let zero = self
+                .writer
+                .splat(Value { expr: Expr::Int(0), ty: Type { scalar: Scalar::I32, lanes: 1 } }, lanes);
             self.writer.variable(scope, "position", zero)
         });
         Accumulator { op, body, total, position }
@@ -211,7 +218,13 @@ impl Emitter<'_, '_> {
         writer.assign(scope, &accumulator.total, chosen);
     }
 
-    fn finish_point(&mut self, scope: &mut Scope, point: &Point, reductions: &[Statement], totals: &[Accumulator]) {
+    fn finish_point(
+        &mut self,
+        scope: &mut Scope,
+        point: &Point,
+        reductions: &[Statement],
+        totals: &[Accumulator],
+    ) {
         let replace = self.replacement(&[point]);
         scope.forget();
         for (statement, accumulator) in reductions.iter().zip(totals) {
@@ -247,7 +260,13 @@ impl Emitter<'_, '_> {
         self.writer.bind(scope, "folded", folded)
     }
 
-    fn store(&mut self, scope: &mut Scope, statement: &Statement, value: Value, replace: &HashMap<Axis, Index>) {
+    fn store(
+        &mut self,
+        scope: &mut Scope,
+        statement: &Statement,
+        value: Value,
+        replace: &HashMap<Axis, Index>,
+    ) {
         let axes = &self.writer.program().axes;
         let substituted = |at: &Index| at.substitute(&|axis| replace.get(&axis).cloned(), axes);
         let at: Vec<Index> = statement.at.iter().map(substituted).collect();
@@ -263,4 +282,3 @@ fn neutral(op: Reduction) -> f64 {
         Reduction::Min | Reduction::ArgMin => f64::INFINITY,
     }
 }
-

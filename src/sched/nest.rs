@@ -56,9 +56,8 @@ impl LoopNest {
 
     /// Replaces an axis everywhere by an index of new axes.
     fn substitute(&mut self, program: &Program, axis: Axis, index: &Index) {
-        let replace = |other: &Index| {
-            other.substitute(&|found| (found == axis).then(|| index.clone()), &program.axes)
-        };
+        let replace =
+            |other: &Index| other.substitute(&|found| (found == axis).then(|| index.clone()), &program.axes);
         self.replace.values_mut().for_each(|other| *other = replace(other));
         if let Some((masked, _)) = &mut self.mask {
             *masked = replace(masked);

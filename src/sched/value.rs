@@ -9,8 +9,8 @@ use super::Machine;
 use crate::kernels::{Kernels, Layouts};
 use crate::loops::math::Emitter;
 use crate::loops::{
-    Access, Axis as LoopAxis, Binary, Buffer, BufferData, DType, Expr, Function, Local, LocalData, Scalar, Stmt, Type,
-    Unary,
+    Access, Axis as LoopAxis, Binary, Buffer, BufferData, DType, Expr, Function, Local, LocalData, Scalar,
+    Stmt, Type, Unary,
 };
 use crate::te::{self, Axis, ExprId, Index, Program, Real, Tensor};
 
@@ -54,9 +54,23 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// A writer of a function whose vectors run over `lane`.
-    pub fn new(kernels: &'a mut Kernels, layouts: &'a Layouts, machine: &'a Machine, lane: Option<Axis>) -> Writer<'a> {
+    pub fn new(
+        kernels: &'a mut Kernels,
+        layouts: &'a Layouts,
+        machine: &'a Machine,
+        lane: Option<Axis>,
+    ) -> Writer<'a> {
         let (axes, buffers) = (HashMap::new(), HashMap::new());
-        Writer { kernels, layouts, machine, lane, function: Function::default(), axes, buffers, order: Vec::new() }
+        Writer {
+            kernels,
+            layouts,
+            machine,
+            lane,
+            function: Function::default(),
+            axes,
+            buffers,
+            order: Vec::new(),
+        }
     }
 
     /// The function and its buffers' tensors.
@@ -113,7 +127,12 @@ impl<'a> Writer<'a> {
         }
         let data = &self.kernels.program.tensors[tensor];
         let len = self.layouts[&tensor].len();
-        let buffer = self.function.buffers.push(BufferData { name: data.name.clone(), dtype: data.dtype, len, access });
+        let buffer = self.function.buffers.push(BufferData {
+            name: data.name.clone(),
+            dtype: data.dtype,
+            len,
+            access,
+        });
         self.buffers.insert(tensor, buffer);
         self.order.push(tensor);
         buffer
@@ -225,7 +244,14 @@ impl<'a> Writer<'a> {
     }
 
     /// The value where `index < extent`, else the neutral one.
-    pub fn masked(&mut self, scope: &mut Scope, index: &Index, extent: i64, value: Value, neutral: f64) -> Value {
+    pub fn masked(
+        &mut self,
+        scope: &mut Scope,
+        index: &Index,
+        extent: i64,
+        value: Value,
+        neutral: f64,
+    ) -> Value {
         let lanes = value.ty.lanes;
         let index = self.number(index, lanes);
         let bound = Value { expr: Expr::Int(extent as i32), ty: Type { scalar: Scalar::I32, lanes: 1 } };
@@ -481,7 +507,9 @@ impl<'a> Writer<'a> {
 /// A whole constant as an integer where it meets one.
 fn integral(value: Value, other: &Value) -> Value {
     match value.expr {
-        Expr::Float(number) if other.ty.scalar == Scalar::I32 && number.fract() == 0.0 && number.abs() < 1e9 => {
+        Expr::Float(number)
+            if other.ty.scalar == Scalar::I32 && number.fract() == 0.0 && number.abs() < 1e9 =>
+        {
             Value { expr: Expr::Int(number as i32), ty: Type { scalar: Scalar::I32, lanes: 1 } }
         }
         _ => value,
