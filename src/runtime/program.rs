@@ -205,24 +205,41 @@ impl Program {
     /// Runs all launches. Parameters and states are read from the store's present values; updates go to its next
     /// ones.
     pub fn run(&mut self, store: &Store, pool: &Pool, random: RandomState) {
-        let kept: Vec<usize> =
-            self.kept.iter().map(|(path, _)| store.position(path).expect("a kept tensor")).collect();
-        let this = &*self;
+        let kept = self.places_in(store);
         pool.install(|| {
-            for segment in &this.plan.segments {
-                for (function, places, work) in &this.launches[segment.launches.clone()] {
-                    let address = |place: &Place| match place {
-                        Place::Arena(offset) => this.arena.at(*offset),
-                        Place::Present(at) => store.present(kept[*at]),
-                        Place::Next(at) => store.next(kept[*at]),
-                    };
-                    let buffers: Vec<*mut u8> = places.iter().map(address).collect();
-                    // SAFETY: the plan gives tensors that are live at once disjoint memory of their layout's size, and
-                    // the verifier has proved that the function stays inside.
-                    unsafe { pool.run(this.module.kernel(*function), &buffers, &random, *work) };
-                }
+            for launch in self.plan.segments.iter().flat_map(|segment| segment.launches.clone()) {
+                self.launch(launch, store, &kept, pool, random);
             }
         });
+    }
+
+    /// Runs like [`run`](Program::run) and gives the seconds of each launch.
+    pub fn run_timed(&mut self, store: &Store, pool: &Pool, random: RandomState) -> Vec<f64> {
+        let kept = self.places_in(store);
+        let timed = |launch| {
+            let start = std::time::Instant::now();
+            self.launch(launch, store, &kept, pool, random);
+            start.elapsed().as_secs_f64()
+        };
+        pool.install(|| (0..self.launches.len()).map(timed).collect())
+    }
+
+    /// The place in the store of each kept tensor.
+    fn places_in(&self, store: &Store) -> Vec<usize> {
+        self.kept.iter().map(|(path, _)| store.position(path).expect("a kept tensor")).collect()
+    }
+
+    fn launch(&self, launch: usize, store: &Store, kept: &[usize], pool: &Pool, random: RandomState) {
+        let (function, places, work) = &self.launches[launch];
+        let address = |place: &Place| match place {
+            Place::Arena(offset) => self.arena.at(*offset),
+            Place::Present(at) => store.present(kept[*at]),
+            Place::Next(at) => store.next(kept[*at]),
+        };
+        let buffers: Vec<*mut u8> = places.iter().map(address).collect();
+        // SAFETY: the plan gives tensors that are live at once disjoint memory of their layout's size, and the
+        // verifier has proved that the function stays inside.
+        unsafe { pool.run(self.module.kernel(*function), &buffers, &random, *work) };
     }
 
     /// Makes the updates of the last run the present values.
