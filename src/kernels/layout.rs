@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 
 use super::{Kernels, Nest};
-use crate::te::{Axes, Axis, Expr, Index, Program, Real, Tensor};
+use crate::te::{Atom, Axes, Axis, Expr, Index, Program, Real, Tensor};
 
 /// A halo is not worth its memory beyond this many times the tensor.
 const LARGEST_HALO: i64 = 4;
@@ -98,7 +98,7 @@ pub type Layouts = HashMap<Tensor, Layout>;
 pub fn choose(kernels: &Kernels, batched: &[Tensor], lanes: i64) -> Layouts {
     let mut dimension: HashMap<Tensor, usize> = batched.iter().map(|tensor| (*tensor, 0)).collect();
     for nest in kernels.kernels.iter().flat_map(|kernel| &kernel.nests) {
-        let Some(axis) = batch_axis(&kernels.program, nest, &dimension) else { continue };
+        let Some(axis) = batch_axis(&kernels.program, nest, &dimension, lanes) else { continue };
         for statement in &nest.statements {
             if let Some(at) = statement.at.iter().position(|index| index.as_axis() == Some(axis)) {
                 dimension.insert(statement.result, at);
@@ -146,13 +146,18 @@ fn widen(program: &Program, layout: &mut Layout, index: &[Index], fill: Real) {
     }
 }
 /// The axis of a nest that runs over the batch, as far as the tensors known so far tell.
-pub fn batch_axis(program: &Program, nest: &Nest, dimension: &HashMap<Tensor, usize>) -> Option<Axis> {
+pub fn batch_axis(
+    program: &Program,
+    nest: &Nest,
+    dimension: &HashMap<Tensor, usize>,
+    lanes: i64,
+) -> Option<Axis> {
     let mut found = None;
     for statement in &nest.statements {
         program.for_each_expr(statement.body, &mut |id| {
             if let Expr::Read { tensor, index, .. } = &program.exprs[id]
                 && let Some(at) = dimension.get(tensor)
-                && let Some(axis) = index[*at].as_axis()
+                && let Some(axis) = lane_axis(&index[*at], lanes, &program.axes)
                 && found.is_none()
             {
                 found = Some(axis);
@@ -160,4 +165,21 @@ pub fn batch_axis(program: &Program, nest: &Nest, dimension: &HashMap<Tensor, us
         });
     }
     found
+}
+
+/// The axis that runs through the lanes of a batch index: the index itself, or its last part where the batch is split
+/// into groups of whole blocks.
+pub fn lane_axis(index: &Index, lanes: i64, axes: &Axes) -> Option<Axis> {
+    if let Some(axis) = index.as_axis() {
+        return Some(axis);
+    }
+    let mut found = None;
+    for (atom, coefficient) in index.terms() {
+        match atom {
+            Atom::Axis(axis) if *coefficient == 1 && axes[*axis].extent % lanes == 0 => found = Some(*axis),
+            _ if coefficient % lanes == 0 => {}
+            _ => return None,
+        }
+    }
+    found.filter(|_| index.constant() == 0)
 }

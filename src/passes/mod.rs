@@ -5,6 +5,7 @@ pub mod canonical;
 pub mod lower;
 pub mod prune;
 pub mod share;
+pub mod split;
 pub mod views;
 
 use crate::te::Program;

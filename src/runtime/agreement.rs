@@ -242,7 +242,7 @@ mod tests {
     fn speed() {
         let machine = Machine::of(Target::host());
         let mut g = Graph::default();
-        let (n, c, o, size) = (64, 8, 8, 28);
+        let (n, c, o, size) = (256, 32, 64, 28);
         let x = g.input("x", DType::F32, vec![n, 1, size, size], Role::Data);
         let init = Init::Constant(0.0);
         let w0 = g.input("w0", DType::F32, vec![c, 1, 3, 3], Role::Param { path: "w0".into(), init });
@@ -280,13 +280,13 @@ mod tests {
         store.add("w1", &[o, c, 3, 3], true);
         let pool = Pool::new(1).unwrap();
         let mut best = vec![f64::INFINITY; names.len()];
-        for _ in 0..50 {
+        for _ in 0..3 {
             for (at, time) in program.run_timed(&store, &pool, RandomState::default()).into_iter().enumerate()
             {
                 best[at] = best[at].min(time);
             }
         }
-        let flops = 2.0 * 64.0 * 784.0 * 9.0 * 64.0;
+        let flops = (2 * n * 784 * 9 * c * o) as f64;
         for (at, name) in names.iter().enumerate() {
             println!("{name}: {:.1} us, {:.1} GFLOP/s if conv1", best[at] * 1e6, flops / best[at] / 1e9);
         }

@@ -34,6 +34,8 @@ pub fn lower(
 ) -> Lowered {
     let mut step = passes::lower::run(graph);
     passes::simplify(&mut step, after);
+    passes::split::run(&mut step, machine.lanes);
+    passes::canonical::run(&mut step);
     let (batched, kept) = (batched_inputs(graph, &step), kept_tensors(graph, &step));
     let mut kernels = fuse::run(step);
     let mut layouts = layout::choose(&kernels, &batched, machine.lanes);

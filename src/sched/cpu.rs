@@ -4,6 +4,7 @@
 //! Nests without a batch (the optimiser) run over their flattened elements. Contractions get a register tile: a block
 //! of an axis that only one factor has, times a block of an axis that only the other has.
 
+use crate::kernels::layout::lane_axis;
 use crate::kernels::{Kernels, Layouts, Nest};
 use crate::te::{Axis, Binary, Expr, ExprId, Index, Program, Reduction};
 
@@ -52,7 +53,7 @@ impl Planner<'_> {
         for (tensor, index) in self.accesses() {
             if let Some(layout) = self.layouts.get(&tensor)
                 && let Some(at) = layout.batch
-                && let Some(axis) = index[at].as_axis()
+                && let Some(axis) = lane_axis(&index[at], self.machine.lanes, &self.program().axes)
             {
                 found = found.or(Some(axis));
             }
@@ -144,7 +145,7 @@ impl Planner<'_> {
 
     /// Joins the loops that every tensor stores contiguously.
     fn flatten_rest(&mut self, plan: &mut LoopNest) {
-        if !self.nest.reduce.is_empty() || plan.outer.len() < 2 {
+        if self.factors().is_some() || plan.outer.len() < 2 {
             return;
         }
         for first in 0..plan.outer.len() - 1 {
