@@ -2,6 +2,9 @@
 //!
 //! Nothing here knows about compilers, tensors or networks.
 
+pub mod diagnostic;
+pub mod nearest;
 pub mod philox;
+pub mod source;
 pub mod span;
 pub mod target;

@@ -1,0 +1,256 @@
+//! Cutting a file into items, and the checks of an item's tokens that come before its grammar.
+//!
+//! The words that begin an item are reserved, so a place where one begins a line is where the next item begins, even
+//! if a brace was forgotten before it. Each piece is then parsed alone, and an error in one hides none in another.
+
+use std::ops::Range;
+
+use crate::base::diagnostic::Diagnostic;
+use crate::base::span::FileId;
+
+use super::token::{Kind, Token};
+
+/// How deep expressions, blocks and their operators may nest: the bound of every recursion over an AST.
+const DEEPEST: usize = 500;
+
+/// The tokens of each item, in order; text between items makes pieces of its own.
+pub fn items(tokens: &[Token], text: &str) -> Vec<Range<usize>> {
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    let mut depth = 0usize;
+    for (at, token) in tokens.iter().enumerate() {
+        if at > start && begins_item(tokens, at, depth, text) {
+            pieces.push(start..at);
+            (start, depth) = (at, 0);
+        }
+        match token.kind {
+            Kind::OpenBrace => depth += 1,
+            Kind::CloseBrace => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 && ends_item(tokens[start].kind, token.kind) {
+            pieces.push(start..at + 1);
+            start = at + 1;
+        }
+    }
+    if start < tokens.len() {
+        pieces.push(start..tokens.len());
+    }
+    pieces
+}
+
+/// Whether an item may begin with this token.
+pub fn is_item_word(kind: Kind) -> bool {
+    use Kind::*;
+    matches!(kind, Model | Inline | Block | Op | Data | Train | Use)
+}
+
+fn ends_item(first: Kind, last: Kind) -> bool {
+    match first {
+        Kind::Use => last == Kind::Semicolon,
+        first => is_item_word(first) && last == Kind::CloseBrace,
+    }
+}
+
+/// Whether an item begins here. Inside braces it must look like one as far as its name.
+fn begins_item(tokens: &[Token], at: usize, depth: usize, text: &str) -> bool {
+    let before = tokens[at - 1];
+    let kind = tokens[at].kind;
+    if !is_item_word(kind) || before.kind == Kind::Inline {
+        return false;
+    }
+    let first_on_line = text[before.end as usize..tokens[at].start as usize].contains('\n');
+    if depth == 0 {
+        return first_on_line || matches!(before.kind, Kind::CloseBrace | Kind::Semicolon);
+    }
+    let next = tokens.get(at + 1).map(|token| token.kind);
+    first_on_line
+        && match kind {
+            Kind::Use => next == Some(Kind::String),
+            Kind::Inline => next == Some(Kind::Block),
+            _ => next == Some(Kind::Name),
+        }
+}
+
+/// What is wrong with the brackets of an item.
+pub fn check_brackets(tokens: &[Token], text: &str, file: FileId) -> Vec<Diagnostic> {
+    let mut check = Brackets { file, text, open: Vec::new(), doubtful: None, diagnostics: Vec::new() };
+    let mut line = Line::default();
+    let mut before = 0;
+    for token in tokens {
+        line.move_to(&text[before..token.start as usize]);
+        check.token(*token, line);
+        before = token.end as usize;
+    }
+    check.finish();
+    check.diagnostics
+}
+
+/// What is known of the line of a token.
+#[derive(Clone, Copy, Debug, Default)]
+struct Line<'a> {
+    /// The white space before its first token.
+    indentation: &'a str,
+    /// Whether the token is the first.
+    first: bool,
+}
+
+impl<'a> Line<'a> {
+    /// Goes on to the next token over the space (and comments) before it.
+    fn move_to(&mut self, space: &'a str) {
+        self.first = false;
+        if let Some((_, indentation)) = space.rsplit_once('\n') {
+            *self = Line { indentation, first: true };
+        }
+    }
+}
+
+struct Brackets<'a> {
+    file: FileId,
+    text: &'a str,
+    open: Vec<(Token, Line<'a>)>,
+    /// A brace whose partner is indented as if for another.
+    doubtful: Option<(Token, Token)>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl<'a> Brackets<'a> {
+    fn token(&mut self, token: Token, line: Line<'a>) {
+        match token.kind {
+            Kind::OpenParen | Kind::OpenBracket | Kind::OpenBrace => self.open.push((token, line)),
+            Kind::Semicolon => self.close_round(token, "the statement ends here"),
+            Kind::CloseBrace => {
+                self.close_round(token, "the block ends here");
+                self.close(token, line, Kind::OpenBrace);
+            }
+            Kind::CloseParen => self.close(token, line, Kind::OpenParen),
+            Kind::CloseBracket => self.close(token, line, Kind::OpenBracket),
+            _ => {}
+        }
+    }
+
+    /// Reports a parenthesis or bracket that is open where its statement ends.
+    fn close_round(&mut self, end: Token, why: &str) {
+        let mut first = true;
+        while let Some((open, _)) = self.open.pop_if(|(open, _)| open.kind != Kind::OpenBrace) {
+            if std::mem::take(&mut first) {
+                self.diagnostics.push(self.not_closed(open).secondary(end.span(self.file), why));
+            }
+        }
+    }
+
+    fn close(&mut self, close: Token, line: Line, kind: Kind) {
+        match self.open.last().copied() {
+            Some((open, opening_line)) if open.kind == kind => {
+                let odd = line.first && line.indentation != opening_line.indentation;
+                if odd && kind == Kind::OpenBrace && self.doubtful.is_none() {
+                    self.doubtful = Some((open, close));
+                }
+                self.open.pop();
+            }
+            Some((open, _)) if open.kind != Kind::OpenBrace => {
+                self.diagnostics.push(self.mismatch(open, close));
+                self.open.pop();
+            }
+            _ => self.diagnostics.push(self.closes_nothing(close, kind)),
+        }
+    }
+
+    fn finish(&mut self) {
+        let Some((open, _)) = self.open.pop() else { return };
+        self.diagnostics.push(match self.doubtful {
+            Some((inner, close)) if open.kind == Kind::OpenBrace => self
+                .not_closed(inner)
+                .secondary(close.span(self.file), "closes it, but is indented as if for another")
+                .secondary(open.span(self.file), "so that this one stays open"),
+            _ => self.not_closed(open),
+        });
+    }
+
+    fn not_closed(&self, open: Token) -> Diagnostic {
+        Diagnostic::error(format!("this `{}` is not closed", open.text(self.text)))
+            .primary(open.span(self.file), format!("lacks its `{}`", partner(open.kind)))
+    }
+
+    fn mismatch(&self, open: Token, close: Token) -> Diagnostic {
+        let [opening, closing] = [open, close].map(|token| token.text(self.text));
+        Diagnostic::error(format!("`{opening}` is closed by `{closing}`"))
+            .primary(close.span(self.file), format!("expected `{}`", partner(open.kind)))
+            .secondary(open.span(self.file), "opened here")
+    }
+
+    fn closes_nothing(&self, close: Token, kind: Kind) -> Diagnostic {
+        Diagnostic::error(format!("this `{}` closes nothing", close.text(self.text)))
+            .primary(close.span(self.file), format!("no `{}` is open here", opening_of(kind)))
+    }
+}
+
+fn partner(open: Kind) -> &'static str {
+    match open {
+        Kind::OpenParen => ")",
+        Kind::OpenBracket => "]",
+        _ => "}",
+    }
+}
+
+fn opening_of(open: Kind) -> &'static str {
+    match open {
+        Kind::OpenParen => "(",
+        Kind::OpenBracket => "[",
+        _ => "{",
+    }
+}
+
+/// Reports the first place of an item that nests too deep.
+///
+/// A tree over the tokens is at most as deep as the brackets around a token, and the operators before it at every
+/// level of brackets since the last comma, semicolon or last branch of an `if` there.
+pub fn check_depth(tokens: &[Token], file: FileId) -> Option<Diagnostic> {
+    let mut levels = vec![0usize];
+    let mut depth = 0usize;
+    for (at, token) in tokens.iter().enumerate() {
+        let level = levels.last_mut()?;
+        *level += chains(token.kind);
+        depth += chains(token.kind);
+        match token.kind {
+            Kind::OpenParen | Kind::OpenBracket | Kind::OpenBrace => {
+                levels.push(1);
+                depth += 1;
+            }
+            Kind::CloseParen | Kind::CloseBracket | Kind::CloseBrace => depth -= levels.pop()?,
+            _ => {}
+        }
+        if ends_chain(token.kind, tokens.get(at + 1)) {
+            depth -= levels.last_mut().map_or(0, std::mem::take);
+        }
+        if depth > DEEPEST {
+            return Some(too_deep(*token, file));
+        }
+    }
+    None
+}
+
+fn too_deep(token: Token, file: FileId) -> Diagnostic {
+    Diagnostic::error("this is nested too deeply")
+        .primary(token.span(file), format!("more than {DEEPEST} operators and brackets around this"))
+        .help("name parts of it with `let`, or make blocks of them")
+}
+
+/// The levels of the tree that a token may add to all that follows it on its level of brackets.
+fn chains(kind: Kind) -> usize {
+    use Kind::*;
+    match kind {
+        OpenBracket | As | Reduce | If | Else | For | Pipe | Dot | Eq | Ne | Le | Ge | Lt | Gt | Plus
+        | Minus | Star | Slash | Percent | Not | And | Or => 1,
+        _ => 0,
+    }
+}
+
+/// Whether what follows is no part of the expression or statement before.
+fn ends_chain(kind: Kind, next: Option<&Token>) -> bool {
+    match kind {
+        Kind::Comma | Kind::Semicolon => true,
+        Kind::CloseBrace => next.is_none_or(|next| next.kind != Kind::Else),
+        _ => false,
+    }
+}
