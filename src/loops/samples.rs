@@ -1,8 +1,8 @@
 //! Loop functions for tests: a register-tiled convolution.
 
 use super::{
-    Access, Axes, Axis, AxisData, Buffer, BufferData, DType, Expr, ForKind, Function, Index, Local, LocalData,
-    Scalar, Stmt, Type,
+    Access, Axes, Axis, AxisData, Buffer, BufferData, DType, Expr, ForKind, Function, Index, Local,
+    LocalData, Scalar, Stmt, Type,
 };
 
 /// The shape of a 3×3 convolution with padded input, and of its tile.
@@ -42,8 +42,7 @@ impl Convolution {
         };
         let x = buffer("x", self.groups * self.inputs * padded * padded * lanes, Access::Read);
         let weight = buffer("weight", self.outputs * self.inputs * KERNEL * KERNEL, Access::Read);
-        let y =
-            buffer("y", self.groups * self.outputs * self.side * self.side * lanes, Access::Write);
+        let y = buffer("y", self.groups * self.outputs * self.side * self.side * lanes, Access::Write);
         let mut axis = |name: &str, extent| function.axes.push(AxisData { name: name.into(), extent });
         let n = axis("n", self.groups);
         let (o, h) = (axis("o", self.outputs / self.channels), axis("h", self.side));
@@ -125,8 +124,7 @@ impl Tile {
         }
         for channel in 0..shape.channels {
             let filter = shape.inputs * KERNEL * KERNEL;
-            let terms =
-                [(shape.channels * filter, at.o), (KERNEL * KERNEL, at.c), (KERNEL, at.u), (1, at.v)];
+            let terms = [(shape.channels * filter, at.o), (KERNEL * KERNEL, at.c), (KERNEL, at.u), (1, at.v)];
             let index = self.sum(&terms, channel * filter);
             for (pixel, input) in inputs.iter().enumerate() {
                 let scalar = Expr::Load { buffer: weight, index: index.clone(), stride: 0, lanes: 1 };

@@ -93,8 +93,16 @@ fn convolutions_agree_with_the_interpreter() {
 #[test]
 #[ignore = "prints code for reading"]
 fn show_convolution() {
-    let shape =
-        Convolution { groups: 2, inputs: 8, outputs: 8, side: 8, channels: 4, pixels: 1, lanes: 8, fma: true };
+    let shape = Convolution {
+        groups: 2,
+        inputs: 8,
+        outputs: 8,
+        side: 8,
+        channels: 4,
+        pixels: 1,
+        lanes: 8,
+        fma: true,
+    };
     let function = shape.function();
     println!("{function}");
     println!("{}", clif(&function, Target::host()).expect("lowers"));
