@@ -8,12 +8,16 @@
 //! All `f32` arithmetic is IEEE single precision in the order written; `Fma` rounds once. The interpreter and native
 //! code agree bit for bit.
 
+mod bounds;
 pub mod interpreter;
 pub mod math;
+pub mod parser;
 pub mod printer;
+mod races;
 #[cfg(test)]
 pub mod samples;
 pub mod types;
+pub mod verifier;
 
 use cranelift_entity::{PrimaryMap, entity_impl};
 

@@ -47,12 +47,54 @@ fn convolution_tiles() {
         (2, 1, 8),
         (4, 2, 8),
         (1, 1, 32),
+        (5, 1, 8),
+        (10, 1, 4),
+        (3, 1, 8),
+        (1, 1, 16),
+        (3, 3, 4),
+        (9, 1, 4),
     ];
     for (channels, pixels, lanes) in tiles {
         let groups = 32 / i64::from(lanes);
-        let shape =
-            Convolution { groups, inputs: 12, outputs: 24, side: 12, channels, pixels, lanes, fma: true };
+        let shape = Convolution {
+            groups,
+            inputs: 12,
+            outputs: 24 / channels * channels,
+            side: 12,
+            channels,
+            pixels,
+            lanes,
+            fma: true,
+        };
         let (speed, spills) = measure(shape);
         println!("{channels}x{pixels}x{lanes}: {speed:.1} GFLOP/s, {spills} spill instructions");
     }
+}
+
+/// Multiply-adds on registers only: what the machine can do with 128-bit vectors, in GFLOP/s.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "fma,avx")]
+fn peak() -> f64 {
+    use std::arch::x86_64::{_mm_fmadd_ps, _mm_set1_ps};
+    const ROUNDS: usize = 2_000_000;
+    let mut best = f64::INFINITY;
+    for _ in 0..20 {
+        let (factor, mut sums) = (std::hint::black_box(_mm_set1_ps(0.999)), [_mm_set1_ps(1.0); 12]);
+        let start = Instant::now();
+        for _ in 0..ROUNDS {
+            sums.iter_mut().for_each(|sum| *sum = _mm_fmadd_ps(factor, *sum, factor));
+        }
+        std::hint::black_box(sums);
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    (ROUNDS * 12 * 8) as f64 / best / 1e9
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+#[ignore = "a benchmark: run it alone, with --ignored --nocapture"]
+fn machine_peak() {
+    assert!(Target::host().fma());
+    // SAFETY: the line above.
+    println!("peak: {:.1} GFLOP/s", unsafe { peak() });
 }
