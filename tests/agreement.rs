@@ -15,7 +15,8 @@ fn graph(text: &str, batch: i64) -> Graph {
     let show = |sources: &SourceMap, errors: Vec<cnnc::base::diagnostic::Diagnostic>| -> String {
         errors.iter().map(|error| error.render(sources, false)).collect()
     };
-    let module = Module::from_text(&mut sources, "model.cnn", text).unwrap_or_else(|e| panic!("{}", show(&sources, e)));
+    let module = Module::from_text(&mut sources, "model.cnn", text)
+        .unwrap_or_else(|e| panic!("{}", show(&sources, e)));
     let loss = module.train_sections()[0].settings.iter().find_map(|setting| match &setting.kind {
         SettingKind::Key { name, value } if name.text == "loss" => Some(value.clone()),
         _ => None,

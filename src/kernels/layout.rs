@@ -14,6 +14,9 @@ use std::collections::HashMap;
 use super::{Kernels, Nest};
 use crate::te::{Atom, Axes, Axis, Expr, Index, Program, Real, Tensor};
 
+const PAGE: i64 = 4096;
+const GAP_BYTES: i64 = 64;
+
 /// A halo is not worth its memory beyond this many times the tensor.
 const LARGEST_HALO: i64 = 4;
 
@@ -47,9 +50,8 @@ impl Layout {
 
     /// Elements of memory, padding included.
     pub fn len(&self) -> usize {
-        let rest: i64 = self.rest().product();
-        let batch = self.batch.map_or(1, |at| self.blocks(at) * self.lanes);
-        (rest * batch) as usize
+        let blocks = self.batch.map_or(1, |at| self.blocks(at) * self.lanes);
+        (self.block() * blocks) as usize
     }
 
     /// Whether there are none.
@@ -59,6 +61,14 @@ impl Layout {
 
     fn blocks(&self, batch: usize) -> i64 {
         (self.shape[batch] + self.lanes - 1) / self.lanes
+    }
+
+    /// Elements of one picture in a block, with the gap that keeps blocks from starting at multiples of a page:
+    /// the same element of many blocks would compete for one set of the cache.
+    fn block(&self) -> i64 {
+        let size: i64 = self.rest().product();
+        let crowded = self.batch.is_some() && size * self.lanes * 4 % PAGE == 0;
+        if crowded { size + (GAP_BYTES / (4 * self.lanes)).max(1) } else { size }
     }
 
     fn rest(&self) -> impl Iterator<Item = i64> {
@@ -73,15 +83,13 @@ impl Layout {
     /// The offset of an element.
     pub fn address(&self, index: &[Index], axes: &Axes) -> Index {
         let mut offset = Index::from(0);
-        let mut size = 1;
         for (at, index) in index.iter().enumerate().filter(|(at, _)| Some(*at) != self.batch) {
             offset = offset.scale(self.padded(at)).add(&index.offset(self.halo[at].0), axes);
-            size *= self.padded(at);
         }
         let Some(batch) = self.batch else { return offset };
         let block = index[batch].div(self.lanes, axes);
         let lane = index[batch].rem(self.lanes, axes);
-        block.scale(size).add(&offset, axes).scale(self.lanes).add(&lane, axes)
+        block.scale(self.block()).add(&offset, axes).scale(self.lanes).add(&lane, axes)
     }
 
     /// The offset of an element given by numbers.

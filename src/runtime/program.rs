@@ -149,6 +149,9 @@ impl Program {
                 DType::U8 | DType::Bool => vec![fill.get() as u8],
             };
             let memory = self.arena.bytes_mut(*offset, layout.len() * bits.len());
+            if bits.iter().all(|byte| *byte == 0) {
+                continue; // New memory is zero.
+            }
             memory.chunks_exact_mut(bits.len()).for_each(|element| element.copy_from_slice(&bits));
         }
     }

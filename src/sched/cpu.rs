@@ -5,7 +5,7 @@
 //! of an axis that only one factor has, times a block of an axis that only the other has.
 
 use crate::kernels::layout::lane_axis;
-use crate::kernels::{Kernels, Layouts, Nest};
+use crate::kernels::{Kernels, Layouts, Nest, Statement};
 use crate::te::{Axis, Binary, Expr, ExprId, Index, Program, Reduction};
 
 use super::Machine;
@@ -296,8 +296,9 @@ impl Planner<'_> {
 
     fn unroll(&mut self, plan: &mut LoopNest) {
         let extent = |axis: &Axis| self.program().axes[*axis].extent;
-        let statements = self.nest.statements.len() as i64;
-        let mut copies: i64 = plan.tile.iter().map(extent).product::<i64>() * statements;
+        let is_reduction = |s: &&Statement| matches!(self.program().exprs[s.body], Expr::Reduce { .. });
+        let reductions = self.nest.statements.iter().filter(is_reduction).count() as i64;
+        let mut copies: i64 = plan.tile.iter().map(extent).product::<i64>() * reductions;
         while let Some(axis) = plan.reduce.last().copied() {
             copies *= self.extent(axis);
             if copies > LARGEST_UNROLL {
