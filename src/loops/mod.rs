@@ -11,9 +11,13 @@
 mod bounds;
 pub mod interpreter;
 pub mod math;
+#[cfg(test)]
+mod math_tests;
 pub mod parser;
 pub mod printer;
 mod races;
+#[cfg(test)]
+pub mod random;
 #[cfg(test)]
 pub mod samples;
 pub mod types;

@@ -3,7 +3,8 @@
 //! An address is a sum of digits: terms of the parallel axis, terms of the axes within the loop, the lanes, and the
 //! distance between the two accesses. Sorted by size, a digit that is larger than all below it together can be read
 //! off the address. If this holds for those of the parallel axis and for all above them, equal addresses have equal
-//! parallel digits; if these tell iterations apart, two iterations never meet. This accepts blocks (`8*n + i`),
+//! parallel digits; if these tell iterations apart, two iterations never meet. So do they where all that is not of the
+//! parallel axis stays within less than one step of it. This accepts blocks (`8*n + i`),
 //! interleavings (`n + 8*i`) and an axis that is split by `/` and `%`; what it does not understand, it refuses.
 
 use std::collections::HashSet;
@@ -53,6 +54,8 @@ struct Digits {
     parallel: Vec<(Atom, i64)>,
     /// Sizes of one step and largest numbers of steps of everything else.
     serial: Vec<(i64, i64)>,
+    /// The largest distance that everything else can make.
+    reach: i64,
 }
 
 impl Digits {
@@ -84,17 +87,20 @@ impl Digits {
         serial.push(((store.index.constant() - other.index.constant()).abs(), 1));
         serial.retain(|(size, steps)| *size > 0 && *steps > 0);
         serial.sort_unstable();
-        Some(Digits { parallel: own, serial })
+        Some(Digits { parallel: own, serial, reach: reach(axes, parallel, store, other) })
     }
 
     fn tell_iterations_apart(&self, axes: &Axes, parallel: Axis) -> bool {
-        is_injective(&self.parallel, axes[parallel].extent) && self.are_separate(axes[parallel].extent)
+        let extent = axes[parallel].extent;
+        let block = [(1, self.reach)];
+        is_injective(&self.parallel, extent)
+            && (self.are_separate(&block, extent) || self.are_separate(&self.serial, extent))
     }
 
     /// Whether the parallel digits, and all above one of them, are larger than what is below them.
-    fn are_separate(&self, extent: i64) -> bool {
+    fn are_separate(&self, serial: &[(i64, i64)], extent: i64) -> bool {
         let parallel = self.parallel.iter().map(|(atom, size)| (size.abs(), largest(atom, extent), true));
-        let serial = self.serial.iter().map(|(size, steps)| (*size, *steps, false));
+        let serial = serial.iter().map(|(size, steps)| (*size, *steps, false));
         let mut digits: Vec<(i64, i64, bool)> = parallel.chain(serial).collect();
         digits.sort_unstable();
         let (mut span, mut above, mut group) = (0, false, 0);
@@ -112,6 +118,21 @@ impl Digits {
         }
         true
     }
+}
+
+/// The largest distance of two elements that one iteration touches by these accesses.
+fn reach(axes: &Axes, parallel: Axis, store: &Touch, other: &Touch) -> i64 {
+    let range = |touch: &Touch| {
+        let serial = touch.index.terms().iter().filter(|(atom, _)| !mentions(atom, &|axis| axis == parallel));
+        let sum = serial.fold(Index::from(touch.index.constant()), |sum, (atom, k)| {
+            sum.add_scaled(&super::bounds::atom_index(atom, axes), *k, axes)
+        });
+        let (low, high) = sum.range(axes);
+        let spread = touch.stride * (i64::from(touch.lanes) - 1);
+        (low + spread.min(0), high + spread.max(0))
+    };
+    let ((low, high), (other_low, other_high)) = (range(store), range(other));
+    (high - other_low).max(other_high - low).max(0)
 }
 
 /// Terms with their coefficients.

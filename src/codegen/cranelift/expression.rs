@@ -147,7 +147,13 @@ impl Lowering<'_> {
         let Address { pointer, displacement } = address;
         let ins = self.cursor.ins();
         let value = match (data.dtype, form) {
-            (DType::F32, Form::Vector) => ins.load(F32X4, flags, pointer, displacement),
+            (DType::F32, Form::Vector) if self.target.fma() => ins.load(F32X4, flags, pointer, displacement),
+            (DType::F32, Form::Vector) => {
+                // Cranelift 0.135 folds a load into `cmpps` even where the address is not aligned, which traps in the
+                // encoding without AVX. It does not fold through a change of type, which costs nothing.
+                let loaded = ins.load(I32X4, flags, pointer, displacement);
+                vector::bits(&mut self.cursor, F32X4, loaded)
+            }
             (DType::I32, Form::Vector) => ins.load(I32X4, flags, pointer, displacement),
             (DType::U8 | DType::Bool, Form::Vector) => {
                 let packed = ins.load(I32, flags, pointer, displacement);

@@ -4,6 +4,8 @@ use super::{Module, clif, disassemble};
 use crate::base::philox::RandomState;
 use crate::base::target::{Level, Target};
 use crate::loops::interpreter::{self, BufferMemory};
+use crate::loops::parser::parse;
+use crate::loops::random;
 use crate::loops::samples::Convolution;
 use crate::loops::{DType, Function};
 
@@ -88,6 +90,28 @@ fn convolutions_agree_with_the_interpreter() {
     let functions: Vec<Function> =
         shapes.into_iter().map(|(c, p, l, fma)| shape(c, p, l, fma).function()).collect();
     check(&functions);
+}
+
+/// Functions of a range of seeds; every third one is read back from its text first.
+fn random_functions(seeds: std::ops::Range<u64>) -> Vec<Function> {
+    let function = |seed| match random::function(seed) {
+        function if seed % 3 == 0 => parse(&function.to_string()).expect("parses"),
+        function => function,
+    };
+    seeds.map(function).collect()
+}
+
+#[test]
+fn random_functions_agree_with_the_interpreter() {
+    check(&random_functions(0..600));
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn many_random_functions_agree_with_the_interpreter() {
+    for block in 0..100 {
+        check(&random_functions(block * 200..(block + 1) * 200));
+    }
 }
 
 #[test]
