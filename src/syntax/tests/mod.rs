@@ -1,6 +1,7 @@
 //! Tests of the front end: samples, exact diagnostics, formatting, round trips.
 
 mod formatting;
+mod round_trip;
 mod samples;
 mod soup;
 
