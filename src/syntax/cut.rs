@@ -18,17 +18,21 @@ pub fn items(tokens: &[Token], text: &str) -> Vec<Range<usize>> {
     let mut pieces = Vec::new();
     let mut start = 0;
     let mut depth = 0usize;
+    // Open parentheses and brackets: a default value in the item's head may have braces.
+    let mut round = 0usize;
     for (at, token) in tokens.iter().enumerate() {
         if at > start && begins_item(tokens, at, depth, text) {
             pieces.push(start..at);
-            (start, depth) = (at, 0);
+            (start, depth, round) = (at, 0, 0);
         }
         match token.kind {
             Kind::OpenBrace => depth += 1,
             Kind::CloseBrace => depth = depth.saturating_sub(1),
+            Kind::OpenParen | Kind::OpenBracket => round += 1,
+            Kind::CloseParen | Kind::CloseBracket => round = round.saturating_sub(1),
             _ => {}
         }
-        if depth == 0 && ends_item(tokens[start].kind, token.kind) {
+        if depth == 0 && round == 0 && ends_item(tokens[start].kind, token.kind) {
             pieces.push(start..at + 1);
             start = at + 1;
         }

@@ -156,3 +156,8 @@ fn meant(character: char) -> Option<&'static str> {
         _ => None,
     }
 }
+
+/// Whether a word begins a reduction before `[`.
+pub fn is_reduction(word: &str) -> bool {
+    matches!(word, "sum" | "prod" | "max" | "min" | "mean")
+}

@@ -4,11 +4,17 @@ pub mod ast;
 mod build;
 mod cut;
 mod explain;
+mod format;
+mod layout;
 mod literal;
 mod parse;
+mod print;
+mod print_expr;
+mod print_item;
 mod site;
 pub mod token;
 
+pub use format::{ast_text, format, tokens_text};
 pub use parse::parse;
 
 lalrpop_util::lalrpop_mod!(
