@@ -1,5 +1,6 @@
 //! Tests through the public door: text in, graph out, values by the interpreter.
 
+mod config;
 mod values;
 
 use super::{Library, ModelCall, Module, Request};
@@ -13,13 +14,6 @@ use crate::syntax::ast::{Expr, SettingKind};
 /// The rendered errors of something.
 fn rendered(sources: &SourceMap, errors: &[Diagnostic]) -> String {
     errors.iter().map(|error| error.render(sources, false)).collect::<Vec<_>>().join("\n\n")
-}
-
-/// The module of a text.
-fn module(text: &str) -> Module {
-    let mut sources = SourceMap::default();
-    Module::from_text(&mut sources, "model.cnn", text)
-        .unwrap_or_else(|errors| panic!("{}", rendered(&sources, &errors)))
 }
 
 /// The graph of the only model of a text; its loss is that of the train section.
