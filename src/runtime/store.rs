@@ -68,7 +68,8 @@ impl Store {
 
     /// Sets the states whose paths begin so to 0: a new phase begins with a fresh optimiser.
     pub fn clear_states(&mut self, prefix: &str) {
-        for entry in self.entries.iter_mut().filter(|entry| !entry.trained && entry.path.starts_with(prefix)) {
+        for entry in self.entries.iter_mut().filter(|entry| !entry.trained && entry.path.starts_with(prefix))
+        {
             entry.values_mut().fill(0.0);
         }
     }

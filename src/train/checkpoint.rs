@@ -37,8 +37,11 @@ impl Checkpoint {
         let failed = |error: std::io::Error| TrainError::Other(format!("{}: {error}", folder.display()));
         std::fs::create_dir_all(&folder).map_err(failed)?;
         let name = format!("state-{}.safetensors", position.epochs);
-        let entries: Vec<_> =
-            store.entries().iter().map(|entry| (entry.path.as_str(), entry.shape.as_slice(), entry.values())).collect();
+        let entries: Vec<_> = store
+            .entries()
+            .iter()
+            .map(|entry| (entry.path.as_str(), entry.shape.as_slice(), entry.values()))
+            .collect();
         weights::save(&folder.join(&name), &entries)?;
         let progress = Progress { epochs: position.epochs, steps: position.steps, tensors: name.clone() };
         let text = serde_json::to_string(&progress).expect("numbers and a name");
@@ -61,8 +64,9 @@ impl Checkpoint {
     pub fn load(folder: &Path) -> Result<Checkpoint, TrainError> {
         let folder = folder.join("checkpoint");
         let path = folder.join("progress.json");
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| TrainError::Other(format!("no checkpoint to go on from: {}: {error}", path.display())))?;
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            TrainError::Other(format!("no checkpoint to go on from: {}: {error}", path.display()))
+        })?;
         let progress: Progress = serde_json::from_str(&text)
             .map_err(|error| TrainError::Other(format!("{}: {error}", path.display())))?;
         let tensors = weights::load(&folder.join(&progress.tensors))?;

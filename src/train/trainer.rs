@@ -143,7 +143,8 @@ impl PhaseRun<'_> {
     fn other_keys(&self) -> Vec<Key> {
         let Session { data, drop_last, .. } = *self.session;
         let rest = (data.train.len() % self.batch()) as i64;
-        let mut others: Vec<Key> = (rest > 0 && !drop_last).then_some((Purpose::Step, rest)).into_iter().collect();
+        let mut others: Vec<Key> =
+            (rest > 0 && !drop_last).then_some((Purpose::Step, rest)).into_iter().collect();
         for split in [data.validation(), &data.test] {
             others.extend(keys(split.len(), self.batch()));
         }
@@ -211,11 +212,13 @@ impl Running<'_, '_> {
         let step = self.position.steps;
         let program = self.programs.get((Purpose::Step, indices.len() as i64))?;
         self.buffer.feed(program, &data.train, indices, prepare);
-        let before = first_epoch * batches::count(data.train.len(), self.run.batch(), self.run.session.drop_last) as u64;
+        let before = first_epoch
+            * batches::count(data.train.len(), self.run.batch(), self.run.session.drop_last) as u64;
         for (name, value) in phase.optim.scalars(step - before.min(step)) {
             program.set_scalar(&name, value as f32);
         }
-        let run = |program: &mut Program| program.run(self.store, pool, RandomState { seed: spec.seed, step });
+        let run =
+            |program: &mut Program| program.run(self.store, pool, RandomState { seed: spec.seed, step });
         match self.phases.take() {
             Some(phases) => {
                 phases.time("first step", || run(program));
