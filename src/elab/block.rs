@@ -120,12 +120,7 @@ impl<'m> Elaborator<'m> {
             Some(Value::Tensor(tensor)) => tensor,
             _ => return Err(self.no_state(name)),
         };
-        let is_state = self
-            .graph
-            .inputs
-            .iter()
-            .any(|(input, role)| *input == tensor.id && matches!(role, crate::graph::Role::State { .. }));
-        if !is_state {
+        if !self.is_state(tensor.id) {
             return Err(self.no_state(name));
         }
         let next = match evaluate(self, value)? {
@@ -143,8 +138,22 @@ impl<'m> Elaborator<'m> {
         Ok(())
     }
 
+    fn is_state(&self, id: crate::graph::Value) -> bool {
+        let mut inputs = self.graph.inputs.iter();
+        inputs.any(|(input, role)| *input == id && matches!(role, crate::graph::Role::State { .. }))
+    }
+
+    fn states_in_scope(&self) -> Vec<String> {
+        let mut names = self.names();
+        names.retain(|name| match self.lookup(name) {
+            Some(Value::Tensor(tensor)) => self.is_state(tensor.id),
+            _ => false,
+        });
+        names
+    }
+
     fn no_state(&self, name: &Name) -> crate::base::diagnostic::Diagnostic {
-        let known = self.names();
+        let known = self.states_in_scope();
         at(format!("no state is named `{}`", name.text), name.span)
             .did_you_mean(nearest(&name.text, known.iter().map(String::as_str)))
             .note("`<-` gives the next value of what `state` declares in the same block")
@@ -210,7 +219,8 @@ pub(super) fn bind_parameters(
     let given = |place: Option<usize>| place.map(|place| &arguments[place]);
     for (param, place) in params.iter().zip(places) {
         if let (Some(argument), false) = (given(*place), types::has_axes(&param.ty)) {
-            bind_parameter(context, param, argument.value.clone(), argument.span.unwrap_or(callee.span))?;
+            let span = argument.span.unwrap_or(callee.span);
+            bind_parameter(context, callee, param, argument.value.clone(), span)?;
         }
     }
     for (param, place) in params.iter().zip(places) {
@@ -218,12 +228,12 @@ pub(super) fn bind_parameters(
             (Some(argument), _) => {
                 if types::has_axes(&param.ty) {
                     let span = argument.span.unwrap_or(callee.span);
-                    bind_parameter(context, param, argument.value.clone(), span)?;
+                    bind_parameter(context, callee, param, argument.value.clone(), span)?;
                 }
             }
             (None, Some(default)) => {
                 let value = evaluate(context, default)?;
-                bind_parameter(context, param, value, default.span)?;
+                bind_parameter(context, callee, param, value, default.span)?;
             }
             (None, None) => return Err(super::arguments::missing(callee, &param.name.text)),
         }
@@ -233,6 +243,7 @@ pub(super) fn bind_parameters(
 
 fn bind_parameter(
     context: &mut dyn Context,
+    callee: &Name,
     param: &crate::syntax::ast::Param,
     value: Value,
     span: Span,
@@ -241,7 +252,7 @@ fn bind_parameter(
         Value::None => value,
         value => single(value, span)?,
     };
-    let value = types::accept(context, param, value, span)?;
+    let value = types::accept(context, &callee.text, param, value, span)?;
     context.bind(&param.name.text, value);
     Ok(())
 }

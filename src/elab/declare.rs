@@ -20,7 +20,7 @@ pub(super) fn declare(
     ty: &TypeExpr,
     init: &Expr,
 ) -> Outcome<Value> {
-    let shape = declared_shape(elaborator, ty)?;
+    let shape = declared_shape(elaborator, name, ty)?;
     let written = scheme(elaborator, init)?;
     let path = claim_path(elaborator, name)?;
     let chosen = match kind {
@@ -37,10 +37,10 @@ pub(super) fn declare(
     Ok(Value::Tensor(elaborator.tensor(id)))
 }
 
-fn declared_shape(elaborator: &mut Elaborator<'_>, ty: &TypeExpr) -> Outcome<Vec<i64>> {
+fn declared_shape(elaborator: &mut Elaborator<'_>, name: &Name, ty: &TypeExpr) -> Outcome<Vec<i64>> {
     match &ty.kind {
         TypeKind::Tensor { dtype: DType::F32, dims } => {
-            types::evaluate_shape(elaborator, dims.as_deref().unwrap_or(&[]))
+            types::evaluate_shape(elaborator, &name.text, dims.as_deref().unwrap_or(&[]))
         }
         TypeKind::Tensor { .. } | TypeKind::Named(_) => {
             Err(at(format!("parameters and states are tensors of f32, not {}", show_declared(ty)), ty.span))
@@ -133,7 +133,7 @@ fn check_plain_result(ty: &TypeExpr, value: &Value, span: Span) -> Outcome<()> {
             "list" => matches!(value, Value::List(_)),
             "bool" => matches!(value, Value::Bool(_)),
             "any" => true,
-            _ => return Err(at(format!("unknown type `{name}`"), ty.span)),
+            _ => return Err(types::unknown_type(name, ty.span)),
         },
         (TypeKind::Tensor { dtype: DType::Bool, dims: None }, Value::Bool(_)) => true,
         (TypeKind::Tensor { dtype, dims: None }, Value::Tensor(tensor)) => {

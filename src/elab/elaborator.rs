@@ -9,10 +9,13 @@ use super::{Outcome, tensors};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::span::Span;
 use crate::graph::{self, Graph, OpId};
-use crate::syntax::ast::{self, BinaryOp, Call, FnItem, Label, TypeExpr, UnaryOp};
+use crate::syntax::ast::{self, BinaryOp, Call, FnItem, Label, Name, TypeExpr, UnaryOp};
 
 /// How many expressions and loop rounds one elaboration may evaluate.
 const MOST_STEPS: usize = 4_000_000;
+
+/// How the label of a call begins whose block has the error.
+const TRACE: &str = "in this call of";
 
 /// How many nodes a graph may have.
 const MOST_NODES: usize = 100_000;
@@ -185,16 +188,32 @@ impl<'m> Elaborator<'m> {
         }
     }
 
-    /// Moves an error that arose in the library to the call in the user's file.
-    pub fn relocate(&self, mut error: Diagnostic, call: Span) -> Diagnostic {
-        if self.module.in_library(call.file) {
+    /// Moves an error that arose in the library to the call in the user's file; one of a user's block gets the call
+    /// as a second place.
+    pub fn relocate(&self, mut error: Diagnostic, callee: &Name) -> Diagnostic {
+        if self.module.in_library(callee.span.file) {
             return error;
         }
         error.labels.retain(|label| !self.module.in_library(label.span.file));
         if !error.labels.iter().any(|label| label.primary) {
-            error = error.primary(call, "");
+            if !error.message.contains(&callee.text) {
+                error.message = format!("`{}`: {}", callee.text, error.message);
+            }
+            return error.primary(callee.span, "");
+        }
+        let traced = error.labels.iter().any(|label| label.text.starts_with(TRACE));
+        if !traced && self.arose_inside(&error, callee) {
+            return error.secondary(callee.span, format!("{TRACE} `{}`", callee.text));
         }
         error
+    }
+
+    fn arose_inside(&self, error: &Diagnostic, callee: &Name) -> bool {
+        let Some((item, place)) = self.module.find(&callee.text, false).zip(error.span()) else {
+            return false;
+        };
+        let whole = item.span();
+        whole.file == place.file && (whole.start..whole.end).contains(&place.start)
     }
 }
 
@@ -241,7 +260,7 @@ impl Context for Elaborator<'_> {
         }
         let result = self.call_with(&call.callee, arguments, label);
         self.site = outer;
-        result.map_err(|error| self.relocate(error, span))
+        result.map_err(|error| self.relocate(error, &call.callee))
     }
 
     fn tensor_binary(&mut self, op: BinaryOp, left: Value, right: Value, span: Span) -> Outcome<Value> {

@@ -312,7 +312,13 @@ pub fn call_function(function: &functions::Function, call: &Call, arguments: &[A
             (None, None) => return Err(super::arguments::missing(&call.callee, parameter.name)),
         }
     }
-    (function.run)(&values).map_err(|message| at(format!("`{}`: {message}", function.name), call.callee.span))
+    (function.run)(&values).map_err(|message| {
+        let named = match message.strip_prefix("this takes") {
+            Some(rest) => format!("`{}` takes{rest}", function.name),
+            None => message,
+        };
+        at(named, call.callee.span)
+    })
 }
 
 /// "unknown layer", with the nearest of the functions and of `others`.

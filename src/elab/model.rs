@@ -181,7 +181,7 @@ impl<'m> Elaborator<'m> {
                 (None, Some(default)) => (evaluate(self, default)?, Some(default.span)),
                 (None, None) => continue,
             };
-            let value = types::accept(self, param, value, span.unwrap_or(item.name.span))?;
+            let value = types::accept(self, &item.name.text, param, value, span.unwrap_or(item.name.span))?;
             self.bind(&param.name.text, value);
         }
         let declared = show_declared(&item.params[0].ty);
@@ -246,7 +246,7 @@ impl<'m> Elaborator<'m> {
         }
         self.site = Some(callee.span);
         let value =
-            self.call_with(&callee, arguments, None).map_err(|error| self.relocate(error, callee.span))?;
+            self.call_with(&callee, arguments, None).map_err(|error| self.relocate(error, &callee))?;
         let Value::Tensor(value) = block::single(value, loss.span)? else {
             return Err(at("a loss is a number", loss.span));
         };

@@ -264,7 +264,7 @@ impl<'m> Layout<'m> {
                 (None, None) => return Err(super::arguments::missing(callee, &param.name.text)),
             };
             let span = argument.as_ref().and_then(|argument| argument.span).unwrap_or(callee.span);
-            let value = config::accept_constant(param, value, span)?;
+            let value = config::accept_constant(&callee.text, param, value, span)?;
             values.push((param.name.text.clone(), value));
         }
         Ok(values)

@@ -199,7 +199,7 @@ pub(super) fn reshape(elaborator: &mut Elaborator<'_>, value: Value, ty: &TypeEx
     let TypeKind::Tensor { dtype, dims: Some(dims) } = &ty.kind else {
         return Err(at("a reshape names all axes: `as f32[N, C]`", ty.span));
     };
-    let shape = types::evaluate_shape(elaborator, dims)?;
+    let shape = types::evaluate_shape(elaborator, "the reshape", dims)?;
     if *dtype != tensor.dtype || types::elements(&shape) != types::elements(&tensor.shape) {
         let wanted = show_type(*dtype, &shape);
         return Err(at(format!("{tensor} does not reshape to {wanted}"), ty.span).note(format!(

@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use super::evaluate::{Context, at, evaluate};
-use super::show::show_declared;
+use super::show::{show_declared, show_expr, show_values};
 use super::value::{TensorValue, Value, show_type};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
@@ -30,88 +30,102 @@ pub fn element_type(ty: &TypeExpr) -> Option<DType> {
     }
 }
 
-/// The value as its parameter takes it; an integer becomes a number where one is declared.
-pub fn accept(context: &mut dyn Context, param: &Param, value: Value, span: Span) -> Outcome<Value> {
+/// The value as its parameter takes it; an integer becomes a number where one is declared. `callee` is what has the
+/// parameter.
+pub fn accept(
+    context: &mut dyn Context,
+    callee: &str,
+    param: &Param,
+    value: Value,
+    span: Span,
+) -> Outcome<Value> {
     let refuse = |wanted: &str, value: &Value| {
-        at(format!("`{}` is {wanted}, not {}", param.name.text, value.kind()), span)
+        let name = &param.name.text;
+        at(format!("`{callee}` takes `{name}` as {wanted}, not {}", value.kind()), span)
     };
     match (&param.ty.kind, value) {
         (TypeKind::Tensor { dtype, dims: Some(dims) }, Value::Tensor(tensor)) => {
-            accept_tensor(context, param, (*dtype, dims), &tensor, span)?;
+            accept_tensor(context, callee, param, (*dtype, dims), &tensor, span)?;
             Ok(Value::Tensor(tensor))
         }
         (TypeKind::Tensor { dims: Some(_), .. }, value) => {
             Err(refuse(&format!("a tensor {}", show_declared(&param.ty)), &value))
         }
-        (TypeKind::Tensor { dtype: DType::Bool, dims: None }, value) => match value {
-            Value::Bool(_) => Ok(value),
-            _ => Err(refuse("a truth value", &value)),
-        },
-        (TypeKind::Tensor { dtype, dims: None }, value) => accept_element(param, *dtype, value, span),
-        (TypeKind::Named(name), value) => {
-            accept_named(name, param, value).unwrap_or_else(|(wanted, value)| Err(refuse(wanted, &value)))
+        (TypeKind::Tensor { dtype: DType::Bool, dims: None }, value @ Value::Bool(_)) => Ok(value),
+        (TypeKind::Tensor { dtype: DType::Bool, dims: None }, value) => Err(refuse("a truth value", &value)),
+        (TypeKind::Tensor { dtype, dims: None }, value) => {
+            accept_element(*dtype, value).map_err(|value| refuse(&dtype.to_string(), &value))
         }
+        (TypeKind::Named(name), value) => match accept_named(name, value) {
+            Ok(value) => Ok(value),
+            Err(Some((wanted, value))) => Err(refuse(wanted, &value)),
+            Err(None) => Err(unknown_type(name, param.ty.span)),
+        },
     }
 }
 
-fn accept_element(param: &Param, dtype: DType, value: Value, span: Span) -> Outcome<Value> {
+fn accept_element(dtype: DType, value: Value) -> Result<Value, Value> {
     match value {
-        Value::Int(_) | Value::Real(_) if dtype == DType::F32 => {
-            Ok(Value::Real(value.as_real().unwrap_or(0.0)))
-        }
+        Value::Int(value) if dtype == DType::F32 => Ok(Value::Real(value as f64)),
+        Value::Real(_) if dtype == DType::F32 => Ok(value),
         Value::Int(_) => Ok(value),
         Value::Tensor(tensor) if tensor.dtype == dtype => Ok(Value::Tensor(tensor)),
-        value => Err(at(format!("`{}` is {dtype}, not {}", param.name.text, value.kind()), span)),
+        value => Err(value),
     }
 }
 
-type Refused = (&'static str, Value);
-
-fn accept_named(name: &str, param: &Param, value: Value) -> Result<Outcome<Value>, Refused> {
+/// The value, or what was wanted in its place; nothing where the type is not known.
+fn accept_named(name: &str, value: Value) -> Result<Value, Option<(&'static str, Value)>> {
     match (name, value) {
-        ("any", value) => Ok(Ok(value)),
-        ("int", value @ Value::Int(_))
+        ("any", value)
+        | ("int", value @ Value::Int(_))
         | ("string", value @ Value::String(_))
         | ("list", value @ Value::List(_))
-        | ("bool", value @ Value::Bool(_)) => Ok(Ok(value)),
+        | ("bool", value @ Value::Bool(_)) => Ok(value),
         ("float", value) => match value.as_real() {
-            Some(real) => Ok(Ok(Value::Real(real))),
-            None => Err(("a number", value)),
+            Some(real) => Ok(Value::Real(real)),
+            None => Err(Some(("a number", value))),
         },
-        ("int", value) => Err(("an integer", value)),
-        ("string", value) => Err(("a string", value)),
-        ("list", value) => Err(("a list", value)),
-        ("bool", value) => Err(("a truth value", value)),
-        _ => Ok(Err(at(format!("unknown type `{name}`"), param.ty.span)
-            .did_you_mean(nearest(name, NAMED))
-            .note(format!("types are tensors such as f32[N, C], and {}", NAMED.join(", "))))),
+        ("int", value) => Err(Some(("an integer", value))),
+        ("string", value) => Err(Some(("a string", value))),
+        ("list", value) => Err(Some(("a list", value))),
+        ("bool", value) => Err(Some(("a truth value", value))),
+        _ => Err(None),
     }
+}
+
+/// The error of a type that is not one.
+pub fn unknown_type(name: &str, span: Span) -> Diagnostic {
+    at(format!("unknown type `{name}`"), span)
+        .did_you_mean(nearest(name, NAMED))
+        .note(format!("types are tensors such as f32[N, C], and {}", NAMED.join(", ")))
 }
 
 fn accept_tensor(
     context: &mut dyn Context,
+    callee: &str,
     param: &Param,
     (dtype, dims): (DType, &[Expr]),
     tensor: &TensorValue,
     span: Span,
 ) -> Outcome<()> {
-    let name = &param.name.text;
-    if tensor.dtype != dtype || tensor.shape.len() != dims.len() {
-        let wanted = show_declared(&param.ty);
-        let mut error = at(format!("`{name}` is a tensor {wanted}, not {tensor}"), span);
-        if tensor.shape.len() != dims.len() {
-            let (has, needs) = (tensor.shape.len(), dims.len());
-            error = error.note(format!("it has {has} {}, and {needs} are needed", axes_word(has)));
-        }
-        return Err(error);
+    let wrong = |note: Option<String>| {
+        let (name, wanted) = (&param.name.text, show_declared(&param.ty));
+        let error = at(format!("`{callee}` takes `{name}` as {wanted}, this is {tensor}"), span);
+        note.into_iter().fold(error, Diagnostic::note)
+    };
+    if tensor.shape.len() != dims.len() {
+        let (has, needs) = (tensor.shape.len(), dims.len());
+        return Err(wrong(Some(format!("it has {has} {}, and {needs} are needed", axes_word(has)))));
+    }
+    if tensor.dtype != dtype {
+        return Err(wrong(None));
     }
     for (axis, (dim, extent)) in dims.iter().zip(&tensor.shape).enumerate() {
         unify(context, dim, *extent).map_err(|error| match error {
             Mismatch::Error(error) => error,
             Mismatch::Expected(expected) => {
-                let declared = show_declared(&param.ty);
-                at(format!("`{name}` is {tensor}, but its axis {axis} should be {expected}"), span)
-                    .note(format!("`{name}` is declared as {declared}"))
+                wrong(Some(format!("axis {axis} is {extent}, and `{}` is {expected}", show_expr(dim))))
             }
         })?;
     }
@@ -151,13 +165,18 @@ pub fn evaluate_extent(context: &mut dyn Context, dim: &Expr) -> Outcome<i64> {
     }
 }
 
-/// The shape that a type says, all of its names known; every extent is at least 1.
-pub fn evaluate_shape(context: &mut dyn Context, dims: &[Expr]) -> Outcome<Vec<i64>> {
+/// The shape that the type of `name` says, all names in it known; every extent is at least 1.
+pub fn evaluate_shape(context: &mut dyn Context, name: &str, dims: &[Expr]) -> Outcome<Vec<i64>> {
     let mut shape = Vec::new();
     for (axis, dim) in dims.iter().enumerate() {
         let extent = evaluate_extent(context, dim)?;
         if extent < 1 {
-            return Err(at(format!("axis {axis} would have {extent} elements"), dim.span));
+            let error = at(format!("axis {axis} of `{name}` would have {extent} elements"), dim.span);
+            let (names, numbers) = (show_expr(dim), show_values(dim, &|name| context.lookup(name)));
+            return Err(match names == numbers {
+                true => error,
+                false => error.note(format!("{names} is {numbers} = {extent}")),
+            });
         }
         shape.push(extent);
     }

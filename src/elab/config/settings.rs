@@ -152,8 +152,13 @@ pub(in crate::elab) fn constant(expr: &Expr) -> Outcome<Value> {
 }
 
 /// The value as a parameter takes it.
-pub(in crate::elab) fn accept_constant(param: &Param, value: Value, span: Span) -> Outcome<Value> {
-    types::accept(&mut Constants::default(), param, value, span)
+pub(in crate::elab) fn accept_constant(
+    callee: &str,
+    param: &Param,
+    value: Value,
+    span: Span,
+) -> Outcome<Value> {
+    types::accept(&mut Constants::default(), callee, param, value, span)
 }
 
 /// `name` or `name(arguments)`.

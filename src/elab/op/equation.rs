@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::pieces::{self, Progression};
 use super::term::{Kind, Term, flat, no_extent};
 use super::{Equations, Symbol, index};
+use crate::base::span::Span;
 use crate::elab::evaluate::at;
 use crate::elab::types::{self, element_type};
 use crate::elab::value::{TensorValue, Value, show_type};
@@ -32,36 +33,30 @@ impl Equations<'_> {
             return Err(at(format!("`{}` is already defined", name.text), name.span)
                 .note("the equations of one tensor stand side by side"));
         }
-        let parts: Vec<(&[Binder], &Expr)> = group.iter().filter_map(parts_of).collect();
+        let parts: Vec<Part<'_>> = group.iter().filter_map(parts_of).collect();
         match declared {
             Some((dtype, shape)) => self.define_result(name, &parts, *dtype, shape),
             None => self.define_intermediate(name, &parts),
         }
     }
 
-    fn define_result(
-        &mut self,
-        name: &Name,
-        parts: &[(&[Binder], &Expr)],
-        dtype: DType,
-        shape: &[i64],
-    ) -> Outcome<()> {
+    fn define_result(&mut self, name: &Name, parts: &[Part<'_>], dtype: DType, shape: &[i64]) -> Outcome<()> {
         let (mut made, mut covered, mut spans) = (Vec::new(), Vec::new(), Vec::new());
-        for (binders, body) in parts {
+        for Part { start, binders, body } in parts {
             let left = self.left_side(name, binders, shape)?;
             let (piece, kind) = self.piece(&left, binders, body, shape)?;
             check_kind(name, kind, dtype, body)?;
             made.push(piece);
             covered.push(left.covered);
-            spans.push(binders.first().map_or(name.span, |binder| name.span.to(binder.index.span)));
+            spans.push(binders.last().map_or(*start, |binder| start.to(binder.index.span)));
         }
         pieces::check(&name.text, &covered, &spans, shape)?;
         self.finish(name, dtype, shape.to_vec(), made);
         Ok(())
     }
 
-    fn define_intermediate(&mut self, name: &Name, parts: &[(&[Binder], &Expr)]) -> Outcome<()> {
-        let [(binders, body)] = parts else {
+    fn define_intermediate(&mut self, name: &Name, parts: &[Part<'_>]) -> Outcome<()> {
+        let [Part { binders, body, .. }] = parts else {
             return Err(at(format!("`{}` is no result, so it has one equation", name.text), name.span)
                 .help("only results, whose shapes are declared, are given in pieces"));
         };
@@ -264,7 +259,7 @@ impl Equations<'_> {
                 return Err(crate::elab::arguments::missing(callee, &param.name.text));
             };
             let value = crate::elab::evaluate::evaluate(self, default)?;
-            let value = types::accept(self, param, value, default.span)?;
+            let value = types::accept(self, &item.name.text, param, value, default.span)?;
             self.names.insert(param.name.text.clone(), Symbol::Const(value));
         }
         Ok(())
@@ -305,9 +300,16 @@ fn bind_terms(
     Ok(symbols)
 }
 
-fn parts_of(stmt: &OpStmt) -> Option<(&[Binder], &Expr)> {
+/// One of the equations of a tensor.
+struct Part<'a> {
+    start: Span,
+    binders: &'a [Binder],
+    body: &'a Expr,
+}
+
+fn parts_of(stmt: &OpStmt) -> Option<Part<'_>> {
     match &stmt.kind {
-        OpStmtKind::Equation { binders, body, .. } => Some((binders.as_slice(), body)),
+        OpStmtKind::Equation { name, binders, body } => Some(Part { start: name.span, binders, body }),
         OpStmtKind::Let { .. } | OpStmtKind::Assert(_) => None,
     }
 }

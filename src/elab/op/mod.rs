@@ -164,7 +164,7 @@ impl<'m> Equations<'m> {
             let TypeKind::Tensor { dtype, dims } = &ty.kind else {
                 return Err(at("a result is a tensor", ty.span));
             };
-            let shape = evaluate_shape(self, dims.as_deref().unwrap_or(&[]))?;
+            let shape = evaluate_shape(self, &name.text, dims.as_deref().unwrap_or(&[]))?;
             if declared.insert(name.text.clone(), (*dtype, shape)).is_some() {
                 return Err(at(format!("two results are named `{}`", name.text), name.span));
             }

@@ -1,6 +1,7 @@
 //! Tests through the public door: text in, graph out, values by the interpreter.
 
 mod config;
+mod errors;
 mod values;
 
 use super::{Library, ModelCall, Module, Request};
