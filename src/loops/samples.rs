@@ -1,5 +1,6 @@
-//! Loop functions for tests: a register-tiled convolution.
+//! Loop functions for tests: a register-tiled convolution, and a map over numbers.
 
+use super::math::Emitter;
 use super::{
     Access, Axes, Axis, AxisData, Buffer, BufferData, DType, Expr, ForKind, Function, Index, Local,
     LocalData, Scalar, Stmt, Type,
@@ -161,4 +162,26 @@ impl Tile {
         };
         accumulators.iter().enumerate().map(store).collect()
     }
+}
+
+/// The lanes of [`mapping`].
+pub const MAPPING_LANES: u32 = 16;
+
+/// A function that applies `emit` to `len` pairs of numbers: `z[i] = f(x[i], y[i])`.
+pub fn mapping(len: usize, fma: bool, emit: &dyn Fn(&mut Emitter, Expr, Expr) -> Expr) -> Function {
+    let mut function = Function { name: "map".into(), ..Function::default() };
+    let mut buffer = |name: &str, access| {
+        function.buffers.push(BufferData { name: name.into(), dtype: DType::F32, len, access })
+    };
+    let (x, y) = (buffer("x", Access::Read), buffer("y", Access::Read));
+    let z = buffer("z", Access::Write);
+    let extent = len as i64 / i64::from(MAPPING_LANES);
+    let axis = function.axes.push(AxisData { name: "i".into(), extent });
+    let index = Index::from(axis).scale(i64::from(MAPPING_LANES));
+    let load = |buffer| Expr::Load { buffer, index: index.clone(), stride: 1, lanes: MAPPING_LANES };
+    let mut body = Vec::new();
+    let value = emit(&mut Emitter::new(&mut function, &mut body, fma), load(x), load(y));
+    body.push(Stmt::Store { buffer: z, index: index.clone(), stride: 1, value });
+    function.body = vec![Stmt::For { axis, kind: ForKind::Parallel, body }];
+    function
 }

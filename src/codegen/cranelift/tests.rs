@@ -4,10 +4,11 @@ use super::{Module, clif, disassemble};
 use crate::base::philox::RandomState;
 use crate::base::target::{Level, Target};
 use crate::loops::interpreter::{self, BufferMemory};
+use crate::loops::math::Emitter;
 use crate::loops::parser::parse;
 use crate::loops::random;
-use crate::loops::samples::Convolution;
-use crate::loops::{DType, Function};
+use crate::loops::samples::{Convolution, MAPPING_LANES, mapping};
+use crate::loops::{DType, Expr, Function};
 
 const STATE: RandomState = RandomState { seed: 7, step: 3 };
 
@@ -90,6 +91,23 @@ fn convolutions_agree_with_the_interpreter() {
     let functions: Vec<Function> =
         shapes.into_iter().map(|(c, p, l, fma)| shape(c, p, l, fma).function()).collect();
     check(&functions);
+}
+
+#[test]
+fn elementary_functions_agree_with_the_interpreter() {
+    type Emit = fn(&mut Emitter, Expr, Expr) -> Expr;
+    let functions: [Emit; 7] = [
+        |emitter, x, _| emitter.exp(x, MAPPING_LANES),
+        |emitter, x, _| emitter.log(x, MAPPING_LANES),
+        |emitter, x, _| emitter.tanh(x, MAPPING_LANES),
+        |emitter, x, _| emitter.sigmoid(x, MAPPING_LANES),
+        |emitter, x, _| emitter.erf(x, MAPPING_LANES),
+        |emitter, x, _| emitter.rsqrt(x, MAPPING_LANES),
+        |emitter, x, y| emitter.pow(x, y, MAPPING_LANES),
+    ];
+    for fma in [false, true] {
+        check(&functions.map(|emit| mapping(4096, fma, &emit)));
+    }
 }
 
 /// Functions of a range of seeds; every third one is read back from its text first.
