@@ -6,7 +6,7 @@ use super::{
     LocalData, Scalar, Stmt, Type,
 };
 
-/// The shape of a 3×3 convolution with padded input, and of its tile.
+/// The shape of a convolution with padded input, and of its tile.
 #[derive(Clone, Copy, Debug)]
 pub struct Convolution {
     /// Groups of `lanes` images.
@@ -20,35 +20,35 @@ pub struct Convolution {
     /// Output pixels of a tile, along the width.
     pub pixels: i64,
     pub lanes: u32,
+    /// Height and width of the filter.
+    pub kernel: i64,
     pub fma: bool,
 }
-
-const KERNEL: i64 = 3;
 
 impl Convolution {
     /// Multiply-adds of the whole function.
     pub fn multiply_adds(&self) -> i64 {
         let points = self.groups * i64::from(self.lanes) * self.outputs * self.side * self.side;
-        points * self.inputs * KERNEL * KERNEL
+        points * self.inputs * self.kernel * self.kernel
     }
 
     /// `y[n, o, h, w, lane] = sum[c, u, v] weight[o, c, u, v] * x[n, c, h + u, w + v, lane]`.
     pub fn function(&self) -> Function {
         let lanes = i64::from(self.lanes);
-        let padded = self.side + KERNEL - 1;
+        let padded = self.side + self.kernel - 1;
         let mut function = Function { name: "convolution".into(), ..Function::default() };
         let mut buffer = |name: &str, len: i64, access| {
             let data = BufferData { name: name.into(), dtype: DType::F32, len: len as usize, access };
             function.buffers.push(data)
         };
         let x = buffer("x", self.groups * self.inputs * padded * padded * lanes, Access::Read);
-        let weight = buffer("weight", self.outputs * self.inputs * KERNEL * KERNEL, Access::Read);
+        let weight = buffer("weight", self.outputs * self.inputs * self.kernel * self.kernel, Access::Read);
         let y = buffer("y", self.groups * self.outputs * self.side * self.side * lanes, Access::Write);
         let mut axis = |name: &str, extent| function.axes.push(AxisData { name: name.into(), extent });
         let n = axis("n", self.groups);
         let (o, h) = (axis("o", self.outputs / self.channels), axis("h", self.side));
         let w = axis("w", self.side / self.pixels);
-        let (c, u, v) = (axis("c", self.inputs), axis("u", KERNEL), axis("v", KERNEL));
+        let (c, u, v) = (axis("c", self.inputs), axis("u", self.kernel), axis("v", self.kernel));
         let mut tile = Tile { shape: *self, axes: function.axes.clone(), function };
         let place = Place { n, o, h, w, c, u, v };
         let accumulators = tile.registers("acc", self.channels * self.pixels, self.lanes);
@@ -106,7 +106,7 @@ impl Tile {
     fn taps(&mut self, x: Buffer, weight: Buffer, at: Place, accumulators: &[Local]) -> Vec<Stmt> {
         let shape = self.shape;
         let lanes = i64::from(shape.lanes);
-        let padded = shape.side + KERNEL - 1;
+        let padded = shape.side + shape.kernel - 1;
         let inputs = self.registers("x", shape.pixels, shape.lanes);
         let row = lanes * padded;
         let mut body = Vec::new();
@@ -124,8 +124,8 @@ impl Tile {
             body.push(Stmt::Set { local: *local, value });
         }
         for channel in 0..shape.channels {
-            let filter = shape.inputs * KERNEL * KERNEL;
-            let terms = [(shape.channels * filter, at.o), (KERNEL * KERNEL, at.c), (KERNEL, at.u), (1, at.v)];
+            let (kernel, filter) = (shape.kernel, shape.inputs * shape.kernel * shape.kernel);
+            let terms = [(shape.channels * filter, at.o), (kernel * kernel, at.c), (kernel, at.u), (1, at.v)];
             let index = self.sum(&terms, channel * filter);
             for (pixel, input) in inputs.iter().enumerate() {
                 let scalar = Expr::Load { buffer: weight, index: index.clone(), stride: 0, lanes: 1 };

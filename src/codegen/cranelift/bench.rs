@@ -30,44 +30,41 @@ fn measure(shape: Convolution) -> (f64, usize) {
 fn convolution_tiles() {
     let tiles = [
         (4, 1, 8),
-        (6, 1, 8),
-        (2, 3, 8),
-        (3, 2, 8),
         (2, 2, 8),
-        (4, 1, 16),
-        (3, 1, 16),
+        (5, 1, 8),
         (2, 1, 16),
-        (1, 3, 16),
         (1, 2, 16),
         (8, 1, 4),
-        (12, 1, 4),
-        (4, 3, 4),
-        (6, 2, 4),
-        (3, 4, 4),
-        (2, 1, 8),
-        (4, 2, 8),
-        (1, 1, 32),
-        (5, 1, 8),
-        (10, 1, 4),
-        (3, 1, 8),
-        (1, 1, 16),
         (3, 3, 4),
-        (9, 1, 4),
+        (2, 4, 4),
+        (6, 1, 8),
+        (2, 3, 8),
+        (3, 1, 16),
+        (4, 1, 16),
+        (3, 1, 8),
+        (2, 1, 8),
+        (1, 1, 16),
     ];
-    for (channels, pixels, lanes) in tiles {
-        let groups = 32 / i64::from(lanes);
-        let shape = Convolution {
-            groups,
-            inputs: 12,
-            outputs: 24 / channels * channels,
-            side: 12,
-            channels,
-            pixels,
-            lanes,
-            fma: true,
-        };
-        let (speed, spills) = measure(shape);
-        println!("{channels}x{pixels}x{lanes}: {speed:.1} GFLOP/s, {spills} spill instructions");
+    for kernel in [3, 1, 5] {
+        for (channels, pixels, lanes) in tiles {
+            let groups = 32 / i64::from(lanes);
+            let outputs = 24 / channels * channels;
+            let shape = Convolution {
+                groups,
+                inputs: 13,
+                outputs,
+                side: 12,
+                channels,
+                pixels,
+                lanes,
+                kernel,
+                fma: true,
+            };
+            let (speed, spills) = measure(shape);
+            println!(
+                "{kernel}x{kernel}, tile {channels}x{pixels}x{lanes}: {speed:.1} GFLOP/s, {spills} spill instructions"
+            );
+        }
     }
 }
 
@@ -111,6 +108,7 @@ fn compile_time() {
         channels: [4, 2, 1][k as usize % 3],
         pixels: [1, 2, 3][k as usize % 3],
         lanes: [8, 8, 8][k as usize % 3],
+        kernel: 3,
         fma: true,
     };
     let functions: Vec<_> = (0..60).map(|k| shape(k).function()).collect();

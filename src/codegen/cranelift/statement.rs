@@ -163,7 +163,14 @@ impl<'a> Lowering<'a> {
                     self.scope(body);
                 }
             }
-            Unroll::By(factor) => self.counted_loop(axis, Range::To(extent), factor, body),
+            Unroll::By(factor) => {
+                let rounds = extent / factor * factor;
+                self.counted_loop(axis, Range::To(rounds), factor, body);
+                for value in rounds..extent {
+                    self.axes[axis] = Bound::Constant(value);
+                    self.scope(body);
+                }
+            }
         }
         self.axes[axis] = Bound::Free;
     }

@@ -85,6 +85,7 @@ fn convolutions_agree_with_the_interpreter() {
         channels,
         pixels,
         lanes,
+        kernel: 3,
         fma,
     };
     let shapes = [(4, 1, 8, true), (2, 2, 16, false), (1, 4, 4, true), (4, 2, 16, true)];
@@ -143,6 +144,7 @@ fn show_convolution() {
         channels: 4,
         pixels: 1,
         lanes: 8,
+        kernel: 3,
         fma: true,
     };
     let function = shape.function();

@@ -17,7 +17,7 @@ const LARGEST_FACTOR: i64 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unroll {
     Full,
-    /// So many iterations a round; it divides the extent.
+    /// So many iterations a round, and the rest one by one.
     By(i64),
 }
 
@@ -29,8 +29,11 @@ pub fn choose(function: &Function, extent: i64, body: &[Stmt]) -> Unroll {
     if extent == 1 || cost.saturating_mul(extent as usize) <= FULL_BUDGET {
         return Unroll::Full;
     }
-    let fits = |factor: &i64| extent % factor == 0 && cost * *factor as usize <= PARTIAL_BUDGET;
-    Unroll::By((2..=LARGEST_FACTOR).rev().find(fits).unwrap_or(1))
+    let fits = |factor: &i64| cost * *factor as usize <= PARTIAL_BUDGET && *factor <= extent;
+    let candidates = (1..=LARGEST_FACTOR).filter(fits);
+    // The rest of a loop is opened behind it, so a factor that leaves none is worth a smaller one.
+    let best = candidates.max_by_key(|factor| (extent / factor * factor - extent + 1, *factor));
+    Unroll::By(best.unwrap_or(1))
 }
 
 /// The operations of a body whose loops, if any, are all opened fully; none otherwise.
