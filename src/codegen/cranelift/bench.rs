@@ -51,7 +51,7 @@ fn convolution_tiles() {
             let outputs = 24 / channels * channels;
             let shape = Convolution {
                 groups,
-                inputs: 13,
+                inputs: if kernel == 1 { 96 } else { 13 },
                 outputs,
                 side: 12,
                 channels,
