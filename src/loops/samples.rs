@@ -1,5 +1,6 @@
 //! Loop functions for tests: a register-tiled convolution, and a map over numbers.
 
+use super::interpreter::BufferMemory;
 use super::math::Emitter;
 use super::{
     Access, Axes, Axis, AxisData, Buffer, BufferData, DType, Expr, ForKind, Function, Index, Local,
@@ -184,4 +185,16 @@ pub fn mapping(len: usize, fma: bool, emit: &dyn Fn(&mut Emitter, Expr, Expr) ->
     body.push(Stmt::Store { buffer: z, index: index.clone(), stride: 1, value });
     function.body = vec![Stmt::For { axis, kind: ForKind::Parallel, body }];
     function
+}
+
+/// Memory for the buffers of a function, with numbers of all kinds.
+pub fn fill(function: &Function) -> Vec<BufferMemory> {
+    let number = |at: usize| ((at * 7919 + 13) % 257) as f32 * 0.125 - 16.0;
+    let memory = |data: &BufferData| match data.dtype {
+        DType::F32 => (0..data.len).map(number).collect::<Vec<f32>>().into(),
+        DType::I32 => (0..data.len).map(|at| number(at) as i32 * 1000).collect::<Vec<i32>>().into(),
+        DType::U8 => (0..data.len).map(|at| (at * 37) as u8).collect::<Vec<u8>>().into(),
+        DType::Bool => (0..data.len).map(|at| u8::from(at % 3 == 0)).collect::<Vec<u8>>().into(),
+    };
+    function.buffers.values().map(memory).collect()
 }

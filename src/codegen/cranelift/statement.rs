@@ -21,7 +21,7 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_entity::SecondaryMap;
 use cranelift_entity::packed_option::PackedOption;
 
-use super::address::{Bound, Frame};
+use super::address::{Bound, Frame, Induction};
 use super::expression::Loads;
 use super::unroll::{self, Unroll, assigned, parts};
 use crate::base::target::Target;
@@ -195,34 +195,40 @@ impl<'a> Lowering<'a> {
         };
         self.frames.push(Frame::of_loop(axis, header, prelude, start));
         self.start_block(inside);
-        let counter = self.loop_counter(axis);
+        self.open_counter(axis);
         for offset in 0..factor {
             self.axes[axis] = Bound::Loop { frame: self.frames.len() - 1, offset };
             self.scope(body);
         }
         self.axes[axis] = Bound::Free;
 
-        let latch_values = self.current_values(&carried);
         let frame = self.frames.pop().expect("the frame pushed above");
-        let next = self.cursor.ins().iadd_imm_s(counter, factor);
-        let more = match range {
-            Range::To(extent) => self.cursor.ins().icmp_imm_s(IntCC::NotEqual, next, extent),
-            Range::Given => self.cursor.ins().icmp(IntCC::SignedLessThan, next, self.parameters.high),
-        };
-        let mut latch: Vec<BlockArg> = latch_values.into_iter().map(BlockArg::from).collect();
-        for induction in &frame.inductions {
-            let value = match induction.parameter == counter {
-                true => next,
-                false => self.cursor.ins().iadd_imm_s(induction.parameter, induction.step * factor),
-            };
-            latch.push(value.into());
-        }
+        let registers = self.current_values(&carried);
+        let pointers = self.next_pointers(&frame, factor);
+        let more = self.more(range, pointers[0]);
+        let latch: Vec<BlockArg> = registers.into_iter().chain(pointers).map(BlockArg::from).collect();
         self.cursor.ins().brif(more, header, &latch, after, &[]);
         let initial = initial.into_iter().chain(frame.inductions.iter().map(|induction| induction.initial));
         let initial: Vec<BlockArg> = initial.map(BlockArg::from).collect();
         let destination = self.cursor.func.dfg.block_call(header, &initial);
         self.cursor.func.dfg.insts[before] = InstructionData::Jump { opcode: Opcode::Jump, destination };
         self.start_block(after);
+    }
+
+    /// The running pointers in the next round; the counter is the first.
+    fn next_pointers(&mut self, frame: &Frame, factor: i64) -> Vec<Value> {
+        let grow = |induction: &Induction| {
+            self.cursor.ins().iadd_imm_s(induction.parameter, induction.step * factor)
+        };
+        frame.inductions.iter().map(grow).collect()
+    }
+
+    /// Whether there is another round, by its counter.
+    fn more(&mut self, range: Range, next: Value) -> Value {
+        match range {
+            Range::To(extent) => self.cursor.ins().icmp_imm_s(IntCC::NotEqual, next, extent),
+            Range::Given => self.cursor.ins().icmp(IntCC::SignedLessThan, next, self.parameters.high),
+        }
     }
 
     fn branch(&mut self, condition: &Expr, then: &'a [Stmt], otherwise: &'a [Stmt]) {

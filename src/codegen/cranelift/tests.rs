@@ -7,8 +7,8 @@ use crate::loops::interpreter::{self, BufferMemory};
 use crate::loops::math::Emitter;
 use crate::loops::parser::parse;
 use crate::loops::random;
-use crate::loops::samples::{Convolution, MAPPING_LANES, mapping};
-use crate::loops::{DType, Expr, Function};
+use crate::loops::samples::{Convolution, MAPPING_LANES, fill, mapping};
+use crate::loops::{Expr, Function};
 
 const STATE: RandomState = RandomState { seed: 7, step: 3 };
 
@@ -16,18 +16,6 @@ const STATE: RandomState = RandomState { seed: 7, step: 3 };
 fn targets() -> Vec<Target> {
     let known = [Level::Sse4, Level::Fma].into_iter();
     known.filter(|level| *level <= Target::host().level).map(Target::of).collect()
-}
-
-/// Numbers of all kinds.
-fn fill(function: &Function) -> Vec<BufferMemory> {
-    let number = |at: usize| ((at * 7919 + 13) % 257) as f32 * 0.125 - 16.0;
-    let memory = |data: &crate::loops::BufferData| match data.dtype {
-        DType::F32 => (0..data.len).map(number).collect::<Vec<f32>>().into(),
-        DType::I32 => (0..data.len).map(|at| number(at) as i32 * 1000).collect::<Vec<i32>>().into(),
-        DType::U8 => (0..data.len).map(|at| (at * 37) as u8).collect::<Vec<u8>>().into(),
-        DType::Bool => (0..data.len).map(|at| u8::from(at % 3 == 0)).collect::<Vec<u8>>().into(),
-    };
-    function.buffers.values().map(memory).collect()
 }
 
 fn run_native(module: &Module, index: usize, buffers: &mut [BufferMemory]) {
@@ -92,6 +80,34 @@ fn convolutions_agree_with_the_interpreter() {
     let functions: Vec<Function> =
         shapes.into_iter().map(|(c, p, l, fma)| shape(c, p, l, fma).function()).collect();
     check(&functions);
+}
+
+/// A tile of eight accumulators is one multiply-add an instruction and never leaves the registers.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn tiles_stay_in_registers() {
+    if !Target::host().fma() {
+        return;
+    }
+    for (channels, pixels, lanes) in [(4, 1, 8), (2, 2, 8), (2, 1, 16), (1, 2, 16), (8, 1, 4), (2, 4, 4)] {
+        let shape = Convolution {
+            groups: 2,
+            inputs: 8,
+            outputs: 8,
+            side: 8,
+            channels,
+            pixels,
+            lanes,
+            kernel: 3,
+            fma: true,
+        };
+        let module = Module::compile(&[shape.function()], Target::host()).expect("compiles");
+        let text = disassemble(module.code(0).1);
+        let spills = text.lines().filter(|line| line.contains("xmm") && line.contains("[rsp"));
+        assert_eq!(spills.count(), 0, "{shape:?}\n{text}");
+        let multiply_adds = text.lines().filter(|line| line.contains("vfmadd"));
+        assert_eq!(multiply_adds.count(), 8 * 9, "{shape:?}\n{text}");
+    }
 }
 
 #[test]
