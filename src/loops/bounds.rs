@@ -8,8 +8,15 @@ use super::{Atom, Axes, Binary, Expr, Index, Unary};
 /// What is known at a place.
 #[derive(Default)]
 pub struct Facts {
-    /// Sums without a constant, and their smallest and largest values; the newest narrows those before it.
-    facts: Vec<(Vec<(Atom, i64)>, i64, i64)>,
+    /// The newest narrows those before it.
+    facts: Vec<Fact>,
+}
+
+/// The range of a sum without a constant.
+struct Fact {
+    terms: Vec<(Atom, i64)>,
+    low: i64,
+    high: i64,
 }
 
 impl Facts {
@@ -56,7 +63,7 @@ impl Facts {
             _ => return,
         };
         if !difference.terms().is_empty() {
-            self.facts.push((difference.terms().to_vec(), low, high));
+            self.facts.push(Fact { terms: difference.terms().to_vec(), low, high });
         }
     }
 
@@ -71,7 +78,7 @@ impl Facts {
         if depth == 0 {
             return range;
         }
-        for (at, (terms, low, high)) in self.facts[..count].iter().enumerate().rev() {
+        for (at, Fact { terms, low, high }) in self.facts[..count].iter().enumerate().rev() {
             let Some(multiple) = multiple(index, terms) else { continue };
             let fact = terms.iter().fold(index.clone(), |rest, term| subtract(&rest, term, multiple, axes));
             let rest = self.range_with(&fact, axes, at, depth - 1);

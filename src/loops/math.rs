@@ -28,7 +28,7 @@ const MAGNITUDE: i32 = i32::MAX;
 const SIGN: i32 = i32::MIN;
 
 /// `(e^r - 1 - r) / r^2` for `|r| <= ln 2 / 2`, within 2^-28 of `e^r`.
-const EXP: [f32; 5] = [0.5, 1.666_651_9e-1, 4.166_620_5e-2, 8.368_908e-3, 1.395_052_5e-3];
+const EXP: [f32; 5] = [0.5, 1.666_652e-1, 4.166_620_6e-2, 8.368_908e-3, 1.395_052_5e-3];
 /// `(atanh(s) / s - 1) / s^2` in powers of `s^2`.
 const ATANH: [f32; 4] = [1.0 / 3.0, 1.0 / 5.0, 1.0 / 7.0, 1.0 / 9.0];
 /// `(tanh(x) / x - 1) / x^2` in powers of `x^2` for `|x| < 5/8`.

@@ -2,29 +2,10 @@
 
 use super::interpreter::{self, BufferMemory};
 use super::math::Emitter;
-use super::{Access, AxisData, BufferData, DType, Expr, ForKind, Function, Index, Stmt, verifier::verify};
+use super::samples::{MAPPING_LANES as LANES, mapping};
+use super::verifier::verify;
+use super::{Expr, Function};
 use crate::base::philox::RandomState;
-
-const LANES: u32 = 16;
-
-/// A function that applies `emit` to pairs of numbers: `z[i] = f(x[i], y[i])`.
-fn mapping(len: usize, fma: bool, emit: &dyn Fn(&mut Emitter, Expr, Expr) -> Expr) -> Function {
-    let mut function = Function { name: "map".into(), ..Function::default() };
-    let mut buffer = |name: &str, access| {
-        function.buffers.push(BufferData { name: name.into(), dtype: DType::F32, len, access })
-    };
-    let (x, y) = (buffer("x", Access::Read), buffer("y", Access::Read));
-    let z = buffer("z", Access::Write);
-    let extent = len as i64 / i64::from(LANES);
-    let axis = function.axes.push(AxisData { name: "i".into(), extent });
-    let index = Index::from(axis).scale(i64::from(LANES));
-    let load = |buffer| Expr::Load { buffer, index: index.clone(), stride: 1, lanes: LANES };
-    let mut body = Vec::new();
-    let value = emit(&mut Emitter::new(&mut function, &mut body, fma), load(x), load(y));
-    body.push(Stmt::Store { buffer: z, index: index.clone(), stride: 1, value });
-    function.body = vec![Stmt::For { axis, kind: ForKind::Parallel, body }];
-    function
-}
 
 /// The distance of a result from the exact value, in units in the last place of the value as `f32`.
 fn ulps(actual: f32, exact: f64) -> f64 {

@@ -20,6 +20,7 @@ mod races;
 pub mod random;
 #[cfg(test)]
 pub mod samples;
+mod text;
 pub mod types;
 pub mod verifier;
 
@@ -111,7 +112,7 @@ pub enum Unary {
     ToFloat,
     /// `f32` to `i32`, towards zero; saturates, and NaN gives 0.
     ToInt,
-    /// The bits of an `f32` as `i32`.
+    /// The bits of an `f32` as `i32`; those of a NaN are not defined beyond being a NaN's.
     ToBits,
     /// The `f32` of these bits.
     FromBits,

@@ -364,8 +364,9 @@ impl Generator {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{parser::parse, verifier::verify};
+    use super::super::{interpreter::run, parser::parse, samples::fill, verifier::verify};
     use super::*;
+    use crate::base::philox::RandomState;
 
     #[test]
     fn random_functions_are_valid_and_read_back() {
@@ -376,6 +377,12 @@ mod tests {
             let read = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
             assert_eq!(read.to_string(), text);
             verify(&read).unwrap_or_else(|errors| panic!("{errors:?}\n{read}"));
+            let (mut one, mut other) = (fill(&function), fill(&read));
+            for (function, buffers) in [(&function, &mut one), (&read, &mut other)] {
+                run(function, buffers, RandomState::default())
+                    .unwrap_or_else(|error| panic!("{error}\n{text}"));
+            }
+            assert!(one.iter().zip(&other).all(|(one, other)| one.same_bits(other)), "{text}");
         }
     }
 }
