@@ -1,12 +1,14 @@
 //! From text to the AST and back: lexer, parser, printer.
 
 pub mod ast;
+mod brackets;
 mod build;
 mod cut;
 mod explain;
 mod format;
 mod layout;
 mod literal;
+mod mistakes;
 mod parse;
 mod print;
 mod print_expr;
