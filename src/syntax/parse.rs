@@ -21,7 +21,7 @@ use super::site::Site;
 use super::token::{Kind, Token, lex};
 
 /// Longer files are refused.
-const LONGEST_FILE: usize = 16 << 20;
+const LONGEST_FILE: usize = 4 << 20;
 /// After so many errors in one item the rest is not worth reading.
 const MOST_REPAIRS: usize = 16;
 /// After so many errors the rest of the file is not read.
@@ -32,7 +32,7 @@ pub fn parse(file: FileId, text: &str) -> (File, Vec<Diagnostic>) {
     if text.len() > LONGEST_FILE {
         let start = Span { file, start: 0, end: 0 };
         let error = Diagnostic::error("this file is too long for a model").primary(start, "");
-        return (File::default(), vec![error.note("files may have up to 16 MiB")]);
+        return (File::default(), vec![error.note("files may have up to 4 MiB")]);
     }
     let (tokens, diagnostics) = lex(file, text);
     let mut parser = Parser {
