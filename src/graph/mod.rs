@@ -5,6 +5,7 @@
 //! pass are written once for all ops, those of the library, those of the user and those that autodiff derives.
 
 pub mod dot;
+pub mod interpreter;
 pub mod parser;
 pub mod printer;
 pub mod verifier;

@@ -12,7 +12,10 @@
 use std::collections::HashMap;
 
 use super::{Kernels, Nest};
-use crate::te::{Axes, Axis, Expr, Index, Program, Real, Tensor};
+use crate::te::{Atom, Axes, Axis, Expr, Index, Program, Real, Tensor};
+
+const PAGE: i64 = 4096;
+const GAP_BYTES: i64 = 64;
 
 /// A halo is not worth its memory beyond this many times the tensor.
 const LARGEST_HALO: i64 = 4;
@@ -47,9 +50,8 @@ impl Layout {
 
     /// Elements of memory, padding included.
     pub fn len(&self) -> usize {
-        let rest: i64 = self.rest().product();
-        let batch = self.batch.map_or(1, |at| self.blocks(at) * self.lanes);
-        (rest * batch) as usize
+        let blocks = self.batch.map_or(1, |at| self.blocks(at) * self.lanes);
+        (self.block() * blocks) as usize
     }
 
     /// Whether there are none.
@@ -59,6 +61,14 @@ impl Layout {
 
     fn blocks(&self, batch: usize) -> i64 {
         (self.shape[batch] + self.lanes - 1) / self.lanes
+    }
+
+    /// Elements of one picture in a block, with the gap that keeps blocks from starting at multiples of a page:
+    /// the same element of many blocks would compete for one set of the cache.
+    fn block(&self) -> i64 {
+        let size: i64 = self.rest().product();
+        let crowded = self.batch.is_some() && size * self.lanes * 4 % PAGE == 0;
+        if crowded { size + (GAP_BYTES / (4 * self.lanes)).max(1) } else { size }
     }
 
     fn rest(&self) -> impl Iterator<Item = i64> {
@@ -73,15 +83,13 @@ impl Layout {
     /// The offset of an element.
     pub fn address(&self, index: &[Index], axes: &Axes) -> Index {
         let mut offset = Index::from(0);
-        let mut size = 1;
         for (at, index) in index.iter().enumerate().filter(|(at, _)| Some(*at) != self.batch) {
             offset = offset.scale(self.padded(at)).add(&index.offset(self.halo[at].0), axes);
-            size *= self.padded(at);
         }
         let Some(batch) = self.batch else { return offset };
         let block = index[batch].div(self.lanes, axes);
         let lane = index[batch].rem(self.lanes, axes);
-        block.scale(size).add(&offset, axes).scale(self.lanes).add(&lane, axes)
+        block.scale(self.block()).add(&offset, axes).scale(self.lanes).add(&lane, axes)
     }
 
     /// The offset of an element given by numbers.
@@ -98,7 +106,7 @@ pub type Layouts = HashMap<Tensor, Layout>;
 pub fn choose(kernels: &Kernels, batched: &[Tensor], lanes: i64) -> Layouts {
     let mut dimension: HashMap<Tensor, usize> = batched.iter().map(|tensor| (*tensor, 0)).collect();
     for nest in kernels.kernels.iter().flat_map(|kernel| &kernel.nests) {
-        let Some(axis) = batch_axis(&kernels.program, nest, &dimension) else { continue };
+        let Some(axis) = batch_axis(&kernels.program, nest, &dimension, lanes) else { continue };
         for statement in &nest.statements {
             if let Some(at) = statement.at.iter().position(|index| index.as_axis() == Some(axis)) {
                 dimension.insert(statement.result, at);
@@ -146,13 +154,18 @@ fn widen(program: &Program, layout: &mut Layout, index: &[Index], fill: Real) {
     }
 }
 /// The axis of a nest that runs over the batch, as far as the tensors known so far tell.
-pub fn batch_axis(program: &Program, nest: &Nest, dimension: &HashMap<Tensor, usize>) -> Option<Axis> {
+pub fn batch_axis(
+    program: &Program,
+    nest: &Nest,
+    dimension: &HashMap<Tensor, usize>,
+    lanes: i64,
+) -> Option<Axis> {
     let mut found = None;
     for statement in &nest.statements {
         program.for_each_expr(statement.body, &mut |id| {
             if let Expr::Read { tensor, index, .. } = &program.exprs[id]
                 && let Some(at) = dimension.get(tensor)
-                && let Some(axis) = index[*at].as_axis()
+                && let Some(axis) = lane_axis(&index[*at], lanes, &program.axes)
                 && found.is_none()
             {
                 found = Some(axis);
@@ -160,4 +173,21 @@ pub fn batch_axis(program: &Program, nest: &Nest, dimension: &HashMap<Tensor, us
         });
     }
     found
+}
+
+/// The axis that runs through the lanes of a batch index: the index itself, or its last part where the batch is split
+/// into groups of whole blocks.
+pub fn lane_axis(index: &Index, lanes: i64, axes: &Axes) -> Option<Axis> {
+    if let Some(axis) = index.as_axis() {
+        return Some(axis);
+    }
+    let mut found = None;
+    for (atom, coefficient) in index.terms() {
+        match atom {
+            Atom::Axis(axis) if *coefficient == 1 && axes[*axis].extent % lanes == 0 => found = Some(*axis),
+            _ if coefficient % lanes == 0 => {}
+            _ => return None,
+        }
+    }
+    found.filter(|_| index.constant() == 0)
 }

@@ -12,7 +12,7 @@ pub mod verifier;
 
 use std::collections::BTreeSet;
 
-use crate::te::{Axis, ExprId, Index, Program, Tensor};
+use crate::te::{Axis, Binary, Expr, ExprId, Index, Program, Reduction, Tensor};
 
 pub use layout::{Layout, Layouts};
 
@@ -62,5 +62,24 @@ impl Kernel {
     pub fn reads(&self, program: &Program) -> BTreeSet<Tensor> {
         let statements = self.nests.iter().flat_map(|nest| &nest.statements);
         statements.flat_map(|statement| program.reads(statement.body)).collect()
+    }
+}
+
+impl Kernels {
+    /// Multiply-adds of all sums of products.
+    pub fn multiplications(&self) -> i64 {
+        let nests = self.kernels.iter().flat_map(|kernel| &kernel.nests);
+        nests.map(|nest| nest.statements.iter().map(|s| self.products(nest, s)).sum::<i64>()).sum()
+    }
+
+    fn products(&self, nest: &Nest, statement: &Statement) -> i64 {
+        let Expr::Reduce { op: Reduction::Sum, body, .. } = &self.program.exprs[statement.body] else {
+            return 0;
+        };
+        let points = |axes: &[Axis]| axes.iter().map(|axis| self.program.axes[*axis].extent).product::<i64>();
+        match &self.program.exprs[*body] {
+            Expr::Binary(Binary::Mul, ..) => points(&nest.axes) * points(&nest.reduce),
+            _ => 0,
+        }
     }
 }

@@ -360,7 +360,9 @@ fn binary_bool(op: Binary, x: Vec<bool>, y: Vec<bool>) -> Option<Value> {
     match op {
         Binary::And => Some(Value::Bool(zip(x, y, |x, y| x && y))),
         Binary::Or => Some(Value::Bool(zip(x, y, |x, y| x || y))),
-        _ => None,
+        Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Min | Binary::Max => None,
+        Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge => None,
+        Binary::Shl | Binary::Shr => None,
     }
 }
 

@@ -18,9 +18,7 @@ use std::fmt::{Display, Formatter, Result, Write};
 
 use cranelift_entity::SecondaryMap;
 
-use super::{
-    Access, Atom, Axis, Binary, Buffer, Expr, Fold, ForKind, Function, Index, Local, Scalar, Stmt, Unary,
-};
+use super::{Access, Atom, Axis, Binary, Buffer, Expr, Fold, ForKind, Function, Index, Local, Stmt, Unary};
 
 /// The name of a function of one value.
 pub fn unary_name(op: Unary) -> &'static str {
@@ -79,14 +77,24 @@ pub fn access_name(access: Access) -> &'static str {
 }
 
 /// Words that are no names.
-pub const RESERVED: [&str; 11] =
-    ["fn", "parallel", "for", "in", "if", "else", "by", "true", "false", "inf", "nan"];
+const RESERVED: [&str; 14] =
+    ["fn", "parallel", "for", "in", "if", "else", "by", "int", "min", "max", "true", "false", "inf", "nan"];
 
 impl Display for Function {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let mut printer =
             Printer { function: self, names: Names::of(self), typed: SecondaryMap::new(), out: f };
         printer.function()
+    }
+}
+
+/// An index of a function, as text.
+pub struct IndexText<'a>(pub &'a Function, pub &'a Index);
+
+impl Display for IndexText<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let names = Names::of(self.0);
+        Printer { function: self.0, names, typed: SecondaryMap::new(), out: f }.index(self.1)
     }
 }
 
@@ -341,15 +349,4 @@ fn float(x: f32) -> String {
         true => "nan".into(),
         false => format!("{x:?}"),
     }
-}
-
-/// The element type and lane count that a type's text names.
-pub fn parse_type(text: &str) -> Option<super::Type> {
-    let (scalar, lanes) = match text.split_once('x') {
-        Some((scalar, lanes)) => (scalar, lanes.parse().ok()?),
-        None => (text, 1),
-    };
-    let scalars = [Scalar::F32, Scalar::I32, Scalar::Bool];
-    let scalar = scalars.into_iter().find(|candidate| candidate.to_string() == scalar)?;
-    Some(super::Type { scalar, lanes })
 }

@@ -1,11 +1,13 @@
-//! Loop functions for tests: a register-tiled convolution.
+//! Loop functions for tests: a register-tiled convolution, and a map over numbers.
 
+use super::interpreter::BufferMemory;
+use super::math::Emitter;
 use super::{
     Access, Axes, Axis, AxisData, Buffer, BufferData, DType, Expr, ForKind, Function, Index, Local,
     LocalData, Scalar, Stmt, Type,
 };
 
-/// The shape of a 3×3 convolution with padded input, and of its tile.
+/// The shape of a convolution with padded input, and of its tile.
 #[derive(Clone, Copy, Debug)]
 pub struct Convolution {
     /// Groups of `lanes` images.
@@ -19,35 +21,35 @@ pub struct Convolution {
     /// Output pixels of a tile, along the width.
     pub pixels: i64,
     pub lanes: u32,
+    /// Height and width of the filter.
+    pub kernel: i64,
     pub fma: bool,
 }
-
-const KERNEL: i64 = 3;
 
 impl Convolution {
     /// Multiply-adds of the whole function.
     pub fn multiply_adds(&self) -> i64 {
         let points = self.groups * i64::from(self.lanes) * self.outputs * self.side * self.side;
-        points * self.inputs * KERNEL * KERNEL
+        points * self.inputs * self.kernel * self.kernel
     }
 
     /// `y[n, o, h, w, lane] = sum[c, u, v] weight[o, c, u, v] * x[n, c, h + u, w + v, lane]`.
     pub fn function(&self) -> Function {
         let lanes = i64::from(self.lanes);
-        let padded = self.side + KERNEL - 1;
+        let padded = self.side + self.kernel - 1;
         let mut function = Function { name: "convolution".into(), ..Function::default() };
         let mut buffer = |name: &str, len: i64, access| {
             let data = BufferData { name: name.into(), dtype: DType::F32, len: len as usize, access };
             function.buffers.push(data)
         };
         let x = buffer("x", self.groups * self.inputs * padded * padded * lanes, Access::Read);
-        let weight = buffer("weight", self.outputs * self.inputs * KERNEL * KERNEL, Access::Read);
+        let weight = buffer("weight", self.outputs * self.inputs * self.kernel * self.kernel, Access::Read);
         let y = buffer("y", self.groups * self.outputs * self.side * self.side * lanes, Access::Write);
         let mut axis = |name: &str, extent| function.axes.push(AxisData { name: name.into(), extent });
         let n = axis("n", self.groups);
         let (o, h) = (axis("o", self.outputs / self.channels), axis("h", self.side));
         let w = axis("w", self.side / self.pixels);
-        let (c, u, v) = (axis("c", self.inputs), axis("u", KERNEL), axis("v", KERNEL));
+        let (c, u, v) = (axis("c", self.inputs), axis("u", self.kernel), axis("v", self.kernel));
         let mut tile = Tile { shape: *self, axes: function.axes.clone(), function };
         let place = Place { n, o, h, w, c, u, v };
         let accumulators = tile.registers("acc", self.channels * self.pixels, self.lanes);
@@ -105,7 +107,7 @@ impl Tile {
     fn taps(&mut self, x: Buffer, weight: Buffer, at: Place, accumulators: &[Local]) -> Vec<Stmt> {
         let shape = self.shape;
         let lanes = i64::from(shape.lanes);
-        let padded = shape.side + KERNEL - 1;
+        let padded = shape.side + shape.kernel - 1;
         let inputs = self.registers("x", shape.pixels, shape.lanes);
         let row = lanes * padded;
         let mut body = Vec::new();
@@ -123,8 +125,8 @@ impl Tile {
             body.push(Stmt::Set { local: *local, value });
         }
         for channel in 0..shape.channels {
-            let filter = shape.inputs * KERNEL * KERNEL;
-            let terms = [(shape.channels * filter, at.o), (KERNEL * KERNEL, at.c), (KERNEL, at.u), (1, at.v)];
+            let (kernel, filter) = (shape.kernel, shape.inputs * shape.kernel * shape.kernel);
+            let terms = [(shape.channels * filter, at.o), (kernel * kernel, at.c), (kernel, at.u), (1, at.v)];
             let index = self.sum(&terms, channel * filter);
             for (pixel, input) in inputs.iter().enumerate() {
                 let scalar = Expr::Load { buffer: weight, index: index.clone(), stride: 0, lanes: 1 };
@@ -161,4 +163,38 @@ impl Tile {
         };
         accumulators.iter().enumerate().map(store).collect()
     }
+}
+
+/// The lanes of [`mapping`].
+pub const MAPPING_LANES: u32 = 16;
+
+/// A function that applies `emit` to `len` pairs of numbers: `z[i] = f(x[i], y[i])`.
+pub fn mapping(len: usize, fma: bool, emit: &dyn Fn(&mut Emitter, Expr, Expr) -> Expr) -> Function {
+    let mut function = Function { name: "map".into(), ..Function::default() };
+    let mut buffer = |name: &str, access| {
+        function.buffers.push(BufferData { name: name.into(), dtype: DType::F32, len, access })
+    };
+    let (x, y) = (buffer("x", Access::Read), buffer("y", Access::Read));
+    let z = buffer("z", Access::Write);
+    let extent = len as i64 / i64::from(MAPPING_LANES);
+    let axis = function.axes.push(AxisData { name: "i".into(), extent });
+    let index = Index::from(axis).scale(i64::from(MAPPING_LANES));
+    let load = |buffer| Expr::Load { buffer, index: index.clone(), stride: 1, lanes: MAPPING_LANES };
+    let mut body = Vec::new();
+    let value = emit(&mut Emitter::new(&mut function, &mut body, fma), load(x), load(y));
+    body.push(Stmt::Store { buffer: z, index: index.clone(), stride: 1, value });
+    function.body = vec![Stmt::For { axis, kind: ForKind::Parallel, body }];
+    function
+}
+
+/// Memory for the buffers of a function, with numbers of all kinds.
+pub fn fill(function: &Function) -> Vec<BufferMemory> {
+    let number = |at: usize| ((at * 7919 + 13) % 257) as f32 * 0.125 - 16.0;
+    let memory = |data: &BufferData| match data.dtype {
+        DType::F32 => (0..data.len).map(number).collect::<Vec<f32>>().into(),
+        DType::I32 => (0..data.len).map(|at| number(at) as i32 * 1000).collect::<Vec<i32>>().into(),
+        DType::U8 => (0..data.len).map(|at| (at * 37) as u8).collect::<Vec<u8>>().into(),
+        DType::Bool => (0..data.len).map(|at| u8::from(at % 3 == 0)).collect::<Vec<u8>>().into(),
+    };
+    function.buffers.values().map(memory).collect()
 }

@@ -236,4 +236,60 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    #[ignore = "a measurement"]
+    fn speed() {
+        let machine = Machine::of(Target::host());
+        let mut g = Graph::default();
+        let (n, c, o, size) = (256, 32, 64, 28);
+        let x = g.input("x", DType::F32, vec![n, 1, size, size], Role::Data);
+        let init = Init::Constant(0.0);
+        let w0 = g.input("w0", DType::F32, vec![c, 1, 3, 3], Role::Param { path: "w0".into(), init });
+        let w1 = g.input("w1", DType::F32, vec![o, c, 3, 3], Role::Param { path: "w1".into(), init });
+        let (program, _) = conv(n, 1, c, size, 3, 1, 1);
+        let op = g.ops.push(Op { name: "conv".into(), program });
+        let y = g.call(op, vec![x, w0], "conv0", None)[0];
+        let (program, out) = conv(n, c, o, size, 3, 1, 1);
+        let op = g.ops.push(Op { name: "conv".into(), program });
+        let y = g.call(op, vec![y, w1], "conv1", None)[0];
+        let mut p = Equations::default();
+        let input = p.input("x", DType::F32, vec![n, o, out, out]);
+        let axes: Vec<Axis> = [n, o, out, out].map(|e| p.axis("i", e)).to_vec();
+        let read = p.exprs.read(input, axes.iter().map(|axis| Index::from(*axis)).collect());
+        let square = p.exprs.binary(Binary::Mul, read, read);
+        let body = p.exprs.reduce(Reduction::Sum, axes, square);
+        let loss = p.tensor("loss", DType::F32, Vec::new());
+        p.define(loss, Vec::new(), body);
+        p.outputs.push(loss);
+        let op = g.ops.push(Op { name: "squares".into(), program: p });
+        let loss = g.call(op, vec![y], "loss", None)[0];
+        g.outputs.push((loss, Sink::Loss));
+        passes::autodiff::run(&mut g);
+        let lowered = lower(&g, &machine, &mut |_, _| {});
+        for launch in &lowered.launches {
+            println!("{}\n{}", launch.function.name, launch.schedule);
+        }
+        let names: Vec<String> = lowered.launches.iter().map(|l| l.function.name.clone()).collect();
+        let texts: Vec<String> = lowered.launches.iter().map(|l| l.function.to_string()).collect();
+        let start = std::time::Instant::now();
+        let mut program = Program::compile(&g, lowered, &machine).unwrap();
+        println!("compile {:?}", start.elapsed());
+        let mut store = Store::default();
+        store.add("w0", &[c, 1, 3, 3], true);
+        store.add("w1", &[o, c, 3, 3], true);
+        let pool = Pool::new(1).unwrap();
+        let mut best = vec![f64::INFINITY; names.len()];
+        for _ in 0..3 {
+            for (at, time) in program.run_timed(&store, &pool, RandomState::default()).into_iter().enumerate()
+            {
+                best[at] = best[at].min(time);
+            }
+        }
+        let flops = (2 * n * 784 * 9 * c * o) as f64;
+        for (at, name) in names.iter().enumerate() {
+            println!("{name}: {:.1} us, {:.1} GFLOP/s if conv1", best[at] * 1e6, flops / best[at] / 1e9);
+        }
+        println!("{}", texts.iter().find(|t| t.contains("d_w")).unwrap());
+    }
 }

@@ -5,6 +5,7 @@
 
 pub mod agreement;
 pub mod memory;
+pub mod peak;
 pub mod pool;
 pub mod program;
 pub mod store;

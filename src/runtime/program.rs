@@ -34,6 +34,8 @@ pub fn lower(
 ) -> Lowered {
     let mut step = passes::lower::run(graph);
     passes::simplify(&mut step, after);
+    passes::split::run(&mut step, machine.lanes);
+    passes::canonical::run(&mut step);
     let (batched, kept) = (batched_inputs(graph, &step), kept_tensors(graph, &step));
     let mut kernels = fuse::run(step);
     let mut layouts = layout::choose(&kernels, &batched, machine.lanes);
@@ -147,6 +149,9 @@ impl Program {
                 DType::U8 | DType::Bool => vec![fill.get() as u8],
             };
             let memory = self.arena.bytes_mut(*offset, layout.len() * bits.len());
+            if bits.iter().all(|byte| *byte == 0) {
+                continue; // New memory is zero.
+            }
             memory.chunks_exact_mut(bits.len()).for_each(|element| element.copy_from_slice(&bits));
         }
     }
@@ -205,24 +210,41 @@ impl Program {
     /// Runs all launches. Parameters and states are read from the store's present values; updates go to its next
     /// ones.
     pub fn run(&mut self, store: &Store, pool: &Pool, random: RandomState) {
-        let kept: Vec<usize> =
-            self.kept.iter().map(|(path, _)| store.position(path).expect("a kept tensor")).collect();
-        let this = &*self;
+        let kept = self.places_in(store);
         pool.install(|| {
-            for segment in &this.plan.segments {
-                for (function, places, work) in &this.launches[segment.launches.clone()] {
-                    let address = |place: &Place| match place {
-                        Place::Arena(offset) => this.arena.at(*offset),
-                        Place::Present(at) => store.present(kept[*at]),
-                        Place::Next(at) => store.next(kept[*at]),
-                    };
-                    let buffers: Vec<*mut u8> = places.iter().map(address).collect();
-                    // SAFETY: the plan gives tensors that are live at once disjoint memory of their layout's size, and
-                    // the verifier has proved that the function stays inside.
-                    unsafe { pool.run(this.module.kernel(*function), &buffers, &random, *work) };
-                }
+            for launch in self.plan.segments.iter().flat_map(|segment| segment.launches.clone()) {
+                self.launch(launch, store, &kept, pool, random);
             }
         });
+    }
+
+    /// Runs like [`run`](Program::run) and gives the seconds of each launch.
+    pub fn run_timed(&mut self, store: &Store, pool: &Pool, random: RandomState) -> Vec<f64> {
+        let kept = self.places_in(store);
+        let timed = |launch| {
+            let start = std::time::Instant::now();
+            self.launch(launch, store, &kept, pool, random);
+            start.elapsed().as_secs_f64()
+        };
+        pool.install(|| (0..self.launches.len()).map(timed).collect())
+    }
+
+    /// The place in the store of each kept tensor.
+    fn places_in(&self, store: &Store) -> Vec<usize> {
+        self.kept.iter().map(|(path, _)| store.position(path).expect("a kept tensor")).collect()
+    }
+
+    fn launch(&self, launch: usize, store: &Store, kept: &[usize], pool: &Pool, random: RandomState) {
+        let (function, places, work) = &self.launches[launch];
+        let address = |place: &Place| match place {
+            Place::Arena(offset) => self.arena.at(*offset),
+            Place::Present(at) => store.present(kept[*at]),
+            Place::Next(at) => store.next(kept[*at]),
+        };
+        let buffers: Vec<*mut u8> = places.iter().map(address).collect();
+        // SAFETY: the plan gives tensors that are live at once disjoint memory of their layout's size, and the
+        // verifier has proved that the function stays inside.
+        unsafe { pool.run(self.module.kernel(*function), &buffers, &random, *work) };
     }
 
     /// Makes the updates of the last run the present values.

@@ -3,6 +3,8 @@
 //! Each has two values: the present one, which a step reads, and the next one, which it writes. [`Store::commit`]
 //! swaps them, so a step whose loss is not finite leaves no trace, and nothing is ever copied.
 
+use std::collections::HashMap;
+
 use super::memory::Memory;
 
 /// A kept tensor, row-major.
@@ -19,6 +21,7 @@ pub struct Entry {
 #[derive(Default)]
 pub struct Store {
     entries: Vec<Entry>,
+    places: HashMap<String, usize>,
 }
 
 impl Entry {
@@ -43,6 +46,7 @@ impl Store {
     pub fn add(&mut self, path: &str, shape: &[i64], trained: bool) -> &mut Entry {
         let bytes = 4 * shape.iter().product::<i64>() as usize;
         let (present, next) = (Memory::zeroed(bytes), Memory::zeroed(bytes));
+        self.places.insert(path.into(), self.entries.len());
         self.entries.push(Entry { path: path.into(), shape: shape.to_vec(), trained, present, next });
         self.entries.last_mut().expect("one was just added")
     }
@@ -59,7 +63,15 @@ impl Store {
 
     /// The place of a tensor by its path.
     pub fn position(&self, path: &str) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.path == path)
+        self.places.get(path).copied()
+    }
+
+    /// Sets the states whose paths begin so to 0: a new phase begins with a fresh optimiser.
+    pub fn clear_states(&mut self, prefix: &str) {
+        for entry in self.entries.iter_mut().filter(|entry| !entry.trained && entry.path.starts_with(prefix))
+        {
+            entry.values_mut().fill(0.0);
+        }
     }
 
     /// Makes the next values of these tensors the present ones.

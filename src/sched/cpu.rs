@@ -4,7 +4,8 @@
 //! Nests without a batch (the optimiser) run over their flattened elements. Contractions get a register tile: a block
 //! of an axis that only one factor has, times a block of an axis that only the other has.
 
-use crate::kernels::{Kernels, Layouts, Nest};
+use crate::kernels::layout::lane_axis;
+use crate::kernels::{Kernels, Layouts, Nest, Statement};
 use crate::te::{Axis, Binary, Expr, ExprId, Index, Program, Reduction};
 
 use super::Machine;
@@ -12,6 +13,12 @@ use super::nest::LoopNest;
 
 /// Straight-line copies of a reduction's body, at most.
 const LARGEST_UNROLL: i64 = 32;
+
+/// Multiply-adds under way at once that hide their latency: two a cycle, four cycles each.
+const LATENCY: f64 = 8.0;
+
+/// Accumulators that fit half of 32 registers; the other half holds the factors, and a multiply-add overwrites one.
+const MOST_CHAINS: i64 = 16;
 
 /// The scheduled loops of a nest: one, or two where a vector axis leaves a rest.
 pub fn plan(kernels: &mut Kernels, layouts: &Layouts, machine: &Machine, nest: &Nest) -> Vec<LoopNest> {
@@ -52,7 +59,7 @@ impl Planner<'_> {
         for (tensor, index) in self.accesses() {
             if let Some(layout) = self.layouts.get(&tensor)
                 && let Some(at) = layout.batch
-                && let Some(axis) = index[at].as_axis()
+                && let Some(axis) = lane_axis(&index[at], self.machine.lanes, &self.program().axes)
             {
                 found = found.or(Some(axis));
             }
@@ -144,7 +151,7 @@ impl Planner<'_> {
 
     /// Joins the loops that every tensor stores contiguously.
     fn flatten_rest(&mut self, plan: &mut LoopNest) {
-        if !self.nest.reduce.is_empty() || plan.outer.len() < 2 {
+        if self.factors().is_some() || plan.outer.len() < 2 {
             return;
         }
         for first in 0..plan.outer.len() - 1 {
@@ -227,7 +234,8 @@ impl Planner<'_> {
         found
     }
 
-    /// The block of each side that needs the fewest loads for its multiplications and fits the registers.
+    /// The block of each side with the lowest cost: cycles of latency, loads or arithmetic a multiply-add, whichever
+    /// is most. Accumulators take at most half of the registers; measured, more of them spill.
     #[allow(clippy::type_complexity)]
     fn best_tile(
         &self,
@@ -245,13 +253,12 @@ impl Planner<'_> {
         for a in self.blocks(only_x) {
             for b in self.blocks(only_y) {
                 let (m, n) = (a.map_or(1, |(_, f)| f), b.map_or(1, |(_, f)| f));
-                let used = m * n * wide + (m * x_cost).min(n * y_cost) + 2;
-                if used > registers {
+                let chains = m * n * wide;
+                if chains > MOST_CHAINS.min(registers / 2) {
                     continue;
                 }
-                let chains = (m * n * wide) as f64;
-                let loads = (m * x_cost + n * y_cost) as f64 / chains;
-                let cost = loads.max(0.5) + 8.0 / chains.max(8.0) + 0.05 * loads;
+                let loads = (m * x_cost + n * y_cost) as f64 / chains as f64;
+                let cost = (LATENCY / chains as f64).max(loads).max(1.0) + 0.1 * loads;
                 if cost < best.1 - 1e-9 {
                     best = ((a, b), cost);
                 }
@@ -295,8 +302,9 @@ impl Planner<'_> {
 
     fn unroll(&mut self, plan: &mut LoopNest) {
         let extent = |axis: &Axis| self.program().axes[*axis].extent;
-        let statements = self.nest.statements.len() as i64;
-        let mut copies: i64 = plan.tile.iter().map(extent).product::<i64>() * statements;
+        let is_reduction = |s: &&Statement| matches!(self.program().exprs[s.body], Expr::Reduce { .. });
+        let reductions = self.nest.statements.iter().filter(is_reduction).count() as i64;
+        let mut copies: i64 = plan.tile.iter().map(extent).product::<i64>() * reductions;
         while let Some(axis) = plan.reduce.last().copied() {
             copies *= self.extent(axis);
             if copies > LARGEST_UNROLL {

@@ -11,6 +11,7 @@ use super::nest::LoopNest;
 use super::value::{Scope, Value, Writer};
 use super::{Launch, Machine};
 use crate::kernels::{Kernels, Layouts, Nest, Statement};
+use crate::loops::verifier;
 use crate::loops::{Binary, Expr, Fold, ForKind, Scalar, Stmt, Type};
 use crate::te::{self, Axis, Index, Reduction};
 
@@ -33,6 +34,11 @@ pub fn emit(
     }
     let (mut function, buffers) = writer.finish(body);
     function.name = name.to_string();
+    if cfg!(debug_assertions)
+        && let Err(findings) = verifier::verify(&function)
+    {
+        panic!("schedule of {name}:\n{}\n{function}", findings.join("\n"));
+    }
     Launch { function, buffers, schedule: plan.to_string() }
 }
 

@@ -286,6 +286,20 @@ impl<'a> Writer<'a> {
         }
     }
 
+    fn to_integer(&mut self, value: Value) -> Value {
+        let ty = Type { scalar: Scalar::I32, lanes: value.ty.lanes };
+        match value.ty.scalar {
+            Scalar::I32 => value,
+            Scalar::F32 => Value { expr: Expr::Unary(Unary::ToInt, Box::new(value.expr)), ty },
+            Scalar::Bool => {
+                let number =
+                    |value| Value { expr: Expr::Int(value), ty: Type { scalar: Scalar::I32, lanes: 1 } };
+                let (one, zero) = (self.splat(number(1), ty.lanes), self.splat(number(0), ty.lanes));
+                self.chosen(value, one, zero)
+            }
+        }
+    }
+
     fn to_truth(&mut self, value: Value) -> Value {
         let ty = Type { scalar: Scalar::Bool, lanes: value.ty.lanes };
         let zero = match value.ty.scalar {
@@ -487,7 +501,7 @@ impl<'a> Writer<'a> {
     pub fn define(&mut self, scope: &mut Scope, result: Tensor, at: &[Index], value: Value) {
         let value = match self.program().tensors[result].dtype {
             DType::F32 => self.to_float(value),
-            DType::I32 | DType::U8 | DType::Bool => value,
+            DType::I32 | DType::U8 | DType::Bool => self.to_integer(value),
         };
         let value = self.bind(scope, "y", value);
         scope.defined.insert(result, value.clone());

@@ -1,4 +1,4 @@
-//! Cutting a file into items, and the checks of an item's tokens that come before its grammar.
+//! Cutting a file into items, and the bound on their depth.
 //!
 //! The words that begin an item are reserved, so a place where one begins a line is where the next item begins, even
 //! if a brace was forgotten before it. Each piece is then parsed alone, and an error in one hides none in another.
@@ -18,17 +18,21 @@ pub fn items(tokens: &[Token], text: &str) -> Vec<Range<usize>> {
     let mut pieces = Vec::new();
     let mut start = 0;
     let mut depth = 0usize;
+    // Open parentheses and brackets: a default value in the item's head may have braces.
+    let mut round = 0usize;
     for (at, token) in tokens.iter().enumerate() {
         if at > start && begins_item(tokens, at, depth, text) {
             pieces.push(start..at);
-            (start, depth) = (at, 0);
+            (start, depth, round) = (at, 0, 0);
         }
         match token.kind {
             Kind::OpenBrace => depth += 1,
             Kind::CloseBrace => depth = depth.saturating_sub(1),
+            Kind::OpenParen | Kind::OpenBracket => round += 1,
+            Kind::CloseParen | Kind::CloseBracket => round = round.saturating_sub(1),
             _ => {}
         }
-        if depth == 0 && ends_item(tokens[start].kind, token.kind) {
+        if depth == 0 && round == 0 && ends_item(tokens[start].kind, token.kind) {
             pieces.push(start..at + 1);
             start = at + 1;
         }
@@ -70,135 +74,6 @@ fn begins_item(tokens: &[Token], at: usize, depth: usize, text: &str) -> bool {
             Kind::Inline => next == Some(Kind::Block),
             _ => next == Some(Kind::Name),
         }
-}
-
-/// What is wrong with the brackets of an item.
-pub fn check_brackets(tokens: &[Token], text: &str, file: FileId) -> Vec<Diagnostic> {
-    let mut check = Brackets { file, text, open: Vec::new(), doubtful: None, diagnostics: Vec::new() };
-    let mut line = Line::default();
-    let mut before = 0;
-    for token in tokens {
-        line.move_to(&text[before..token.start as usize]);
-        check.token(*token, line);
-        before = token.end as usize;
-    }
-    check.finish();
-    check.diagnostics
-}
-
-/// What is known of the line of a token.
-#[derive(Clone, Copy, Debug, Default)]
-struct Line<'a> {
-    /// The white space before its first token.
-    indentation: &'a str,
-    /// Whether the token is the first.
-    first: bool,
-}
-
-impl<'a> Line<'a> {
-    /// Goes on to the next token over the space (and comments) before it.
-    fn move_to(&mut self, space: &'a str) {
-        self.first = false;
-        if let Some((_, indentation)) = space.rsplit_once('\n') {
-            *self = Line { indentation, first: true };
-        }
-    }
-}
-
-struct Brackets<'a> {
-    file: FileId,
-    text: &'a str,
-    open: Vec<(Token, Line<'a>)>,
-    /// A brace whose partner is indented as if for another.
-    doubtful: Option<(Token, Token)>,
-    diagnostics: Vec<Diagnostic>,
-}
-
-impl<'a> Brackets<'a> {
-    fn token(&mut self, token: Token, line: Line<'a>) {
-        match token.kind {
-            Kind::OpenParen | Kind::OpenBracket | Kind::OpenBrace => self.open.push((token, line)),
-            Kind::Semicolon => self.close_round(token, "the statement ends here"),
-            Kind::CloseBrace => {
-                self.close_round(token, "the block ends here");
-                self.close(token, line, Kind::OpenBrace);
-            }
-            Kind::CloseParen => self.close(token, line, Kind::OpenParen),
-            Kind::CloseBracket => self.close(token, line, Kind::OpenBracket),
-            _ => {}
-        }
-    }
-
-    /// Reports a parenthesis or bracket that is open where its statement ends.
-    fn close_round(&mut self, end: Token, why: &str) {
-        let mut first = true;
-        while let Some((open, _)) = self.open.pop_if(|(open, _)| open.kind != Kind::OpenBrace) {
-            if std::mem::take(&mut first) {
-                self.diagnostics.push(self.not_closed(open).secondary(end.span(self.file), why));
-            }
-        }
-    }
-
-    fn close(&mut self, close: Token, line: Line, kind: Kind) {
-        match self.open.last().copied() {
-            Some((open, opening_line)) if open.kind == kind => {
-                let odd = line.first && line.indentation != opening_line.indentation;
-                if odd && kind == Kind::OpenBrace && self.doubtful.is_none() {
-                    self.doubtful = Some((open, close));
-                }
-                self.open.pop();
-            }
-            Some((open, _)) if open.kind != Kind::OpenBrace => {
-                self.diagnostics.push(self.mismatch(open, close));
-                self.open.pop();
-            }
-            _ => self.diagnostics.push(self.closes_nothing(close, kind)),
-        }
-    }
-
-    fn finish(&mut self) {
-        let Some((open, _)) = self.open.pop() else { return };
-        self.diagnostics.push(match self.doubtful {
-            Some((inner, close)) if open.kind == Kind::OpenBrace => self
-                .not_closed(inner)
-                .secondary(close.span(self.file), "closes it, but is indented as if for another")
-                .secondary(open.span(self.file), "so that this one stays open"),
-            _ => self.not_closed(open),
-        });
-    }
-
-    fn not_closed(&self, open: Token) -> Diagnostic {
-        Diagnostic::error(format!("this `{}` is not closed", open.text(self.text)))
-            .primary(open.span(self.file), format!("lacks its `{}`", partner(open.kind)))
-    }
-
-    fn mismatch(&self, open: Token, close: Token) -> Diagnostic {
-        let [opening, closing] = [open, close].map(|token| token.text(self.text));
-        Diagnostic::error(format!("`{opening}` is closed by `{closing}`"))
-            .primary(close.span(self.file), format!("expected `{}`", partner(open.kind)))
-            .secondary(open.span(self.file), "opened here")
-    }
-
-    fn closes_nothing(&self, close: Token, kind: Kind) -> Diagnostic {
-        Diagnostic::error(format!("this `{}` closes nothing", close.text(self.text)))
-            .primary(close.span(self.file), format!("no `{}` is open here", opening_of(kind)))
-    }
-}
-
-fn partner(open: Kind) -> &'static str {
-    match open {
-        Kind::OpenParen => ")",
-        Kind::OpenBracket => "]",
-        _ => "}",
-    }
-}
-
-fn opening_of(open: Kind) -> &'static str {
-    match open {
-        Kind::OpenParen => "(",
-        Kind::OpenBracket => "[",
-        _ => "{",
-    }
 }
 
 /// Reports the first place of an item that nests too deep.

@@ -101,10 +101,10 @@ impl Lowering<'_> {
         }
     }
 
-    /// The axis of the innermost loop, which is being opened.
-    pub fn loop_counter(&mut self, axis: Axis) -> Value {
+    /// Makes the axis of the innermost loop its first induction, by which the loop ends.
+    pub fn open_counter(&mut self, axis: Axis) {
         self.axes[axis] = Bound::Loop { frame: self.frames.len() - 1, offset: 0 };
-        self.pointer(Key { buffer: None, terms: vec![(Atom::Axis(axis), 1)] })
+        self.pointer(Key { buffer: None, terms: vec![(Atom::Axis(axis), 1)] });
     }
 
     /// The terms and the constant of an index once the axes of unrolled loops are numbers.

@@ -139,29 +139,52 @@ impl Lowering<'_> {
         if let Some(value) = self.loads.find(address, form) {
             return value;
         }
-        let data = &self.function.buffers[buffer];
-        let mut flags = MemFlagsData::new().with_notrap();
-        if data.access == Access::Read {
-            flags = flags.with_readonly();
-        }
-        let Address { pointer, displacement } = address;
+        let value = match form {
+            Form::Vector => self.load_vector(buffer, address),
+            Form::Scalar => self.load_scalar(buffer, address),
+            Form::Splat => {
+                let scalar = self.load_scalar(buffer, address);
+                vector::splat(&mut self.cursor, scalar)
+            }
+        };
+        self.loads.0.push((buffer, address, form, value));
+        value
+    }
+
+    fn load_vector(&mut self, buffer: Buffer, Address { pointer, displacement }: Address) -> Value {
+        let flags = self.load_flags(buffer);
         let ins = self.cursor.ins();
-        let value = match (data.dtype, form) {
-            (DType::F32, Form::Vector) => ins.load(F32X4, flags, pointer, displacement),
-            (DType::I32, Form::Vector) => ins.load(I32X4, flags, pointer, displacement),
-            (DType::U8 | DType::Bool, Form::Vector) => {
+        match self.function.buffers[buffer].dtype {
+            DType::F32 if self.target.fma() => ins.load(F32X4, flags, pointer, displacement),
+            DType::F32 => {
+                // Cranelift 0.135 folds a load into `cmpps` even where the address is not aligned, which traps in the
+                // encoding without AVX. It does not fold through a change of type, which costs nothing.
+                let loaded = ins.load(I32X4, flags, pointer, displacement);
+                vector::bits(&mut self.cursor, F32X4, loaded)
+            }
+            DType::I32 => ins.load(I32X4, flags, pointer, displacement),
+            DType::U8 | DType::Bool => {
                 let packed = ins.load(I32, flags, pointer, displacement);
                 vector::widen_bytes(&mut self.cursor, packed)
             }
-            (DType::F32, Form::Scalar | Form::Splat) => ins.load(F32, flags, pointer, displacement),
-            (DType::I32, Form::Scalar | Form::Splat) => ins.load(I32, flags, pointer, displacement),
-            (DType::U8 | DType::Bool, Form::Scalar | Form::Splat) => {
-                ins.uload8(I32, flags, pointer, displacement)
-            }
-        };
-        let value = if form == Form::Splat { vector::splat(&mut self.cursor, value) } else { value };
-        self.loads.0.push((buffer, address, form, value));
-        value
+        }
+    }
+
+    fn load_scalar(&mut self, buffer: Buffer, Address { pointer, displacement }: Address) -> Value {
+        let flags = self.load_flags(buffer);
+        match self.function.buffers[buffer].dtype {
+            DType::F32 => self.cursor.ins().load(F32, flags, pointer, displacement),
+            DType::I32 => self.cursor.ins().load(I32, flags, pointer, displacement),
+            DType::U8 | DType::Bool => self.cursor.ins().uload8(I32, flags, pointer, displacement),
+        }
+    }
+
+    fn load_flags(&self, buffer: Buffer) -> MemFlagsData {
+        let flags = MemFlagsData::new().with_notrap();
+        match self.function.buffers[buffer].access {
+            Access::Read => flags.with_readonly(),
+            Access::Write | Access::ReadWrite => flags,
+        }
     }
 
     fn gather(&mut self, scalars: [Value; 4]) -> Value {
@@ -178,6 +201,7 @@ impl Lowering<'_> {
         // All parts are computed before the first is written, as the value may read what is overwritten.
         let values: Vec<Value> =
             (0..parts(lanes)).map(|part| self.stored_part(buffer, value, part)).collect();
+        self.load_postponed(Some(buffer));
         for (part, value) in (0_i64..).zip(values) {
             let lane = |lane: i64| first.plus((4 * part + lane) * stride * size);
             match (lanes, stride) {

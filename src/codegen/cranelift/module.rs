@@ -222,10 +222,10 @@ fn new_jit(isa: OwnedTargetIsa, code_bytes: usize) -> Result<JITModule, Error> {
     Ok(JITModule::new(builder))
 }
 
-fn define(jit: &mut JITModule, code: &Code) -> Result<FuncId, ModuleError> {
+fn define(jit: &mut JITModule, code: &Code) -> Result<FuncId, Box<ModuleError>> {
     let signature = statement::signature(jit.isa());
-    let id = jit.declare_anonymous_function(&signature)?;
-    jit.define_function_bytes(id, code.alignment, &code.bytes, &code.relocations)?;
+    let id = jit.declare_anonymous_function(&signature).map_err(Box::new)?;
+    jit.define_function_bytes(id, code.alignment, &code.bytes, &code.relocations).map_err(Box::new)?;
     Ok(id)
 }
 

@@ -21,11 +21,11 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_entity::SecondaryMap;
 use cranelift_entity::packed_option::PackedOption;
 
-use super::address::{Bound, Frame};
+use super::address::{Bound, Frame, Induction};
 use super::expression::Loads;
 use super::unroll::{self, Unroll, assigned, parts};
 use crate::base::target::Target;
-use crate::loops::{Axis, Expr, ForKind, Function, Local, Stmt};
+use crate::loops::{Axis, Buffer, Expr, ForKind, Function, Local, Stmt};
 
 /// The signature of every compiled function.
 pub fn signature(isa: &dyn TargetIsa) -> Signature {
@@ -62,6 +62,10 @@ pub struct Lowering<'a> {
     values: Vec<PackedOption<Value>>,
     /// Registers in the order of their declaration, to be forgotten at the end of their scope.
     declared: Vec<Local>,
+    /// Registers whose value is a load that is done at their first use, so that it fills no machine register before,
+    /// and none at all where the instruction that uses it can read memory. At the latest it is done before the
+    /// buffer changes and before a loop or a branch begins.
+    postponed: Vec<(Local, &'a Expr)>,
 }
 
 /// The function's arguments.
@@ -109,6 +113,7 @@ impl<'a> Lowering<'a> {
             first_part,
             values: vec![None.into(); count as usize],
             declared: Vec::new(),
+            postponed: Vec::new(),
         }
     }
 
@@ -124,7 +129,7 @@ impl<'a> Lowering<'a> {
         self.cursor.ins().return_(&[]);
     }
 
-    fn parallel(&mut self, axis: Axis, body: &[Stmt]) {
+    fn parallel(&mut self, axis: Axis, body: &'a [Stmt]) {
         let (run, done) = (self.new_block(), self.new_block());
         let Parameters { low, high, .. } = self.parameters;
         let any = self.cursor.ins().icmp(IntCC::SignedLessThan, low, high);
@@ -135,13 +140,13 @@ impl<'a> Lowering<'a> {
         self.start_block(done);
     }
 
-    fn block(&mut self, body: &[Stmt]) {
+    fn block(&mut self, body: &'a [Stmt]) {
         for stmt in body {
             self.statement(stmt);
         }
     }
 
-    fn statement(&mut self, stmt: &Stmt) {
+    fn statement(&mut self, stmt: &'a Stmt) {
         self.spread.clear();
         match stmt {
             Stmt::For { axis, kind: _, body } => self.serial(*axis, body),
@@ -151,7 +156,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn serial(&mut self, axis: Axis, body: &[Stmt]) {
+    fn serial(&mut self, axis: Axis, body: &'a [Stmt]) {
         let extent = self.function.axes[axis].extent;
         if extent <= 0 {
             return;
@@ -163,12 +168,20 @@ impl<'a> Lowering<'a> {
                     self.scope(body);
                 }
             }
-            Unroll::By(factor) => self.counted_loop(axis, Range::To(extent), factor, body),
+            Unroll::By(factor) => {
+                let rounds = extent / factor * factor;
+                self.counted_loop(axis, Range::To(rounds), factor, body);
+                for value in rounds..extent {
+                    self.axes[axis] = Bound::Constant(value);
+                    self.scope(body);
+                }
+            }
         }
         self.axes[axis] = Bound::Free;
     }
 
-    fn counted_loop(&mut self, axis: Axis, range: Range, factor: i64, body: &[Stmt]) {
+    fn counted_loop(&mut self, axis: Axis, range: Range, factor: i64, body: &'a [Stmt]) {
+        self.load_postponed(None);
         let carried = self.carried(body);
         let initial = self.current_values(&carried);
         let (header, inside, after) = (self.new_block(), self.new_block(), self.new_block());
@@ -182,28 +195,18 @@ impl<'a> Lowering<'a> {
         };
         self.frames.push(Frame::of_loop(axis, header, prelude, start));
         self.start_block(inside);
-        let counter = self.loop_counter(axis);
+        self.open_counter(axis);
         for offset in 0..factor {
             self.axes[axis] = Bound::Loop { frame: self.frames.len() - 1, offset };
             self.scope(body);
         }
         self.axes[axis] = Bound::Free;
 
-        let latch_values = self.current_values(&carried);
         let frame = self.frames.pop().expect("the frame pushed above");
-        let next = self.cursor.ins().iadd_imm_s(counter, factor);
-        let more = match range {
-            Range::To(extent) => self.cursor.ins().icmp_imm_s(IntCC::NotEqual, next, extent),
-            Range::Given => self.cursor.ins().icmp(IntCC::SignedLessThan, next, self.parameters.high),
-        };
-        let mut latch: Vec<BlockArg> = latch_values.into_iter().map(BlockArg::from).collect();
-        for induction in &frame.inductions {
-            let value = match induction.parameter == counter {
-                true => next,
-                false => self.cursor.ins().iadd_imm_s(induction.parameter, induction.step * factor),
-            };
-            latch.push(value.into());
-        }
+        let registers = self.current_values(&carried);
+        let pointers = self.next_pointers(&frame, factor);
+        let more = self.more(range, pointers[0]);
+        let latch: Vec<BlockArg> = registers.into_iter().chain(pointers).map(BlockArg::from).collect();
         self.cursor.ins().brif(more, header, &latch, after, &[]);
         let initial = initial.into_iter().chain(frame.inductions.iter().map(|induction| induction.initial));
         let initial: Vec<BlockArg> = initial.map(BlockArg::from).collect();
@@ -212,7 +215,24 @@ impl<'a> Lowering<'a> {
         self.start_block(after);
     }
 
-    fn branch(&mut self, condition: &Expr, then: &[Stmt], otherwise: &[Stmt]) {
+    /// The running pointers in the next round; the counter is the first.
+    fn next_pointers(&mut self, frame: &Frame, factor: i64) -> Vec<Value> {
+        let grow = |induction: &Induction| {
+            self.cursor.ins().iadd_imm_s(induction.parameter, induction.step * factor)
+        };
+        frame.inductions.iter().map(grow).collect()
+    }
+
+    /// Whether there is another round, by its counter.
+    fn more(&mut self, range: Range, next: Value) -> Value {
+        match range {
+            Range::To(extent) => self.cursor.ins().icmp_imm_s(IntCC::NotEqual, next, extent),
+            Range::Given => self.cursor.ins().icmp(IntCC::SignedLessThan, next, self.parameters.high),
+        }
+    }
+
+    fn branch(&mut self, condition: &Expr, then: &'a [Stmt], otherwise: &'a [Stmt]) {
+        self.load_postponed(None);
         let condition = self.part(condition, 0);
         let mut carried = self.carried(then);
         carried.extend(self.carried(otherwise));
@@ -234,11 +254,12 @@ impl<'a> Lowering<'a> {
     }
 
     /// A body whose declarations end with it.
-    fn scope(&mut self, body: &[Stmt]) {
+    fn scope(&mut self, body: &'a [Stmt]) {
         let outer = self.declared.len();
         self.loads.clear();
         self.block(body);
         for local in self.declared.split_off(outer) {
+            self.postponed.retain(|(other, _)| *other != local);
             for slot in self.slots(local) {
                 self.values[slot] = None.into();
             }
@@ -247,23 +268,49 @@ impl<'a> Lowering<'a> {
 
     /// Sets a register. A value of many parts is computed part by part, which keeps few of them alive at once; no
     /// part of the register changes before all are there, as the value may read it.
-    fn set(&mut self, local: Local, value: &Expr) {
+    fn set(&mut self, local: Local, value: &'a Expr) {
         let slots = self.slots(local);
-        let values: Vec<Value> = (0..slots.len()).map(|part| self.part(value, part)).collect();
-        if self.values[slots.start].is_none() {
+        if !self.declared.contains(&local) {
             self.declared.push(local);
+            if loaded_buffer(value).is_some() {
+                self.postponed.push((local, value));
+                return;
+            }
         }
+        let values: Vec<Value> = (0..slots.len()).map(|part| self.part(value, part)).collect();
+        self.postponed.retain(|(other, _)| *other != local);
         for (slot, value) in slots.zip(values) {
             self.values[slot] = value.into();
         }
     }
 
     /// The value of one part of a register.
-    pub fn local(&self, local: Local, part: usize) -> Value {
-        self.values[self.first_part[local] as usize + part].expect("a verified function sets before it reads")
+    pub fn local(&mut self, local: Local, part: usize) -> Value {
+        let slot = self.first_part[local] as usize + part;
+        if let Some(value) = self.values[slot].expand() {
+            return value;
+        }
+        let postponed = self.postponed.iter().find(|(other, _)| *other == local);
+        let (_, load) = postponed.expect("a verified function sets before it reads");
+        let value = self.part(load, part);
+        self.values[slot] = value.into();
+        value
     }
 
-    pub fn start_block(&mut self, block: Block) {
+    /// Loads what was postponed: all of it, or what is in a buffer that is about to change.
+    pub fn load_postponed(&mut self, changing: Option<Buffer>) {
+        let due = |load: &Expr| changing.is_none() || loaded_buffer(load) == changing;
+        let now: Vec<Local> =
+            self.postponed.iter().filter(|(_, load)| due(load)).map(|(local, _)| *local).collect();
+        for local in now {
+            for part in 0..self.slots(local).len() {
+                self.local(local, part);
+            }
+            self.postponed.retain(|(other, _)| *other != local);
+        }
+    }
+
+    fn start_block(&mut self, block: Block) {
         self.cursor.insert_block(block);
         self.loads.clear();
     }
@@ -278,7 +325,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// The registers of the surrounding scopes that a body changes.
-    fn carried(&self, body: &[Stmt]) -> Vec<Local> {
+    fn carried(&self, body: &'a [Stmt]) -> Vec<Local> {
         let mut locals = assigned(body);
         locals.retain(|local| self.values[self.first_part[*local] as usize].is_some());
         locals
@@ -303,5 +350,17 @@ impl<'a> Lowering<'a> {
             let ty = self.cursor.func.dfg.value_type(old);
             self.values[value] = self.cursor.func.dfg.append_block_param(block, ty).into();
         }
+    }
+}
+
+/// The buffer of an expression that is nothing but a load.
+fn loaded_buffer(value: &Expr) -> Option<Buffer> {
+    match value {
+        Expr::Load { buffer, .. } => Some(*buffer),
+        Expr::Splat(value, _) => match &**value {
+            Expr::Load { buffer, .. } => Some(*buffer),
+            _ => None,
+        },
+        _ => None,
     }
 }

@@ -7,7 +7,7 @@
 use crate::loops::{Expr, Function, Local, Stmt};
 
 /// Operations (of four lanes) that a fully opened loop may have.
-const FULL_BUDGET: usize = 200;
+const FULL_BUDGET: usize = 224;
 /// Operations that the body of a partly opened loop may have.
 const PARTIAL_BUDGET: usize = 64;
 /// Iterations that a partly opened loop does at once, at most.
@@ -17,20 +17,27 @@ const LARGEST_FACTOR: i64 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unroll {
     Full,
-    /// So many iterations a round; it divides the extent.
+    /// So many iterations a round, and the rest one by one.
     By(i64),
 }
 
 /// The choice for a serial loop.
 pub fn choose(function: &Function, extent: i64, body: &[Stmt]) -> Unroll {
-    let Some(cost) = straight_cost(function, body) else {
-        return if extent == 1 { Unroll::Full } else { Unroll::By(1) };
-    };
-    if extent == 1 || cost.saturating_mul(extent as usize) <= FULL_BUDGET {
+    let cost = straight_cost(function, body);
+    if extent == 1 || cost.is_some_and(|cost| is_small(extent, cost)) {
         return Unroll::Full;
     }
-    let fits = |factor: &i64| extent % factor == 0 && cost * *factor as usize <= PARTIAL_BUDGET;
-    Unroll::By((2..=LARGEST_FACTOR).rev().find(fits).unwrap_or(1))
+    let Some(cost) = cost else { return Unroll::By(1) };
+    let fits = |factor: &i64| cost * *factor as usize <= PARTIAL_BUDGET && *factor <= extent;
+    let candidates = (1..=LARGEST_FACTOR).filter(fits);
+    // The rest of a loop is opened behind it, so a factor that leaves none is worth a smaller one.
+    let best = candidates.max_by_key(|factor| (extent / factor * factor - extent, *factor));
+    Unroll::By(best.unwrap_or(1))
+}
+
+/// Whether a loop is opened fully, by the cost of one iteration.
+fn is_small(extent: i64, cost: usize) -> bool {
+    cost.saturating_mul(extent as usize) <= FULL_BUDGET
 }
 
 /// The operations of a body whose loops, if any, are all opened fully; none otherwise.
@@ -39,11 +46,8 @@ fn straight_cost(function: &Function, body: &[Stmt]) -> Option<usize> {
     for stmt in body {
         total += match stmt {
             Stmt::For { axis, body, .. } => {
-                let extent = function.axes[*axis].extent;
-                match choose(function, extent, body) {
-                    Unroll::Full => straight_cost(function, body)? * extent as usize,
-                    Unroll::By(_) => return None,
-                }
+                let (extent, cost) = (function.axes[*axis].extent.max(0), straight_cost(function, body)?);
+                (extent <= 1 || is_small(extent, cost)).then_some(cost * extent as usize)?
             }
             Stmt::Set { local, value } => cost(value) * parts(function.locals[*local].ty.lanes),
             Stmt::Store { value, .. } => (1 + cost(value)) * parts(lanes(function, value)),

@@ -22,7 +22,7 @@ fn soup() -> impl Strategy<Value = String> {
 }
 
 /// A sample in which some places have been cut out, doubled or exchanged for something else.
-fn mutant() -> impl Strategy<Value = String> {
+pub fn mutant() -> impl Strategy<Value = String> {
     let edit = (any::<prop::sample::Index>(), 0usize..12, prop::sample::select(PIECES));
     let sample = prop::sample::select(SAMPLES).prop_map(|(text, _)| text.to_owned());
     (sample, prop::collection::vec(edit, 1..6)).prop_map(|(mut text, edits)| {
@@ -36,7 +36,7 @@ fn mutant() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(super::cases(1500))]
 
     #[test]
     fn token_soup(text in soup()) {
