@@ -14,6 +14,12 @@ use super::nest::LoopNest;
 /// Straight-line copies of a reduction's body, at most.
 const LARGEST_UNROLL: i64 = 32;
 
+/// Multiply-adds under way at once that hide their latency: two a cycle, four cycles each.
+const LATENCY: f64 = 8.0;
+
+/// Accumulators that fit half of 32 registers; the other half holds the factors, and a multiply-add overwrites one.
+const MOST_CHAINS: i64 = 16;
+
 /// The scheduled loops of a nest: one, or two where a vector axis leaves a rest.
 pub fn plan(kernels: &mut Kernels, layouts: &Layouts, machine: &Machine, nest: &Nest) -> Vec<LoopNest> {
     let plain = LoopNest::new(&kernels.program, &nest.axes, &nest.reduce);
@@ -228,7 +234,8 @@ impl Planner<'_> {
         found
     }
 
-    /// The block of each side that needs the fewest loads for its multiplications and fits the registers.
+    /// The block of each side with the lowest cost: cycles of latency, loads or arithmetic a multiply-add, whichever
+    /// is most. Accumulators take at most half of the registers; measured, more of them spill.
     #[allow(clippy::type_complexity)]
     fn best_tile(
         &self,
@@ -246,13 +253,12 @@ impl Planner<'_> {
         for a in self.blocks(only_x) {
             for b in self.blocks(only_y) {
                 let (m, n) = (a.map_or(1, |(_, f)| f), b.map_or(1, |(_, f)| f));
-                let used = m * n * wide + (m * x_cost).min(n * y_cost) + 2;
-                if used > registers {
+                let chains = m * n * wide;
+                if chains > MOST_CHAINS.min(registers / 2) {
                     continue;
                 }
-                let chains = (m * n * wide) as f64;
-                let loads = (m * x_cost + n * y_cost) as f64 / chains;
-                let cost = loads.max(0.5) + 8.0 / chains.max(8.0) + 0.05 * loads;
+                let loads = (m * x_cost + n * y_cost) as f64 / chains as f64;
+                let cost = (LATENCY / chains as f64).max(loads).max(1.0) + 0.1 * loads;
                 if cost < best.1 - 1e-9 {
                     best = ((a, b), cost);
                 }

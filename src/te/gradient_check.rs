@@ -60,7 +60,10 @@ fn random_inputs(program: &Program) -> Values {
         let draw = |element: usize| f64::from(uniform(STATE, number as u32, element as u32));
         values[*input] = (0..data.len())
             .map(|element| match data.dtype {
-                DType::F32 => ((draw(element) * 64.0).floor() - 31.5) / 32.0 + element as f64 * 1e-3,
+                DType::F32 => {
+                    let apart = element as f64 * 1e-3 + number as f64 * 1.7e-4;
+                    ((draw(element) * 64.0).floor() - 31.5) / 32.0 + apart
+                }
                 DType::I32 | DType::U8 | DType::Bool => (draw(element) * 2.0).floor(),
             })
             .map(Number::from)

@@ -185,7 +185,7 @@ impl Solver<'_> {
             let residue = phase - known.as_constant().unwrap_or(0);
             match moving.first() {
                 Some(tap) => self.solve_tap(&mut piece, *tap, residue, step),
-                None => piece.unreached = step > 1 && residue % step != 0,
+                None => piece.unreached |= step > 1 && residue % step != 0,
             }
             if !piece.unreached {
                 self.solve_target(&mut piece, &others, known, (target, stride), &element);

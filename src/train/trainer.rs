@@ -117,7 +117,7 @@ impl PhaseRun<'_> {
         std::thread::scope(|scope| {
             let mut running = Running {
                 run: self,
-                programs: Programs::start(
+                programs: Programs::new(
                     (key, first),
                     self.other_keys(),
                     scope,
@@ -154,9 +154,9 @@ impl PhaseRun<'_> {
     }
 }
 
-struct Running<'a, 'scope> {
+struct Running<'a, 'scope, 'env> {
     run: &'a PhaseRun<'a>,
-    programs: Programs<'scope>,
+    programs: Programs<'scope, 'env>,
     buffer: BatchBuffer,
     store: &'a mut Store,
     position: &'a mut Position,
@@ -166,7 +166,7 @@ struct Running<'a, 'scope> {
     phases: Option<&'a mut Phases>,
 }
 
-impl Running<'_, '_> {
+impl Running<'_, '_, '_> {
     fn is_over(&self) -> bool {
         self.run.session.most_steps.is_some_and(|most| self.position.steps >= most)
     }
@@ -231,6 +231,7 @@ impl Running<'_, '_> {
             return Err(TrainError::NotFinite { loss, epoch, step: step + 1 });
         }
         program.commit(self.store);
+        self.programs.prepare();
         self.position.steps += 1;
         self.records.step(&StepRecord { split: "train", epoch, step: self.position.steps, loss })?;
         Ok((loss, correct))
