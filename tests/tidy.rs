@@ -26,12 +26,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("data", &["base"]),
     ("train", &["base", "codegen", "data", "elab", "graph", "passes", "runtime", "sched", "syntax"]),
     ("report", &["base", "train"]),
-    (
-        "cli",
-        &[
-            "base", "codegen", "data", "elab", "graph", "report", "runtime", "sched", "syntax", "train",
-        ],
-    ),
+    ("cli", &["base", "codegen", "data", "elab", "graph", "report", "runtime", "sched", "syntax", "train"]),
 ];
 
 /// The modules that know forms, not layers.
@@ -248,7 +243,8 @@ fn function_length(lines: &[&str]) -> usize {
 
 #[test]
 fn function_lengths_are_counted() {
-    let text = "    pub fn long(\n        a: u8,\n    ) {\n        if a {\n        }\n    }\n\n    fn next() {}";
+    let text =
+        "    pub fn long(\n        a: u8,\n    ) {\n        if a {\n        }\n    }\n\n    fn next() {}";
     let lines: Vec<&str> = text.lines().collect();
     assert!(begins_function(lines[0]) && !begins_function(lines[3]));
     assert_eq!((function_length(&lines), function_length(&lines[7..])), (6, 1));
@@ -257,13 +253,8 @@ fn function_lengths_are_counted() {
 #[test]
 fn nothing_is_left_undone() {
     // Written apart, so that this file does not find itself.
-    let forbidden = [
-        ["todo", "!"],
-        ["unimplemented", "!"],
-        ["#[ignore", "]"],
-        ["allow(dead", "_code)"],
-        ["dbg", "!("],
-    ];
+    let forbidden =
+        [["todo", "!"], ["unimplemented", "!"], ["#[ignore", "]"], ["allow(dead", "_code)"], ["dbg", "!("]];
     let mut findings = Vec::new();
     for file in files(&["src", "tests", "benches"], ".rs") {
         for (number, line) in file.code() {
