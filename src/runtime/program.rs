@@ -36,6 +36,13 @@ pub enum Stage<'a> {
     Layouts(&'a mut Layouts),
 }
 
+impl Lowered {
+    /// How many functions are left when those that are equal up to names count once.
+    pub fn unique_functions(&self) -> usize {
+        unique_functions(&self.launches).0.len()
+    }
+}
+
 /// Lowers a graph for a machine. `after` sees the equations after each pass.
 pub fn lower(
     graph: &Graph,
