@@ -1,1 +1,42 @@
-//! To come.
+//! Elaboration: from the syntax tree to the graph.
+//!
+//! [`load`] reads a model file with what it uses; [`Module::graph`] inlines the blocks of a model, evaluates what is
+//! known at compile time, and turns ops into equations with concrete extents. The library (`src/std`) goes the same
+//! way as a user's own blocks and ops: nothing here knows a layer.
+
+mod arguments;
+mod arithmetic;
+mod block;
+mod call;
+pub mod config;
+mod declare;
+mod elaborator;
+mod evaluate;
+pub mod functions;
+mod interpolate;
+mod library;
+mod model;
+mod module;
+mod op;
+pub mod optimiser;
+mod scheme;
+mod show;
+mod tensors;
+mod types;
+mod value;
+
+use crate::base::diagnostic::Diagnostic;
+
+pub use elaborator::InitRule;
+pub use library::Library;
+pub use model::{ModelCall, Request};
+pub use module::{Callable, Module, load};
+pub use scheme::Scheme;
+pub use show::{show_declared, show_expr};
+pub use value::Value;
+
+/// A result, or the first error of one evaluation.
+type Outcome<T> = Result<T, Diagnostic>;
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 //! and outputs match the node's inputs and results by position. So the printer, the parser, the verifier and every
 //! pass are written once for all ops, those of the library, those of the user and those that autodiff derives.
 
+pub mod interpreter;
+
 use cranelift_entity::{PrimaryMap, entity_impl};
 
 use crate::base::span::Span;

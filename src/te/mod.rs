@@ -1,11 +1,19 @@
 //! Equations: tensor programs as lists of `y[i, j] = reduce[k < K] body`.
 //!
 //! This is the middle of the compiler. A library op is a small [`Program`]; so is a whole training step. Everything
-//! that computes (adjoints, fusion, layouts, loops) reads and writes this form, and the interpreter says what it means.
+//! that computes (adjoints, fusion, layouts, loops) reads and writes this form, and [`interpreter`] says what it means.
 
+pub mod adjoint;
+pub mod derivative;
 pub mod expr;
+pub mod gradient_check;
+pub mod import;
 pub mod index;
+pub mod interpreter;
+pub mod normalise;
 pub mod program;
+pub mod simplify;
+pub mod solve;
 
 pub use expr::{Binary, Expr, ExprId, Exprs, Real, Reduction, Unary};
 pub use index::{Atom, Axes, Axis, AxisData, Index};

@@ -1,0 +1,110 @@
+//! Calls in blocks: of blocks, ops and functions, and of what the language itself has (`concat`, `stack`).
+
+use super::Outcome;
+use super::elaborator::Elaborator;
+use super::evaluate::{Argument, at, unknown_function};
+use super::module::Callable;
+use super::value::{TensorValue, Value};
+use super::{functions, op, tensors};
+use crate::syntax::ast::{Call, Label, Name, OpItem};
+
+impl<'m> Elaborator<'m> {
+    /// The value of a call with evaluated arguments. Items come before functions, the user's before the library's.
+    pub fn call_with(
+        &mut self,
+        callee: &Name,
+        arguments: Vec<Argument>,
+        label: Option<&Label>,
+    ) -> Outcome<Value> {
+        match self.module.find(&callee.text, self.in_library()) {
+            Some(Callable::Fn(item)) => self.call_fn(item, callee, &arguments, label),
+            Some(Callable::Op(item)) => self.call_op(item, callee, &arguments, label),
+            None => self.call_builtin(callee, arguments, label),
+        }
+    }
+
+    fn call_builtin(
+        &mut self,
+        callee: &Name,
+        arguments: Vec<Argument>,
+        label: Option<&Label>,
+    ) -> Outcome<Value> {
+        let joined = match callee.text.as_str() {
+            "concat" => Some(tensors::concat(self, callee, &arguments, label)),
+            "stack" => Some(tensors::stack(self, callee, &arguments, label)),
+            _ => None,
+        };
+        if let Some(result) = joined {
+            return result;
+        }
+        if tensors::is_elementwise(&callee.text)
+            && arguments.iter().any(|argument| matches!(argument.value, Value::Tensor(_)))
+        {
+            return tensors::function(self, callee, &arguments, label);
+        }
+        if label.is_some() {
+            return Err(at(format!("`{}` is a function and has no name", callee.text), callee.span));
+        }
+        let Some(function) = functions::find(&callee.text) else {
+            let mut others = self.module.callable_names();
+            others.extend(["concat".into(), "stack".into()]);
+            others.sort_unstable();
+            return Err(unknown_function(callee, others));
+        };
+        let call = Call { callee: callee.clone(), args: Vec::new() };
+        super::evaluate::call_function(function, &call, &arguments)
+    }
+
+    /// The results of an op.
+    pub fn call_op(
+        &mut self,
+        item: &'m OpItem,
+        callee: &Name,
+        arguments: &[Argument],
+        label: Option<&Label>,
+    ) -> Outcome<Value> {
+        let names: Vec<&str> = item.params.iter().map(|param| param.name.text.as_str()).collect();
+        let places = super::arguments::match_arguments(callee, &names, arguments)?;
+        let random = op::draws(self.module, item);
+        let path = self.op_path(&item.name.text, label, callee, random)?;
+        let inputs: Vec<TensorValue> = op::tensor_arguments(item, arguments, &places);
+        let key = if random { path.clone() } else { op::key(item, arguments, &places) };
+        let id = match self.ops.get(&key) {
+            Some(id) => *id,
+            None => {
+                let made = op::instantiate(self.module, item, callee, arguments, &places, &path)?;
+                self.op_of(key, || made)
+            }
+        };
+        let inputs = inputs.into_iter().map(|tensor| tensor.id).collect();
+        let results = self.add_call(id, inputs, path, callee.span)?;
+        Ok(pack(results))
+    }
+
+    /// The path of a call: that of the instance and the label or the op's name, which is counted where the op draws
+    /// random numbers, because their streams are named by it.
+    pub fn op_path(
+        &mut self,
+        name: &str,
+        label: Option<&Label>,
+        callee: &Name,
+        counted: bool,
+    ) -> Outcome<String> {
+        let part = if counted || label.is_some() {
+            self.component(name, label, callee.span)?
+        } else {
+            name.to_owned()
+        };
+        let instance = self.instance();
+        Ok(format!("{}{part}", self.instances[instance].prefix))
+    }
+}
+
+/// One result as a tensor, several as a list of them.
+fn pack(results: Vec<TensorValue>) -> Value {
+    let mut values: Vec<Value> = results.into_iter().map(Value::Tensor).collect();
+    match values.len() {
+        1 => values.remove(0),
+        _ => Value::Results(values),
+    }
+}

@@ -1,0 +1,14 @@
+//! Data and train sections as typed settings.
+//!
+//! The keys of a section are a closed set. Everything is evaluated once, here; what the language knows but this
+//! version does not is one clear error, never ignored.
+
+mod data;
+mod overrides;
+mod settings;
+mod train;
+
+pub use data::{DataSpec, Prepare, Source};
+pub use overrides::Overrides;
+pub(super) use settings::{accept_constant, as_call, call_values, constant};
+pub use train::{Phase, TrainSpec};

@@ -1,0 +1,181 @@
+//! Reading of a section: its keys, their values, and all errors at once.
+
+use std::collections::HashMap;
+
+use crate::base::diagnostic::Diagnostic;
+use crate::base::nearest::nearest;
+use crate::base::span::Span;
+use crate::elab::arguments::match_arguments;
+use crate::elab::evaluate::{Argument, Context, arguments, at, evaluate};
+use crate::elab::{Outcome, Value, types};
+use crate::syntax::ast::{Call, Expr, ExprKind, Name, Param, Setting, SettingKind};
+
+/// A kind of section and its keys.
+pub(super) struct Section {
+    /// "data", "train", "phase".
+    pub word: &'static str,
+    pub keys: &'static [&'static str],
+    /// Keys that the language has and this version does not.
+    pub later: &'static [&'static str],
+}
+
+/// The values of a section under evaluation, and the errors so far.
+pub(super) struct Settings<'a> {
+    section: &'static Section,
+    values: HashMap<&'a str, (&'a Expr, Span)>,
+    pub errors: Vec<Diagnostic>,
+}
+
+impl<'a> Settings<'a> {
+    /// The settings of a section; `overrides` replace them.
+    pub fn new(
+        section: &'static Section,
+        settings: &'a [Setting],
+        overrides: &'a [(Name, Expr)],
+    ) -> Settings<'a> {
+        let mut read = Settings { section, values: HashMap::new(), errors: Vec::new() };
+        for setting in settings {
+            if let SettingKind::Key { name, value } = &setting.kind {
+                read.add(name, value);
+            }
+        }
+        for (name, value) in overrides {
+            read.values.remove(name.text.as_str());
+            read.add(name, value);
+        }
+        read
+    }
+
+    fn add(&mut self, name: &'a Name, value: &'a Expr) {
+        let key = name.text.as_str();
+        if self.section.later.contains(&key) {
+            self.errors.push(not_yet(key, name.span));
+        } else if !self.section.keys.contains(&key) {
+            let known = self.section.keys.iter().chain(self.section.later).copied();
+            let message = format!("unknown key `{key}` of a {} section", self.section.word);
+            let error = at(message, name.span).did_you_mean(nearest(key, known));
+            self.errors.push(error.note(format!("the keys are {}", self.section.keys.join(", "))));
+        } else if let Some((_, first)) = self.values.insert(key, (value, name.span)) {
+            let error = at(format!("`{key}` is given twice"), name.span);
+            self.errors.push(error.secondary(first, "first here"));
+        }
+    }
+
+    /// The expression of a key.
+    pub fn get(&self, key: &str) -> Option<&'a Expr> {
+        debug_assert!(self.section.keys.contains(&key), "{key}");
+        self.values.get(key).map(|(value, _)| *value)
+    }
+
+    /// The value that `read` makes of a key; none where the key is missing or wrong.
+    pub fn read<T>(&mut self, key: &str, read: impl FnOnce(&Expr) -> Outcome<T>) -> Option<T> {
+        match read(self.get(key)?) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.errors.push(error);
+                None
+            }
+        }
+    }
+
+    /// Like [`Settings::read`], for a key that must be there.
+    pub fn required<T>(
+        &mut self,
+        key: &str,
+        section: Span,
+        read: impl FnOnce(&Expr) -> Outcome<T>,
+    ) -> Option<T> {
+        if self.get(key).is_none() {
+            let message = format!("this {} section needs the key `{key}`", self.section.word);
+            self.errors.push(at(message, section));
+        }
+        self.read(key, read)
+    }
+
+    /// An integer between two bounds.
+    pub fn integer(&mut self, key: &str, least: i64, most: i64, default: i64) -> i64 {
+        let read = |expr: &Expr| match constant(expr)? {
+            Value::Int(value) if (least..=most).contains(&value) => Ok(value),
+            Value::Int(value) if value < least => {
+                Err(at(format!("`{key}` is at least {least}, not {value}"), expr.span))
+            }
+            Value::Int(value) => Err(at(format!("`{key}` is at most {most}, not {value}"), expr.span)),
+            value => Err(at(format!("`{key}` is an integer, not {}", value.kind()), expr.span)),
+        };
+        self.read(key, read).unwrap_or(default)
+    }
+
+    /// A truth value.
+    pub fn truth(&mut self, key: &str, default: bool) -> bool {
+        let read = |expr: &Expr| match constant(expr)? {
+            Value::Bool(value) => Ok(value),
+            value => Err(at(format!("`{key}` is a truth value, not {}", value.kind()), expr.span)),
+        };
+        self.read(key, read).unwrap_or(default)
+    }
+}
+
+/// The error of what the language has and this version does not.
+pub(super) fn not_yet(what: &str, span: Span) -> Diagnostic {
+    at(format!("`{what}` is not supported yet"), span)
+}
+
+/// A place without names, for the values of sections.
+#[derive(Default)]
+struct Constants {
+    depth: usize,
+}
+
+impl Context for Constants {
+    fn lookup(&self, _name: &str) -> Option<Value> {
+        None
+    }
+
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn bind(&mut self, _name: &str, _value: Value) {}
+
+    fn depth(&mut self) -> &mut usize {
+        &mut self.depth
+    }
+
+    fn as_context(&mut self) -> &mut dyn Context {
+        self
+    }
+}
+
+/// The value of an expression without names.
+pub(in crate::elab) fn constant(expr: &Expr) -> Outcome<Value> {
+    evaluate(&mut Constants::default(), expr)
+}
+
+/// The value as a parameter takes it.
+pub(in crate::elab) fn accept_constant(
+    callee: &str,
+    param: &Param,
+    value: Value,
+    span: Span,
+) -> Outcome<Value> {
+    types::accept(&mut Constants::default(), callee, param, value, span)
+}
+
+/// `name` or `name(arguments)`.
+pub(in crate::elab) fn as_call(expr: &Expr, wanted: &str) -> Outcome<Call> {
+    match &expr.kind {
+        ExprKind::Name(text) => {
+            let callee = Name { text: text.clone(), span: expr.span };
+            Ok(Call { callee, args: Vec::new() })
+        }
+        ExprKind::Call(call) => Ok(call.clone()),
+        _ => Err(at(format!("{wanted} is needed here"), expr.span)),
+    }
+}
+
+/// The arguments of a call in the order of its parameters.
+pub(in crate::elab) fn call_values(call: &Call, parameters: &[&str]) -> Outcome<Vec<Option<Argument>>> {
+    let given = arguments(&mut Constants::default(), call, None)?;
+    let places = match_arguments(&call.callee, parameters, &given)?;
+    Ok(places.into_iter().map(|place| place.map(|place| given[place].clone())).collect())
+}

@@ -1,0 +1,346 @@
+//! Evaluation of expressions at compile time.
+//!
+//! [`evaluate`] is one walk for blocks, types, sections and the constants of ops. What differs between them (which
+//! names are in scope, whether there are tensors) is behind [`Context`]; its defaults are those of a place without
+//! tensors.
+
+use super::value::{TensorValue, Value};
+use super::{Outcome, arithmetic, functions, interpolate};
+use crate::base::diagnostic::Diagnostic;
+use crate::base::nearest::nearest;
+use crate::base::span::Span;
+use crate::syntax::ast::{
+    Arg, BinaryOp, Block, Call, Else, Expr, ExprKind, IfExpr, Label, Name, TypeExpr, UnaryOp,
+};
+
+/// Expressions may nest this deep, blocks in blocks included.
+const DEEPEST: usize = 400;
+
+/// A place where expressions are evaluated.
+pub trait Context {
+    /// The value of a name in scope.
+    fn lookup(&self, name: &str) -> Option<Value>;
+
+    /// All names in scope, for suggestions.
+    fn names(&self) -> Vec<String>;
+
+    /// Brings a name into scope; types bind the names that they see first.
+    fn bind(&mut self, name: &str, value: Value);
+
+    /// How deep the evaluation is nested.
+    fn depth(&mut self) -> &mut usize;
+
+    /// Called once for every expression, so that a place can limit the work.
+    fn tick(&mut self, _span: Span) -> Outcome<()> {
+        Ok(())
+    }
+
+    /// The value of a call. `piped` is the value before `|>`.
+    fn call(&mut self, call: &Call, piped: Option<Value>, label: Option<&Label>) -> Outcome<Value> {
+        if let Some(label) = label {
+            return Err(misplaced_label(label));
+        }
+        let arguments = arguments(self.as_context(), call, piped)?;
+        match functions::find(&call.callee.text) {
+            Some(function) => call_function(function, call, &arguments),
+            None => Err(unknown_function(&call.callee, Vec::new())),
+        }
+    }
+
+    /// Arithmetic where at least one side is a tensor.
+    fn tensor_binary(&mut self, op: BinaryOp, left: Value, right: Value, span: Span) -> Outcome<Value> {
+        let _ = (left, right);
+        Err(Diagnostic::error(format!("`{}` of tensors does not stand here", op.sign())).primary(span, ""))
+    }
+
+    /// Arithmetic of one tensor.
+    fn tensor_unary(&mut self, op: UnaryOp, operand: TensorValue, span: Span) -> Outcome<Value> {
+        let _ = operand;
+        Err(Diagnostic::error(format!("`{}` of a tensor does not stand here", op.sign())).primary(span, ""))
+    }
+
+    /// `value as f32[N, C]`.
+    fn reshape(&mut self, value: Value, ty: &TypeExpr) -> Outcome<Value> {
+        let _ = value;
+        Err(Diagnostic::error("a reshape does not stand here").primary(ty.span, ""))
+    }
+
+    /// The value of a block.
+    fn block(&mut self, block: &Block) -> Outcome<Value> {
+        if let Some(stmt) = block.stmts.first() {
+            return Err(Diagnostic::error("statements do not stand here").primary(stmt.span, ""));
+        }
+        match &block.tail {
+            Some(tail) => evaluate(self.as_context(), tail),
+            None => Ok(Value::None),
+        }
+    }
+
+    /// This place as a trait object.
+    fn as_context(&mut self) -> &mut dyn Context;
+}
+
+/// An evaluated argument.
+#[derive(Clone, Debug)]
+pub struct Argument {
+    pub name: Option<Name>,
+    pub value: Value,
+    /// None for the value before `|>`.
+    pub span: Option<Span>,
+}
+
+/// The value of an expression.
+pub fn evaluate(context: &mut dyn Context, expr: &Expr) -> Outcome<Value> {
+    context.tick(expr.span)?;
+    if *context.depth() > DEEPEST {
+        return Err(Diagnostic::error("this nests too deeply").primary(expr.span, ""));
+    }
+    *context.depth() += 1;
+    let result = evaluate_kind(context, expr);
+    *context.depth() -= 1;
+    result
+}
+
+fn evaluate_kind(context: &mut dyn Context, expr: &Expr) -> Outcome<Value> {
+    let span = expr.span;
+    match &expr.kind {
+        ExprKind::Number { value, integer } => number(*value, *integer, span),
+        ExprKind::Bool(value) => Ok(Value::Bool(*value)),
+        ExprKind::Infinity => Ok(Value::Real(f64::INFINITY)),
+        ExprKind::String(text) => Ok(Value::String(text.clone())),
+        ExprKind::Name(name) => evaluate_name(context, name, span),
+        ExprKind::List(items) => evaluate_list(context, items),
+        ExprKind::Call(call) => context.call(call, None, None),
+        ExprKind::Pipe { .. } | ExprKind::As { .. } => evaluate_pipe(context, expr),
+        ExprKind::Index { base, indices } => evaluate_index(context, base, indices, span),
+        ExprKind::Unary { op, operand } => match evaluate(context, operand)? {
+            Value::Tensor(tensor) => context.tensor_unary(*op, tensor, span),
+            value => arithmetic::unary(*op, &value).map_err(|message| at(message, span)),
+        },
+        ExprKind::Binary { op, left, right } => evaluate_binary(context, *op, left, right, span),
+        ExprKind::If(choice) => evaluate_if(context, choice),
+        ExprKind::Field { .. } => Err(at("`.` does not stand here", span)),
+        ExprKind::Fill { .. } => Err(at("`else` after a read stands only in the equations of an op", span)),
+        ExprKind::Reduce { op, .. } => {
+            Err(at(format!("`{}[...]` stands only in the equations of an op", op.word()), span))
+        }
+    }
+}
+
+/// An error with a place.
+pub fn at(message: impl Into<String>, span: Span) -> Diagnostic {
+    Diagnostic::error(message).primary(span, "")
+}
+
+/// A number as it was written.
+pub fn number(value: f64, integer: bool, span: Span) -> Outcome<Value> {
+    if !integer {
+        return Ok(Value::Real(value));
+    }
+    if value >= 9_007_199_254_740_992.0 {
+        return Err(at("this integer is too large", span));
+    }
+    Ok(Value::Int(value as i64))
+}
+
+fn evaluate_name(context: &mut dyn Context, name: &str, span: Span) -> Outcome<Value> {
+    if let Some(value) = context.lookup(name) {
+        return Ok(value);
+    }
+    if name == "none" {
+        return Ok(Value::None);
+    }
+    let without_arguments = functions::find(name)
+        .filter(|function| function.parameters.iter().all(|parameter| parameter.default.is_some()));
+    if let Some(function) = without_arguments {
+        let defaults: Vec<Value> =
+            function.parameters.iter().filter_map(|parameter| parameter.default.map(Value::Real)).collect();
+        return (function.run)(&defaults).map_err(|message| at(message, span));
+    }
+    let known = context.names();
+    let error = at(format!("unknown name `{name}`"), span);
+    Err(error.did_you_mean(nearest(name, known.iter().map(String::as_str))))
+}
+
+fn evaluate_list(context: &mut dyn Context, items: &[Arg]) -> Outcome<Value> {
+    let mut values = Vec::new();
+    for item in items {
+        if let Some(name) = &item.name {
+            return Err(at("this list has no keys", name.span));
+        }
+        values.push(evaluate(context, &item.value)?);
+    }
+    Ok(Value::List(values))
+}
+
+/// Pipes lean to the left, so a network of a hundred layers would be an expression a hundred deep: one loop walks it.
+fn evaluate_pipe(context: &mut dyn Context, expr: &Expr) -> Outcome<Value> {
+    let (mut steps, mut base, mut label) = (Vec::new(), expr, None);
+    loop {
+        match &base.kind {
+            ExprKind::As { expr, label: Label::Type(ty) } => {
+                steps.push(Step::Reshape(ty));
+                base = expr;
+            }
+            ExprKind::As { expr, label: name } => {
+                label = Some(name);
+                base = expr;
+            }
+            ExprKind::Pipe { value, call } => {
+                steps.push(Step::Call(call, label.take()));
+                base = value;
+            }
+            _ => break,
+        }
+    }
+    let mut value = match (&base.kind, label) {
+        (ExprKind::Call(call), Some(label)) => context.call(call, None, Some(label))?,
+        (_, Some(label)) => return Err(misplaced_label(label)),
+        (_, None) => evaluate(context, base)?,
+    };
+    for step in steps.into_iter().rev() {
+        value = match step {
+            Step::Call(call, label) => context.call(call, Some(value), label)?,
+            Step::Reshape(ty) => context.reshape(value, ty)?,
+        };
+    }
+    Ok(value)
+}
+
+enum Step<'a> {
+    Call(&'a Call, Option<&'a Label>),
+    Reshape(&'a TypeExpr),
+}
+
+fn misplaced_label(label: &Label) -> Diagnostic {
+    let span = match label {
+        Label::Name(name) => name.span,
+        Label::String(text) => text.span,
+        Label::Type(ty) => ty.span,
+    };
+    at("only a call of a block or an op has a name", span)
+}
+
+fn evaluate_index(context: &mut dyn Context, base: &Expr, indices: &[Expr], span: Span) -> Outcome<Value> {
+    let mut value = evaluate(context, base)?;
+    for index in indices {
+        let position = evaluate(context, index)?;
+        value = element(&value, &position).map_err(|message| at(message, span))?;
+    }
+    Ok(value)
+}
+
+/// `list[position]`.
+pub fn element(list: &Value, position: &Value) -> Result<Value, String> {
+    match (list, position) {
+        (Value::List(values), Value::Int(at)) => functions::position(*at, values.len())
+            .map(|at| values[at].clone())
+            .ok_or_else(|| format!("element {at} of a list with {} elements", values.len())),
+        (Value::Tensor(_), _) => Err("elements of tensors are read only in the equations of an op".into()),
+        _ => Err(format!("{} is not indexed by {}", list.kind(), position.kind())),
+    }
+}
+
+fn evaluate_binary(
+    context: &mut dyn Context,
+    op: BinaryOp,
+    left: &Expr,
+    right: &Expr,
+    span: Span,
+) -> Outcome<Value> {
+    let x = evaluate(context, left)?;
+    match (op, &x) {
+        (BinaryOp::And, Value::Bool(false)) | (BinaryOp::Or, Value::Bool(true)) => return Ok(x),
+        _ => {}
+    }
+    let y = evaluate(context, right)?;
+    if matches!(x, Value::Tensor(_)) || matches!(y, Value::Tensor(_)) {
+        return context.tensor_binary(op, x, y, span);
+    }
+    arithmetic::binary(op, &x, &y).map_err(|message| at(message, span))
+}
+
+/// The branch that a compile-time condition chooses; the other one is not looked at.
+pub fn evaluate_if(context: &mut dyn Context, choice: &IfExpr) -> Outcome<Value> {
+    let mut choice = choice;
+    loop {
+        if condition(context, &choice.condition)? {
+            return context.block(&choice.then);
+        }
+        match &choice.otherwise {
+            None => return Ok(Value::None),
+            Some(Else::Block(block)) => return context.block(block),
+            Some(Else::If(next)) => choice = next,
+        }
+    }
+}
+
+/// A compile-time truth value.
+pub fn condition(context: &mut dyn Context, expr: &Expr) -> Outcome<bool> {
+    match evaluate(context, expr)? {
+        Value::Bool(value) => Ok(value),
+        Value::Tensor(tensor) => {
+            Err(at(format!("a condition is known at compile time, not {tensor}"), expr.span)
+                .help("write an op: in its equations `if` chooses for every element"))
+        }
+        value => Err(at(format!("a condition is a truth value, not {}", value.kind()), expr.span)),
+    }
+}
+
+/// Evaluates the arguments of a call in the order in which they stand.
+pub fn arguments(context: &mut dyn Context, call: &Call, piped: Option<Value>) -> Outcome<Vec<Argument>> {
+    let mut list = Vec::new();
+    if let Some(value) = piped {
+        list.push(Argument { name: None, value, span: None });
+    }
+    for arg in &call.args {
+        let value = evaluate(context, &arg.value)?;
+        list.push(Argument { name: arg.name.clone(), value, span: Some(arg.value.span) });
+    }
+    Ok(list)
+}
+
+/// Calls a function of the table.
+pub fn call_function(function: &functions::Function, call: &Call, arguments: &[Argument]) -> Outcome<Value> {
+    let names: Vec<&str> = function.parameters.iter().map(|parameter| parameter.name).collect();
+    let places = super::arguments::match_arguments(&call.callee, &names, arguments)?;
+    let mut values = Vec::new();
+    for (parameter, place) in function.parameters.iter().zip(places) {
+        match (place, parameter.default) {
+            (Some(place), _) => values.push(arguments[place].value.clone()),
+            (None, Some(default)) => values.push(Value::Real(default)),
+            (None, None) => return Err(super::arguments::missing(&call.callee, parameter.name)),
+        }
+    }
+    (function.run)(&values).map_err(|message| {
+        let named = match message.strip_prefix("this takes") {
+            Some(rest) => format!("`{}` takes{rest}", function.name),
+            None => message,
+        };
+        at(named, call.callee.span)
+    })
+}
+
+/// "unknown layer", with the nearest of the functions and of `others`.
+pub fn unknown_function(name: &Name, others: Vec<String>) -> Diagnostic {
+    let functions = functions::FUNCTIONS.iter().map(|function| function.name);
+    let known = others.iter().map(String::as_str).chain(functions);
+    at(format!("unknown layer, op or function `{}`", name.text), name.span)
+        .did_you_mean(nearest(&name.text, known))
+}
+
+/// A string with its compile-time values in braces put in.
+pub fn interpolated(context: &mut dyn Context, text: &crate::syntax::ast::Text) -> Outcome<String> {
+    let mut result = String::new();
+    for part in interpolate::split(&text.value) {
+        match part {
+            interpolate::Part::Text(text) => result.push_str(text),
+            interpolate::Part::Expr(source) => {
+                let expr = interpolate::parse(source, text.span)?;
+                let value = evaluate(context, &expr).map_err(|error| at(error.message, text.span))?;
+                result.push_str(&value.to_string());
+            }
+        }
+    }
+    Ok(result)
+}

@@ -1,0 +1,330 @@
+//! From a model and its arguments to the forward graph.
+
+use super::elaborator::{Elaborator, InitRule};
+use super::evaluate::{Argument, Context, at, evaluate};
+use super::module::{Callable, Module};
+use super::show::show_declared;
+use super::types;
+use super::value::{TensorValue, Value};
+use super::{Outcome, block};
+use crate::base::diagnostic::Diagnostic;
+use crate::base::nearest::nearest;
+use crate::graph::{Graph, Role, Sink};
+use crate::syntax::ast::{self, Expr, ExprKind, FnItem, FnKind, Name, TypeKind};
+use crate::te::DType;
+
+/// A model with the arguments of its other parameters.
+#[derive(Clone, Debug)]
+pub struct ModelCall {
+    pub name: Name,
+    pub args: Vec<ast::Arg>,
+}
+
+impl ModelCall {
+    /// A model without arguments.
+    pub fn new(item: &FnItem) -> ModelCall {
+        ModelCall { name: item.name.clone(), args: Vec::new() }
+    }
+}
+
+/// What the graph of a model is wanted for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The extent of the first axis of the data.
+    pub batch: i64,
+    /// Whether `training` is true and states are updated.
+    pub training: bool,
+    /// The loss of a train section; without it the graph ends at the prediction.
+    pub loss: Option<&'a Expr>,
+    /// The shape of one sample, for models whose declared shape leaves axes open; others are checked against it.
+    pub sample: Option<&'a [i64]>,
+    /// Initialisers that replace those of the layers.
+    pub init: &'a [InitRule],
+}
+
+impl Request<'_> {
+    /// The prediction of a batch.
+    pub fn inference(batch: i64) -> Request<'static> {
+        Request { batch, training: false, loss: None, sample: None, init: &[] }
+    }
+}
+
+impl Module {
+    /// The forward graph of a model: its prediction and, where they are asked for, loss, metrics and updates.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the model or the loss, at the user's lines.
+    pub fn graph(&self, model: &ModelCall, request: &Request<'_>) -> Result<Graph, Vec<Diagnostic>> {
+        let mut elaborator = Elaborator::new(self, Graph::default(), request.training);
+        elaborator.rules = request.init;
+        elaborator.used_rules = vec![false; request.init.len()];
+        elaborator.run_model(model, request).map_err(|error| vec![error])?;
+        Ok(elaborator.graph)
+    }
+
+    /// The model of a name.
+    ///
+    /// # Errors
+    ///
+    /// Where no model has it.
+    pub fn model(&self, name: &Name) -> Result<&FnItem, Diagnostic> {
+        match self.find(&name.text, false) {
+            Some(Callable::Fn(item)) if item.kind == FnKind::Model => Ok(item),
+            Some(_) => Err(at(format!("`{}` is not a model", name.text), name.span)),
+            None => {
+                let models = self.models();
+                let known = models.iter().map(|model| model.name.text.as_str());
+                Err(at(format!("unknown model `{}`", name.text), name.span)
+                    .did_you_mean(nearest(&name.text, known)))
+            }
+        }
+    }
+}
+
+impl<'m> Elaborator<'m> {
+    fn run_model(&mut self, model: &ModelCall, request: &Request<'_>) -> Outcome<()> {
+        if request.batch < 1 {
+            return Err(Diagnostic::error(format!("the batch has {} samples", request.batch))
+                .help("a batch has at least one"));
+        }
+        let item = self.module.model(&model.name)?;
+        let data = self.data_input(item, model, request)?;
+        let mut arguments = vec![Argument { name: None, value: Value::Tensor(data), span: None }];
+        arguments.extend(self.model_arguments(model)?);
+        let prediction = self.call_model(item, &model.name, &arguments)?;
+        self.graph.outputs.push((prediction.id, Sink::Prediction));
+        if let Some(loss) = request.loss {
+            self.add_loss(loss, &prediction, request.batch)?;
+        }
+        if self.training {
+            let updates = std::mem::take(&mut self.updates);
+            let sinks = updates.into_iter().map(|(state, next, _)| (next, Sink::Update(state)));
+            self.graph.outputs.extend(sinks);
+        }
+        self.check_rules()
+    }
+
+    fn model_arguments(&mut self, model: &ModelCall) -> Outcome<Vec<Argument>> {
+        let mut arguments = Vec::new();
+        for arg in &model.args {
+            let value = evaluate(self, &arg.value)?;
+            arguments.push(Argument { name: arg.name.clone(), value, span: Some(arg.value.span) });
+        }
+        Ok(arguments)
+    }
+
+    /// Calls the model as the root of all paths.
+    fn call_model(&mut self, item: &'m FnItem, name: &Name, arguments: &[Argument]) -> Outcome<TensorValue> {
+        match self.call_root(item, name, arguments)? {
+            Value::Tensor(tensor) => Ok(tensor),
+            value => {
+                let end = item.body.tail.as_ref().map_or(item.name.span, |tail| tail.span);
+                Err(at(format!("the model's value is {}, not a tensor", value.kind()), end))
+            }
+        }
+    }
+
+    /// The input of the model, with the shape that its first parameter declares.
+    fn data_input(
+        &mut self,
+        item: &'m FnItem,
+        model: &ModelCall,
+        request: &Request<'_>,
+    ) -> Outcome<TensorValue> {
+        let Some(param) = item.params.first() else {
+            return Err(at(format!("the model `{}` has no input", item.name.text), item.name.span));
+        };
+        let TypeKind::Tensor { dtype: DType::F32, dims: Some(dims) } = &param.ty.kind else {
+            let message = format!("the input `{}` is a tensor of f32", param.name.text);
+            return Err(at(message, param.ty.span).help("such as `x: f32[N, 1, 28, 28]`"));
+        };
+        let mut others = Vec::new();
+        let arguments = self.model_arguments(model)?;
+        let names: Vec<&str> = item.params.iter().skip(1).map(|param| param.name.text.as_str()).collect();
+        let places = super::arguments::match_arguments(&model.name, &names, &arguments)?;
+        for (param, place) in item.params.iter().skip(1).zip(places) {
+            others.push((param, place.map(|place| arguments[place].clone())));
+        }
+        let shape = self.input_shape(item, dims, &others, request)?;
+        if types::elements(&shape).is_none() {
+            return Err(types::too_large(&shape, param.ty.span));
+        }
+        let id = self.graph.input(&param.name.text, DType::F32, shape, Role::Data);
+        Ok(self.tensor(id))
+    }
+
+    /// The shape of the input: the batch, then what the type says, or the sample where it leaves an axis open.
+    fn input_shape(
+        &mut self,
+        item: &'m FnItem,
+        dims: &[Expr],
+        others: &[(&ast::Param, Option<Argument>)],
+        request: &Request<'_>,
+    ) -> Outcome<Vec<i64>> {
+        self.push_root(item);
+        let result = self.evaluate_input_shape(item, dims, others, request);
+        self.frames.pop();
+        result
+    }
+
+    fn evaluate_input_shape(
+        &mut self,
+        item: &FnItem,
+        dims: &[Expr],
+        others: &[(&ast::Param, Option<Argument>)],
+        request: &Request<'_>,
+    ) -> Outcome<Vec<i64>> {
+        for (param, argument) in others {
+            let (value, span) = match (argument, &param.default) {
+                (Some(argument), _) => (argument.value.clone(), argument.span),
+                (None, Some(default)) => (evaluate(self, default)?, Some(default.span)),
+                (None, None) => continue,
+            };
+            let value = types::accept(self, &item.name.text, param, value, span.unwrap_or(item.name.span))?;
+            self.bind(&param.name.text, value);
+        }
+        let declared = show_declared(&item.params[0].ty);
+        let mut shape = Vec::new();
+        for (axis, dim) in dims.iter().enumerate() {
+            let open = matches!(&dim.kind, ExprKind::Name(name) if self.lookup(name).is_none());
+            let given = match axis {
+                0 => Some(request.batch),
+                _ => request.sample.and_then(|sample| sample.get(axis - 1).copied()),
+            };
+            let extent = match (open, given) {
+                (true, Some(extent)) => extent,
+                (true, None) => {
+                    return Err(at("the size of this axis is not known", dim.span)
+                        .help(format!("write a number in {declared}")));
+                }
+                (false, _) => types::evaluate_extent(self, dim)?,
+            };
+            if let ExprKind::Name(name) = &dim.kind {
+                self.bind(name, Value::Int(extent));
+            }
+            if extent < 1 {
+                return Err(at(format!("axis {axis} would have {extent} elements"), dim.span));
+            }
+            shape.push(extent);
+        }
+        self.check_sample(item, &shape, request)?;
+        Ok(shape)
+    }
+
+    fn check_sample(&self, item: &FnItem, shape: &[i64], request: &Request<'_>) -> Outcome<()> {
+        let Some(sample) = request.sample else { return Ok(()) };
+        if shape.first() == Some(&request.batch) && shape[1..] == *sample {
+            return Ok(());
+        }
+        let whole = [&[request.batch], sample].concat();
+        let (has, needs) =
+            (super::value::show_type(DType::F32, &whole), super::value::show_type(DType::F32, shape));
+        let span = item.params[0].ty.span;
+        Err(at(format!("the data is {has}, but `{}` takes {needs}", item.name.text), span))
+    }
+
+    /// Adds the loss of the prediction, and the metrics that its target allows.
+    fn add_loss(&mut self, loss: &Expr, prediction: &TensorValue, batch: i64) -> Outcome<()> {
+        let (callee, args) = match &loss.kind {
+            ExprKind::Name(text) => (Name { text: text.clone(), span: loss.span }, &[][..]),
+            ExprKind::Call(call) => (call.callee.clone(), call.args.as_slice()),
+            _ => return Err(at("a loss is the name of a block or an op", loss.span)),
+        };
+        let Some(item) = self.module.find(&callee.text, false) else {
+            let known = self.module.callable_names();
+            return Err(at(format!("unknown loss `{}`", callee.text), callee.span)
+                .did_you_mean(nearest(&callee.text, known.iter().map(String::as_str))));
+        };
+        let target = self.target_input(item, &callee, prediction, batch)?;
+        let mut arguments: Vec<Argument> = [prediction, &target]
+            .map(|tensor| Argument { name: None, value: Value::Tensor(tensor.clone()), span: None })
+            .to_vec();
+        for arg in args {
+            let value = evaluate(self, &arg.value)?;
+            arguments.push(Argument { name: arg.name.clone(), value, span: Some(arg.value.span) });
+        }
+        self.site = Some(callee.span);
+        let value =
+            self.call_with(&callee, arguments, None).map_err(|error| self.relocate(error, &callee))?;
+        let Value::Tensor(value) = block::single(value, loss.span)? else {
+            return Err(at("a loss is a number", loss.span));
+        };
+        if value.dtype != DType::F32 || !value.shape.is_empty() {
+            return Err(at(format!("a loss is one number, not {value}"), loss.span));
+        }
+        self.graph.outputs.push((value.id, Sink::Loss));
+        self.add_metric(prediction, &target)
+    }
+
+    /// The target that the loss takes as its second parameter: labels, or numbers like the prediction's.
+    fn target_input(
+        &mut self,
+        item: Callable<'_>,
+        callee: &Name,
+        prediction: &TensorValue,
+        batch: i64,
+    ) -> Outcome<TensorValue> {
+        let [_, param, ..] = item.params() else {
+            return Err(at(
+                format!("`{}` does not take a prediction and a target", callee.text),
+                callee.span,
+            )
+            .note("a loss has two parameters without defaults: the prediction and the target"));
+        };
+        let (dtype, shape) = match &param.ty.kind {
+            TypeKind::Tensor { dtype: DType::I32, .. } => (DType::I32, vec![batch]),
+            TypeKind::Tensor { .. } | TypeKind::Named(_) => (DType::F32, prediction.shape.clone()),
+        };
+        let id = self.graph.input("target", dtype, shape, Role::Target);
+        Ok(self.tensor(id))
+    }
+
+    /// The number of right predictions, where the targets are labels of classes.
+    fn add_metric(&mut self, prediction: &TensorValue, target: &TensorValue) -> Outcome<()> {
+        let classes = target.dtype == DType::I32 && prediction.shape.len() == 2;
+        let Some(Callable::Op(item)) = self.module.find(CORRECT, true).filter(|_| classes) else {
+            return Ok(());
+        };
+        let arguments = [prediction, target].map(|tensor| Argument {
+            name: None,
+            value: Value::Tensor(tensor.clone()),
+            span: None,
+        });
+        if let Value::Tensor(count) = self.call_op(item, &item.name, &arguments, None)? {
+            self.graph.outputs.push((count.id, Sink::Metric(CORRECT.into())));
+        }
+        Ok(())
+    }
+
+    /// A rule for initialisers that no parameter has used is an error.
+    fn check_rules(&self) -> Outcome<()> {
+        let Some(unused) = self.used_rules.iter().position(|used| !used) else { return Ok(()) };
+        let rule = &self.rules[unused];
+        let mut known: Vec<&str> = self.paths.keys().filter_map(|path| path.rsplit('.').next()).collect();
+        let blocks = self.module.callable_names();
+        known.extend(blocks.iter().map(String::as_str));
+        known.sort_unstable();
+        Err(at(format!("`init` names `{}`, but the model has no such parameter", rule.target), rule.span)
+            .did_you_mean(nearest(&rule.target, known.into_iter().filter(|name| *name != rule.target)))
+            .note("a name is that of a block, for its tensors with two axes and more, or of a parameter"))
+    }
+
+    fn push_root(&mut self, item: &'m FnItem) {
+        let scopes = vec![std::collections::HashMap::new()];
+        self.frames.push(super::elaborator::Frame { item, instance: 0, scopes });
+    }
+
+    /// Calls a model whose parameters have no prefix.
+    fn call_root(&mut self, item: &'m FnItem, name: &Name, arguments: &[Argument]) -> Outcome<Value> {
+        let names: Vec<&str> = item.params.iter().map(|param| param.name.text.as_str()).collect();
+        let places = super::arguments::match_arguments(name, &names, arguments)?;
+        self.push_root(item);
+        let result = self.run_fn(item, name, arguments, &places);
+        self.frames.pop();
+        result
+    }
+}
+
+/// The library's op that counts right predictions, and the name of its metric.
+pub const CORRECT: &str = "correct";

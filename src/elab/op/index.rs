@@ -1,0 +1,75 @@
+//! Checked index arithmetic: no sum or product of what a user writes overflows.
+
+use crate::te::{Atom, Axes, Index};
+
+/// Indices and their partial sums stay below this.
+const LARGEST: i64 = 1 << 40;
+
+/// A bound of every number that an index is made of.
+fn magnitude(index: &Index, axes: &Axes) -> i64 {
+    let terms = index.terms().iter().map(|(atom, coefficient)| {
+        let (low, high) = range_of(atom, axes);
+        coefficient.saturating_abs().saturating_mul(low.saturating_abs().max(high.saturating_abs()).max(1))
+    });
+    terms.fold(index.constant().saturating_abs(), i64::saturating_add)
+}
+
+fn range_of(atom: &Atom, axes: &Axes) -> (i64, i64) {
+    match atom {
+        Atom::Axis(axis) => (0, axes[*axis].extent),
+        Atom::Div(x, _) => (0, magnitude(x, axes)),
+        Atom::Rem(x, k) => (0, magnitude(x, axes).max(*k)),
+        Atom::Min(x, y) | Atom::Max(x, y) => (0, magnitude(x, axes).max(magnitude(y, axes))),
+    }
+}
+
+fn checked(result: Index, axes: &Axes) -> Result<Index, String> {
+    if magnitude(&result, axes) > LARGEST { Err(too_large()) } else { Ok(result) }
+}
+
+fn too_large() -> String {
+    "this index is too large".into()
+}
+
+/// A constant as an index.
+pub fn constant(value: i64) -> Result<Index, String> {
+    if value.saturating_abs() > LARGEST { Err(too_large()) } else { Ok(Index::from(value)) }
+}
+
+/// `x + k * y`.
+pub fn add_scaled(x: &Index, y: &Index, k: i64, axes: &Axes) -> Result<Index, String> {
+    let scaled = scale(y, k, axes)?;
+    checked(x.add(&scaled, axes), axes)
+}
+
+/// `k * x`.
+pub fn scale(x: &Index, k: i64, axes: &Axes) -> Result<Index, String> {
+    if magnitude(x, axes).saturating_mul(k.saturating_abs()) > LARGEST {
+        return Err(too_large());
+    }
+    Ok(x.scale(k))
+}
+
+/// `x / k`, rounded down.
+pub fn div(x: &Index, k: i64, axes: &Axes) -> Result<Index, String> {
+    divisor(k)?;
+    let joined = |(atom, _): &(Atom, i64)| matches!(atom, Atom::Div(_, by) if by.saturating_mul(k) > LARGEST);
+    if x.terms().iter().any(joined) {
+        return Err(too_large());
+    }
+    Ok(x.div(k, axes))
+}
+
+/// `x % k`.
+pub fn rem(x: &Index, k: i64, axes: &Axes) -> Result<Index, String> {
+    divisor(k)?;
+    Ok(x.rem(k, axes))
+}
+
+fn divisor(k: i64) -> Result<(), String> {
+    match k {
+        0 => Err("division by zero".into()),
+        1..=LARGEST => Ok(()),
+        _ => Err(format!("an index is divided by a positive integer, not by {k}")),
+    }
+}

@@ -1,0 +1,389 @@
+//! Scalar expressions of equations.
+//!
+//! A [`Term`] is known at compile time, or an integer of axes, or differs from element to element. Integer constants
+//! and indices fold; what has a fraction stays as it was written.
+
+use super::{Equations, Symbol, index, operators};
+use crate::base::diagnostic::Diagnostic;
+use crate::base::nearest::nearest;
+use crate::base::philox;
+use crate::base::span::Span;
+use crate::elab::evaluate::{at, element, evaluate, number};
+use crate::elab::module::Callable;
+use crate::elab::value::Value;
+use crate::elab::{Outcome, functions};
+use crate::syntax::ast::{Binder, Block, Call, Else, Expr, ExprKind, IfExpr, ReduceOp};
+use crate::te::{self, Binary, DType, ExprId, Index, Reduction, Tensor};
+
+/// What an element is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Float,
+    Int,
+    Bool,
+}
+
+impl Kind {
+    /// The kind of a tensor's elements.
+    pub fn of(dtype: DType) -> Kind {
+        match dtype {
+            DType::F32 => Kind::Float,
+            DType::I32 | DType::U8 => Kind::Int,
+            DType::Bool => Kind::Bool,
+        }
+    }
+
+    /// The element type of a tensor of this kind.
+    pub fn dtype(self) -> DType {
+        match self {
+            Kind::Float => DType::F32,
+            Kind::Int => DType::I32,
+            Kind::Bool => DType::Bool,
+        }
+    }
+
+    /// For messages.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Kind::Float => "a number",
+            Kind::Int => "an integer",
+            Kind::Bool => "a truth value",
+        }
+    }
+}
+
+/// The value of a scalar expression.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Term {
+    Const(Value),
+    Index(Index),
+    Scalar(ExprId, Kind),
+}
+
+impl Equations<'_> {
+    /// The term of an expression.
+    pub(super) fn term(&mut self, expr: &Expr) -> Outcome<Term> {
+        let span = expr.span;
+        match &expr.kind {
+            ExprKind::Number { value, integer } => number(*value, *integer, span).map(Term::Const),
+            ExprKind::Bool(value) => Ok(Term::Const(Value::Bool(*value))),
+            ExprKind::Infinity => Ok(Term::Const(Value::Real(f64::INFINITY))),
+            ExprKind::String(_) | ExprKind::List(_) => evaluate(self, expr).map(Term::Const),
+            ExprKind::Name(name) => self.name_term(name, span),
+            ExprKind::Call(call) => self.call_term(call, span),
+            ExprKind::Index { base, indices } => self.index_term(base, indices, None, span),
+            ExprKind::Fill { read, outside } => self.fill_term(read, outside),
+            ExprKind::Reduce { op, binders, body } => self.reduce_term(*op, binders, body),
+            ExprKind::Unary { op, operand } => {
+                let operand = self.term(operand)?;
+                operators::unary(&mut self.program, *op, &operand).map_err(|message| at(message, span))
+            }
+            ExprKind::Binary { op, left, right } => {
+                let (x, y) = (self.term(left)?, self.term(right)?);
+                operators::binary(&mut self.program, *op, &x, &y).map_err(|message| at(message, span))
+            }
+            ExprKind::If(choice) => self.if_term(choice),
+            ExprKind::Pipe { .. } | ExprKind::As { .. } | ExprKind::Field { .. } => {
+                Err(at("this does not stand in an equation", span))
+            }
+        }
+    }
+
+    /// The term as an expression of the program.
+    pub(super) fn expression(&mut self, expr: &Expr) -> Outcome<(ExprId, Kind)> {
+        let term = self.term(expr)?;
+        operators::expression(&mut self.program, &term).map_err(|message| at(message, expr.span))
+    }
+
+    /// The term as an index: an integer of axes and constants.
+    pub(super) fn index(&mut self, expr: &Expr) -> Outcome<Index> {
+        let term = self.term(expr)?;
+        match operators::as_index(&term) {
+            Some(index) => index.map_err(|message| at(message, expr.span)),
+            None => Err(at("an index is an integer of axes and constants", expr.span)),
+        }
+    }
+
+    fn name_term(&mut self, name: &str, span: Span) -> Outcome<Term> {
+        if let Some((_, index)) = self.axes.iter().rev().find(|(axis, _)| axis == name) {
+            return Ok(match index.as_constant() {
+                Some(value) => Term::Const(Value::Int(value)),
+                None => Term::Index(index.clone()),
+            });
+        }
+        match self.names.get(name) {
+            Some(Symbol::Const(value)) => Ok(Term::Const(value.clone())),
+            Some(Symbol::Term(term)) => Ok(term.clone()),
+            Some(Symbol::Tensor(tensor)) => self.read(*tensor, Vec::new(), None, name, span),
+            None => Err(self.unknown(name, span)),
+        }
+    }
+
+    fn unknown(&self, name: &str, span: Span) -> Diagnostic {
+        let known = super::Context::names(self);
+        at(format!("unknown name `{name}`"), span)
+            .did_you_mean(nearest(name, known.iter().map(String::as_str)))
+    }
+
+    fn index_term(&mut self, base: &Expr, indices: &[Expr], fill: Option<f64>, span: Span) -> Outcome<Term> {
+        if let ExprKind::Name(name) = &base.kind
+            && let Some(Symbol::Tensor(tensor)) = self.names.get(name)
+        {
+            let (tensor, name) = (*tensor, name.clone());
+            let mut index = Vec::new();
+            for expr in indices {
+                index.push(self.index(expr)?);
+            }
+            return self.read(tensor, index, fill, &name, span);
+        }
+        let mut value = self.term(base)?;
+        for expr in indices {
+            value = match (value, self.term(expr)?) {
+                (Term::Const(list), Term::Const(position)) => {
+                    Term::Const(element(&list, &position).map_err(|message| at(message, span))?)
+                }
+                _ => return Err(at("only tensors and lists have elements", base.span)),
+            };
+        }
+        Ok(value)
+    }
+
+    /// `x[...] else value`.
+    fn fill_term(&mut self, read: &Expr, outside: &Expr) -> Outcome<Term> {
+        let fill = match evaluate(self, outside)? {
+            Value::Int(value) => value as f64,
+            Value::Real(value) => value,
+            value => return Err(at(format!("this is {}, not a number", value.kind()), outside.span)),
+        };
+        match &read.kind {
+            ExprKind::Index { base, indices } => self.index_term(base, indices, Some(fill), read.span),
+            _ => Err(at("`else` follows the read of a tensor", read.span)),
+        }
+    }
+
+    fn read(
+        &mut self,
+        tensor: Tensor,
+        index: Vec<Index>,
+        fill: Option<f64>,
+        name: &str,
+        span: Span,
+    ) -> Outcome<Term> {
+        let data = &self.program.tensors[tensor];
+        let kind = Kind::of(data.dtype);
+        if data.shape.len() != index.len() {
+            let (axes, given) = (data.shape.len(), index.len());
+            return Err(at(format!("`{name}` has {axes} axes, but {given} indices are given"), span));
+        }
+        let inside = self.program.in_bounds(tensor, &index);
+        if !inside && fill.is_none() {
+            return Err(self.out_of_bounds(tensor, &index, name, span));
+        }
+        let fill = fill.filter(|_| !inside).map(te::Real::from);
+        Ok(Term::Scalar(self.program.exprs.add(te::Expr::Read { tensor, index, fill }), kind))
+    }
+
+    fn out_of_bounds(&self, tensor: Tensor, index: &[Index], name: &str, span: Span) -> Diagnostic {
+        let shape = &self.program.tensors[tensor].shape;
+        let mut error = at(format!("this read of `{name}` may lie outside"), span);
+        for (axis, (extent, index)) in shape.iter().zip(index).enumerate() {
+            let (low, high) = index.range(&self.program.axes);
+            if low < 0 || high >= *extent {
+                error = error.note(format!(
+                    "axis {axis} has {extent} elements, 0 to {}, and the index runs from {low} to {high}",
+                    extent - 1
+                ));
+            }
+        }
+        error.help(format!("say what lies outside: `{name}[...] else 0`"))
+    }
+
+    fn reduce_term(&mut self, op: ReduceOp, binders: &[Binder], body: &Expr) -> Outcome<Term> {
+        let (depth, mut axes, mut count) = (self.axes.len(), Vec::new(), 1_i64);
+        for binder in binders {
+            let (name, extent) = self.bound(binder)?;
+            count = count.saturating_mul(extent);
+            let index = if extent == 1 {
+                Index::from(0)
+            } else {
+                axes.push(self.program.axis(&name, extent));
+                Index::from(axes[axes.len() - 1])
+            };
+            self.axes.push((name, index));
+        }
+        if count > crate::elab::types::MOST_ELEMENTS {
+            return Err(at("this reduction has more than 2^31 elements", body.span));
+        }
+        let result = self.expression(body);
+        self.axes.truncate(depth);
+        let (body_id, kind) = result?;
+        if kind == Kind::Bool {
+            return Err(at(format!("`{}` joins numbers, not truth values", op.word()), body.span)
+                .help("write `if condition { 1 } else { 0 }`"));
+        }
+        Ok(self.reduced(op, axes, count, body_id, kind))
+    }
+
+    fn reduced(&mut self, op: ReduceOp, axes: Vec<te::Axis>, count: i64, body: ExprId, kind: Kind) -> Term {
+        let exprs = &mut self.program.exprs;
+        let mut join = |op| if axes.is_empty() { body } else { exprs.reduce(op, axes.clone(), body) };
+        match op {
+            ReduceOp::Sum => Term::Scalar(join(Reduction::Sum), kind),
+            ReduceOp::Prod => Term::Scalar(join(Reduction::Prod), kind),
+            ReduceOp::Max => Term::Scalar(join(Reduction::Max), kind),
+            ReduceOp::Min => Term::Scalar(join(Reduction::Min), kind),
+            ReduceOp::Mean => {
+                let total = join(Reduction::Sum);
+                let count = exprs.constant(count as f64);
+                Term::Scalar(exprs.binary(Binary::Div, total, count), Kind::Float)
+            }
+        }
+    }
+
+    /// The name and extent of an axis.
+    pub(super) fn bound(&mut self, binder: &Binder) -> Outcome<(String, i64)> {
+        let ExprKind::Name(name) = &binder.index.kind else {
+            return Err(at("a reduction binds plain names", binder.index.span));
+        };
+        let extent = match &binder.bound {
+            Some(bound) => crate::elab::types::evaluate_extent(self, bound)?,
+            None => {
+                *self.extents.get(&binder.index.span).ok_or_else(|| no_extent(name, binder.index.span))?
+            }
+        };
+        match extent {
+            1..=crate::elab::types::MOST_ELEMENTS => Ok((name.clone(), extent)),
+            _ => {
+                let span = binder.bound.as_ref().map_or(binder.index.span, |bound| bound.span);
+                Err(at(format!("axis `{name}` would have {extent} elements"), span))
+            }
+        }
+    }
+
+    fn if_term(&mut self, choice: &IfExpr) -> Outcome<Term> {
+        match self.term(&choice.condition)? {
+            Term::Const(Value::Bool(true)) => self.block_term(&choice.then),
+            Term::Const(Value::Bool(false)) => self.else_term(choice),
+            Term::Scalar(condition, Kind::Bool) => {
+                let (x, y) = (self.block_term(&choice.then)?, self.else_term(choice)?);
+                operators::select(&mut self.program, condition, &x, &y)
+                    .map_err(|message| at(message, choice.span))
+            }
+            Term::Const(_) | Term::Index(_) | Term::Scalar(..) => {
+                Err(at("a condition is a truth value", choice.condition.span))
+            }
+        }
+    }
+
+    fn else_term(&mut self, choice: &IfExpr) -> Outcome<Term> {
+        match &choice.otherwise {
+            Some(Else::If(next)) => self.if_term(next),
+            Some(Else::Block(block)) => self.block_term(block),
+            None => Err(at("in an equation `if` needs an `else`", choice.span)),
+        }
+    }
+
+    fn block_term(&mut self, block: &Block) -> Outcome<Term> {
+        match (&block.tail, block.stmts.first()) {
+            (_, Some(stmt)) => Err(at("a branch in an equation is one expression", stmt.span)),
+            (Some(tail), None) => self.term(tail),
+            (None, None) => Err(at("this branch has no value", block.span)),
+        }
+    }
+
+    fn call_term(&mut self, call: &Call, span: Span) -> Outcome<Term> {
+        let name = call.callee.text.as_str();
+        let mut terms = Vec::new();
+        for arg in &call.args {
+            terms.push((arg.name.clone(), self.term(&arg.value)?));
+        }
+        if name == "uniform" && terms.is_empty() {
+            return Ok(self.draw());
+        }
+        let known = terms.iter().all(|(_, term)| matches!(term, Term::Const(_)));
+        if known && functions::find(name).is_some() {
+            return evaluate_constant_call(self, call, terms);
+        }
+        let plain: Vec<Term> = terms.iter().map(|(_, term)| term.clone()).collect();
+        if let Some(function) = operators::elementwise_function(name) {
+            return operators::function(&mut self.program, function, &plain)
+                .map_err(|message| at(format!("`{name}`: {message}"), span));
+        }
+        match (name, plain.as_slice()) {
+            ("real", [term]) => {
+                let (id, _) =
+                    operators::expression(&mut self.program, term).map_err(|message| at(message, span))?;
+                Ok(Term::Scalar(id, Kind::Float))
+            }
+            ("detach", [term]) => {
+                let (id, kind) =
+                    operators::expression(&mut self.program, term).map_err(|message| at(message, span))?;
+                Ok(Term::Scalar(self.program.exprs.add(te::Expr::Detach(id)), kind))
+            }
+            _ => self.call_op_term(call, terms),
+        }
+    }
+
+    /// A random number: the next stream, at the present element.
+    fn draw(&mut self) -> Term {
+        self.draws += 1;
+        let stream = philox::stream(&format!("{}.{}", self.stream, self.draws));
+        let element = self.element.clone();
+        Term::Scalar(self.program.exprs.add(te::Expr::Uniform { stream, element }), Kind::Float)
+    }
+
+    /// A scalar op, written in place.
+    fn call_op_term(
+        &mut self,
+        call: &Call,
+        terms: Vec<(Option<crate::syntax::ast::Name>, Term)>,
+    ) -> Outcome<Term> {
+        let name = &call.callee;
+        match self.module.find(&name.text, self.library) {
+            Some(Callable::Op(item)) if super::is_scalar(item) => self.inline(item, call, terms),
+            Some(_) => Err(at(format!("`{}` is not an op on single numbers", name.text), name.span).note(
+                "an equation calls scalar functions, and ops whose parameters and results have no axes",
+            )),
+            None => {
+                let mut others = self.module.callable_names();
+                others.extend(operators::FUNCTIONS.iter().map(|(name, _)| (*name).to_owned()));
+                others.extend(["detach".into()]);
+                others.sort_unstable();
+                Err(crate::elab::evaluate::unknown_function(name, others))
+            }
+        }
+    }
+}
+
+/// A compile-time function of constants.
+fn evaluate_constant_call(
+    equations: &Equations<'_>,
+    call: &Call,
+    terms: Vec<(Option<crate::syntax::ast::Name>, Term)>,
+) -> Outcome<Term> {
+    let _ = equations;
+    let mut arguments = Vec::new();
+    for ((name, term), arg) in terms.into_iter().zip(&call.args) {
+        let Term::Const(value) = term else { continue };
+        arguments.push(crate::elab::evaluate::Argument { name, value, span: Some(arg.value.span) });
+    }
+    match functions::find(&call.callee.text) {
+        Some(function) => crate::elab::evaluate::call_function(function, call, &arguments).map(Term::Const),
+        None => Err(crate::elab::evaluate::unknown_function(&call.callee, Vec::new())),
+    }
+}
+
+/// The error of an axis whose extent nothing says.
+pub(super) fn no_extent(name: &str, span: Span) -> Diagnostic {
+    at(format!("the extent of axis `{name}` is not known"), span)
+        .help(format!("give a bound: `{name} < ...`"))
+}
+
+/// A checked index for the outside.
+pub(super) fn flat(indices: &[Index], shape: &[i64], axes: &te::Axes) -> Result<Index, String> {
+    let mut flat = Index::from(0);
+    for (index, extent) in indices.iter().zip(shape) {
+        flat = index::add_scaled(index, &flat, *extent, axes)?;
+    }
+    Ok(flat)
+}

@@ -1,0 +1,155 @@
+//! Sections and optimisers.
+
+use super::*;
+use crate::elab::config::{DataSpec, Overrides, Prepare, Source, TrainSpec};
+use crate::elab::optimiser::{self, OptimSpec};
+
+const MODEL: &str = "model M(x: f32[N, 2], width: int = 3) { x |> linear(width) }\n";
+
+fn parsed(text: &str, set: &[&str]) -> Result<(TrainSpec, DataSpec), String> {
+    let mut sources = SourceMap::default();
+    let result = (|| {
+        let module = Module::from_text(&mut sources, "dir/model.cnn", &format!("{MODEL}{text}"))?;
+        let set: Vec<String> = set.iter().map(|text| (*text).to_owned()).collect();
+        let overrides = Overrides::parse(&mut sources, &set)?;
+        let train = module.train_spec(module.train_sections()[0], &overrides)?;
+        let data = module.data(&train.data).map_err(|error| vec![error])?;
+        Ok((train, module.data_spec(data, &overrides)?))
+    })();
+    result.map_err(|errors: Vec<Diagnostic>| rendered(&sources, &errors))
+}
+
+const FULL: &str = r#"
+data D {
+  source = idx("mnist");  holdout = 500;  shuffle = false;  drop_last = true;
+  prepare = normalize([0.1, 0.2], [1, 2]);  classes = ["a", "b"];
+}
+train M(width=4) on D as small {
+  loss = cross_entropy;  optim = sgd(0.1, momentum=0.9, nesterov=true);  batch = 32;  epochs = 3;  seed = 7;
+  init = [linear = xavier_uniform, bias = 0.01];  metrics = [accuracy];
+}
+"#;
+
+#[test]
+fn sections_are_typed() {
+    let (train, data) = parsed(FULL, &[]).expect("it is right");
+    assert_eq!(data.source, Source::Idx("dir/mnist".into()));
+    assert_eq!((data.holdout, data.shuffle, data.drop_last), (500, false, true));
+    assert_eq!(data.prepare, [Prepare::Normalize { mean: vec![0.1, 0.2], std: vec![1.0, 2.0] }]);
+    assert_eq!(data.classes, Some(vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!((train.name.as_str(), train.seed, train.init.len()), ("small", 7, 2));
+    let phase = &train.phases[0];
+    assert_eq!((phase.batch, phase.epochs), (32, 3));
+    assert_eq!(phase.optim.op, "sgd_momentum");
+    assert_eq!(phase.optim.scalars(0), [("lr".to_owned(), 0.1), ("first".to_owned(), 1.0)]);
+    assert_eq!(phase.optim.scalars(1)[1].1, 0.0);
+}
+
+#[test]
+fn overrides_replace() {
+    let set = ["train.batch=8", "data.holdout=0", "args.width=5", "train.optim=adam(0.5)"];
+    let (train, data) = parsed(FULL, &set).expect("it is right");
+    assert_eq!((train.phases[0].batch, data.holdout), (8, 0));
+    assert_eq!(train.phases[0].optim.op, "adam");
+    assert_eq!(train.model.args.len(), 1);
+}
+
+#[test]
+fn phases_have_settings_of_their_own() {
+    let text = "data D { source = digits(); }
+        train M on D { loss = mse; optim = adam; batch = 16;
+          phase warm { epochs = 1; } phase tune { optim = sgd(0.1); batch = 4; epochs = 2; } }";
+    let (train, _) = parsed(text, &[]).expect("it is right");
+    let shown: Vec<(Option<&str>, &str, i64, u32)> = train
+        .phases
+        .iter()
+        .map(|phase| (phase.name.as_deref(), phase.optim.op.as_str(), phase.batch, phase.epochs))
+        .collect();
+    assert_eq!(shown, [(Some("warm"), "adam", 16, 1), (Some("tune"), "sgd", 4, 2)]);
+}
+
+/// The values of a parameter with one element over steps whose gradient is the parameter itself.
+fn descend(optim: &str, steps: u64) -> Vec<f64> {
+    let text = format!("data D {{ source = digits(); }} train M on D {{ loss = mse; optim = {optim}; }}");
+    let mut sources = SourceMap::default();
+    let module = Module::from_text(&mut sources, "model.cnn", &format!("{MODEL}{text}")).expect("it loads");
+    let spec: TrainSpec = module
+        .train_spec(module.train_sections()[0], &Overrides::default())
+        .unwrap_or_else(|errors| panic!("{}", rendered(&sources, &errors)));
+    let optim: &OptimSpec = &spec.phases[0].optim;
+    let mut graph = Graph::default();
+    let role = Role::Param { path: "w".into(), init: Init::Constant(0.0) };
+    let w = graph.input("w", crate::te::DType::F32, vec![1, 1], role);
+    optimiser::apply(&mut graph, &module, optim, &[(w, w)]).expect("it applies");
+    let mut state: Vec<(Value, f64)> = vec![(w, 1.0)];
+    let mut seen = Vec::new();
+    for step in 0..steps {
+        let mut given: Vec<(String, Vec<f64>)> =
+            optim.scalars(step).into_iter().map(|(name, value)| (name, vec![value])).collect();
+        for (value, role) in &graph.inputs {
+            if let Role::Param { path, .. } | Role::State { path, .. } = role {
+                let now = state.iter().find(|(known, _)| known == value).map_or(0.0, |(_, now)| *now);
+                given.push((path.clone(), vec![now]));
+            }
+        }
+        let given: Vec<(&str, Vec<f64>)> = given.iter().map(|(name, x)| (name.as_str(), x.clone())).collect();
+        let values = run(&graph, &[], &[], &given);
+        state = graph
+            .outputs
+            .iter()
+            .map(|(value, sink)| match sink {
+                Sink::Update(target) => (*target, numbers(&values, *value)[0]),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        seen.push(state.iter().find(|(value, _)| *value == w).expect("the parameter").1);
+    }
+    seen
+}
+
+#[test]
+fn stochastic_gradient_descent() {
+    assert_close(&descend("sgd(0.5)", 2), &[0.5, 0.25]);
+    assert_close(&descend("sgd(0.5, weight_decay=0.5)", 1), &[0.25]);
+    // Buffers 1, 0.5 + 0.5, 0 + 0.5.
+    assert_close(&descend("sgd(0.5, momentum=0.5)", 3), &[0.5, 0.0, -0.25]);
+    assert_close(&descend("sgd(0.5, momentum=0.5, nesterov=true)", 1), &[0.25]);
+}
+
+#[test]
+fn adam_moves_by_the_rate_at_first() {
+    let after = descend("adam(0.1)", 2);
+    assert!((after[0] - 0.9).abs() < 1e-8);
+    let (m, v) = (0.9 * 0.1 + 0.1 * after[0], 0.999 * 0.001 + 0.001 * after[0] * after[0]);
+    let step = 0.1 / (1.0 - 0.81) * m / (v.sqrt() / (1.0_f64 - 0.999 * 0.999).sqrt() + 1e-8);
+    assert_close(&after[1..], &[after[0] - step]);
+    assert!((descend("adamw(0.1, weight_decay=0.5)", 1)[0] - 0.85).abs() < 1e-8);
+    assert!((descend("rmsprop(0.1)", 1)[0]).abs() < 1e-6);
+}
+
+#[test]
+fn a_user_writes_an_optimiser() {
+    let text = "op signs(p: f32, g: f32, lr: f32) -> q: f32 { q = if g > 0 { p - lr } else { p + lr }; }
+        data D { source = digits(); } train M on D { loss = mse; optim = signs(0.25); }";
+    let (train, _) = parsed(text, &[]).expect("it is right");
+    assert_eq!((train.phases[0].optim.op.as_str(), train.phases[0].optim.learning_rate), ("signs", 0.25));
+}
+
+#[test]
+fn train_sections_choose_initialisers() {
+    let (train, _) = parsed(FULL, &[]).expect("it is right");
+    let mut sources = SourceMap::default();
+    let module = Module::from_text(&mut sources, "model.cnn", MODEL).expect("it loads");
+    let request = Request { init: &train.init, ..Request::inference(1) };
+    let graph = module.graph(&train.model, &request).expect("a graph");
+    let inits: Vec<Init> = graph
+        .inputs
+        .iter()
+        .filter_map(|(_, role)| match role {
+            Role::Param { init, .. } => Some(*init),
+            _ => None,
+        })
+        .collect();
+    let bound = 3.0_f64.sqrt() * (2.0_f64 / 6.0).sqrt();
+    assert_eq!(inits, [Init::Uniform { low: -bound, high: bound }, Init::Constant(0.01)]);
+}

@@ -1,0 +1,82 @@
+//! The exact texts of errors. Each case is a model file and what is said about it, in `errors/*.txt`;
+//! `UPDATE_ERRORS=1 cargo test` writes down what is said now.
+
+use super::*;
+use crate::elab::config::Overrides;
+
+/// What is said about a file: its errors, or those of the graphs and sections.
+fn said(text: &str) -> String {
+    let mut sources = SourceMap::default();
+    let errors = errors_of(&mut sources, text);
+    if errors.is_empty() { "nothing".into() } else { rendered(&sources, &errors) }
+}
+
+fn errors_of(sources: &mut SourceMap, text: &str) -> Vec<Diagnostic> {
+    let module = match Module::from_text(sources, "model.cnn", text) {
+        Ok(module) => module,
+        Err(errors) => return errors,
+    };
+    let mut errors = Vec::new();
+    for data in module.data_sections() {
+        errors.extend(module.data_spec(data, &Overrides::default()).err().unwrap_or_default());
+    }
+    let mut graphs = Vec::new();
+    for train in module.train_sections() {
+        match module.train_spec(train, &Overrides::default()) {
+            Ok(spec) => graphs.push((spec.model.clone(), Some(spec.loss.clone()), spec.init.clone())),
+            Err(found) => errors.extend(found),
+        }
+    }
+    if module.train_sections().is_empty() {
+        graphs.extend(module.models().last().map(|model| (ModelCall::new(model), None, Vec::new())));
+    }
+    for (call, loss, init) in &graphs {
+        let request = Request { batch: 2, training: true, loss: loss.as_ref(), sample: None, init };
+        errors.extend(module.graph(call, &request).err().unwrap_or_default());
+    }
+    errors
+}
+
+/// Compares every case of a file with what is said.
+fn check(file: &str) {
+    let path = format!("{}/src/elab/tests/errors/{file}.txt", env!("CARGO_MANIFEST_DIR"));
+    let cases = std::fs::read_to_string(&path).expect("the cases");
+    let mut now = String::new();
+    for case in cases.split("=== ").skip(1) {
+        let (name, rest) = case.split_once('\n').expect("a name");
+        let text = rest.split_once("---\n").map_or(rest, |(text, _)| text);
+        let lines: Vec<String> = said(text).lines().map(|line| line.trim_end().to_owned()).collect();
+        now.push_str(&format!("=== {name}\n{text}---\n{}\n\n", lines.join("\n")));
+    }
+    if std::env::var_os("UPDATE_ERRORS").is_some() {
+        std::fs::write(&path, &now).expect("the cases are written");
+    }
+    for (expected, found) in cases.split("=== ").zip(now.split("=== ")) {
+        assert_eq!(expected.trim_end(), found.trim_end(), "in {file}.txt");
+    }
+}
+
+#[test]
+fn calls() {
+    check("calls");
+}
+
+#[test]
+fn shapes() {
+    check("shapes");
+}
+
+#[test]
+fn blocks() {
+    check("blocks");
+}
+
+#[test]
+fn equations() {
+    check("equations");
+}
+
+#[test]
+fn sections() {
+    check("sections");
+}

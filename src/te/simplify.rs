@@ -1,0 +1,274 @@
+//! Building expressions that are simple from the start, and rewriting them.
+//!
+//! The constructors fold constants and drop neutral elements. They treat `0 * x` as 0, so only code that derives
+//! expressions uses them, where a zero means "no contribution"; what the user wrote is kept as written.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::expr::{Binary, Expr, ExprId, Exprs, Reduction, Unary};
+use super::index::{Axis, Index};
+use super::program::{Program, Tensor};
+
+impl Exprs {
+    /// The value of a constant.
+    pub fn as_constant(&self, id: ExprId) -> Option<f64> {
+        match &self[id] {
+            Expr::Const(value) => Some(value.get()),
+            _ => None,
+        }
+    }
+
+    /// `x + y`, simplified.
+    pub fn sum(&mut self, x: ExprId, y: ExprId) -> ExprId {
+        match (self.as_constant(x), self.as_constant(y)) {
+            (Some(a), Some(b)) => self.constant(a + b),
+            (Some(0.0), _) => y,
+            (_, Some(0.0)) => x,
+            _ => self.binary(Binary::Add, x, y),
+        }
+    }
+
+    /// `x * y`, simplified.
+    pub fn product(&mut self, x: ExprId, y: ExprId) -> ExprId {
+        match (self.as_constant(x), self.as_constant(y)) {
+            (Some(a), Some(b)) => self.constant(a * b),
+            (Some(0.0), _) | (_, Some(0.0)) => self.constant(0.0),
+            (Some(1.0), _) => y,
+            (_, Some(1.0)) => x,
+            (Some(-1.0), _) => self.negation(y),
+            (_, Some(-1.0)) => self.negation(x),
+            _ => self.product_of_terms(x, y),
+        }
+    }
+
+    /// A product where neither side is a constant with a rule of its own: choices and signs move outwards.
+    fn product_of_terms(&mut self, x: ExprId, y: ExprId) -> ExprId {
+        match (self[x].clone(), self[y].clone()) {
+            (Expr::Unary(Unary::Neg, x), _) => {
+                let product = self.product(x, y);
+                self.negation(product)
+            }
+            (_, Expr::Unary(Unary::Neg, y)) => {
+                let product = self.product(x, y);
+                self.negation(product)
+            }
+            (_, Expr::Select(c, a, b)) if self.as_constant(b) == Some(0.0) => {
+                let product = self.product(x, a);
+                self.choice(c, product, b)
+            }
+            (Expr::Select(c, a, b), _) if self.as_constant(b) == Some(0.0) => {
+                let product = self.product(a, y);
+                self.choice(c, product, b)
+            }
+            _ => self.binary(Binary::Mul, x, y),
+        }
+    }
+
+    /// `-x`, simplified.
+    pub fn negation(&mut self, x: ExprId) -> ExprId {
+        match &self[x] {
+            Expr::Const(value) => self.constant(-value.get()),
+            Expr::Unary(Unary::Neg, inner) => *inner,
+            _ => self.unary(Unary::Neg, x),
+        }
+    }
+
+    /// `x / y`, simplified.
+    pub fn quotient(&mut self, x: ExprId, y: ExprId) -> ExprId {
+        match (self.as_constant(x), self.as_constant(y)) {
+            (Some(0.0), _) => x,
+            (_, Some(1.0)) => x,
+            (Some(a), Some(b)) => self.constant(a / b),
+            _ => self.binary(Binary::Div, x, y),
+        }
+    }
+
+    /// `if condition { x } else { y }`, simplified.
+    pub fn choice(&mut self, condition: ExprId, x: ExprId, y: ExprId) -> ExprId {
+        match self.as_constant(condition) {
+            Some(0.0) => y,
+            Some(_) => x,
+            None if x == y => x,
+            None => self.select(condition, x, y),
+        }
+    }
+
+    /// The factors of a product.
+    pub fn factors(&self, id: ExprId) -> Vec<ExprId> {
+        match &self[id] {
+            Expr::Binary(Binary::Mul, x, y) => [self.factors(*x), self.factors(*y)].concat(),
+            _ => vec![id],
+        }
+    }
+}
+
+impl Program {
+    /// The axes that an expression needs from outside.
+    pub fn free_axes(&self, id: ExprId) -> BTreeSet<Axis> {
+        let mut found = BTreeSet::new();
+        self.collect_free_axes(id, &mut found);
+        found
+    }
+
+    fn collect_free_axes(&self, id: ExprId, found: &mut BTreeSet<Axis>) {
+        let mut add = |axis: Axis| {
+            found.insert(axis);
+        };
+        match &self.exprs[id] {
+            Expr::Number(index) | Expr::Uniform { element: index, .. } => index.for_each_axis(&mut add),
+            Expr::Read { index, .. } => index.iter().for_each(|index| index.for_each_axis(&mut add)),
+            Expr::Reduce { axes, body, .. } => {
+                let inner = self.free_axes(*body);
+                found.extend(inner.into_iter().filter(|axis| !axes.contains(axis)));
+            }
+            expr => expr.for_each_operand(&mut |operand| self.collect_free_axes(operand, found)),
+        }
+    }
+
+    /// Calls `visit` once for every distinct sub-expression, operands first.
+    pub fn for_each_expr(&self, root: ExprId, visit: &mut dyn FnMut(ExprId)) {
+        let mut seen = BTreeSet::new();
+        self.visit_expr(root, &mut seen, visit);
+    }
+
+    fn visit_expr(&self, id: ExprId, seen: &mut BTreeSet<ExprId>, visit: &mut dyn FnMut(ExprId)) {
+        if seen.insert(id) {
+            self.exprs[id].for_each_operand(&mut |operand| self.visit_expr(operand, seen, visit));
+            visit(id);
+        }
+    }
+
+    /// The tensors that an expression reads.
+    pub fn reads(&self, root: ExprId) -> BTreeSet<Tensor> {
+        let mut found = BTreeSet::new();
+        self.for_each_expr(root, &mut |id| {
+            if let Expr::Read { tensor, .. } = &self.exprs[id] {
+                found.insert(*tensor);
+            }
+        });
+        found
+    }
+
+    /// Rebuilds an expression bottom up. `rewrite` sees every node with its operands already rewritten, and gives the
+    /// node that stands in its place.
+    pub fn rewrite(&mut self, root: ExprId, rewrite: &mut dyn FnMut(&mut Program, Expr) -> ExprId) -> ExprId {
+        self.rewrite_memoised(root, &mut HashMap::new(), rewrite)
+    }
+
+    fn rewrite_memoised(
+        &mut self,
+        id: ExprId,
+        done: &mut HashMap<ExprId, ExprId>,
+        rewrite: &mut dyn FnMut(&mut Program, Expr) -> ExprId,
+    ) -> ExprId {
+        if let Some(result) = done.get(&id) {
+            return *result;
+        }
+        let expr = self.exprs[id].clone();
+        let rebuilt = expr.map_operands(&mut |operand| self.rewrite_memoised(operand, done, rewrite));
+        let result = rewrite(self, rebuilt);
+        done.insert(id, result);
+        result
+    }
+
+    /// The expression with axes replaced by indices. Reductions inside get fresh axes, so nothing is captured.
+    pub fn substitute(&mut self, root: ExprId, replace: &HashMap<Axis, Index>) -> ExprId {
+        match self.exprs[root].clone() {
+            Expr::Reduce { op, axes, body } => {
+                let mut inner = replace.clone();
+                let fresh: Vec<Axis> = axes.iter().map(|axis| self.copy_axis(*axis)).collect();
+                inner.extend(axes.iter().zip(&fresh).map(|(old, new)| (*old, Index::from(*new))));
+                let body = self.substitute(body, &inner);
+                self.exprs.reduce(op, fresh, body)
+            }
+            _ => self.substitute_plain(root, replace),
+        }
+    }
+
+    fn substitute_plain(&mut self, root: ExprId, replace: &HashMap<Axis, Index>) -> ExprId {
+        let expr = self.exprs[root].clone();
+        let index_of = |program: &Program, index: &Index| {
+            index.substitute(&|axis| replace.get(&axis).cloned(), &program.axes)
+        };
+        let result = match expr {
+            Expr::Number(index) => Expr::Number(index_of(self, &index)),
+            Expr::Read { tensor, index, fill } => {
+                let index = index.iter().map(|index| index_of(self, index)).collect();
+                Expr::Read { tensor, index, fill }
+            }
+            Expr::Uniform { stream, element } => Expr::Uniform { stream, element: index_of(self, &element) },
+            expr => expr.map_operands(&mut |operand| self.substitute(operand, replace)),
+        };
+        self.exprs.add(result)
+    }
+
+    /// A new axis like another one.
+    pub fn copy_axis(&mut self, axis: Axis) -> Axis {
+        let data = self.axes[axis].clone();
+        self.axes.push(data)
+    }
+
+    /// Whether a read can never leave its tensor.
+    pub fn in_bounds(&self, tensor: Tensor, index: &[Index]) -> bool {
+        self.tensors[tensor].shape.iter().zip(index).all(|(extent, index)| {
+            let (low, high) = index.range(&self.axes);
+            low >= 0 && high < *extent
+        })
+    }
+
+    /// `low <= index < high` as a truth value; a constant where the ranges of the axes decide it.
+    pub fn within(&mut self, index: &Index, low: i64, high: i64) -> ExprId {
+        let (least, most) = index.range(&self.axes);
+        let mut condition = self.exprs.constant(1.0);
+        let mut require = |program: &mut Program, op, bound: i64, known: bool| {
+            if !known {
+                let (x, y) =
+                    (program.exprs.add(Expr::Number(index.clone())), program.exprs.constant(bound as f64));
+                let test = program.exprs.binary(op, x, y);
+                condition = program.both(condition, test);
+            }
+        };
+        require(self, Binary::Ge, low, least >= low);
+        require(self, Binary::Lt, high, most < high);
+        condition
+    }
+
+    /// `x && y`, simplified.
+    pub fn both(&mut self, x: ExprId, y: ExprId) -> ExprId {
+        match (self.exprs.as_constant(x), self.exprs.as_constant(y)) {
+            (Some(a), _) => {
+                if a != 0.0 {
+                    y
+                } else {
+                    x
+                }
+            }
+            (_, Some(b)) => {
+                if b != 0.0 {
+                    x
+                } else {
+                    y
+                }
+            }
+            _ => self.exprs.binary(Binary::And, x, y),
+        }
+    }
+
+    /// The sum of a product over axes: factors free of an axis move out, and an axis that nothing mentions becomes
+    /// its extent.
+    pub fn sum_over(&mut self, axes: &[Axis], body: ExprId) -> ExprId {
+        let free = self.free_axes(body);
+        let (summed, constant): (Vec<Axis>, Vec<Axis>) = axes.iter().partition(|axis| free.contains(axis));
+        let times: i64 = constant.iter().map(|axis| self.axes[*axis].extent).product();
+        let (mut inner, mut outer) = (self.exprs.constant(1.0), self.exprs.constant(times as f64));
+        for factor in self.exprs.factors(body) {
+            let varies = self.free_axes(factor).iter().any(|axis| summed.contains(axis));
+            let place = if varies { &mut inner } else { &mut outer };
+            *place = self.exprs.product(*place, factor);
+        }
+        if !summed.is_empty() {
+            inner = self.exprs.reduce(Reduction::Sum, summed, inner);
+        }
+        self.exprs.product(inner, outer)
+    }
+}
