@@ -1,2 +1,5 @@
-//! Arguments to commands to exit code.
-fn main() {}
+//! Arguments to command to exit code.
+
+fn main() -> std::process::ExitCode {
+    cnnc::cli::main()
+}

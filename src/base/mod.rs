@@ -1,8 +1,9 @@
-//! What every stage needs and no stage owns: source spans, diagnostics, random numbers, the target.
+//! What every stage needs and no stage owns: source spans, diagnostics, random numbers, files, the target.
 //!
 //! Nothing here knows about compilers, tensors or networks.
 
 pub mod diagnostic;
+pub mod files;
 pub mod nearest;
 pub mod philox;
 pub mod source;

@@ -1,1 +1,3 @@
-//! To come.
+//! Code generation: loop IR to what a machine runs. Imports `base` and `loops` only.
+
+pub mod cranelift;

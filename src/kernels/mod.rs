@@ -1,1 +1,85 @@
-//! To come.
+//! Kernels: equations grouped to be computed together, and where their tensors lie in memory.
+//!
+//! In: a program in canonical form. A [`Kernel`] is one or more loop nests; at every point of a nest's axes its
+//! statements run in order, first those that reduce, then those that finish. A statement reads what an earlier one of
+//! the nest defined at the same element from a register; a tensor that nobody else reads is never stored.
+
+pub mod fuse;
+pub mod layout;
+pub mod parser;
+pub mod printer;
+pub mod verifier;
+
+use std::collections::BTreeSet;
+
+use crate::te::{Axis, Binary, Expr, ExprId, Index, Program, Reduction, Tensor};
+
+pub use layout::{Layout, Layouts};
+
+/// One equation's piece inside a nest: element `at` of `result` is `body`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    pub result: Tensor,
+    pub at: Vec<Index>,
+    /// If it is a reduction, it is one over the nest's `reduce` axes.
+    pub body: ExprId,
+}
+
+/// Statements that run at every point of the same axes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nest {
+    pub axes: Vec<Axis>,
+    /// The axes of the nest's reductions; empty if it has none.
+    pub reduce: Vec<Axis>,
+    pub statements: Vec<Statement>,
+}
+
+/// What is launched at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    pub name: String,
+    pub nests: Vec<Nest>,
+}
+
+/// A program as kernels.
+#[derive(Clone, Debug)]
+pub struct Kernels {
+    /// Tensors, axes and expressions; its equations have become statements.
+    pub program: Program,
+    /// In an order in which every tensor is stored before it is read.
+    pub kernels: Vec<Kernel>,
+    /// The tensors that have memory: inputs, outputs, and what one kernel stores for another.
+    pub stored: BTreeSet<Tensor>,
+}
+
+impl Kernel {
+    /// The tensors it defines.
+    pub fn results(&self) -> BTreeSet<Tensor> {
+        self.nests.iter().flat_map(|nest| &nest.statements).map(|statement| statement.result).collect()
+    }
+
+    /// The tensors it reads, its own results included.
+    pub fn reads(&self, program: &Program) -> BTreeSet<Tensor> {
+        let statements = self.nests.iter().flat_map(|nest| &nest.statements);
+        statements.flat_map(|statement| program.reads(statement.body)).collect()
+    }
+}
+
+impl Kernels {
+    /// Multiply-adds of all sums of products.
+    pub fn multiplications(&self) -> i64 {
+        let nests = self.kernels.iter().flat_map(|kernel| &kernel.nests);
+        nests.map(|nest| nest.statements.iter().map(|s| self.products(nest, s)).sum::<i64>()).sum()
+    }
+
+    fn products(&self, nest: &Nest, statement: &Statement) -> i64 {
+        let Expr::Reduce { op: Reduction::Sum, body, .. } = &self.program.exprs[statement.body] else {
+            return 0;
+        };
+        let points = |axes: &[Axis]| axes.iter().map(|axis| self.program.axes[*axis].extent).product::<i64>();
+        match &self.program.exprs[*body] {
+            Expr::Binary(Binary::Mul, ..) => points(&nest.axes) * points(&nest.reduce),
+            _ => 0,
+        }
+    }
+}

@@ -8,6 +8,22 @@
 //! All `f32` arithmetic is IEEE single precision in the order written; `Fma` rounds once. The interpreter and native
 //! code agree bit for bit.
 
+mod bounds;
+pub mod interpreter;
+pub mod math;
+#[cfg(test)]
+mod math_tests;
+pub mod parser;
+pub mod printer;
+mod races;
+#[cfg(test)]
+pub mod random;
+#[cfg(test)]
+pub mod samples;
+mod text;
+pub mod types;
+pub mod verifier;
+
 use cranelift_entity::{PrimaryMap, entity_impl};
 
 pub use crate::te::{Atom, Axes, Axis, AxisData, DType, Index};
@@ -96,7 +112,7 @@ pub enum Unary {
     ToFloat,
     /// `f32` to `i32`, towards zero; saturates, and NaN gives 0.
     ToInt,
-    /// The bits of an `f32` as `i32`.
+    /// The bits of an `f32` as `i32`; those of a NaN are not defined beyond being a NaN's.
     ToBits,
     /// The `f32` of these bits.
     FromBits,
@@ -188,4 +204,14 @@ pub struct Function {
     pub buffers: PrimaryMap<Buffer, BufferData>,
     pub locals: PrimaryMap<Local, LocalData>,
     pub body: Vec<Stmt>,
+}
+
+impl Function {
+    /// Drops all names, so that functions that are equal up to names print the same text.
+    pub fn forget_names(&mut self) {
+        self.name.clear();
+        self.axes.values_mut().for_each(|axis| axis.name = "a".into());
+        self.buffers.values_mut().for_each(|buffer| buffer.name = "b".into());
+        self.locals.values_mut().for_each(|local| local.name = "r".into());
+    }
 }

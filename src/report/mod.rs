@@ -1,1 +1,6 @@
-//! To come.
+//! What a person sees: live progress, tables, numbers, curves.
+
+pub mod curves;
+pub mod numbers;
+pub mod progress;
+pub mod table;

@@ -1,1 +1,15 @@
-//! To come.
+//! Running compiled programs: memory, threads, and what goes in and comes out.
+//!
+//! A [`Program`](program::Program) is compiled for one batch size. Several of them (training, the smaller last batch,
+//! evaluation) share a [`Store`] of parameters and states.
+
+pub mod agreement;
+pub mod memory;
+pub mod peak;
+pub mod pool;
+pub mod program;
+pub mod store;
+
+pub use pool::Pool;
+pub use program::Program;
+pub use store::Store;

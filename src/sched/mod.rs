@@ -1,1 +1,58 @@
-//! To come.
+//! Scheduling: how each kernel's loops run on the machine.
+//!
+//! In: kernels and layouts. Out: [`Launch`]es, loop functions with the tensors of their buffers and the steps of their
+//! schedule. [`cpu`] is the policy: which steps, and why; [`nest`] holds the steps; [`emit`] writes the loops.
+
+pub mod cpu;
+pub mod emit;
+pub mod nest;
+pub mod value;
+
+use crate::base::target::Target;
+use crate::kernels::{Kernels, Layouts};
+use crate::loops::Function;
+use crate::te::Tensor;
+
+/// The machine as the scheduler sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    pub target: Target,
+    /// Lanes of a vector in the loops: a small multiple of a register's, so that a block of pictures fills a cache
+    /// line and one load feeds several operations.
+    pub lanes: i64,
+}
+
+impl Machine {
+    /// The machine of a target.
+    pub fn of(target: Target) -> Machine {
+        Machine { target, lanes: 2 * target.lanes as i64 }
+    }
+
+    /// Vector registers that one value of `lanes` lanes takes.
+    pub fn registers_per_value(&self) -> usize {
+        self.lanes as usize / self.target.lanes
+    }
+}
+
+/// A function to run and what it runs on.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    pub function: Function,
+    /// The tensor of each buffer.
+    pub buffers: Vec<Tensor>,
+    /// The steps of its schedule, one a line.
+    pub schedule: String,
+}
+
+/// Schedules all kernels, in order.
+pub fn schedule(kernels: &mut Kernels, layouts: &Layouts, machine: &Machine) -> Vec<Launch> {
+    let mut launches = Vec::new();
+    for kernel in kernels.kernels.clone() {
+        for nest in &kernel.nests {
+            for plan in cpu::plan(kernels, layouts, machine, nest) {
+                launches.push(emit::emit(kernels, layouts, machine, &kernel.name, nest, &plan));
+            }
+        }
+    }
+    launches
+}

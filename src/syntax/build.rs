@@ -1,6 +1,6 @@
 //! The grammar's actions that are more than a constructor, and the checks that a grammar cannot make.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crate::base::diagnostic::Diagnostic;
 use crate::base::span::{FileId, Span};
@@ -14,12 +14,14 @@ pub struct Build<'a> {
     file: FileId,
     text: &'a str,
     diagnostics: RefCell<Vec<Diagnostic>>,
+    /// Whether statements of the item may have been taken out.
+    pub repaired: Cell<bool>,
 }
 
 impl<'a> Build<'a> {
     /// For the items of one file.
     pub fn new(file: FileId, text: &'a str) -> Build<'a> {
-        Build { file, text, diagnostics: RefCell::default() }
+        Build { file, text, diagnostics: RefCell::default(), repaired: Cell::new(false) }
     }
 
     /// What the checks have found since the last call.
@@ -107,6 +109,20 @@ impl<'a> Build<'a> {
             self.report(error.help("a choice is written `if condition { a } else { b }`"));
         }
         self.expr(ExprKind::Fill { read: Box::new(read), outside: Box::new(outside) }, start, end)
+    }
+
+    /// An op: at least one equation says what it is.
+    pub fn op(&self, op: OpItem) -> OpItem {
+        let has_equations = op.body.iter().any(|stmt| matches!(stmt.kind, OpStmtKind::Equation { .. }));
+        if !has_equations && !self.repaired.get() {
+            let error = Diagnostic::error(format!("the op `{}` has no equations", op.name.text))
+                .primary(op.name.span, "");
+            let result = op.results.first().map_or("y", |(name, _)| &name.text);
+            self.report(error.help(format!(
+                "an equation says every element of `{result}`, as in `{result}[n] = 2 * x[n];`"
+            )));
+        }
+        op
     }
 
     /// Arguments: those by name come last.

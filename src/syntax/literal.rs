@@ -116,20 +116,39 @@ fn open_string(span: Span) -> Diagnostic {
     error.help("a string ends with `\"` on the line where it begins")
 }
 
-/// Reports text that is no token, each character once a run of equals.
+/// The error of `# text`.
+pub fn hash_comment(span: Span) -> Diagnostic {
+    let sign = Span { end: span.start + 1, ..span };
+    Diagnostic::error("`#` is not part of the language")
+        .primary(sign, UNKNOWN)
+        .help("a comment begins with `//`")
+}
+
+/// Reports a part of a text that is no token; once for what most likely is one mistake.
 pub fn unknown_characters(text: &str, span: Span, diagnostics: &mut Vec<Diagnostic>) {
-    let before = diagnostics.last().and_then(|diagnostic| diagnostic.labels.first());
-    if before.is_some_and(|label| label.span.end == span.start && label.text == UNKNOWN) {
+    let Some(character) = text[span.start as usize..span.end as usize].chars().next() else { return };
+    if diagnostics.last().is_some_and(|before| is_same_mistake(text, before, span, character)) {
         return;
     }
-    let Some(character) = text.chars().next() else { return };
     let end = span.start + character.len_utf8() as u32;
-    let error = Diagnostic::error(format!("`{}` is not part of the language", character.escape_debug()));
+    let shown =
+        if character.is_control() { character.escape_debug().to_string() } else { character.to_string() };
+    let error = Diagnostic::error(format!("`{shown}` is not part of the language"));
     let error = error.primary(Span { end, ..span }, UNKNOWN);
     diagnostics.push(match meant(character) {
         Some(help) => error.help(help),
         None => error,
     });
+}
+
+/// Whether an unknown character directly follows one that is reported, or is the other quote of a pair.
+fn is_same_mistake(text: &str, before: &Diagnostic, span: Span, character: char) -> bool {
+    let Some(label) = before.labels.first().filter(|label| label.text == UNKNOWN) else { return false };
+    let [first, between] = [label.span.start..label.span.end, label.span.end..span.start]
+        .map(|range| &text[range.start as usize..range.end as usize]);
+    let is_quote = |character| matches!(character, '\'' | '“' | '”' | '‘' | '’' | '`');
+    let both_quotes = is_quote(character) && first.chars().all(is_quote);
+    between.is_empty() || (both_quotes && !between.contains('\n'))
 }
 
 /// The label of an unknown character.
@@ -138,7 +157,6 @@ const UNKNOWN: &str = "unknown character";
 /// What the writer of an unknown character should write.
 fn meant(character: char) -> Option<&'static str> {
     match character {
-        '#' => Some("a comment begins with `//`"),
         '\'' | '“' | '”' | '‘' | '’' | '`' => Some("strings stand between double quotes, `\"`"),
         '&' => Some("\"and\" is written `&&`"),
         '|' => Some("a pipe is written `|>`, \"or\" `||`"),

@@ -12,6 +12,7 @@ use crate::base::diagnostic::Diagnostic;
 use crate::base::span::{FileId, Span};
 
 use super::ast::{File, Item};
+use super::brackets;
 use super::build::Build;
 use super::cut;
 use super::explain::{self, Explanation, Repair};
@@ -20,7 +21,7 @@ use super::site::Site;
 use super::token::{Kind, Token, lex};
 
 /// Longer files are refused.
-const LONGEST_FILE: usize = 16 << 20;
+const LONGEST_FILE: usize = 4 << 20;
 /// After so many errors in one item the rest is not worth reading.
 const MOST_REPAIRS: usize = 16;
 /// After so many errors the rest of the file is not read.
@@ -31,17 +32,24 @@ pub fn parse(file: FileId, text: &str) -> (File, Vec<Diagnostic>) {
     if text.len() > LONGEST_FILE {
         let start = Span { file, start: 0, end: 0 };
         let error = Diagnostic::error("this file is too long for a model").primary(start, "");
-        return (File::default(), vec![error.note("files may have up to 16 MiB")]);
+        return (File::default(), vec![error.note("files may have up to 4 MiB")]);
     }
     let (tokens, diagnostics) = lex(file, text);
-    let mut parser =
-        Parser { file, text, build: Build::new(file, text), lexical: places(&diagnostics), diagnostics };
+    let mut parser = Parser {
+        file,
+        text,
+        build: Build::new(file, text),
+        unclosed: false,
+        lexical: places(&diagnostics),
+        diagnostics,
+    };
     let mut items = Vec::new();
     for piece in cut::items(&tokens.tokens, text) {
         if parser.diagnostics.len() >= MOST_ERRORS {
             break;
         }
-        items.extend(parser.piece(&tokens.tokens[piece]));
+        let next = tokens.tokens.get(piece.end).copied();
+        items.extend(parser.piece(&tokens.tokens[piece], next));
     }
     parser.diagnostics.sort_by_key(|diagnostic| diagnostic.span().map(|span| span.start));
     parser.diagnostics.truncate(MOST_ERRORS);
@@ -59,28 +67,32 @@ struct Parser<'a> {
     build: Build<'a>,
     /// Where the lexer has reported something. What the grammar says near these places is not new.
     lexical: Vec<u32>,
+    /// Whether an item was left open, so that what follows may be its rest.
+    unclosed: bool,
     diagnostics: Vec<Diagnostic>,
 }
 
 impl Parser<'_> {
-    /// Parses one item, if it is one.
-    fn piece(&mut self, tokens: &[Token]) -> Option<Item> {
+    /// Parses one item, if it is one. The token behind it is the next item's first.
+    fn piece(&mut self, tokens: &[Token], next: Option<Token>) -> Option<Item> {
         if !cut::is_item_word(tokens.first()?.kind) {
-            if !self.is_known_to_be_wrong(tokens) {
+            if !self.is_known_to_be_wrong(tokens) && !self.unclosed {
                 self.diagnostics.push(explain::not_an_item(tokens, self.text, self.file));
             }
             return None;
         }
-        let brackets = cut::check_brackets(tokens, self.text, self.file);
         let before = self.diagnostics.len();
-        self.diagnostics.extend(brackets);
+        let found = brackets::check(tokens, next, self.text, self.file);
+        self.unclosed |= found.unclosed;
+        self.diagnostics.extend(found.diagnostics);
         self.diagnostics.extend(cut::check_depth(tokens, self.file));
         if self.diagnostics.len() > before { None } else { self.item(tokens.to_vec()) }
     }
 
     /// Parses and repairs an item until it is one or cannot be saved.
     fn item(&mut self, mut tokens: Vec<Token>) -> Option<Item> {
-        for _ in 0..MOST_REPAIRS {
+        for repairs in 0..MOST_REPAIRS {
+            self.build.repaired.set(repairs > 0);
             match self.attempt(&tokens) {
                 Ok(item) => {
                     self.diagnostics.extend(self.build.take_diagnostics());
@@ -126,11 +138,14 @@ impl Parser<'_> {
         Some(())
     }
 
+    /// Whether the lexer has reported something on the lines of these tokens.
     fn is_known_to_be_wrong(&self, tokens: &[Token]) -> bool {
         let [Some(first), Some(last)] = [tokens.first(), tokens.last()] else { return false };
-        let line_end =
-            self.text[last.end as usize..].find('\n').map_or(self.text.len(), |n| last.end as usize + n);
-        self.lexical.iter().any(|place| (first.start..=line_end as u32).contains(place))
+        let start = self.text[..first.start as usize].rfind('\n').unwrap_or(0);
+        let end = self.text[last.end as usize..]
+            .find('\n')
+            .map_or(self.text.len(), |line| last.end as usize + line);
+        self.lexical.iter().any(|place| (start..=end).contains(&(*place as usize)))
     }
 }
 

@@ -58,11 +58,6 @@ impl<'a> Site<'a> {
         self.expects("NUMBER")
     }
 
-    /// Whether an expression has ended here and could go on.
-    pub fn expects_operator(&self) -> bool {
-        self.expects("*")
-    }
-
     /// Every terminal that would be taken.
     pub fn expected(&self) -> &[&'a str] {
         &self.expected

@@ -138,6 +138,9 @@ pub enum Kind {
 
     #[regex(r"//[^\n]*", allow_greedy = true)]
     Comment,
+    /// A comment of other languages.
+    #[regex(r"#[^\n]*", allow_greedy = true)]
+    HashComment,
     /// Digits that run into letters.
     #[regex(r"[0-9][0-9_]*(\.[0-9]+)?[A-Za-z_][A-Za-z0-9_]*", priority = 5)]
     BadNumber,
@@ -182,12 +185,13 @@ pub fn lex(file: FileId, text: &str) -> (Tokens, Vec<Diagnostic>) {
         let token = |kind| Token { kind, start: span.start, end: span.end };
         match kind {
             Ok(Kind::Comment) => found.comments.push(token(Kind::Comment)),
+            Ok(Kind::HashComment) => diagnostics.push(literal::hash_comment(span)),
             Ok(kind) => {
                 let (kind, diagnostic) = literal::check(kind, &text[range], span);
                 diagnostics.extend(diagnostic);
                 found.tokens.push(token(kind));
             }
-            Err(()) => literal::unknown_characters(&text[range], span, &mut diagnostics),
+            Err(()) => literal::unknown_characters(text, span, &mut diagnostics),
         }
     }
     name_bare_reductions(&mut found.tokens);

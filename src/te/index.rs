@@ -63,6 +63,15 @@ impl Index {
         Index { terms: vec![(atom, 1)], constant: 0 }
     }
 
+    /// A sum as given: equal atoms are joined, but nothing is simplified.
+    pub fn from_terms(terms: Vec<(Atom, i64)>, constant: i64) -> Index {
+        let mut index = Index::from(constant);
+        for (atom, coefficient) in &terms {
+            index.add_term(atom, *coefficient);
+        }
+        index
+    }
+
     /// The terms, sorted by atom.
     pub fn terms(&self) -> &[(Atom, i64)] {
         &self.terms

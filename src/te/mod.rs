@@ -3,12 +3,28 @@
 //! This is the middle of the compiler. A library op is a small [`Program`]; so is a whole training step. Everything
 //! that computes (adjoints, fusion, layouts, loops) reads and writes this form, and [`interpreter`] says what it means.
 
+pub mod adjoint;
+pub mod cover;
+pub mod derivative;
 pub mod expr;
+pub mod facts;
+pub mod gradient_check;
+pub mod import;
 pub mod index;
 pub mod interpreter;
+pub mod normalise;
+pub mod parser;
+pub mod printer;
 pub mod program;
+pub mod random;
 pub mod simplify;
+pub mod solve;
+pub mod text;
+pub mod verifier;
 
 pub use expr::{Binary, Expr, ExprId, Exprs, Real, Reduction, Unary};
 pub use index::{Atom, Axes, Axis, AxisData, Index};
 pub use program::{DType, Equation, Piece, Program, Tensor, TensorData};
+
+#[cfg(test)]
+mod properties;

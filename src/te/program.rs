@@ -63,7 +63,7 @@ impl TensorData {
 }
 
 /// One box or residue class of a result: for every point of `axes`, element `at` is `body`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Piece {
     /// The axes of iteration; every one is mentioned by `at`, unless its extent is 1.
     pub axes: Vec<Axis>,

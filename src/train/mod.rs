@@ -1,1 +1,14 @@
-//! To come.
+//! Training: the loop around compiled steps, initial weights, metrics, the files of weights and of a run.
+
+pub mod checkpoint;
+pub mod error;
+pub mod evaluate;
+pub mod initialise;
+pub mod metrics;
+pub mod programs;
+pub mod recipe;
+pub mod records;
+pub mod trainer;
+pub mod weights;
+
+pub use error::TrainError;

@@ -204,3 +204,21 @@ fn tokens() {
     "#);
     assert!(lex(file(), text).0.tokens.iter().all(|token| token.kind != Kind::Comment));
 }
+
+#[test]
+fn deep_trees_are_formatted() {
+    let pairs = [
+        ("[", "]"),
+        ("-", ""),
+        ("f(", ")"),
+        ("x[", "]"),
+        ("1 - (", ")"),
+        ("if x { ", " }"),
+        ("x |> f(", ")"),
+    ];
+    for (open, close) in pairs {
+        let text = format!("data D {{ a = {}1{}; }}", open.repeat(160), close.repeat(160));
+        let formatted = format(&text).expect("deep, but not too deep");
+        check_stable(&text, &formatted);
+    }
+}

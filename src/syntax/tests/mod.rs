@@ -1,5 +1,6 @@
 //! Tests of the front end: samples, exact diagnostics, formatting, round trips.
 
+mod errors;
 mod formatting;
 mod round_trip;
 mod samples;

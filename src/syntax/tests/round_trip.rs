@@ -236,12 +236,16 @@ fn op() -> impl Strategy<Value = OpItem> {
         (name(), prop::option::of(binders(expr().boxed())), expr()).prop_map(|(name, binders, body)| {
             OpStmtKind::Equation { name, binders: binders.unwrap_or_default(), body }
         });
+    let equation = equation.boxed();
     let stmt = prop_oneof![
-        3 => equation,
+        3 => equation.clone(),
         1 => (name(), expr()).prop_map(|(name, value)| OpStmtKind::Let { name, value }),
         1 => assert(expr()).prop_map(OpStmtKind::Assert),
     ];
-    let body = prop::collection::vec(stmt.prop_map(|kind| OpStmt { kind, span: nowhere() }), 1..4);
+    let body = (prop::collection::vec(stmt, 0..3), equation).prop_map(|(mut kinds, last)| {
+        kinds.push(last);
+        kinds.into_iter().map(|kind| OpStmt { kind, span: nowhere() }).collect()
+    });
     let results = prop::collection::vec((name(), ty()), 1..3);
     (name(), params(), results, body).prop_map(|(name, params, results, body)| OpItem {
         name,

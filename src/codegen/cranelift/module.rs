@@ -1,0 +1,236 @@
+//! Compiled functions and the memory they live in.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Mutex;
+
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use cranelift_codegen::{CodegenError, Context, ir, settings};
+use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
+use cranelift_module::{FuncId, Module as _, ModuleError, ModuleReloc, default_libcall_names};
+use rayon::prelude::*;
+
+use super::{isa, statement};
+use crate::base::philox::RandomState;
+use crate::base::target::Target;
+use crate::loops::{ForKind, Function, Stmt};
+
+/// Why code could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Unsupported(String),
+    #[error("function `{0}`: a parallel loop must be the only statement")]
+    ParallelNotAlone(String),
+    #[error("Cranelift cannot compile `{name}`: {reason}")]
+    Compile { name: String, reason: String },
+    #[error("Cranelift: {0}")]
+    Codegen(#[from] CodegenError),
+    #[error("Cranelift: {0}")]
+    Flag(#[from] settings::SetError),
+    #[error("Cranelift: {0}")]
+    Module(#[from] Box<ModuleError>),
+}
+
+/// What every compiled function is: the buffers' addresses in the order of their ids, the random state, and the range
+/// of the parallel loop's axis, which a function without one ignores.
+type Entry = unsafe extern "C" fn(*const *mut u8, *const RandomState, i64, i64);
+
+/// The native code of a list of functions.
+pub struct Module {
+    /// Owns the memory; only taken when the module is dropped.
+    jit: Mutex<Option<JITModule>>,
+    functions: Vec<Compiled>,
+}
+
+struct Compiled {
+    name: String,
+    entry: Entry,
+    parallel_extent: Option<i64>,
+    buffers: usize,
+    code: Vec<u8>,
+}
+
+/// A compiled function of a module.
+#[derive(Clone, Copy)]
+pub struct Kernel<'a> {
+    entry: Entry,
+    buffers: usize,
+    /// The extent of the parallel loop that is the whole function; none where there is no such loop.
+    pub parallel_extent: Option<i64>,
+    module: PhantomData<&'a Module>,
+}
+
+impl Kernel<'_> {
+    /// Runs iterations `range` of the parallel loop, or the whole function where there is none.
+    ///
+    /// # Safety
+    ///
+    /// `buffers` holds, for each buffer of the function in order, an address of as many elements as the buffer has,
+    /// aligned to an element. No two overlap, and nothing else writes to them meanwhile but other ranges of this
+    /// same kernel. `range` lies in `0..parallel_extent`.
+    pub unsafe fn call(&self, buffers: &[*mut u8], random: &RandomState, range: Range<i64>) {
+        assert_eq!(buffers.len(), self.buffers, "buffers of a kernel");
+        // SAFETY: the code was compiled with this signature from a verified function, whose accesses lie in its
+        // buffers, and the module that owns it outlives `self`; the caller answers for the buffers.
+        unsafe { (self.entry)(buffers.as_ptr(), random, range.start, range.end) }
+    }
+}
+
+impl Module {
+    /// Compiles verified functions in parallel.
+    pub fn compile(functions: &[Function], target: Target) -> Result<Module, Error> {
+        let isa = isa::build(target)?;
+        let codes: Vec<Code> = functions
+            .par_iter()
+            .enumerate()
+            .map_init(Context::new, |context, (index, function)| {
+                compile_one(context, FuncId::from_u32(index as u32), function, &*isa, target)
+            })
+            .collect::<Result<_, _>>()?;
+        Module::place(isa, functions, codes)
+    }
+
+    /// A compiled function, by its place in the list that was compiled.
+    pub fn kernel(&self, index: usize) -> Kernel<'_> {
+        let Compiled { entry, parallel_extent, buffers, .. } = &self.functions[index];
+        Kernel { entry: *entry, buffers: *buffers, parallel_extent: *parallel_extent, module: PhantomData }
+    }
+
+    /// The number of functions.
+    pub fn len(&self) -> usize {
+        self.functions.len()
+    }
+
+    /// Whether there is no function.
+    pub fn is_empty(&self) -> bool {
+        self.functions.is_empty()
+    }
+
+    /// The name and the machine code of a function.
+    pub fn code(&self, index: usize) -> (&str, &[u8]) {
+        (&self.functions[index].name, &self.functions[index].code)
+    }
+
+    fn place(isa: OwnedTargetIsa, functions: &[Function], codes: Vec<Code>) -> Result<Module, Error> {
+        let mut jit = new_jit(isa, codes.iter().map(|code| code.bytes.len()).sum())?;
+        let mut ids = Vec::new();
+        for (code, function) in codes.iter().zip(functions) {
+            ids.push(define(&mut jit, code).map_err(|error| Error::Compile {
+                name: function.name.clone(),
+                reason: error.to_string(),
+            })?);
+        }
+        jit.finalize_definitions().map_err(Box::new)?;
+        let functions = functions
+            .iter()
+            .zip(codes)
+            .zip(ids)
+            .map(|((function, code), id)| Compiled {
+                name: function.name.clone(),
+                entry: entry(&jit, id),
+                parallel_extent: parallel_extent(function),
+                buffers: function.buffers.len(),
+                code: code.bytes,
+            })
+            .collect();
+        Ok(Module { jit: Mutex::new(Some(jit)), functions })
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        let jit = self.jit.get_mut().ok().and_then(Option::take);
+        if let Some(jit) = jit {
+            // SAFETY: kernels borrow the module, so none is running or can be called after this.
+            unsafe { jit.free_memory() };
+        }
+    }
+}
+
+/// The Cranelift IR that a function is lowered to, as text.
+pub fn clif(function: &Function, target: Target) -> Result<String, Error> {
+    let isa = isa::build(target)?;
+    let mut code = ir::Function::new();
+    lower(function, &mut code, &*isa, target)?;
+    Ok(code.display().to_string())
+}
+
+/// The extent of the parallel loop that is the whole body.
+pub fn parallel_extent(function: &Function) -> Option<i64> {
+    match function.body.as_slice() {
+        [Stmt::For { axis, kind: ForKind::Parallel, .. }] => Some(function.axes[*axis].extent),
+        _ => None,
+    }
+}
+
+struct Code {
+    bytes: Vec<u8>,
+    alignment: u64,
+    relocations: Vec<ModuleReloc>,
+}
+
+fn lower(
+    function: &Function,
+    code: &mut ir::Function,
+    isa: &dyn TargetIsa,
+    target: Target,
+) -> Result<(), Error> {
+    let parallel = |stmt: &Stmt| matches!(stmt, Stmt::For { kind: ForKind::Parallel, .. });
+    if function.body.len() > 1 && function.body.iter().any(parallel) {
+        return Err(Error::ParallelNotAlone(function.name.clone()));
+    }
+    statement::lower(function, code, isa, target);
+    Ok(())
+}
+
+fn compile_one(
+    context: &mut Context,
+    id: FuncId,
+    function: &Function,
+    isa: &dyn TargetIsa,
+    target: Target,
+) -> Result<Code, Error> {
+    context.clear();
+    lower(function, &mut context.func, isa, target)?;
+    let failed = |error: &dyn std::fmt::Display| Error::Compile {
+        name: function.name.clone(),
+        reason: error.to_string(),
+    };
+    context.compile(isa, &mut ControlPlane::default()).map_err(|error| failed(&error.inner))?;
+    let compiled = context.compiled_code().ok_or_else(|| failed(&"no code"))?;
+    let relocations = compiled.buffer.relocs().iter();
+    Ok(Code {
+        bytes: compiled.code_buffer().to_vec(),
+        alignment: u64::from(compiled.buffer.alignment).max(CODE_ALIGNMENT),
+        relocations: relocations
+            .map(|reloc| ModuleReloc::from_mach_reloc(reloc, &context.func, id))
+            .collect(),
+    })
+}
+
+/// Functions begin at a cache line, so that their loops do not depend on what lies before them.
+const CODE_ALIGNMENT: u64 = 64;
+
+fn new_jit(isa: OwnedTargetIsa, code_bytes: usize) -> Result<JITModule, Error> {
+    let reserve = 2 * code_bytes + (1 << 16);
+    let memory = ArenaMemoryProvider::new_with_size(reserve)
+        .map_err(|error| Error::Unsupported(format!("no memory for {code_bytes} bytes of code: {error}")))?;
+    let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
+    builder.memory_provider(Box::new(memory));
+    Ok(JITModule::new(builder))
+}
+
+fn define(jit: &mut JITModule, code: &Code) -> Result<FuncId, Box<ModuleError>> {
+    let signature = statement::signature(jit.isa());
+    let id = jit.declare_anonymous_function(&signature).map_err(Box::new)?;
+    jit.define_function_bytes(id, code.alignment, &code.bytes, &code.relocations).map_err(Box::new)?;
+    Ok(id)
+}
+
+fn entry(jit: &JITModule, id: FuncId) -> Entry {
+    let address = jit.get_finalized_function(id);
+    // SAFETY: the address is that of a function which was compiled with the signature of `Entry`.
+    unsafe { std::mem::transmute::<*const u8, Entry>(address) }
+}

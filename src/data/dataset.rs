@@ -1,0 +1,188 @@
+//! A data set: training and test images as bytes, their labels, and what the labels are called.
+
+use super::DataError;
+use super::bytes::Bytes;
+
+/// Images and their labels.
+#[derive(Clone, Debug)]
+pub struct Split {
+    /// `[images, C, H, W]`, row-major.
+    pub pixels: Bytes,
+    /// One class an image, from 0.
+    pub labels: Vec<i32>,
+    /// `[C, H, W]`.
+    pub shape: [usize; 3],
+}
+
+impl Split {
+    /// Images and as many labels. `pixels` holds exactly that many images of `shape`.
+    pub fn new(pixels: Bytes, labels: Vec<i32>, shape: [usize; 3]) -> Split {
+        assert_eq!(pixels.len(), labels.len() * shape.iter().product::<usize>());
+        Split { pixels, labels, shape }
+    }
+
+    /// The number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Bytes of one image.
+    pub fn image_len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The pixels of one image, `[C, H, W]`.
+    pub fn image(&self, index: usize) -> &[u8] {
+        let len = self.image_len();
+        &self.pixels[index * len..(index + 1) * len]
+    }
+
+    /// The first `count` images and the others.
+    pub fn split_at(&self, count: usize) -> (Split, Split) {
+        let middle = count * self.image_len();
+        let first = Split::new(self.pixels.slice(0..middle), self.labels[..count].to_vec(), self.shape);
+        let rest = self.pixels.slice(middle..self.pixels.len());
+        (first, Split::new(rest, self.labels[count..].to_vec(), self.shape))
+    }
+}
+
+/// A data set for classification.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    pub train: Split,
+    /// Images taken from the training set; without them the test split validates.
+    pub holdout: Option<Split>,
+    pub test: Split,
+    /// Every label is below it.
+    pub classes: usize,
+    /// One a class; the number itself where the source has no names.
+    pub class_names: Vec<String>,
+    /// `[C, H, W]` of every image.
+    pub shape: [usize; 3],
+    /// The pixel value that reaches a model as 1.0.
+    pub full_scale: f32,
+}
+
+impl Dataset {
+    /// A data set whose classes are those of the training labels, named by their numbers. `what` names the source in
+    /// errors: a label of the test split that no training image has.
+    pub fn new(what: &str, train: Split, test: Split, full_scale: f32) -> Result<Dataset, DataError> {
+        if train.shape != test.shape {
+            let problem = format!("training images are {:?} and test images {:?}", train.shape, test.shape);
+            return Err(DataError::Option(format!("{what}: {problem} ([channels, height, width])")));
+        }
+        if train.is_empty() || test.is_empty() {
+            let empty = if train.is_empty() { "training" } else { "test" };
+            return Err(DataError::Option(format!("{what}: the {empty} split has no images")));
+        }
+        let classes = train.labels.iter().max().map_or(0, |largest| *largest as usize + 1);
+        let class_names = (0..classes).map(|class| class.to_string()).collect();
+        let shape = train.shape;
+        let dataset = Dataset { train, holdout: None, test, classes, class_names, shape, full_scale };
+        dataset.check_labels(classes).map_err(|error| DataError::Option(format!("{what}: {error}")))?;
+        Ok(dataset)
+    }
+
+    /// An error if a label is not below `classes`, the number that a model tells apart.
+    pub fn check_labels(&self, classes: usize) -> Result<(), DataError> {
+        let holdout = self.holdout.iter().map(|split| ("holdout", split));
+        for (name, split) in [("training", &self.train), ("test", &self.test)].into_iter().chain(holdout) {
+            let wrong = split.labels.iter().position(|label| *label < 0 || *label as usize >= classes);
+            if let Some(image) = wrong {
+                let label = split.labels[image];
+                let problem = format!("label {label} of {name} image {image} is out of range");
+                return Err(DataError::Option(format!("{problem}: there are {classes} classes, from 0")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Names the classes. There may be more names than classes that occur, never fewer.
+    pub fn name_classes(&mut self, names: Vec<String>) -> Result<(), DataError> {
+        if names.len() < self.classes {
+            let (given, needed) = (names.len(), self.classes);
+            return Err(DataError::Option(format!(
+                "`classes` names {given} classes, but the labels need {needed}"
+            )));
+        }
+        self.classes = names.len();
+        self.class_names = names;
+        Ok(())
+    }
+
+    /// Takes the last `count` training images, in the order of the source, as the validation set. The last ones and
+    /// not a draw, so that the set does not depend on the seed.
+    pub fn hold_out(&mut self, count: usize) -> Result<(), DataError> {
+        let images = self.train.len();
+        if count >= images {
+            let problem = format!("`holdout = {count}` leaves no training image of {images}");
+            return Err(DataError::Option(format!("{problem}; take at most {}", images - 1)));
+        }
+        if count > 0 {
+            let (train, holdout) = self.train.split_at(images - count);
+            (self.train, self.holdout) = (train, Some(holdout));
+        }
+        Ok(())
+    }
+
+    /// What validates: the images held out, or the test split.
+    pub fn validation(&self) -> &Split {
+        self.holdout.as_ref().unwrap_or(&self.test)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(labels: &[i32]) -> Split {
+        let pixels: Vec<u8> = (0..labels.len() * 4).map(|pixel| pixel as u8).collect();
+        Split::new(Bytes::from(pixels), labels.to_vec(), [1, 2, 2])
+    }
+
+    #[test]
+    fn holdout_is_the_end_of_the_training_set() {
+        let mut dataset = Dataset::new("toy", split(&[0, 1, 2, 1]), split(&[0]), 255.0).unwrap();
+        assert_eq!(dataset.validation().len(), 1);
+        dataset.hold_out(1).unwrap();
+        assert_eq!(dataset.train.labels, [0, 1, 2]);
+        assert_eq!(dataset.validation().labels, [1]);
+        assert_eq!(dataset.validation().image(0), [12, 13, 14, 15]);
+        let error = dataset.hold_out(3).unwrap_err().to_string();
+        assert_eq!(error, "`holdout = 3` leaves no training image of 3; take at most 2");
+    }
+
+    #[test]
+    fn labels_are_checked() {
+        let error = Dataset::new("toy", split(&[0, 1]), split(&[0, 2]), 255.0).unwrap_err().to_string();
+        assert_eq!(error, "toy: label 2 of test image 1 is out of range: there are 2 classes, from 0");
+        let dataset = Dataset::new("toy", split(&[0, 3]), split(&[0]), 255.0).unwrap();
+        assert_eq!(dataset.classes, 4);
+        assert!(dataset.check_labels(10).is_ok());
+        let error = dataset.check_labels(3).unwrap_err().to_string();
+        assert_eq!(error, "label 3 of training image 1 is out of range: there are 3 classes, from 0");
+    }
+
+    #[test]
+    fn names_are_enough_or_an_error() {
+        let mut dataset = Dataset::new("toy", split(&[0, 1]), split(&[0]), 255.0).unwrap();
+        assert_eq!(dataset.class_names, ["0", "1"]);
+        let names = |count: usize| (0..count).map(|class| format!("c{class}")).collect();
+        assert!(dataset.name_classes(names(1)).is_err());
+        dataset.name_classes(names(3)).unwrap();
+        assert_eq!(dataset.classes, 3);
+    }
+
+    #[test]
+    fn empty_or_unequal_splits_are_errors() {
+        assert!(Dataset::new("toy", split(&[]), split(&[0]), 255.0).is_err());
+        let wide = Split::new(Bytes::from(vec![0; 4]), vec![0], [1, 1, 4]);
+        let error = Dataset::new("toy", split(&[0]), wide, 255.0).unwrap_err().to_string();
+        assert!(error.contains("training images are [1, 2, 2] and test images [1, 1, 4]"), "{error}");
+    }
+}

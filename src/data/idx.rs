@@ -1,0 +1,220 @@
+//! MNIST and alike: IDX files of unsigned bytes, as they are or compressed with gzip.
+//!
+//! An IDX file is `0 0 type rank`, the extents as big-endian `u32`, and the elements, row-major
+//! (<http://yann.lecun.com/exdb/mnist/>). Files as they are get memory-mapped; compressed ones are inflated once into
+//! the user's cache folder and mapped from there. No file makes the reader allocate more than its header claims, and
+//! no header may claim more than 4 GiB or than its compressed file could hold.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+
+use super::bytes::Bytes;
+use super::{DataError, Dataset, Split, cache};
+
+/// The element type "unsigned byte".
+const UNSIGNED_BYTE: u8 = 0x08;
+/// Images with channels have the most dimensions: `[images, C, H, W]`.
+const MAX_RANK: u8 = 4;
+/// The largest file, in bytes; so an image's number fits `u32`.
+const MAX_LEN: u64 = u32::MAX as u64;
+/// DEFLATE writes at least two bits for 258 bytes.
+const MAX_RATIO: u64 = 1032;
+
+const TRAIN: [&str; 2] = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"];
+const TEST: [&str; 2] = ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
+
+/// The elements of a file.
+#[derive(Clone, Debug)]
+pub struct Array {
+    pub shape: Vec<usize>,
+    /// Row-major.
+    pub elements: Bytes,
+}
+
+/// The data set in `folder`, which holds the four files of MNIST under their names, each with or without `.gz`.
+pub fn load(folder: &Path) -> Result<Dataset, DataError> {
+    load_with_cache(folder, cache::folder().as_deref())
+}
+
+/// The same with another cache folder, or none.
+pub fn load_with_cache(folder: &Path, cache: Option<&Path>) -> Result<Dataset, DataError> {
+    let [train_images, train_labels, test_images, test_labels] = find(folder)?;
+    let read_split =
+        |images: &Path, labels: &Path| split((images, read(images, cache)?), (labels, read(labels, cache)?));
+    let train = read_split(&train_images, &train_labels)?;
+    let test = read_split(&test_images, &test_labels)?;
+    Dataset::new(&folder.display().to_string(), train, test, 255.0)
+}
+
+/// The four files: training images and labels, test images and labels.
+fn find(folder: &Path) -> Result<[PathBuf; 4], DataError> {
+    let names = [TRAIN[0], TRAIN[1], TEST[0], TEST[1]];
+    let found = names.map(|name| {
+        // Some mirrors write `train-images.idx3-ubyte`.
+        let dotted = name.replace("-idx", ".idx");
+        let spellings = [name.to_owned(), format!("{name}.gz"), dotted.clone(), format!("{dotted}.gz")];
+        spellings.iter().map(|spelling| folder.join(spelling)).find(|path| path.is_file())
+    });
+    let missing = names.iter().zip(&found).filter(|(_, path)| path.is_none());
+    let missing: Vec<String> = missing.map(|(name, _)| (*name).to_owned()).collect();
+    if missing.is_empty() {
+        return Ok(found.map(Option::unwrap_or_default));
+    }
+    let all = names.map(str::to_owned).to_vec();
+    Err(DataError::Missing { folder: folder.to_owned(), missing, all })
+}
+
+/// One IDX file; compressed if its name ends in `.gz`.
+pub fn read(path: &Path, cache: Option<&Path>) -> Result<Array, DataError> {
+    let map = || Bytes::map(path).map_err(|error| DataError::io(path, error));
+    if path.extension().is_none_or(|extension| extension != "gz") {
+        return parse(map()?, path);
+    }
+    let entry = cache.and_then(|folder| cache::entry(folder, path).ok());
+    if let Some(entry) = &entry
+        && let Ok(bytes) = Bytes::map(entry)
+        && let Ok(array) = parse(bytes, entry)
+    {
+        return Ok(array);
+    }
+    let inflated = inflate_bytes(&map()?, path)?;
+    if let Some(entry) = entry {
+        // Without a place to keep it, the next run inflates again.
+        let _ = cache::store(&entry, &inflated);
+    }
+    parse(Bytes::from(inflated), path)
+}
+
+/// The elements of a compressed IDX file. `path` names it in errors.
+pub fn inflate(compressed: &[u8], path: &Path) -> Result<Array, DataError> {
+    parse(Bytes::from(inflate_bytes(compressed, path)?), path)
+}
+
+/// The whole inflated file, header and all.
+fn inflate_bytes(compressed: &[u8], path: &Path) -> Result<Vec<u8>, DataError> {
+    let corrupt = |error: std::io::Error| {
+        DataError::format(
+            path,
+            format!("the gzip data are corrupt or cut off ({error}); fetch the file again"),
+        )
+    };
+    let mut decoder = MultiGzDecoder::new(compressed);
+    let mut bytes = vec![0; 4];
+    decoder.read_exact(&mut bytes).map_err(corrupt)?;
+    let rank = rank(&bytes, path)?;
+    bytes.resize(4 + 4 * rank, 0);
+    decoder.read_exact(&mut bytes[4..]).map_err(corrupt)?;
+    let claim = Header::parse(&bytes, path)?.file_len();
+    if claim > compressed.len() as u64 * MAX_RATIO {
+        let problem = format!("the header claims {claim} bytes, more than the compressed file can hold");
+        return Err(DataError::format(path, problem));
+    }
+    let header_len = bytes.len();
+    bytes.resize(claim as usize, 0);
+    decoder.read_exact(&mut bytes[header_len..]).map_err(corrupt)?;
+    // Reading to the end also verifies the checksum.
+    match decoder.read(&mut [0]).map_err(corrupt)? {
+        0 => Ok(bytes),
+        _ => Err(DataError::format(
+            path,
+            format!("there are more than the {claim} bytes that the header claims"),
+        )),
+    }
+}
+
+/// The elements of a whole inflated file.
+fn parse(bytes: Bytes, path: &Path) -> Result<Array, DataError> {
+    let header = Header::parse(&bytes, path)?;
+    let (claim, len) = (header.file_len(), bytes.len() as u64);
+    if claim != len {
+        let what = if len < claim { "is cut off" } else { "has bytes beyond its end" };
+        let problem = format!("the file {what}: its header claims {claim} bytes, but it has {len}");
+        return Err(DataError::format(path, problem));
+    }
+    Ok(Array { elements: bytes.slice(header.len()..bytes.len()), shape: header.shape })
+}
+
+struct Header {
+    shape: Vec<usize>,
+}
+
+impl Header {
+    fn parse(bytes: &[u8], path: &Path) -> Result<Header, DataError> {
+        let rank = rank(bytes, path)?;
+        let Some(extents) = bytes.get(4..4 + 4 * rank) else {
+            return Err(DataError::format(path, "the file is cut off within its header"));
+        };
+        let extent = |bytes: &[u8]| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+        let header = Header { shape: extents.chunks_exact(4).map(extent).collect() };
+        let claim = header.shape.iter().try_fold(1_u64, |len, extent| len.checked_mul(*extent as u64));
+        match claim {
+            Some(elements) if elements <= MAX_LEN => Ok(header),
+            _ => Err(DataError::format(
+                path,
+                format!("the header claims {:?} elements, more than 4 GiB", header.shape),
+            )),
+        }
+    }
+
+    fn len(&self) -> usize {
+        4 + 4 * self.shape.len()
+    }
+
+    /// Bytes of header and elements; `parse` keeps it far from overflow.
+    fn file_len(&self) -> u64 {
+        self.len() as u64 + self.shape.iter().map(|extent| *extent as u64).product::<u64>()
+    }
+}
+
+/// The number of dimensions, from the first four bytes.
+fn rank(bytes: &[u8], path: &Path) -> Result<usize, DataError> {
+    match bytes {
+        [0, 0, UNSIGNED_BYTE, rank @ 1..=MAX_RANK, ..] => Ok(usize::from(*rank)),
+        [0, 0, UNSIGNED_BYTE, rank, ..] => Err(DataError::format(
+            path,
+            format!("an IDX file of {rank} dimensions; 1 to {MAX_RANK} are read"),
+        )),
+        [0, 0, kind, _, ..] => Err(DataError::format(
+            path,
+            format!("an IDX file of element type {kind:#04x}; only unsigned bytes (0x08) are read"),
+        )),
+        [a, b, c, d, ..] => Err(DataError::format(
+            path,
+            format!("not an IDX file: it begins with {a:02x} {b:02x} {c:02x} {d:02x}, not with 00 00 08"),
+        )),
+        _ => Err(DataError::format(path, "the file is too short for an IDX file")),
+    }
+}
+
+/// Images of one or more channels with their labels; each array with the path that names it in errors.
+pub(super) fn split(images: (&Path, Array), labels: (&Path, Array)) -> Result<Split, DataError> {
+    let ((images_path, images), (labels_path, labels)) = (images, labels);
+    let (count, shape) = match images.shape[..] {
+        [count, height, width] => (count, [1, height, width]),
+        [count, channels, height, width] => (count, [channels, height, width]),
+        _ => {
+            let problem = format!("images have 3 or 4 dimensions, not {}", images.shape.len());
+            return Err(DataError::format(images_path, problem));
+        }
+    };
+    if shape.contains(&0) {
+        return Err(DataError::format(images_path, format!("images of {shape:?} have no pixels")));
+    }
+    if labels.shape.len() != 1 {
+        let problem = format!("labels have 1 dimension, not {}", labels.shape.len());
+        return Err(DataError::format(labels_path, problem));
+    }
+    if labels.shape[0] != count {
+        let problem =
+            format!("{} labels for the {count} images of {}", labels.shape[0], images_path.display());
+        return Err(DataError::format(labels_path, problem));
+    }
+    let labels = labels.elements.iter().map(|label| i32::from(*label)).collect();
+    Ok(Split::new(images.elements, labels, shape))
+}
+
+#[cfg(test)]
+#[path = "idx_tests.rs"]
+mod tests;

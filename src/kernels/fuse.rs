@@ -1,0 +1,310 @@
+//! Fusion: which equations share a loop nest.
+//!
+//! Two rules, applied until neither changes anything:
+//! - *Epilogue.* An element-wise equation joins the kernel that defines what it reads, at the same element, also when
+//!   that kernel has several pieces (the backward pass of pooling) or ends in a reduction (conv + bias + relu).
+//! - *Siblings.* Nests over the same axes that read a common tensor join, unless one is a contraction that will be
+//!   tiled for reuse: several statistics of a batch become one pass over it, and so do a maximum and its position.
+//!
+//! A join is legal where no third kernel stands between the two.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{Kernel, Kernels, Nest, Statement};
+use crate::te::{Axis, Binary, Equation, Expr, ExprId, Index, Program, Reduction, Tensor};
+
+/// Groups the equations of a canonical program into kernels.
+pub fn run(mut program: Program) -> Kernels {
+    let equations = std::mem::take(&mut program.equations);
+    let kernels: Vec<Kernel> = equations.iter().map(|equation| single(&program, equation)).collect();
+    let order = Order::of(&program, &kernels);
+    let mut fusion = Fusion { program, kernels: kernels.into_iter().map(Some).collect(), order };
+    fusion.join_all();
+    fusion.finish()
+}
+
+fn single(program: &Program, equation: &Equation) -> Kernel {
+    let nests = equation.pieces.iter().map(|piece| {
+        let reduce = match &program.exprs[piece.body] {
+            Expr::Reduce { axes, .. } => axes.clone(),
+            _ => Vec::new(),
+        };
+        let statement = Statement { result: equation.result, at: piece.at.clone(), body: piece.body };
+        Nest { axes: piece.axes.clone(), reduce, statements: vec![statement] }
+    });
+    Kernel { name: program.tensors[equation.result].name.clone(), nests: nests.collect() }
+}
+
+struct Fusion {
+    program: Program,
+    /// None where a kernel has joined another.
+    kernels: Vec<Option<Kernel>>,
+    order: Order,
+}
+
+impl Fusion {
+    /// Joins kernels until none can be joined. What a join changes is looked at again.
+    fn join_all(&mut self) {
+        let mut open: BTreeSet<usize> = (0..self.kernels.len()).collect();
+        while let Some(at) = open.pop_first() {
+            let neighbours = if self.kernels[at].is_some() { self.order.neighbours(at) } else { Vec::new() };
+            let joined = neighbours.into_iter().find_map(|other| Some((other, self.joined(at, other)?)));
+            if let Some((other, kernel)) = joined {
+                let (stays, goes) = (at.min(other), at.max(other));
+                self.kernels[stays] = Some(kernel);
+                self.kernels[goes] = None;
+                self.order.merge(stays, goes);
+                open.extend(self.order.neighbours(stays));
+                open.insert(stays);
+            }
+        }
+    }
+
+    /// The kernel that does the work of both, if they can be joined.
+    fn joined(&mut self, one: usize, other: usize) -> Option<Kernel> {
+        if self.order.reaches_through_others(one, other) || self.order.reaches_through_others(other, one) {
+            return None;
+        }
+        let (a, b) = (self.kernels[one].clone()?, self.kernels[other].clone()?);
+        if self.order.successors[one].contains(&other) {
+            self.with_epilogue(&a, &b)
+        } else if self.order.successors[other].contains(&one) {
+            self.with_epilogue(&b, &a)
+        } else {
+            let (a, b) = if one < other { (a, b) } else { (b, a) };
+            self.with_sibling(&a, &b)
+        }
+    }
+
+    fn with_epilogue(&mut self, producer: &Kernel, consumer: &Kernel) -> Option<Kernel> {
+        let [nest] = consumer.nests.as_slice() else { return None };
+        if !nest.reduce.is_empty() {
+            return None;
+        }
+        let mut joined = producer.clone();
+        for target in &mut joined.nests {
+            let replace = self.matching(target, nest, &producer.results())?;
+            for statement in &nest.statements {
+                let body = self.program.substitute(statement.body, &replace);
+                let at = statement.at.iter().map(|at| self.replaced(at, &replace)).collect();
+                target.statements.push(Statement { result: statement.result, at, body });
+            }
+            self.reads_match(target, &producer.results())?;
+        }
+        joined.name = format!("{}+{}", producer.name, consumer.name);
+        Some(joined)
+    }
+
+    fn replaced(&self, index: &Index, replace: &HashMap<Axis, Index>) -> Index {
+        index.substitute(&|axis| replace.get(&axis).cloned(), &self.program.axes)
+    }
+
+    /// The consumer's axes in terms of the producer's, by the first read of one of its results.
+    fn matching(
+        &self,
+        producer: &Nest,
+        consumer: &Nest,
+        results: &BTreeSet<Tensor>,
+    ) -> Option<HashMap<Axis, Index>> {
+        let mut found = None;
+        for statement in &consumer.statements {
+            self.program.for_each_expr(statement.body, &mut |id| {
+                if let Expr::Read { tensor, index, .. } = &self.program.exprs[id]
+                    && results.contains(tensor)
+                    && found.is_none()
+                {
+                    found = Some((*tensor, index.clone()));
+                }
+            });
+        }
+        let (tensor, index) = found?;
+        let at = &producer.statements.iter().find(|statement| statement.result == tensor)?.at;
+        let mut replace = HashMap::new();
+        for ((index, extent), at) in index.iter().zip(&self.program.tensors[tensor].shape).zip(at) {
+            match index.as_axis() {
+                Some(axis) if self.program.axes[axis].extent == *extent => {
+                    if replace.insert(axis, at.clone()).is_some_and(|other| other != *at) {
+                        return None;
+                    }
+                }
+                _ if *extent == 1 && index.as_constant() == Some(0) => {}
+                _ => return None,
+            }
+        }
+        let single = consumer.axes.iter().filter(|axis| self.program.axes[**axis].extent == 1);
+        let single: Vec<Axis> = single.filter(|axis| !replace.contains_key(axis)).copied().collect();
+        replace.extend(single.into_iter().map(|axis| (axis, Index::from(0))));
+        consumer.axes.iter().all(|axis| replace.contains_key(axis)).then_some(replace)
+    }
+
+    /// Whether every read of the kernel's own results is at the element that its nest defines.
+    fn reads_match(&self, nest: &Nest, results: &BTreeSet<Tensor>) -> Option<()> {
+        let mut at: HashMap<Tensor, &Vec<Index>> = HashMap::new();
+        let mut matches = true;
+        for statement in &nest.statements {
+            self.program.for_each_expr(statement.body, &mut |id| {
+                if let Expr::Read { tensor, index, .. } = &self.program.exprs[id]
+                    && (results.contains(tensor) || at.contains_key(tensor))
+                {
+                    matches &= at.get(tensor) == Some(&index);
+                }
+            });
+            at.insert(statement.result, &statement.at);
+        }
+        matches.then_some(())
+    }
+
+    fn with_sibling(&mut self, a: &Kernel, b: &Kernel) -> Option<Kernel> {
+        let same = a.nests.len() == b.nests.len()
+            && a.nests.iter().zip(&b.nests).all(|(a, b)| a.axes == b.axes && a.reduce == b.reduce);
+        let common = a.reads(&self.program).intersection(&b.reads(&self.program)).next().is_some();
+        let tiled = a.nests.iter().chain(&b.nests).any(|nest| has_reuse(&self.program, nest));
+        if !same || !common || tiled {
+            return None;
+        }
+        let mut joined = a.clone();
+        for (nest, other) in joined.nests.iter_mut().zip(&b.nests) {
+            nest.statements.extend(other.statements.iter().cloned());
+            nest.statements.sort_by_key(|statement| !is_reduction(&self.program, statement.body));
+        }
+        joined.name = format!("{}+{}", a.name, b.name);
+        Some(joined)
+    }
+
+    /// The kernels, each after those whose results it reads, otherwise in the order of definition.
+    fn finish(self) -> Kernels {
+        let Fusion { program, mut kernels, order } = self;
+        let mut sorted = Vec::new();
+        for at in order.sorted(|at| kernels[at].is_some()) {
+            sorted.extend(kernels[at].take());
+        }
+        let mut stored: BTreeSet<Tensor> = program.inputs.iter().chain(&program.outputs).copied().collect();
+        for kernel in &sorted {
+            let own = kernel.results();
+            stored.extend(kernel.reads(&program).into_iter().filter(|tensor| !own.contains(tensor)));
+        }
+        Kernels { program, kernels: sorted, stored }
+    }
+}
+
+fn is_reduction(program: &Program, body: ExprId) -> bool {
+    matches!(program.exprs[body], Expr::Reduce { .. })
+}
+
+/// Whether a nest sums products of which a factor is the same for several points: it will be tiled.
+pub fn has_reuse(program: &Program, nest: &Nest) -> bool {
+    nest.statements.iter().any(|statement| match &program.exprs[statement.body] {
+        Expr::Reduce { op: Reduction::Sum, body, .. } => sums_products_with_reuse(program, &nest.axes, *body),
+        _ => false,
+    })
+}
+
+fn sums_products_with_reuse(program: &Program, axes: &[Axis], body: ExprId) -> bool {
+    if !matches!(program.exprs[body], Expr::Binary(Binary::Mul, ..)) {
+        return false;
+    }
+    program.exprs.factors(body).iter().any(|factor| {
+        let free = program.free_axes(*factor);
+        let reads = matches!(program.exprs[*factor], Expr::Read { .. });
+        reads && axes.iter().any(|axis| program.axes[*axis].extent > 1 && !free.contains(axis))
+    })
+}
+
+/// Who reads whose results, kept up to date while kernels join.
+struct Order {
+    predecessors: Vec<BTreeSet<usize>>,
+    successors: Vec<BTreeSet<usize>>,
+    /// The kernels that read a tensor.
+    readers: BTreeMap<Tensor, BTreeSet<usize>>,
+    reads: Vec<BTreeSet<Tensor>>,
+}
+
+impl Order {
+    fn of(program: &Program, kernels: &[Kernel]) -> Order {
+        let mut owner = HashMap::new();
+        for (at, kernel) in kernels.iter().enumerate() {
+            owner.extend(kernel.results().into_iter().map(|tensor| (tensor, at)));
+        }
+        let mut order = Order {
+            predecessors: vec![BTreeSet::new(); kernels.len()],
+            successors: vec![BTreeSet::new(); kernels.len()],
+            readers: BTreeMap::new(),
+            reads: kernels.iter().map(|kernel| kernel.reads(program)).collect(),
+        };
+        for at in 0..kernels.len() {
+            for tensor in order.reads[at].clone() {
+                order.readers.entry(tensor).or_default().insert(at);
+                if let Some(from) = owner.get(&tensor).filter(|from| **from != at) {
+                    order.predecessors[at].insert(*from);
+                    order.successors[*from].insert(at);
+                }
+            }
+        }
+        order
+    }
+
+    /// The kernels worth joining with this one: those it reads from, and those that read what it reads.
+    fn neighbours(&self, at: usize) -> Vec<usize> {
+        let siblings = self.reads[at].iter().flat_map(|tensor| &self.readers[tensor]);
+        let found: BTreeSet<usize> = siblings.chain(&self.predecessors[at]).copied().collect();
+        found.into_iter().filter(|other| *other != at).collect()
+    }
+
+    /// Lets one kernel stand for two.
+    fn merge(&mut self, stays: usize, goes: usize) {
+        let (before, after) =
+            (std::mem::take(&mut self.predecessors[goes]), std::mem::take(&mut self.successors[goes]));
+        for other in before {
+            self.successors[other].remove(&goes);
+            if other != stays {
+                self.successors[other].insert(stays);
+                self.predecessors[stays].insert(other);
+            }
+        }
+        for other in after {
+            self.predecessors[other].remove(&goes);
+            if other != stays {
+                self.predecessors[other].insert(stays);
+                self.successors[stays].insert(other);
+            }
+        }
+        for tensor in std::mem::take(&mut self.reads[goes]) {
+            let readers = self.readers.entry(tensor).or_default();
+            readers.remove(&goes);
+            readers.insert(stays);
+            self.reads[stays].insert(tensor);
+        }
+    }
+
+    /// Whether a way leads from one to the other that passes a third kernel.
+    fn reaches_through_others(&self, from: usize, to: usize) -> bool {
+        let mut open: Vec<usize> = self.successors[from].iter().copied().filter(|next| *next != to).collect();
+        let mut seen: BTreeSet<usize> = open.iter().copied().collect();
+        while let Some(at) = open.pop() {
+            if at == to {
+                return true;
+            }
+            open.extend(self.successors[at].iter().filter(|next| seen.insert(**next)));
+        }
+        false
+    }
+
+    /// The kernels that are left in an order of dependence, the earliest first where there is a choice.
+    fn sorted(&self, is_left: impl Fn(usize) -> bool) -> Vec<usize> {
+        let left: Vec<usize> = (0..self.reads.len()).filter(|at| is_left(*at)).collect();
+        let mut waiting: Vec<usize> = self.predecessors.iter().map(BTreeSet::len).collect();
+        let mut ready: BTreeSet<usize> = left.iter().copied().filter(|at| waiting[*at] == 0).collect();
+        let mut sorted = Vec::new();
+        while let Some(at) = ready.pop_first() {
+            sorted.push(at);
+            for next in &self.successors[at] {
+                waiting[*next] -= 1;
+                if waiting[*next] == 0 {
+                    ready.insert(*next);
+                }
+            }
+        }
+        assert_eq!(sorted.len(), left.len(), "kernels have no cycle");
+        sorted
+    }
+}

@@ -1,0 +1,215 @@
+//! Where the elements of a tensor lie.
+//!
+//! Tensors with a batch dimension are stored in blocks of `lanes` pictures side by side: element `[n, rest]` lies at
+//! `((n / lanes) * size(rest) + row_major(rest)) * lanes + n % lanes`. So the same element of `lanes` pictures is one
+//! vector, for any channel count, kernel and stride. Lanes beyond the last picture are padding. All other tensors are
+//! row-major. Which dimension is the batch is found by following it from the data through the reads: an axis that
+//! indexes a batch dimension is a batch axis, and so is the dimension of a result that it indexes.
+//!
+//! Padding is layout: a tensor that is read outside with a fill value gets a halo of that width, whose elements hold
+//! the fill value at all times, so inner loops have no conditions. A reader that wants another fill tests its index.
+
+use std::collections::HashMap;
+
+use super::{Kernels, Nest};
+use crate::te::{Atom, Axes, Axis, Expr, Index, Program, Real, Tensor};
+
+const PAGE: i64 = 4096;
+const GAP_BYTES: i64 = 64;
+
+/// A halo is not worth its memory beyond this many times the tensor.
+const LARGEST_HALO: i64 = 4;
+
+/// The layout of one tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The extents.
+    pub shape: Vec<i64>,
+    /// The dimension that is stored in lanes, if any.
+    pub batch: Option<usize>,
+    /// Pictures side by side.
+    pub lanes: i64,
+    /// Elements before and after each dimension that hold `fill`.
+    pub halo: Vec<(i64, i64)>,
+    /// What the halo holds.
+    pub fill: Option<Real>,
+}
+
+impl Layout {
+    /// The layout without a halo.
+    pub fn new(shape: &[i64], batch: Option<usize>, lanes: i64) -> Layout {
+        let lanes = if batch.is_some() { lanes } else { 1 };
+        Layout { shape: shape.to_vec(), batch, lanes, halo: vec![(0, 0); shape.len()], fill: None }
+    }
+
+    /// Whether an element of dimension `at` between `low` and `high` (inclusive) exists, in the tensor or its halo.
+    pub fn holds(&self, at: usize, (low, high): (i64, i64)) -> bool {
+        let (before, after) = self.halo[at];
+        low >= -before && high < self.shape[at] + after
+    }
+
+    /// Elements of memory, padding included.
+    pub fn len(&self) -> usize {
+        let blocks = self.batch.map_or(1, |at| self.blocks(at) * self.lanes);
+        (self.block() * blocks) as usize
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn blocks(&self, batch: usize) -> i64 {
+        (self.shape[batch] + self.lanes - 1) / self.lanes
+    }
+
+    /// Elements of one picture in a block, with the gap that keeps blocks from starting at multiples of a page:
+    /// the same element of many blocks would compete for one set of the cache.
+    fn block(&self) -> i64 {
+        let size: i64 = self.rest().product();
+        let crowded = self.batch.is_some() && size * self.lanes * 4 % PAGE == 0;
+        if crowded { size + (GAP_BYTES / (4 * self.lanes)).max(1) } else { size }
+    }
+
+    fn rest(&self) -> impl Iterator<Item = i64> {
+        (0..self.shape.len()).filter(|at| Some(*at) != self.batch).map(|at| self.padded(at))
+    }
+
+    /// The extent of a dimension with its halo.
+    fn padded(&self, at: usize) -> i64 {
+        self.halo[at].0 + self.shape[at] + self.halo[at].1
+    }
+
+    /// The offset of an element.
+    pub fn address(&self, index: &[Index], axes: &Axes) -> Index {
+        let mut offset = Index::from(0);
+        for (at, index) in index.iter().enumerate().filter(|(at, _)| Some(*at) != self.batch) {
+            offset = offset.scale(self.padded(at)).add(&index.offset(self.halo[at].0), axes);
+        }
+        let Some(batch) = self.batch else { return offset };
+        let block = index[batch].div(self.lanes, axes);
+        let lane = index[batch].rem(self.lanes, axes);
+        block.scale(self.block()).add(&offset, axes).scale(self.lanes).add(&lane, axes)
+    }
+
+    /// The offset of an element given by numbers: [`address`](Layout::address) without the algebra.
+    pub fn offset(&self, index: &[i64]) -> usize {
+        let mut offset = 0;
+        for (at, index) in index.iter().enumerate().filter(|(at, _)| Some(*at) != self.batch) {
+            offset = offset * self.padded(at) + index + self.halo[at].0;
+        }
+        let Some(batch) = self.batch else { return offset as usize };
+        let (block, lane) = (index[batch] / self.lanes, index[batch] % self.lanes);
+        ((block * self.block() + offset) * self.lanes + lane) as usize
+    }
+}
+
+/// The layouts of all stored tensors.
+pub type Layouts = HashMap<Tensor, Layout>;
+
+/// Chooses the layouts. `batched` are the inputs whose first dimension is the batch.
+pub fn choose(kernels: &Kernels, batched: &[Tensor], lanes: i64) -> Layouts {
+    let mut dimension: HashMap<Tensor, usize> = batched.iter().map(|tensor| (*tensor, 0)).collect();
+    for nest in kernels.kernels.iter().flat_map(|kernel| &kernel.nests) {
+        let Some(axis) = batch_axis(&kernels.program, nest, &dimension, lanes) else { continue };
+        for statement in &nest.statements {
+            if let Some(at) = statement.at.iter().position(|index| index.as_axis() == Some(axis)) {
+                dimension.insert(statement.result, at);
+            }
+        }
+    }
+    let mut layouts: Layouts = HashMap::new();
+    for tensor in &kernels.stored {
+        let shape = &kernels.program.tensors[*tensor].shape;
+        layouts.insert(*tensor, Layout::new(shape, dimension.get(tensor).copied(), lanes));
+    }
+    for nest in kernels.kernels.iter().flat_map(|kernel| &kernel.nests) {
+        for statement in &nest.statements {
+            widen_halos(&kernels.program, statement.body, &mut layouts);
+        }
+    }
+    layouts
+}
+
+/// Widens the halos of the tensors that an expression reads outside.
+fn widen_halos(program: &Program, body: crate::te::ExprId, layouts: &mut Layouts) {
+    program.for_each_expr(body, &mut |id| {
+        if let Expr::Read { tensor, index, fill: Some(fill) } = &program.exprs[id]
+            && let Some(layout) = layouts.get_mut(tensor)
+            && layout.fill.is_none_or(|other| other == *fill)
+            && index.iter().all(Index::is_affine)
+        {
+            widen(program, layout, index, *fill);
+        }
+    });
+}
+
+fn widen(program: &Program, layout: &mut Layout, index: &[Index], fill: Real) {
+    let mut wider = layout.clone();
+    for (at, index) in index.iter().enumerate() {
+        let (low, high) = index.range(&program.axes);
+        let (before, after) = wider.halo[at];
+        wider.halo[at] = (before.max(-low), after.max(high + 1 - layout.shape[at]));
+    }
+    let in_batch = wider.batch.is_some_and(|at| wider.halo[at] != (0, 0));
+    let too_large = wider.len() as i64 > LARGEST_HALO * layout.shape.iter().product::<i64>() * layout.lanes;
+    if !in_batch && !too_large && wider.halo != layout.halo {
+        wider.fill = Some(fill);
+        *layout = wider;
+    }
+}
+/// The axis of a nest that runs over the batch, as far as the tensors known so far tell.
+pub fn batch_axis(
+    program: &Program,
+    nest: &Nest,
+    dimension: &HashMap<Tensor, usize>,
+    lanes: i64,
+) -> Option<Axis> {
+    let mut found = None;
+    for statement in &nest.statements {
+        program.for_each_expr(statement.body, &mut |id| {
+            if let Expr::Read { tensor, index, .. } = &program.exprs[id]
+                && let Some(at) = dimension.get(tensor)
+                && let Some(axis) = lane_axis(&index[*at], lanes, &program.axes)
+                && found.is_none()
+            {
+                found = Some(axis);
+            }
+        });
+    }
+    found
+}
+
+/// The axis that runs through the lanes of a batch index: the index itself, or its last part where the batch is split
+/// into groups of whole blocks.
+pub fn lane_axis(index: &Index, lanes: i64, axes: &Axes) -> Option<Axis> {
+    if let Some(axis) = index.as_axis() {
+        return Some(axis);
+    }
+    let mut found = None;
+    for (atom, coefficient) in index.terms() {
+        match atom {
+            Atom::Axis(axis) if *coefficient == 1 && axes[*axis].extent % lanes == 0 => found = Some(*axis),
+            _ if coefficient % lanes == 0 => {}
+            _ => return None,
+        }
+    }
+    found.filter(|_| index.constant() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_addresses() {
+        let mut layout = Layout::new(&[11, 3, 5], Some(0), 8);
+        layout.halo = vec![(0, 0), (0, 0), (1, 2)];
+        for (n, c, i) in [(0, 0, 0), (7, 2, 4), (8, 0, -1), (10, 1, 6)] {
+            let index: Vec<Index> = [n, c, i].map(Index::from).to_vec();
+            let address = layout.address(&index, &Axes::new()).as_constant();
+            assert_eq!(address, Some(layout.offset(&[n, c, i]) as i64));
+        }
+        assert_eq!(layout.len(), 16 * 3 * 8);
+    }
+}

@@ -1,0 +1,157 @@
+//! The elementary functions against `f64`, in units in the last place of `f32`.
+
+use super::interpreter::{self, BufferMemory};
+use super::math::Emitter;
+use super::samples::{MAPPING_LANES as LANES, mapping};
+use super::verifier::verify;
+use super::{Expr, Function};
+use crate::base::philox::RandomState;
+
+/// The distance of a result from the exact value, in units in the last place of the value as `f32`.
+fn ulps(actual: f32, exact: f64) -> f64 {
+    if exact.is_nan() || actual.is_nan() {
+        return if exact.is_nan() && actual.is_nan() { 0.0 } else { f64::INFINITY };
+    }
+    let rounded = exact as f32;
+    if rounded == actual
+        || (rounded.is_infinite() && actual.is_infinite() && actual.signum() == rounded.signum())
+    {
+        return 0.0;
+    }
+    let exponent = ((rounded.to_bits() >> 23) & 0xff).clamp(1, 254) as i32;
+    let unit = 2.0_f64.powi(exponent - 127 - 23);
+    // Beyond the largest number, one unit further would be 2^128.
+    let bounded = |x: f64| x.clamp(-(2.0_f64.powi(128)), 2.0_f64.powi(128));
+    (bounded(f64::from(actual)) - bounded(exact)).abs() / unit
+}
+
+/// Every `step`th `f32` from the bits of 0 on, of both signs, and the special ones.
+fn samples(step: usize) -> Vec<f32> {
+    let magnitudes = (0..=0x7f80_0000_u32).step_by(step).map(f32::from_bits);
+    let dense = (-4_000..4_000).map(|k| k as f32 * 0.026);
+    let special = [f32::INFINITY, f32::NAN, f32::MAX, f32::MIN_POSITIVE, 1.0, 0.625, 0.875, 4.0, 1e-45];
+    let mut all: Vec<f32> = magnitudes.chain(special).flat_map(|x| [x, -x]).chain(dense).collect();
+    all.resize(all.len().next_multiple_of(LANES as usize), 0.5);
+    all
+}
+
+fn apply(function: &Function, x: &[f32], y: &[f32]) -> Vec<f32> {
+    verify(function).expect("a valid function");
+    let mut buffers: Vec<BufferMemory> =
+        vec![x.to_vec().into(), y.to_vec().into(), vec![0.0; x.len()].into()];
+    interpreter::run(function, &mut buffers, RandomState::default()).expect("runs");
+    buffers[2].as_f32().expect("f32").to_vec()
+}
+
+/// A function of one number is within `bound` units of the exact one, with and without fused multiply-add.
+#[track_caller]
+fn check(bound: f64, emit: fn(&mut Emitter, Expr, u32) -> Expr, exact: fn(f64) -> f64) {
+    let x = samples(9_973);
+    for fma in [false, true] {
+        let function = mapping(x.len(), fma, &|emitter, x, _| emit(emitter, x, LANES));
+        let results = apply(&function, &x, &x);
+        let errors =
+            x.iter().zip(&results).map(|(x, result)| (ulps(*result, exact(f64::from(*x))), *x, *result));
+        let worst = errors.max_by(|a, b| a.0.total_cmp(&b.0)).expect("samples");
+        println!("fma {fma}: {worst:?}");
+        assert!(worst.0 <= bound, "fma {fma}: {} units at {:?}, which gives {:?}", worst.0, worst.1, worst.2);
+    }
+}
+
+#[test]
+fn exponential() {
+    check(2.0, |emitter, x, lanes| emitter.exp(x, lanes), f64::exp);
+}
+
+#[test]
+fn logarithm() {
+    check(2.0, |emitter, x, lanes| emitter.log(x, lanes), f64::ln);
+}
+
+#[test]
+fn hyperbolic_tangent() {
+    check(3.0, |emitter, x, lanes| emitter.tanh(x, lanes), f64::tanh);
+}
+
+#[test]
+fn logistic_function() {
+    check(
+        4.0,
+        |emitter, x, lanes| emitter.sigmoid(x, lanes),
+        |x| if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) },
+    );
+}
+
+#[test]
+fn error_function() {
+    check(3.0, |emitter, x, lanes| emitter.erf(x, lanes), exact_erf);
+}
+
+#[test]
+fn reciprocal_square_root() {
+    check(2.0, |emitter, x, lanes| emitter.rsqrt(x, lanes), |x| 1.0 / x.sqrt());
+}
+
+/// The series of the error function around 0, and the continued fraction of its complement from 2.5 on.
+fn exact_erf(x: f64) -> f64 {
+    let magnitude = x.abs();
+    if x.is_nan() || magnitude > 6.0 {
+        return if x.is_nan() { x } else { x.signum() };
+    }
+    if magnitude < 2.5 {
+        let mut term = x;
+        let mut sum = x;
+        for n in 1..80 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        return sum * std::f64::consts::FRAC_2_SQRT_PI;
+    }
+    let fraction = (1..60).rev().fold(magnitude, |tail, k| magnitude + f64::from(k) / 2.0 / tail);
+    let complement = (-x * x).exp() / fraction / std::f64::consts::PI.sqrt();
+    x.signum() * (1.0 - complement)
+}
+
+#[test]
+fn powers() {
+    let bases = [0.0, 1e-30, 0.01, 0.3, 0.7, 0.999, 1.0, 1.001, 1.5, 2.0, 3.0, 10.0, 77.7, 1e10, 1e30];
+    let bases = bases.into_iter().chain([f32::INFINITY, f32::NAN]).flat_map(|x| [x, -x]);
+    let exponents =
+        [0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.3, 2.0, 3.0, 4.5, 7.0, 20.0, 33.3, 1e10, f32::INFINITY];
+    let exponents: Vec<f32> = exponents.into_iter().chain([f32::NAN]).flat_map(|y| [y, -y]).collect();
+    let mut x: Vec<f32> = Vec::new();
+    let mut y: Vec<f32> = Vec::new();
+    for base in bases {
+        for exponent in &exponents {
+            // C gives 1 for -1 to the power NaN's opposite case only; here it is 1 too.
+            if !(base == -1.0 && exponent.is_nan()) {
+                x.push(base);
+                y.push(*exponent);
+            }
+        }
+    }
+    x.resize(x.len().next_multiple_of(LANES as usize), 1.0);
+    y.resize(x.len(), 1.0);
+    for fma in [false, true] {
+        let function = mapping(x.len(), fma, &|emitter, x, y| emitter.pow(x, y, LANES));
+        for ((x, y), result) in x.iter().zip(&y).zip(apply(&function, &x, &y)) {
+            let error = ulps(result, f64::from(*x).powf(f64::from(*y)));
+            assert!(error <= 4.0, "fma {fma}: {x:?}^{y:?} is {result:?}, {error} units off");
+        }
+    }
+}
+
+#[test]
+fn constant_powers() {
+    let x = samples(99_991);
+    for exponent in [0.0, 1.0, 2.0, 3.0, -1.0, -2.0, 0.5] {
+        let power = Expr::Splat(Box::new(Expr::Float(exponent)), LANES);
+        let function = mapping(x.len(), true, &|emitter, x, _| emitter.pow(x, power.clone(), LANES));
+        for (x, result) in x.iter().zip(apply(&function, &x, &x)) {
+            let exact = f64::from(*x).powf(f64::from(exponent));
+            // The square root of a negative infinity is no number, though its power is infinite.
+            let error = if *x == f32::NEG_INFINITY { 0.0 } else { ulps(result, exact) };
+            assert!(error <= 2.0, "{x:?}^{exponent} is {result:?}, {error} units off");
+        }
+    }
+}

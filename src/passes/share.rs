@@ -1,0 +1,80 @@
+//! Sharing: what is computed twice is computed once.
+//!
+//! Works on canonical equations. An equation equal to an earlier one is replaced by it. A part of an equation that is
+//! the whole of an earlier element-wise one over the same axes is read from there, and a test `x > c` is answered by
+//! `max(x, c)`-like results (`y = if x > c { x } else { c }` is above `c` exactly where `x` is), so that the
+//! backward pass of a rectifier needs its result only.
+
+use std::collections::HashMap;
+
+use crate::te::{Axis, Binary, Equation, Expr, ExprId, Index, Piece, Program, Tensor};
+
+/// Shares equations and parts of them.
+pub fn run(program: &mut Program) {
+    let mut sharing = Sharing::default();
+    let outputs = program.outputs.clone();
+    let mut kept = Vec::new();
+    for mut equation in std::mem::take(&mut program.equations) {
+        for piece in &mut equation.pieces {
+            piece.body = sharing.rewrite(program, piece);
+        }
+        let dtype = program.tensors[equation.result].dtype;
+        let key = (format!("{dtype}{:?}", program.tensors[equation.result].shape), equation.pieces.clone());
+        if let Some(earlier) = sharing.equations.get(&key)
+            && !outputs.contains(&equation.result)
+        {
+            sharing.same.insert(equation.result, *earlier);
+            continue;
+        }
+        sharing.equations.insert(key, equation.result);
+        sharing.remember_parts(program, &equation);
+        kept.push(equation);
+    }
+    program.equations = kept;
+}
+
+#[derive(Default)]
+struct Sharing {
+    equations: HashMap<(String, Vec<Piece>), Tensor>,
+    /// Tensors that equal an earlier one.
+    same: HashMap<Tensor, Tensor>,
+    /// For an expression over these axes, what to write instead.
+    parts: HashMap<(Vec<Axis>, ExprId), ExprId>,
+}
+
+impl Sharing {
+    fn rewrite(&self, program: &mut Program, piece: &Piece) -> ExprId {
+        program.rewrite(piece.body, &mut |program, expr| {
+            let expr = match expr {
+                Expr::Read { tensor, index, fill } => {
+                    let tensor = self.same.get(&tensor).copied().unwrap_or(tensor);
+                    Expr::Read { tensor, index, fill }
+                }
+                expr => expr,
+            };
+            let id = program.exprs.add(expr);
+            self.parts.get(&(piece.axes.clone(), id)).copied().unwrap_or(id)
+        })
+    }
+
+    fn remember_parts(&mut self, program: &mut Program, equation: &Equation) {
+        let [piece] = equation.pieces.as_slice() else { return };
+        let identity = piece.at.iter().zip(&piece.axes).all(|(at, axis)| at.as_axis() == Some(*axis));
+        let body = program.exprs[piece.body].clone();
+        if !identity || matches!(body, Expr::Reduce { .. } | Expr::Read { .. } | Expr::Const(_)) {
+            return;
+        }
+        let read =
+            program.exprs.read(equation.result, piece.axes.iter().map(|axis| Index::from(*axis)).collect());
+        self.parts.insert((piece.axes.clone(), piece.body), read);
+        if let Expr::Select(condition, then, otherwise) = body
+            && let Expr::Binary(Binary::Gt, x, bound) = program.exprs[condition]
+            && then == x
+            && otherwise == bound
+            && program.exprs.as_constant(bound).is_some()
+        {
+            let test = program.exprs.binary(Binary::Gt, read, bound);
+            self.parts.insert((piece.axes.clone(), condition), test);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Splitting large sums, so that a part of both factors stays in the cache while it is used.
+//!
+//! `y[i] = sum[k] a[i, k] * b[i, k]` over more data than a cache holds becomes `p[g, i] = sum[k in group g] ...` and
+//! `y[i] = sum[g] p[g, i]`. This changes the order of the sum, so it depends on shapes and the vector width alone,
+//! never on the machine's caches or threads.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::te::{Axis, Binary, DType, Equation, Expr, ExprId, Index, Piece, Program, Reduction, Tensor};
+
+/// Bytes of both factors that one group may touch: about what a core's own cache holds everywhere.
+const GROUP_BYTES: i64 = 1 << 20;
+
+/// Splits the sums that are worth it. `lanes` pictures that stand side by side stay in one group.
+pub fn run(program: &mut Program, lanes: i64) {
+    for equation in std::mem::take(&mut program.equations) {
+        match split_of(program, &equation, lanes) {
+            Some((axis, groups)) => split(program, equation, axis, groups),
+            None => program.equations.push(equation),
+        }
+    }
+}
+
+/// The axis to split and the number of groups.
+fn split_of(program: &Program, equation: &Equation, lanes: i64) -> Option<(Axis, i64)> {
+    let [piece] = equation.pieces.as_slice() else { return None };
+    let Expr::Reduce { op: Reduction::Sum, axes, body } = &program.exprs[piece.body] else { return None };
+    let Expr::Binary(Binary::Mul, ..) = &program.exprs[*body] else { return None };
+    let factors = program.exprs.factors(*body);
+    if !reuses(program, piece, &factors) {
+        return None;
+    }
+    let read: HashSet<Tensor> = factors.iter().flat_map(|factor| program.reads(*factor)).collect();
+    let bytes = 4 * read.iter().map(|tensor| program.tensors[*tensor].len() as i64).sum::<i64>();
+    let result = 4 * program.tensors[equation.result].len() as i64;
+    let wanted = bytes / GROUP_BYTES;
+    let axis = axes.iter().copied().find(|axis| program.axes[*axis].extent >= 16)?;
+    let extent = program.axes[axis].extent;
+    let unit = if is_leading(program, *body, axis) { lanes } else { 1 };
+    let fits =
+        |groups: &i64| extent % groups == 0 && extent / groups % unit == 0 && groups * result <= bytes / 2;
+    let groups = (2..=wanted.min(extent)).rev().find(fits)?;
+    Some((axis, groups))
+}
+
+/// Whether some factor is the same for several elements of the result: only then does a cache help.
+fn reuses(program: &Program, piece: &Piece, factors: &[ExprId]) -> bool {
+    factors.iter().any(|factor| {
+        let free = program.free_axes(*factor);
+        piece.axes.iter().any(|axis| program.axes[*axis].extent > 1 && !free.contains(axis))
+    })
+}
+
+/// Whether an axis indexes the first dimension of a read: it may be the batch.
+fn is_leading(program: &Program, body: ExprId, axis: Axis) -> bool {
+    let mut leading = false;
+    program.for_each_expr(body, &mut |id| {
+        if let Expr::Read { index, .. } = &program.exprs[id] {
+            leading |= index.first().is_some_and(|index| index.mentions(axis));
+        }
+    });
+    leading
+}
+
+fn split(program: &mut Program, equation: Equation, axis: Axis, groups: i64) {
+    let Equation { result, mut pieces } = equation;
+    let piece = pieces.remove(0);
+    let Expr::Reduce { axes, body, .. } = program.exprs[piece.body].clone() else { return };
+    let data = program.axes[axis].clone();
+    let (group, member) = (program.axis("g", groups), program.axis(data.name, data.extent / groups));
+    let value = Index::from(group).scale(data.extent / groups).add(&Index::from(member), &program.axes);
+    let body = program.substitute(body, &HashMap::from([(axis, value)]));
+    let axes = axes.into_iter().map(|other| if other == axis { member } else { other }).collect();
+    let partial_body = program.exprs.reduce(Reduction::Sum, axes, body);
+    let whole = program.tensors[result].clone();
+    let partial =
+        program.tensor(format!("{}.part", whole.name), DType::F32, [vec![groups], whole.shape].concat());
+    let at = std::iter::once(Index::from(group)).chain(piece.at.iter().cloned()).collect();
+    let axes = std::iter::once(group).chain(piece.axes.iter().copied()).collect();
+    program
+        .equations
+        .push(Equation { result: partial, pieces: vec![Piece { axes, at, body: partial_body }] });
+    let combine = program.copy_axis(group);
+    let index = std::iter::once(Index::from(combine)).chain(piece.at.iter().cloned()).collect();
+    let read = program.exprs.read(partial, index);
+    let body = program.exprs.reduce(Reduction::Sum, vec![combine], read);
+    program.equations.push(Equation { result, pieces: vec![Piece { body, ..piece }] });
+}

@@ -1,0 +1,149 @@
+//! Live progress of a run: one line at the bottom of the terminal.
+//!
+//! The bar goes to standard error and is silent where that is no terminal, so logs and pipes hold the printed lines
+//! only.
+
+use std::fmt::Write;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use super::numbers;
+
+const TEMPLATE: &str = "{prefix} {bar:30} {percent:>3} %  {rate}  {msg}  {eta} left";
+
+/// The bar of a run. Its length is the images of all epochs, so that the time left is that of the run.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// A bar for so many images.
+    pub fn new(images: u64) -> Progress {
+        let bar = ProgressBar::with_draw_target(Some(images), ProgressDrawTarget::stderr());
+        bar.set_style(style());
+        Progress { bar }
+    }
+
+    /// A bar that never shows, for output that programs read.
+    pub fn hidden() -> Progress {
+        Progress { bar: ProgressBar::hidden() }
+    }
+
+    /// Says which epoch it is, counted from 1.
+    pub fn begin_epoch(&self, epoch: u64, epochs: u64) {
+        self.bar.set_prefix(format!("epoch {epoch}/{epochs}"));
+    }
+
+    /// A batch of `images` is done; loss and accuracy (0 to 1) are those of the epoch so far.
+    pub fn advance(&self, images: u64, loss: f64, accuracy: f64) {
+        if !self.bar.is_hidden() {
+            self.bar.set_message(format!("loss {loss:.4}  accuracy {}", numbers::percent(accuracy)));
+        }
+        self.bar.inc(images);
+    }
+
+    /// Prints a line to standard output, above the bar.
+    pub fn print(&self, line: &str) {
+        self.bar.suspend(|| println!("{line}"));
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn style() -> ProgressStyle {
+    let style = ProgressStyle::with_template(TEMPLATE).expect("the template is well formed");
+    style
+        .progress_chars("━╸─")
+        .with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
+            // Writing to indicatif's string cannot fail, and there is nobody to tell.
+            let _ = write!(out, "{} images/s", numbers::short(state.per_sec()));
+        })
+        .with_key("eta", |state: &ProgressState, out: &mut dyn Write| {
+            let _ = out.write_str(&numbers::duration(state.eta().as_secs_f64().round()));
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use indicatif::TermLike;
+
+    use super::*;
+
+    /// A terminal that keeps all that was written to it.
+    #[derive(Clone, Debug, Default)]
+    struct Recorder(Arc<Mutex<String>>);
+
+    impl Recorder {
+        fn contents(&self) -> String {
+            self.0.lock().unwrap().clone()
+        }
+    }
+
+    impl TermLike for Recorder {
+        fn width(&self) -> u16 {
+            120
+        }
+
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.0.lock().unwrap().push_str(text);
+            Ok(())
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn shows_speed_loss_and_accuracy() {
+        let terminal = Recorder::default();
+        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+        let bar = ProgressBar::with_draw_target(Some(200), target);
+        bar.set_style(style());
+        let progress = Progress { bar };
+        progress.begin_epoch(2, 15);
+        progress.advance(50, 0.25, 0.9875);
+        progress.bar.force_draw();
+        let shown = terminal.contents();
+        let parts = ["epoch 2/15 ━━━━━━━╸", " 25 %", " images/s", "loss 0.2500  accuracy 98.75 %", " left"];
+        for part in parts {
+            assert!(shown.contains(part), "{shown}");
+        }
+    }
+
+    #[test]
+    fn hidden_means_hidden() {
+        assert!(Progress::hidden().bar.is_hidden());
+    }
+}

@@ -1,0 +1,92 @@
+//! Tensors that outlive a step: parameters, running statistics, the optimiser's moments.
+//!
+//! Each has two values: the present one, which a step reads, and the next one, which it writes. [`Store::commit`]
+//! swaps them, so a step whose loss is not finite leaves no trace, and nothing is ever copied.
+
+use std::collections::HashMap;
+
+use super::memory::Memory;
+
+/// A kept tensor, row-major.
+pub struct Entry {
+    pub path: String,
+    pub shape: Vec<i64>,
+    /// Whether it is trained, else it is a state.
+    pub trained: bool,
+    present: Memory,
+    next: Memory,
+}
+
+/// All kept tensors of a model, in the order of its graph.
+#[derive(Default)]
+pub struct Store {
+    entries: Vec<Entry>,
+    places: HashMap<String, usize>,
+}
+
+impl Entry {
+    fn len(&self) -> usize {
+        self.shape.iter().product::<i64>() as usize
+    }
+
+    /// The present values.
+    pub fn values(&self) -> &[f32] {
+        self.present.floats(0, self.len())
+    }
+
+    /// The present values, to change.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        let len = self.len();
+        self.present.floats_mut(0, len)
+    }
+}
+
+impl Store {
+    /// Adds a tensor of zeros.
+    pub fn add(&mut self, path: &str, shape: &[i64], trained: bool) -> &mut Entry {
+        let bytes = 4 * shape.iter().product::<i64>() as usize;
+        let (present, next) = (Memory::zeroed(bytes), Memory::zeroed(bytes));
+        self.places.insert(path.into(), self.entries.len());
+        self.entries.push(Entry { path: path.into(), shape: shape.to_vec(), trained, present, next });
+        self.entries.last_mut().expect("one was just added")
+    }
+
+    /// All tensors.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// All tensors, to change.
+    pub fn entries_mut(&mut self) -> &mut [Entry] {
+        &mut self.entries
+    }
+
+    /// The place of a tensor by its path.
+    pub fn position(&self, path: &str) -> Option<usize> {
+        self.places.get(path).copied()
+    }
+
+    /// Sets the states whose paths begin so to 0: a new phase begins with a fresh optimiser.
+    pub fn clear_states(&mut self, prefix: &str) {
+        for entry in self.entries.iter_mut().filter(|entry| !entry.trained && entry.path.starts_with(prefix))
+        {
+            entry.values_mut().fill(0.0);
+        }
+    }
+
+    /// Makes the next values of these tensors the present ones.
+    pub fn commit(&mut self, updated: &[usize]) {
+        for at in updated {
+            let entry = &mut self.entries[*at];
+            std::mem::swap(&mut entry.present, &mut entry.next);
+        }
+    }
+
+    pub(super) fn present(&self, at: usize) -> *mut u8 {
+        self.entries[at].present.at(0)
+    }
+
+    pub(super) fn next(&self, at: usize) -> *mut u8 {
+        self.entries[at].next.at(0)
+    }
+}

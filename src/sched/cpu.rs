@@ -1,0 +1,324 @@
+//! The policy for CPUs.
+//!
+//! Vectors run over the batch wherever a nest has one: any channel count, kernel or stride then runs at full width.
+//! Nests without a batch (the optimiser) run over their flattened elements. Contractions get a register tile: a block
+//! of an axis that only one factor has, times a block of an axis that only the other has.
+
+use crate::kernels::layout::lane_axis;
+use crate::kernels::{Kernels, Layouts, Nest, Statement};
+use crate::te::{Axis, Binary, Expr, ExprId, Index, Program, Reduction};
+
+use super::Machine;
+use super::nest::LoopNest;
+
+/// Straight-line copies of a reduction's body, at most.
+const LARGEST_UNROLL: i64 = 32;
+
+/// Multiply-adds under way at once that hide their latency: two a cycle, four cycles each.
+const LATENCY: f64 = 8.0;
+
+/// Accumulators that fit half of 32 registers; the other half holds the factors, and a multiply-add overwrites one.
+const MOST_CHAINS: i64 = 16;
+
+/// The scheduled loops of a nest: one, or two where a vector axis leaves a rest.
+pub fn plan(kernels: &mut Kernels, layouts: &Layouts, machine: &Machine, nest: &Nest) -> Vec<LoopNest> {
+    let plain = LoopNest::new(&kernels.program, &nest.axes, &nest.reduce);
+    let mut planner = Planner { kernels, layouts, machine, nest };
+    let mut plans = match planner.batch_axis() {
+        Some(batch) => planner.over_batch(&plain, batch),
+        None => planner.over_elements(&plain),
+    }
+    .unwrap_or_else(|| vec![plain]);
+    for plan in &mut plans {
+        planner.tile(plan);
+        planner.unroll(plan);
+        planner.spread(plan);
+    }
+    plans
+}
+
+struct Planner<'a> {
+    kernels: &'a mut Kernels,
+    layouts: &'a Layouts,
+    machine: &'a Machine,
+    nest: &'a Nest,
+}
+
+impl Planner<'_> {
+    fn program(&self) -> &Program {
+        &self.kernels.program
+    }
+
+    fn extent(&self, axis: Axis) -> i64 {
+        self.program().axes[axis].extent
+    }
+
+    /// The axis that indexes the lanes of a stored tensor.
+    fn batch_axis(&self) -> Option<Axis> {
+        let mut found = None;
+        for (tensor, index) in self.accesses() {
+            if let Some(layout) = self.layouts.get(&tensor)
+                && let Some(at) = layout.batch
+                && let Some(axis) = lane_axis(&index[at], self.machine.lanes, &self.program().axes)
+            {
+                found = found.or(Some(axis));
+            }
+        }
+        found.filter(|axis| self.nest.axes.contains(axis) || self.nest.reduce.contains(axis))
+    }
+
+    /// Every stored tensor that the nest reads or writes, and where.
+    fn accesses(&self) -> Vec<(crate::te::Tensor, Vec<Index>)> {
+        let mut found = Vec::new();
+        for statement in &self.nest.statements {
+            if self.kernels.stored.contains(&statement.result) {
+                found.push((statement.result, statement.at.clone()));
+            }
+            self.program().for_each_expr(statement.body, &mut |id| {
+                if let Expr::Read { tensor, index, .. } = &self.program().exprs[id]
+                    && self.layouts.contains_key(tensor)
+                {
+                    found.push((*tensor, index.clone()));
+                }
+            });
+        }
+        found
+    }
+
+    fn over_batch(&mut self, plain: &LoopNest, batch: Axis) -> Option<Vec<LoopNest>> {
+        let (extent, lanes) = (self.extent(batch), self.machine.lanes);
+        let reduced = self.nest.reduce.contains(&batch);
+        let ragged = extent % lanes != 0;
+        if ragged && !self.padded_everywhere(batch) {
+            return None;
+        }
+        let mut plan = plain.clone();
+        if extent == 1 {
+            plan.replace.insert(batch, Index::from(batch));
+        }
+        let (_, lane) = plan.split(&mut self.kernels.program, batch, lanes);
+        if ragged && reduced {
+            plan.mask = Some((Index::from(batch), extent));
+        }
+        if !self.vectorizes(&plan, lane, reduced) {
+            return None;
+        }
+        plan.vectorize(self.program(), lane, reduced);
+        self.flatten_rest(&mut plan);
+        Some(vec![plan])
+    }
+
+    /// Whether the batch axis is only used where the layout has room for the lanes beyond the last picture.
+    fn padded_everywhere(&self, batch: Axis) -> bool {
+        self.accesses().iter().all(|(tensor, index)| {
+            let layout = &self.layouts[tensor];
+            index.iter().enumerate().all(|(at, index)| !index.mentions(batch) || layout.batch == Some(at))
+        })
+    }
+
+    /// Whether every address moves by a constant from lane to lane, and no condition depends on the lane.
+    fn vectorizes(&self, plan: &LoopNest, lane: Axis, reduced: bool) -> bool {
+        let axes = &self.program().axes;
+        let regular = |index: &Index| {
+            let step = index.coefficient(lane);
+            !index.add_scaled(&Index::from(lane), -step, axes).mentions(lane)
+        };
+        let replaced = |index: &Index| index.substitute(&|axis| plan.replace.get(&axis).cloned(), axes);
+        let address = |tensor: &crate::te::Tensor, index: &[Index]| {
+            let index: Vec<Index> = index.iter().map(&replaced).collect();
+            self.layouts.get(tensor).is_none_or(|layout| regular(&layout.address(&index, axes)))
+        };
+        let mut fits = self.nest.statements.iter().all(|statement| address(&statement.result, &statement.at));
+        for statement in &self.nest.statements {
+            self.program().for_each_expr(statement.body, &mut |id| {
+                fits &= match &self.program().exprs[id] {
+                    Expr::Read { tensor, index, fill } => {
+                        let fixed = |index: &Index| !replaced(index).mentions(lane);
+                        let batch = self.layouts.get(tensor).and_then(|layout| layout.batch);
+                        let guarded = fill.is_some() && !self.program().in_bounds(*tensor, index);
+                        let guards =
+                            index.iter().enumerate().all(|(at, index)| Some(at) == batch || fixed(index));
+                        address(tensor, index) && (!guarded || guards)
+                    }
+                    Expr::Number(index) | Expr::Uniform { element: index, .. } => regular(&replaced(index)),
+                    Expr::Reduce { op: Reduction::ArgMax | Reduction::ArgMin, .. } => !reduced,
+                    _ => true,
+                };
+            });
+        }
+        fits
+    }
+
+    /// Joins the loops that every tensor stores contiguously.
+    fn flatten_rest(&mut self, plan: &mut LoopNest) {
+        if self.factors().is_some() || plan.outer.len() < 2 {
+            return;
+        }
+        for first in 0..plan.outer.len() - 1 {
+            let axes = plan.outer[first..].to_vec();
+            let mut flat = plan.clone();
+            let axis = flat.flatten(&mut self.kernels.program, &axes);
+            if self.vectorizes(&flat, axis, false) {
+                *plan = flat;
+                return;
+            }
+        }
+    }
+
+    fn over_elements(&mut self, plain: &LoopNest) -> Option<Vec<LoopNest>> {
+        let lanes = self.machine.lanes;
+        let mut whole = plain.clone();
+        self.flatten_rest(&mut whole);
+        let axis = *whole.outer.last()?;
+        let extent = self.extent(axis);
+        if extent < lanes || !self.vectorizes(&whole, axis, false) {
+            return None;
+        }
+        let rest = extent % lanes;
+        let mut main = whole.clone();
+        main.restrict(&mut self.kernels.program, axis, 0, extent - rest);
+        let main_axis = *main.outer.last()?;
+        let (_, lane) = main.split(&mut self.kernels.program, main_axis, lanes);
+        main.vectorize(self.program(), lane, false);
+        let mut plans = vec![main];
+        if rest > 0 {
+            whole.restrict(&mut self.kernels.program, axis, extent - rest, rest);
+            plans.push(whole);
+        }
+        Some(plans)
+    }
+
+    /// The two factors of the nest's only contraction.
+    fn factors(&self) -> Option<(ExprId, ExprId)> {
+        let bodies = self.nest.statements.iter().filter_map(|s| match &self.program().exprs[s.body] {
+            Expr::Reduce { op, body, .. } => Some((*op, *body)),
+            _ => None,
+        });
+        let bodies: Vec<(Reduction, ExprId)> = bodies.collect();
+        let [(Reduction::Sum, body)] = bodies.as_slice() else { return None };
+        match &self.program().exprs[*body] {
+            Expr::Binary(Binary::Mul, x, y) => Some((*x, *y)),
+            _ => None,
+        }
+    }
+
+    /// Chooses the register tile of a contraction and the order of its loops.
+    fn tile(&mut self, plan: &mut LoopNest) {
+        let Some((x, y)) = self.factors() else { return };
+        let (x_axes, y_axes) = (self.loop_axes(plan, x), self.loop_axes(plan, y));
+        let only = |these: &[Axis], those: &[Axis]| -> Vec<Axis> {
+            let mine = plan.outer.iter().filter(|axis| these.contains(axis) && !those.contains(axis));
+            mine.copied().collect()
+        };
+        let (only_x, only_y) = (only(&x_axes, &y_axes), only(&y_axes, &x_axes));
+        if only_x.is_empty() && only_y.is_empty() {
+            return;
+        }
+        let x_vector = plan.lane.as_ref().is_some_and(|lane| x_axes.contains(&lane.axis));
+        let y_vector = plan.lane.as_ref().is_some_and(|lane| y_axes.contains(&lane.axis));
+        let (a, b) = self.best_tile(&only_x, &only_y, x_vector, y_vector, plan.lane.is_some());
+        self.order(plan, &only_x, &only_y, (x, y));
+        for (axis, factor) in [a, b].into_iter().flatten() {
+            plan.tile(&mut self.kernels.program, axis, factor);
+        }
+    }
+
+    /// The loop axes that an expression depends on.
+    fn loop_axes(&self, plan: &LoopNest, id: ExprId) -> Vec<Axis> {
+        let mut found = Vec::new();
+        for axis in self.program().free_axes(id) {
+            if let Some(index) = plan.replace.get(&axis) {
+                index.for_each_axis(&mut |axis| found.push(axis));
+            }
+        }
+        found
+    }
+
+    /// The block of each side with the lowest cost: cycles of latency, loads or arithmetic a multiply-add, whichever
+    /// is most. Accumulators take at most half of the registers; measured, more of them spill.
+    #[allow(clippy::type_complexity)]
+    fn best_tile(
+        &self,
+        only_x: &[Axis],
+        only_y: &[Axis],
+        x_vector: bool,
+        y_vector: bool,
+        vector: bool,
+    ) -> (Option<(Axis, i64)>, Option<(Axis, i64)>) {
+        let wide = if vector { self.machine.registers_per_value() as i64 } else { 1 };
+        let registers = self.machine.target.registers as i64;
+        let cost_of = |is_vector: bool| if is_vector { wide } else { 1 };
+        let (x_cost, y_cost) = (cost_of(x_vector), cost_of(y_vector));
+        let mut best = ((None, None), f64::INFINITY);
+        for a in self.blocks(only_x) {
+            for b in self.blocks(only_y) {
+                let (m, n) = (a.map_or(1, |(_, f)| f), b.map_or(1, |(_, f)| f));
+                let chains = m * n * wide;
+                if chains > MOST_CHAINS.min(registers / 2) {
+                    continue;
+                }
+                let loads = (m * x_cost + n * y_cost) as f64 / chains as f64;
+                let cost = (LATENCY / chains as f64).max(loads).max(1.0) + 0.1 * loads;
+                if cost < best.1 - 1e-9 {
+                    best = ((a, b), cost);
+                }
+            }
+        }
+        best.0
+    }
+
+    /// The blocks one side can have: for each axis, the divisors of its extent.
+    fn blocks(&self, axes: &[Axis]) -> Vec<Option<(Axis, i64)>> {
+        let mut blocks = vec![None];
+        for axis in axes.iter().rev() {
+            let extent = self.extent(*axis);
+            blocks.extend((2..=8).filter(|factor| extent % factor == 0).map(|factor| Some((*axis, factor))));
+        }
+        blocks
+    }
+
+    /// Walks the larger factor once: its own axes outside, those of the other inside.
+    fn order(&self, plan: &mut LoopNest, only_x: &[Axis], only_y: &[Axis], (x, y): (ExprId, ExprId)) {
+        let (outer, inner) =
+            if self.footprint(x) >= self.footprint(y) { (only_x, only_y) } else { (only_y, only_x) };
+        let Some((last, rest)) = outer.split_last() else { return };
+        let keep_last = rest.is_empty();
+        let place = |axis: &Axis| match () {
+            () if inner.contains(axis) => 2,
+            () if axis == last && !keep_last => 3,
+            () if outer.contains(axis) => 1,
+            () => 0,
+        };
+        let mut order = plan.outer.clone();
+        order.sort_by_key(place);
+        plan.reorder(self.program(), order);
+    }
+
+    /// Elements of the tensor behind a factor.
+    fn footprint(&self, id: ExprId) -> usize {
+        let tensors = self.program().reads(id);
+        tensors.into_iter().map(|tensor| self.program().tensors[tensor].len()).max().unwrap_or(0)
+    }
+
+    fn unroll(&mut self, plan: &mut LoopNest) {
+        let extent = |axis: &Axis| self.program().axes[*axis].extent;
+        let is_reduction = |s: &&Statement| matches!(self.program().exprs[s.body], Expr::Reduce { .. });
+        let reductions = self.nest.statements.iter().filter(is_reduction).count() as i64;
+        let mut copies: i64 = plan.tile.iter().map(extent).product::<i64>() * reductions;
+        while let Some(axis) = plan.reduce.last().copied() {
+            copies *= self.extent(axis);
+            if copies > LARGEST_UNROLL {
+                break;
+            }
+            plan.unroll(self.program());
+        }
+    }
+
+    /// Gives the parallel loop enough iterations to share.
+    fn spread(&mut self, plan: &mut LoopNest) {
+        while plan.outer.len() > 1 && self.extent(plan.outer[0]) < 8 {
+            let axes = plan.outer[..2].to_vec();
+            plan.flatten(&mut self.kernels.program, &axes);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! From a scheduled nest to loop IR.
+//!
+//! In: a nest of a kernel and its [`LoopNest`]. Out: a [`Function`]. The shape is always the same: the outer loops;
+//! one accumulator for every reduction and point of the register tile; the reduction loops around straight-line code
+//! for all points of the tile; then the element-wise statements and the stores of every point. Equal loads and
+//! sub-expressions of the tile's points are computed once, which is what a register tile is for.
+
+use std::collections::HashMap;
+
+use super::nest::LoopNest;
+use super::value::{Scope, Value, Writer};
+use super::{Launch, Machine};
+use crate::kernels::{Kernels, Layouts, Nest, Statement};
+use crate::loops::verifier;
+use crate::loops::{Binary, Expr, Fold, ForKind, Scalar, Stmt, Type};
+use crate::te::{self, Axis, Index, Reduction};
+
+/// Writes the function of a nest.
+pub fn emit(
+    kernels: &mut Kernels,
+    layouts: &Layouts,
+    machine: &Machine,
+    name: &str,
+    nest: &Nest,
+    plan: &LoopNest,
+) -> Launch {
+    let lane = plan.lane.as_ref().map(|lane| lane.axis);
+    let mut writer = Writer::new(kernels, layouts, machine, lane);
+    let mut body = Emitter { writer: &mut writer, nest, plan }.body();
+    for (depth, axis) in plan.outer.iter().enumerate().rev() {
+        let kind = if depth == 0 { ForKind::Parallel } else { ForKind::Serial };
+        let axis = writer.axis(*axis);
+        body = vec![Stmt::For { axis, kind, body }];
+    }
+    let (mut function, buffers) = writer.finish(body);
+    function.name = name.to_string();
+    if cfg!(debug_assertions)
+        && let Err(findings) = verifier::verify(&function)
+    {
+        panic!("schedule of {name}:\n{}\n{function}", findings.join("\n"));
+    }
+    Launch { function, buffers, schedule: plan.to_string() }
+}
+
+struct Emitter<'a, 'b> {
+    writer: &'a mut Writer<'b>,
+    nest: &'a Nest,
+    plan: &'a LoopNest,
+}
+
+/// The axes that are constant at one point of the unrolled loops.
+type Point = HashMap<Axis, Index>;
+
+/// A running reduction.
+struct Accumulator {
+    op: Reduction,
+    body: te::ExprId,
+    /// The total, or the best so far of an arg-reduction.
+    total: Value,
+    /// The position of the best.
+    position: Option<Value>,
+}
+
+impl Emitter<'_, '_> {
+    fn body(&mut self) -> Vec<Stmt> {
+        let points = self.points(&self.plan.tile);
+        let mut scope = Scope::default();
+        let reductions: Vec<Statement> = self
+            .nest
+            .statements
+            .iter()
+            .filter(|statement| self.reduction(statement).is_some())
+            .cloned()
+            .collect();
+        let mut accumulators: Vec<Vec<Accumulator>> = Vec::new();
+        for _ in &points {
+            accumulators.push(reductions.iter().map(|statement| self.start(&mut scope, statement)).collect());
+        }
+        if !reductions.is_empty() {
+            let inner = self.reduction_body(&points, &accumulators);
+            scope.statements.extend(self.wrap_reduction(inner));
+        }
+        for (point, accumulators) in points.iter().zip(&accumulators) {
+            self.finish_point(&mut scope, point, &reductions, accumulators);
+        }
+        scope.statements
+    }
+
+    /// All points of unrolled axes, in row-major order.
+    fn points(&self, axes: &[Axis]) -> Vec<Point> {
+        let mut points = vec![Point::new()];
+        for axis in axes {
+            let extent = self.writer.extent(*axis);
+            points = points
+                .into_iter()
+                .flat_map(|point| {
+                    (0..extent).map(move |value| {
+                        let mut point = point.clone();
+                        point.insert(*axis, Index::from(value));
+                        point
+                    })
+                })
+                .collect();
+        }
+        points
+    }
+
+    fn reduction(&self, statement: &Statement) -> Option<(Reduction, te::ExprId)> {
+        match &self.writer.program().exprs[statement.body] {
+            te::Expr::Reduce { op, body, .. } => Some((*op, *body)),
+            _ => None,
+        }
+    }
+
+    fn start(&mut self, scope: &mut Scope, statement: &Statement) -> Accumulator {
+        let (op, body) = self.reduction(statement).expect("only reductions are started");
+        let lanes = if self.varies_by_lane() { self.writer.lanes() } else { 1 };
+        let neutral = self.writer.constant(neutral(op), lanes);
+        let total = self.writer.variable(scope, "total", neutral);
+        let position = matches!(op, Reduction::ArgMax | Reduction::ArgMin).then(|| {
+            let zero = self
+                .writer
+                .splat(Value { expr: Expr::Int(0), ty: Type { scalar: Scalar::I32, lanes: 1 } }, lanes);
+            self.writer.variable(scope, "position", zero)
+        });
+        Accumulator { op, body, total, position }
+    }
+
+    /// Whether accumulators are vectors: the lane axis is a free one or a reduced one.
+    fn varies_by_lane(&self) -> bool {
+        self.plan.lane.is_some()
+    }
+
+    fn wrap_reduction(&mut self, mut body: Vec<Stmt>) -> Vec<Stmt> {
+        for axis in self.plan.reduce.iter().rev() {
+            let axis = self.writer.axis(*axis);
+            body = vec![Stmt::For { axis, kind: ForKind::Serial, body }];
+        }
+        body
+    }
+
+    fn reduction_body(&mut self, points: &[Point], accumulators: &[Vec<Accumulator>]) -> Vec<Stmt> {
+        let mut statements = Vec::new();
+        for step in self.points(&self.plan.unrolled) {
+            let mut scope = Scope::default();
+            for (point, accumulators) in points.iter().zip(accumulators) {
+                let replace = self.replacement(&[point, &step]);
+                for accumulator in accumulators {
+                    self.accumulate(&mut scope, accumulator, &replace);
+                }
+            }
+            statements.extend(scope.statements);
+        }
+        statements
+    }
+
+    /// The nest's axes as indices of the loops at a point.
+    fn replacement(&self, points: &[&Point]) -> HashMap<Axis, Index> {
+        let axes = &self.writer.program().axes;
+        let constant = |axis: Axis| points.iter().find_map(|point| point.get(&axis).cloned());
+        self.plan.replace.iter().map(|(axis, index)| (*axis, index.substitute(&constant, axes))).collect()
+    }
+
+    fn accumulate(&mut self, scope: &mut Scope, accumulator: &Accumulator, replace: &HashMap<Axis, Index>) {
+        let body = self.writer.substitute(accumulator.body, replace);
+        let lanes = accumulator.total.ty.lanes;
+        if accumulator.op == Reduction::Sum
+            && self.plan.mask.is_none()
+            && let Some((x, y)) = self.writer.as_product(body)
+        {
+            let (x, y) = (self.writer.float(scope, x, lanes), self.writer.float(scope, y, lanes));
+            let sum = self.writer.multiply_add(x, y, accumulator.total.clone());
+            return self.writer.assign(scope, &accumulator.total, sum);
+        }
+        let mut value = self.writer.float(scope, body, lanes);
+        if let Some((index, extent)) = &self.plan.mask {
+            let index = index.substitute(&|axis| replace.get(&axis).cloned(), &self.writer.program().axes);
+            value = self.writer.masked(scope, &index, *extent, value, neutral(accumulator.op));
+        }
+        match &accumulator.position {
+            Some(position) => self.challenge(scope, accumulator, position, value, replace),
+            None => {
+                let op = match accumulator.op {
+                    Reduction::Sum => Binary::Add,
+                    Reduction::Prod => Binary::Mul,
+                    Reduction::Max | Reduction::ArgMax => Binary::Max,
+                    Reduction::Min | Reduction::ArgMin => Binary::Min,
+                };
+                let joined = self.writer.joined(op, accumulator.total.clone(), value);
+                self.writer.assign(scope, &accumulator.total, joined);
+            }
+        }
+    }
+
+    /// An arg-reduction's step: the element wins if it is better, or the first NaN.
+    fn challenge(
+        &mut self,
+        scope: &mut Scope,
+        accumulator: &Accumulator,
+        position: &Value,
+        value: Value,
+        replace: &HashMap<Axis, Index>,
+    ) {
+        let writer = &mut *self.writer;
+        let value = writer.bind(scope, "candidate", value);
+        let best = accumulator.total.clone();
+        let op = if accumulator.op == Reduction::ArgMax { Binary::Gt } else { Binary::Lt };
+        let better = writer.compared(op, value.clone(), best.clone());
+        let is_nan = writer.compared(Binary::Ne, value.clone(), value.clone());
+        let was_number = writer.compared(Binary::Eq, best.clone(), best.clone());
+        let first_nan = writer.compared_bool(Binary::And, is_nan, was_number);
+        let wins = writer.compared_bool(Binary::Or, better, first_nan);
+        let wins = writer.bind(scope, "wins", wins);
+        let mut place = Index::from(0);
+        for axis in &self.nest.reduce {
+            let axes = &writer.program().axes;
+            place = place.scale(axes[*axis].extent).add(&Index::from(*axis), axes);
+        }
+        let place = place.substitute(&|axis| replace.get(&axis).cloned(), &writer.program().axes);
+        let place = writer.number(&place, position.ty.lanes);
+        let chosen = writer.chosen(wins.clone(), place, position.clone());
+        writer.assign(scope, position, chosen);
+        let chosen = writer.chosen(wins, value, best);
+        writer.assign(scope, &accumulator.total, chosen);
+    }
+
+    fn finish_point(
+        &mut self,
+        scope: &mut Scope,
+        point: &Point,
+        reductions: &[Statement],
+        totals: &[Accumulator],
+    ) {
+        let replace = self.replacement(&[point]);
+        scope.forget();
+        for (statement, accumulator) in reductions.iter().zip(totals) {
+            let value = self.total(scope, accumulator);
+            self.store(scope, statement, value, &replace);
+        }
+        for statement in &self.nest.statements {
+            if self.reduction(statement).is_none() {
+                let body = self.writer.substitute(statement.body, &replace);
+                let value = self.writer.value(scope, body);
+                self.store(scope, statement, value, &replace);
+            }
+        }
+    }
+
+    /// The result of a reduction: lanes are folded where the reduction ran over them.
+    fn total(&mut self, scope: &mut Scope, accumulator: &Accumulator) -> Value {
+        if let Some(position) = &accumulator.position {
+            return position.clone();
+        }
+        let total = accumulator.total.clone();
+        if !self.plan.lane.as_ref().is_some_and(|lane| lane.reduced) {
+            return total;
+        }
+        let fold = match accumulator.op {
+            Reduction::Sum => Fold::Sum,
+            Reduction::Prod => Fold::Prod,
+            Reduction::Max | Reduction::ArgMax => Fold::Max,
+            Reduction::Min | Reduction::ArgMin => Fold::Min,
+        };
+        let folded = Expr::Fold(fold, Box::new(total.expr));
+        let folded = Value { expr: folded, ty: Type { scalar: total.ty.scalar, lanes: 1 } };
+        self.writer.bind(scope, "folded", folded)
+    }
+
+    fn store(
+        &mut self,
+        scope: &mut Scope,
+        statement: &Statement,
+        value: Value,
+        replace: &HashMap<Axis, Index>,
+    ) {
+        let axes = &self.writer.program().axes;
+        let substituted = |at: &Index| at.substitute(&|axis| replace.get(&axis).cloned(), axes);
+        let at: Vec<Index> = statement.at.iter().map(substituted).collect();
+        self.writer.define(scope, statement.result, &at, value);
+    }
+}
+
+fn neutral(op: Reduction) -> f64 {
+    match op {
+        Reduction::Sum => 0.0,
+        Reduction::Prod => 1.0,
+        Reduction::Max | Reduction::ArgMax => f64::NEG_INFINITY,
+        Reduction::Min | Reduction::ArgMin => f64::INFINITY,
+    }
+}

@@ -1,0 +1,164 @@
+//! A nest under scheduling: its loops, its register tile, its vector axis, and the steps that made it so.
+//!
+//! A schedule is the list of steps, in the order in which they were applied. Each step checks that it is legal,
+//! changes the nest and writes itself down; none changes which elements are computed, and none but those that say so
+//! changes the order of a sum.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::te::{Axis, Index, Program};
+
+/// The vector axis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane {
+    pub axis: Axis,
+    /// Whether a reduction runs over it: its lanes are summed apart and folded at the end.
+    pub reduced: bool,
+}
+
+/// A scheduled nest.
+#[derive(Clone, Debug, Default)]
+pub struct LoopNest {
+    /// Loops over free axes, outermost first. The first one is parallel.
+    pub outer: Vec<Axis>,
+    /// Unrolled loops over free axes: the register tile.
+    pub tile: Vec<Axis>,
+    /// Loops over reduction axes.
+    pub reduce: Vec<Axis>,
+    /// Reduction axes that are unrolled, inside those loops.
+    pub unrolled: Vec<Axis>,
+    pub lane: Option<Lane>,
+    /// The nest's axes as indices of the axes above.
+    pub replace: HashMap<Axis, Index>,
+    /// A reduced index counts only below this bound: the batch, where it does not fill its last vector.
+    pub mask: Option<(Index, i64)>,
+    steps: Vec<String>,
+}
+
+impl LoopNest {
+    /// The nest as written: all loops serial, in order.
+    pub fn new(program: &Program, free: &[Axis], reduce: &[Axis]) -> LoopNest {
+        let wide = |axis: &&Axis| program.axes[**axis].extent != 1;
+        let index = |axis: &Axis| if wide(&axis) { Index::from(*axis) } else { Index::from(0) };
+        LoopNest {
+            outer: free.iter().filter(wide).copied().collect(),
+            reduce: reduce.iter().filter(wide).copied().collect(),
+            replace: free.iter().chain(reduce).map(|axis| (*axis, index(axis))).collect(),
+            ..LoopNest::default()
+        }
+    }
+
+    /// Writes down why something was chosen.
+    pub fn note(&mut self, step: String) {
+        self.steps.push(step);
+    }
+
+    /// Replaces an axis everywhere by an index of new axes.
+    fn substitute(&mut self, program: &Program, axis: Axis, index: &Index) {
+        let replace =
+            |other: &Index| other.substitute(&|found| (found == axis).then(|| index.clone()), &program.axes);
+        self.replace.values_mut().for_each(|other| *other = replace(other));
+        if let Some((masked, _)) = &mut self.mask {
+            *masked = replace(masked);
+        }
+    }
+
+    /// Splits a loop into blocks: `axis = factor * block + rest`. The rest is not placed yet. The blocks cover the
+    /// extent; where it is not a multiple, the caller sees to the points beyond.
+    pub fn split(&mut self, program: &mut Program, axis: Axis, factor: i64) -> (Axis, Axis) {
+        let data = program.axes[axis].clone();
+        let block = program.axis(format!("{}b", data.name), (data.extent + factor - 1) / factor);
+        let rest = program.axis(format!("{}l", data.name), factor);
+        let single = program.axes[block].extent == 1;
+        let outer = if single { Index::from(0) } else { Index::from(block).scale(factor) };
+        let index = outer.add(&Index::from(rest), &program.axes);
+        self.substitute(program, axis, &index);
+        for loops in [&mut self.outer, &mut self.reduce] {
+            if let Some(at) = loops.iter().position(|other| *other == axis) {
+                if single {
+                    loops.remove(at);
+                } else {
+                    loops[at] = block;
+                }
+            }
+        }
+        self.note(format!("split {} by {factor}", data.name));
+        (block, rest)
+    }
+
+    /// Runs a free loop over `start..start + count` only.
+    pub fn restrict(&mut self, program: &mut Program, axis: Axis, start: i64, count: i64) {
+        let data = program.axes[axis].clone();
+        if start == 0 && count == data.extent {
+            return;
+        }
+        let part = program.axis(data.name.clone(), count);
+        self.substitute(program, axis, &Index::from(part).offset(start));
+        self.outer.iter_mut().filter(|other| **other == axis).for_each(|other| *other = part);
+        self.note(format!("restrict {} to {start}..{}", data.name, start + count));
+    }
+
+    /// Makes the elements of an axis the lanes of vectors.
+    pub fn vectorize(&mut self, program: &Program, axis: Axis, reduced: bool) {
+        self.lane = Some(Lane { axis, reduced });
+        let how = if reduced { " (lanes are summed apart, then pairwise)" } else { "" };
+        self.note(format!("vectorize {} × {}{how}", program.axes[axis].name, program.axes[axis].extent));
+    }
+
+    /// Joins several loops into one that runs over all their points in row-major order.
+    pub fn flatten(&mut self, program: &mut Program, axes: &[Axis]) -> Axis {
+        let total = axes.iter().map(|axis| program.axes[*axis].extent).product();
+        let names: Vec<&str> = axes.iter().map(|axis| program.axes[*axis].name.as_str()).collect();
+        let name = names.concat();
+        self.note(format!("flatten {}", names.join(" ")));
+        let flat = program.axis(name, total);
+        let mut weight = total;
+        for axis in axes {
+            let extent = program.axes[*axis].extent;
+            weight /= extent;
+            let digit = Index::from(flat).div(weight, &program.axes).rem(extent, &program.axes);
+            self.substitute(program, *axis, &digit);
+        }
+        let at = self.outer.iter().position(|axis| axes.contains(axis)).unwrap_or(0);
+        self.outer.retain(|axis| !axes.contains(axis));
+        self.outer.insert(at.min(self.outer.len()), flat);
+        flat
+    }
+
+    /// Unrolls a block of a free axis into the register tile; the factor divides the extent.
+    pub fn tile(&mut self, program: &mut Program, axis: Axis, factor: i64) {
+        debug_assert_eq!(program.axes[axis].extent % factor, 0);
+        if factor == 1 {
+            return;
+        }
+        let (_, rest) = self.split(program, axis, factor);
+        self.tile.push(rest);
+        self.steps.pop();
+        self.note(format!("tile {} by {factor}", program.axes[axis].name));
+    }
+
+    /// Unrolls the innermost reduction loop.
+    pub fn unroll(&mut self, program: &Program) {
+        if let Some(axis) = self.reduce.pop() {
+            self.unrolled.insert(0, axis);
+            self.note(format!("unroll {}", program.axes[axis].name));
+        }
+    }
+
+    /// Puts the outer loops in another order.
+    pub fn reorder(&mut self, program: &Program, order: Vec<Axis>) {
+        debug_assert_eq!(order.len(), self.outer.len());
+        if order != self.outer {
+            let names: Vec<&str> = order.iter().map(|axis| program.axes[*axis].name.as_str()).collect();
+            self.note(format!("reorder {}", names.join(" ")));
+            self.outer = order;
+        }
+    }
+}
+
+impl fmt::Display for LoopNest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps.iter().try_for_each(|step| writeln!(f, "    {step}"))
+    }
+}

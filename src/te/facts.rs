@@ -1,0 +1,164 @@
+//! What conditions say about indices: ranges that are narrower than the extents of the axes.
+//!
+//! In a branch of a `select`, its condition is known. Conjunctions of comparisons between indices and whole numbers
+//! narrow the axes that they mention and bound the very index that they compare.
+
+use std::collections::HashMap;
+
+use super::expr::{Binary, Expr, ExprId, Unary};
+use super::index::{Atom, Axis, Index};
+use super::program::Program;
+
+/// Rounds of narrowing: each fact can help the others that often.
+const ROUNDS: usize = 3;
+
+/// What is known at a point.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// An index and the interval in which it lies.
+    bounds: Vec<(Index, i64, i64)>,
+    /// The axes whose interval is narrower than their extent.
+    axes: HashMap<Axis, (i64, i64)>,
+    impossible: bool,
+}
+
+impl Facts {
+    /// Whether no point fulfils all conditions.
+    pub fn impossible(&self) -> bool {
+        self.impossible
+    }
+
+    /// The same, and that a condition is true, or that it is not.
+    pub fn given(&self, program: &Program, condition: ExprId, truth: bool) -> Facts {
+        let mut facts = self.clone();
+        facts.learn(program, condition, truth);
+        for _ in 0..ROUNDS {
+            facts.narrow_axes(program);
+        }
+        facts
+    }
+
+    fn learn(&mut self, program: &Program, condition: ExprId, truth: bool) {
+        match &program.exprs[condition] {
+            Expr::Const(value) => self.impossible |= (value.get() != 0.0) != truth,
+            Expr::Unary(Unary::Not, x) => self.learn(program, *x, !truth),
+            Expr::Binary(Binary::And, x, y) if truth => {
+                self.learn(program, *x, true);
+                self.learn(program, *y, true);
+            }
+            Expr::Binary(Binary::Or, x, y) if !truth => {
+                self.learn(program, *x, false);
+                self.learn(program, *y, false);
+            }
+            Expr::Binary(op, x, y) => {
+                let (left, right) = (as_index(program, *x), as_index(program, *y));
+                if let (Some(left), Some(right)) = (left, right) {
+                    self.compare(program, *op, left.sub(&right, &program.axes), truth);
+                }
+            }
+            Expr::Number(_)
+            | Expr::Read { .. }
+            | Expr::Unary(..)
+            | Expr::Select(..)
+            | Expr::Reduce { .. }
+            | Expr::Uniform { .. }
+            | Expr::Detach(_) => {}
+        }
+    }
+
+    /// Records that `difference op 0` is true or not.
+    fn compare(&mut self, program: &Program, op: Binary, difference: Index, truth: bool) {
+        let (low, high) = self.range(program, &difference);
+        let (low, high) = match (op, truth) {
+            (Binary::Lt, true) | (Binary::Ge, false) => (low, high.min(-1)),
+            (Binary::Le, true) | (Binary::Gt, false) => (low, high.min(0)),
+            (Binary::Gt, true) | (Binary::Le, false) => (low.max(1), high),
+            (Binary::Ge, true) | (Binary::Lt, false) => (low.max(0), high),
+            (Binary::Eq, true) | (Binary::Ne, false) => (low.max(0), high.min(0)),
+            _ => return,
+        };
+        self.impossible |= low > high;
+        self.bounds.push((difference, low, high));
+    }
+
+    /// Narrows every axis to the values that the bounds leave it.
+    fn narrow_axes(&mut self, program: &Program) {
+        for (index, low, high) in self.bounds.clone() {
+            for (atom, coefficient) in index.terms() {
+                let Atom::Axis(axis) = atom else { continue };
+                let rest = index.add_scaled(&Index::from(*axis), -coefficient, &program.axes);
+                let (rest_low, rest_high) = self.range(program, &rest);
+                let (low, high) = (low - rest_high, high - rest_low);
+                let (least, most) = match *coefficient > 0 {
+                    true => (divide_up(low, *coefficient), high.div_euclid(*coefficient)),
+                    false => (divide_up(-high, -coefficient), (-low).div_euclid(-coefficient)),
+                };
+                let (old_least, old_most) = self.axis_range(program, *axis);
+                let (least, most) = (least.max(old_least), most.min(old_most));
+                self.impossible |= least > most;
+                self.axes.insert(*axis, (least, most));
+            }
+        }
+    }
+
+    fn axis_range(&self, program: &Program, axis: Axis) -> (i64, i64) {
+        let whole = (0, (program.axes[axis].extent - 1).max(0));
+        self.axes.get(&axis).copied().unwrap_or(whole)
+    }
+
+    /// The smallest and the largest value of an index, or a wider interval.
+    pub fn range(&self, program: &Program, index: &Index) -> (i64, i64) {
+        let mut range = (index.constant(), index.constant());
+        for (atom, coefficient) in index.terms() {
+            let (low, high) = self.atom_range(program, atom);
+            let (a, b) = (low * coefficient, high * coefficient);
+            range = (range.0 + a.min(b), range.1 + a.max(b));
+        }
+        for (bound, low, high) in &self.bounds {
+            if let Some(offset) = index.sub(bound, &program.axes).as_constant() {
+                range = (range.0.max(low + offset), range.1.min(high + offset));
+            }
+            if let Some(total) = index.add(bound, &program.axes).as_constant() {
+                range = (range.0.max(total - high), range.1.min(total - low));
+            }
+        }
+        range
+    }
+
+    fn atom_range(&self, program: &Program, atom: &Atom) -> (i64, i64) {
+        let of = |index: &Index| self.range(program, index);
+        match atom {
+            Atom::Axis(axis) => self.axis_range(program, *axis),
+            Atom::Div(x, k) => (of(x).0.div_euclid(*k), of(x).1.div_euclid(*k)),
+            Atom::Rem(x, k) => {
+                let (low, high) = of(x);
+                let same = low.div_euclid(*k) == high.div_euclid(*k);
+                if same { (low.rem_euclid(*k), high.rem_euclid(*k)) } else { (0, k - 1) }
+            }
+            Atom::Min(x, y) => (of(x).0.min(of(y).0), of(x).1.min(of(y).1)),
+            Atom::Max(x, y) => (of(x).0.max(of(y).0), of(x).1.max(of(y).1)),
+        }
+    }
+
+    /// Whether an index lies in `0..extent`.
+    pub fn inside(&self, program: &Program, index: &Index, extent: i64) -> bool {
+        let (low, high) = self.range(program, index);
+        self.impossible || (low >= 0 && high < extent)
+    }
+}
+
+fn divide_up(x: i64, k: i64) -> i64 {
+    -(-x).div_euclid(k)
+}
+
+/// An index, or a whole number as one.
+fn as_index(program: &Program, id: ExprId) -> Option<Index> {
+    match &program.exprs[id] {
+        Expr::Number(index) => Some(index.clone()),
+        Expr::Const(value) => {
+            let value = value.get();
+            (value.fract() == 0.0 && value.abs() < 1e12).then(|| Index::from(value as i64))
+        }
+        _ => None,
+    }
+}

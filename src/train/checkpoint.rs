@@ -1,0 +1,75 @@
+//! What a run needs to go on: all kept tensors and its position, written after every epoch.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::files::write_atomically;
+use crate::runtime::Store;
+
+use super::error::TrainError;
+use super::trainer::Position;
+use super::weights;
+
+/// The last checkpoint of a run.
+pub struct Checkpoint {
+    pub position: Position,
+    /// All parameters and states.
+    pub tensors: weights::Tensors,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Progress {
+    epochs: u64,
+    steps: u64,
+    tensors: String,
+}
+
+impl Checkpoint {
+    /// Writes `checkpoint/` in a run's folder. The position names the file of its tensors and is written last, so a
+    /// crash leaves the last checkpoint whole.
+    ///
+    /// # Errors
+    ///
+    /// Where the files cannot be written.
+    pub fn save(folder: &Path, store: &Store, position: Position) -> Result<(), TrainError> {
+        let folder = folder.join("checkpoint");
+        let failed = |error: std::io::Error| TrainError::Other(format!("{}: {error}", folder.display()));
+        std::fs::create_dir_all(&folder).map_err(failed)?;
+        let name = format!("state-{}.safetensors", position.epochs);
+        let entries: Vec<_> = store
+            .entries()
+            .iter()
+            .map(|entry| (entry.path.as_str(), entry.shape.as_slice(), entry.values()))
+            .collect();
+        weights::save(&folder.join(&name), &entries)?;
+        let progress = Progress { epochs: position.epochs, steps: position.steps, tensors: name.clone() };
+        let text = serde_json::to_string(&progress).expect("numbers and a name");
+        write_atomically(&folder.join("progress.json"), text.as_bytes()).map_err(failed)?;
+        for entry in std::fs::read_dir(&folder).map_err(failed)?.flatten() {
+            let other = entry.file_name();
+            let other = other.to_string_lossy();
+            if other.starts_with("state-") && *other != name {
+                std::fs::remove_file(entry.path()).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the checkpoint of a run's folder.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none, or it is damaged.
+    pub fn load(folder: &Path) -> Result<Checkpoint, TrainError> {
+        let folder = folder.join("checkpoint");
+        let path = folder.join("progress.json");
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            TrainError::Other(format!("no checkpoint to go on from: {}: {error}", path.display()))
+        })?;
+        let progress: Progress = serde_json::from_str(&text)
+            .map_err(|error| TrainError::Other(format!("{}: {error}", path.display())))?;
+        let tensors = weights::load(&folder.join(&progress.tensors))?;
+        Ok(Checkpoint { position: Position { epochs: progress.epochs, steps: progress.steps }, tensors })
+    }
+}

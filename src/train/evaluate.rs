@@ -1,0 +1,101 @@
+//! Loss and accuracy of a model on a split of the data.
+
+use crate::base::philox::RandomState;
+use crate::data::Split;
+use crate::data::batches;
+use crate::data::prepare::{Prepare, fill_batch, fill_labels};
+use crate::graph::Sink;
+use crate::runtime::{Pool, Program, Store};
+
+use super::error::TrainError;
+use super::programs::{Key, Purpose};
+
+/// Means over images.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Figures {
+    images: u64,
+    loss: f64,
+    correct: f64,
+}
+
+impl Figures {
+    /// Adds a batch of so many images with this mean loss and so many right predictions.
+    pub fn add(&mut self, images: u64, mean_loss: f64, correct: f64) {
+        self.images += images;
+        self.loss += mean_loss * images as f64;
+        self.correct += correct;
+    }
+
+    /// The mean loss; NaN without images.
+    pub fn loss(&self) -> f64 {
+        self.loss / self.images as f64
+    }
+
+    /// The share of right predictions, 0 to 1.
+    pub fn accuracy(&self) -> f64 {
+        self.correct / self.images as f64
+    }
+}
+
+/// Space for one batch of data.
+#[derive(Default)]
+pub struct BatchBuffer {
+    pixels: Vec<f32>,
+    labels: Vec<i32>,
+}
+
+impl BatchBuffer {
+    /// Gives a program the images `indices` of a split.
+    pub fn feed(&mut self, program: &mut Program, split: &Split, indices: &[u32], prepare: &Prepare) {
+        self.pixels.resize(indices.len() * split.image_len(), 0.0);
+        self.labels.resize(indices.len(), 0);
+        fill_batch(split, indices, prepare, &mut self.pixels);
+        fill_labels(split, indices, &mut self.labels);
+        program.set_data(&self.pixels);
+        program.set_labels(&self.labels);
+    }
+}
+
+/// The loss of the last run and its number of right predictions.
+pub fn loss_and_correct(program: &Program, store: &Store) -> (f32, f64) {
+    let scalar = |sink: &Sink| program.output(sink, store).and_then(|values| values.first().copied());
+    let loss = scalar(&Sink::Loss).unwrap_or(f32::NAN);
+    (loss, scalar(&Sink::Metric("correct".into())).map_or(f64::NAN, f64::from))
+}
+
+/// The programs that [`evaluate`] needs for so many images.
+pub fn keys(images: usize, batch: usize) -> Vec<Key> {
+    let rest = images % batch;
+    let whole = (images >= batch).then_some(batch);
+    whole.into_iter().chain((rest > 0).then_some(rest)).map(|n| (Purpose::Evaluation, n as i64)).collect()
+}
+
+/// Runs a split through a model in order; `each` sees the mean loss of every batch.
+///
+/// # Errors
+///
+/// Where `program` fails.
+pub fn evaluate(
+    split: &Split,
+    prepare: &Prepare,
+    batch: usize,
+    store: &Store,
+    pool: &Pool,
+    program: &mut dyn FnMut(Key, &mut dyn FnMut(&mut Program)) -> Result<(), TrainError>,
+    each: &mut dyn FnMut(f32) -> Result<(), TrainError>,
+) -> Result<Figures, TrainError> {
+    let mut figures = Figures::default();
+    let mut buffer = BatchBuffer::default();
+    let order = batches::order(split.len(), 0, 0, false);
+    for indices in batches::batches(&order, batch, false) {
+        let mut result = (f32::NAN, f64::NAN);
+        program((Purpose::Evaluation, indices.len() as i64), &mut |program| {
+            buffer.feed(program, split, indices, prepare);
+            program.run(store, pool, RandomState::default());
+            result = loss_and_correct(program, store);
+        })?;
+        figures.add(indices.len() as u64, f64::from(result.0), result.1);
+        each(result.0)?;
+    }
+    Ok(figures)
+}

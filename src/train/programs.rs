@@ -1,0 +1,139 @@
+//! The compiled programs of a training: one for each purpose and batch size.
+//!
+//! The first training step waits for its own program only. Those for the smaller last batch and for evaluation are
+//! compiled on another thread meanwhile.
+
+use std::collections::HashMap;
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::elab::optimiser::OptimSpec;
+use crate::graph::{Graph, Role};
+use crate::runtime::program::lower;
+use crate::runtime::{Program, Store};
+use crate::sched::Machine;
+
+use super::error::TrainError;
+use super::initialise;
+use super::recipe::Recipe;
+
+/// What a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// A step of training.
+    Step,
+    /// Loss and metrics of a batch.
+    Evaluation,
+}
+
+/// A purpose and a batch size.
+pub type Key = (Purpose, i64);
+
+type Compiled = Result<Vec<(Key, Program)>, TrainError>;
+
+/// How long each stage of making a program took.
+#[derive(Clone, Debug, Default)]
+pub struct Phases(pub Vec<(&'static str, Duration)>);
+
+impl Phases {
+    /// Runs a stage and notes its time.
+    pub fn time<T>(&mut self, name: &'static str, run: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = run();
+        self.0.push((name, start.elapsed()));
+        result
+    }
+}
+
+/// Compiles a graph.
+///
+/// # Errors
+///
+/// Where the code generator fails.
+pub fn compile(graph: &Graph, machine: &Machine, phases: &mut Phases) -> Result<Program, TrainError> {
+    let lowered = phases.time("lower, fuse, schedule", || lower(graph, machine, &mut |_, _| {}));
+    Ok(phases.time("native code", || Program::compile(graph, lowered, machine))?)
+}
+
+/// Adds the parameters and states of a graph that a store lacks, with their initial values.
+pub fn initialise(graph: &Graph, seed: u64, store: &mut Store) {
+    for (value, role) in &graph.inputs {
+        let (path, init, trained) = match role {
+            Role::Param { path, init } => (path, init, true),
+            Role::State { path, init } => (path, init, false),
+            Role::Data | Role::Target | Role::Scalar(_) => continue,
+        };
+        if store.position(path).is_none() {
+            let entry = store.add(path, &graph.values[*value].shape, trained);
+            initialise::fill(init, path, seed, entry.values_mut());
+        }
+    }
+}
+
+/// The programs of a phase of training.
+pub struct Programs<'scope, 'env> {
+    ready: HashMap<Key, Program>,
+    others: Vec<Key>,
+    coming: Option<ScopedJoinHandle<'scope, Compiled>>,
+    scope: &'scope Scope<'scope, 'env>,
+    recipe: &'env Recipe<'env>,
+    optim: &'env OptimSpec,
+    machine: &'env Machine,
+}
+
+impl<'scope, 'env> Programs<'scope, 'env> {
+    /// Programs of which one is ready and the others are yet to be compiled, on a thread of the scope.
+    pub fn new(
+        first: (Key, Program),
+        others: Vec<Key>,
+        scope: &'scope Scope<'scope, 'env>,
+        recipe: &'env Recipe<'env>,
+        optim: &'env OptimSpec,
+        machine: &'env Machine,
+    ) -> Programs<'scope, 'env> {
+        Programs { ready: HashMap::from([first]), others, coming: None, scope, recipe, optim, machine }
+    }
+
+    /// Begins to compile the others, unless that has been done.
+    pub fn prepare(&mut self) {
+        let (recipe, optim, machine) = (self.recipe, self.optim, self.machine);
+        let others = std::mem::take(&mut self.others);
+        if others.is_empty() {
+            return;
+        }
+        let compile_others = move || {
+            let compiled = others.into_iter().map(|key| Ok((key, compile_key(key, recipe, optim, machine)?)));
+            compiled.collect()
+        };
+        self.coming = Some(self.scope.spawn(compile_others));
+    }
+
+    /// A program that was announced at the start.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong in compiling it.
+    pub fn get(&mut self, key: Key) -> Result<&mut Program, TrainError> {
+        if !self.ready.contains_key(&key) {
+            self.prepare();
+            if let Some(coming) = self.coming.take() {
+                self.ready.extend(coming.join().expect("compiling does not panic")?);
+            }
+        }
+        Ok(self.ready.get_mut(&key).expect("announced at the start"))
+    }
+}
+
+/// The program of a key.
+fn compile_key(
+    (purpose, batch): Key,
+    recipe: &Recipe<'_>,
+    optim: &OptimSpec,
+    machine: &Machine,
+) -> Result<Program, TrainError> {
+    let graph = match purpose {
+        Purpose::Step => recipe.step(batch, optim)?,
+        Purpose::Evaluation => recipe.evaluation(batch)?,
+    };
+    compile(&graph, machine, &mut Phases::default())
+}

@@ -1,0 +1,293 @@
+//! What a run leaves behind: its folder, a line of JSON a step and an epoch, and the final figures.
+//!
+//! Every line is appended by one write, so a crash leaves whole lines; one that a full disk tore is dropped on resume.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::files::write_atomically;
+
+/// Why a run's files cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordsError {
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{} already exists; name a new folder, or go on with --resume {}", path.display(), path.display())]
+    Exists { path: PathBuf },
+}
+
+/// A line of `metrics.jsonl`. Training figures are means over the images of the epoch; JSON has null for a figure
+/// that is not finite.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Counted from 1.
+    pub epoch: u64,
+    #[serde(deserialize_with = "nan_for_null")]
+    pub train_loss: f64,
+    /// The share of images, 0 to 1.
+    #[serde(deserialize_with = "nan_for_null")]
+    pub train_accuracy: f64,
+    /// None where there is no validation set.
+    pub val_loss: Option<f64>,
+    pub val_accuracy: Option<f64>,
+    pub seconds: f64,
+    pub images_per_second: f64,
+    pub learning_rate: f64,
+}
+
+fn nan_for_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// A line of `steps.jsonl`: the mean loss of one batch.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepRecord<'a> {
+    /// `train`, `val` or `test`.
+    pub split: &'a str,
+    /// Counted from 1.
+    pub epoch: u64,
+    /// Counted from 1, over all epochs.
+    pub step: u64,
+    pub loss: f32,
+}
+
+/// The contents of `final.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FinalRecord {
+    #[serde(deserialize_with = "nan_for_null")]
+    pub test_loss: f64,
+    /// The share of images, 0 to 1.
+    #[serde(deserialize_with = "nan_for_null")]
+    pub test_accuracy: f64,
+}
+
+/// Makes the folder that `--out` names. One that exists is an error, so that no run overwrites another.
+pub fn create_folder(path: &Path) -> Result<(), RecordsError> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(|source| failed(parent, source))?;
+    }
+    fs::create_dir(path).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => RecordsError::Exists { path: path.to_owned() },
+        _ => failed(path, source),
+    })
+}
+
+/// Makes the next folder `<root>/<model>-<n>`, n counted from 1.
+pub fn create_next_folder(root: &Path, model: &str) -> Result<PathBuf, RecordsError> {
+    let mut number = newest_number(root, model).unwrap_or(0) + 1;
+    loop {
+        let path = root.join(format!("{model}-{number}"));
+        match create_folder(&path) {
+            // Another run took it in the meantime.
+            Err(RecordsError::Exists { .. }) => number += 1,
+            Err(error) => return Err(error),
+            Ok(()) => return Ok(path),
+        }
+    }
+}
+
+/// The folder of the model's last run under `root`, if there is one.
+pub fn newest_folder(root: &Path, model: &str) -> Option<PathBuf> {
+    newest_number(root, model).map(|number| root.join(format!("{model}-{number}")))
+}
+
+fn newest_number(root: &Path, model: &str) -> Option<u64> {
+    let number = |name: &str| name.strip_prefix(model)?.strip_prefix('-')?.parse::<u32>().ok().map(u64::from);
+    let entries = fs::read_dir(root).ok()?.flatten();
+    entries.filter_map(|entry| number(entry.file_name().to_str()?)).max()
+}
+
+fn failed(path: &Path, source: io::Error) -> RecordsError {
+    RecordsError::Io { path: path.to_owned(), source }
+}
+
+/// The open files of a run.
+#[derive(Debug)]
+pub struct Records {
+    folder: PathBuf,
+    metrics: Lines,
+    steps: Lines,
+}
+
+impl Records {
+    /// Begins the files in a folder that has none.
+    pub fn create(folder: &Path) -> Result<Records, RecordsError> {
+        let metrics = Lines::open(folder.join("metrics.jsonl"))?;
+        let steps = Lines::open(folder.join("steps.jsonl"))?;
+        Ok(Records { folder: folder.to_owned(), metrics, steps })
+    }
+
+    /// Goes on after the first `epochs` epochs: lines of later ones, and lines that a crash tore, are dropped.
+    pub fn resume(folder: &Path, epochs: u64) -> Result<Records, RecordsError> {
+        keep_epochs(&folder.join("metrics.jsonl"), epochs)?;
+        keep_epochs(&folder.join("steps.jsonl"), epochs)?;
+        Records::create(folder)
+    }
+
+    /// The run's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Appends to `metrics.jsonl`.
+    pub fn epoch(&mut self, record: &EpochRecord) -> Result<(), RecordsError> {
+        self.metrics.append(record)
+    }
+
+    /// Appends to `steps.jsonl`.
+    pub fn step(&mut self, record: &StepRecord) -> Result<(), RecordsError> {
+        self.steps.append(record)
+    }
+
+    /// Writes `final.json`.
+    pub fn finish(&self, record: &FinalRecord) -> Result<(), RecordsError> {
+        let path = self.folder.join("final.json");
+        write_atomically(&path, &line_of(record)).map_err(|source| failed(&path, source))
+    }
+}
+
+/// The lines of a run's `metrics.jsonl`; one that a crash tore is left out.
+pub fn read_epochs(folder: &Path) -> Result<Vec<EpochRecord>, RecordsError> {
+    let path = folder.join("metrics.jsonl");
+    let text = fs::read_to_string(&path).map_err(|source| failed(&path, source))?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+/// A file that grows by whole lines.
+#[derive(Debug)]
+struct Lines {
+    path: PathBuf,
+    file: File,
+}
+
+impl Lines {
+    fn open(path: PathBuf) -> Result<Lines, RecordsError> {
+        match OpenOptions::new().append(true).create(true).open(&path) {
+            Ok(file) => Ok(Lines { path, file }),
+            Err(source) => Err(failed(&path, source)),
+        }
+    }
+
+    fn append(&mut self, record: &impl Serialize) -> Result<(), RecordsError> {
+        self.file.write_all(&line_of(record)).map_err(|source| failed(&self.path, source))
+    }
+}
+
+fn line_of(record: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(record).expect("records are numbers and strings");
+    line.push(b'\n');
+    line
+}
+
+/// Drops the lines of later epochs from a file; one that does not exist stays so.
+fn keep_epochs(path: &Path, epochs: u64) -> Result<(), RecordsError> {
+    #[derive(Deserialize)]
+    struct Line {
+        epoch: u64,
+    }
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(failed(path, source)),
+    };
+    let stays = |line: &&[u8]| {
+        let parsed: Option<Line> = serde_json::from_slice(line).ok();
+        line.ends_with(b"\n") && parsed.is_some_and(|line| line.epoch <= epochs)
+    };
+    let kept: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').filter(stays).collect();
+    write_atomically(path, &kept.concat()).map_err(|source| failed(path, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch(epoch: u64) -> EpochRecord {
+        EpochRecord {
+            epoch,
+            train_loss: 0.5,
+            train_accuracy: 0.75,
+            val_loss: Some(0.25),
+            val_accuracy: None,
+            seconds: 1.5,
+            images_per_second: 1000.0,
+            learning_rate: 0.001,
+        }
+    }
+
+    fn step(epoch: u64, loss: f32) -> StepRecord<'static> {
+        StepRecord { split: "train", epoch, step: 1, loss }
+    }
+
+    fn text(folder: &Path, name: &str) -> String {
+        fs::read_to_string(folder.join(name)).unwrap()
+    }
+
+    #[test]
+    fn the_files_have_their_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut records = Records::create(folder.path()).unwrap();
+        records.epoch(&epoch(1)).unwrap();
+        records.step(&step(1, 2.25)).unwrap();
+        records.step(&step(1, f32::NAN)).unwrap();
+        records.finish(&FinalRecord { test_loss: 0.5, test_accuracy: 0.875 }).unwrap();
+        assert_eq!(
+            text(folder.path(), "metrics.jsonl"),
+            "{\"epoch\":1,\"train_loss\":0.5,\"train_accuracy\":0.75,\"val_loss\":0.25,\"val_accuracy\":null,\
+             \"seconds\":1.5,\"images_per_second\":1000.0,\"learning_rate\":0.001}\n"
+        );
+        assert_eq!(
+            text(folder.path(), "steps.jsonl"),
+            "{\"split\":\"train\",\"epoch\":1,\"step\":1,\"loss\":2.25}\n\
+             {\"split\":\"train\",\"epoch\":1,\"step\":1,\"loss\":null}\n"
+        );
+        assert_eq!(text(folder.path(), "final.json"), "{\"test_loss\":0.5,\"test_accuracy\":0.875}\n");
+        assert_eq!(read_epochs(folder.path()).unwrap(), [epoch(1)]);
+    }
+
+    #[test]
+    fn figures_that_are_not_finite_are_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut records = Records::create(folder.path()).unwrap();
+        records.epoch(&EpochRecord { train_loss: f64::INFINITY, ..epoch(1) }).unwrap();
+        assert!(read_epochs(folder.path()).unwrap()[0].train_loss.is_nan());
+    }
+
+    #[test]
+    fn resuming_drops_later_and_torn_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut records = Records::create(folder.path()).unwrap();
+        for number in 1..=3 {
+            records.epoch(&epoch(number)).unwrap();
+            records.step(&step(number, 1.0)).unwrap();
+        }
+        records.steps.file.write_all(b"{\"split\":\"train\",\"epoch\":1,\"st").unwrap();
+        let mut resumed = Records::resume(folder.path(), 2).unwrap();
+        resumed.step(&step(3, 9.0)).unwrap();
+        assert_eq!(read_epochs(folder.path()).unwrap(), [epoch(1), epoch(2)]);
+        let steps = text(folder.path(), "steps.jsonl");
+        assert_eq!(steps.lines().count(), 3);
+        assert!(steps.ends_with("\"loss\":9.0}\n"));
+    }
+
+    #[test]
+    fn folders_are_numbered_and_never_reused() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("runs");
+        assert_eq!(newest_folder(&root, "LeNet"), None);
+        assert_eq!(create_next_folder(&root, "LeNet").unwrap(), root.join("LeNet-1"));
+        fs::create_dir(root.join("LeNet-9")).unwrap();
+        fs::create_dir(root.join("LeNet-big-20")).unwrap();
+        assert_eq!(create_next_folder(&root, "LeNet").unwrap(), root.join("LeNet-10"));
+        assert_eq!(newest_folder(&root, "LeNet"), Some(root.join("LeNet-10")));
+        assert_eq!(create_next_folder(&root, "Le").unwrap(), root.join("Le-1"));
+        let error = create_folder(&root.join("LeNet-9")).unwrap_err().to_string();
+        assert!(
+            error.contains("LeNet-9 already exists; name a new folder, or go on with --resume"),
+            "{error}"
+        );
+    }
+}

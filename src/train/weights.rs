@@ -1,0 +1,172 @@
+//! Weights in files: safetensors, with the names and layouts of PyTorch.
+//!
+//! [`save`] and [`load`] move tensors, [`matching`] holds them against what a model expects. A file of another
+//! precision is converted to `f32`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensorError, SafeTensors};
+
+use crate::base::files::write_atomically;
+
+/// A tensor of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// The extents; empty for a scalar.
+    pub shape: Vec<i64>,
+    /// Row-major.
+    pub elements: Vec<f32>,
+}
+
+/// The tensors of a file by name.
+pub type Tensors = BTreeMap<String, Tensor>;
+
+/// Why weights cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{}: not a usable safetensors file: {problem}", path.display())]
+    Format { path: PathBuf, problem: String },
+    #[error("{}: the tensor `{name}` is of type {dtype:?}; F32, F64, F16 and BF16 are read", path.display())]
+    Type { path: PathBuf, name: String, dtype: Dtype },
+    #[error("{}", mismatch(missing, unknown, shapes))]
+    Mismatch { missing: Vec<String>, unknown: Vec<String>, shapes: Vec<ShapeMismatch> },
+}
+
+/// A tensor whose shape in the file is not the model's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShapeMismatch {
+    pub name: String,
+    pub expected: Vec<i64>,
+    pub found: Vec<i64>,
+}
+
+/// Writes tensors, each a name, a shape and that many elements, row-major. The file is whole or as it was before.
+pub fn save(path: &Path, tensors: &[(&str, &[i64], &[f32])]) -> Result<(), WeightsError> {
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, _, elements)| little_endian(elements)).collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+        let shape = shape.iter().map(|extent| *extent as usize).collect();
+        TensorView::new(Dtype::F32, shape, bytes).map(|view| (*name, view))
+    });
+    let file = views
+        .collect::<Result<Vec<_>, _>>()
+        .and_then(|views| safetensors::serialize(views, None))
+        .map_err(|error| format_error(path, &error))?;
+    write_atomically(path, &file).map_err(|source| WeightsError::Io { path: path.to_owned(), source })
+}
+
+fn little_endian(elements: &[f32]) -> Vec<u8> {
+    elements.iter().flat_map(|element| element.to_le_bytes()).collect()
+}
+
+/// The tensors of a file, but for PyTorch's counters `num_batches_tracked`, which nothing here needs.
+pub fn load(path: &Path) -> Result<Tensors, WeightsError> {
+    let file = std::fs::read(path).map_err(|source| WeightsError::Io { path: path.to_owned(), source })?;
+    let tensors = SafeTensors::deserialize(&file).map_err(|error| format_error(path, &error))?;
+    let kept = tensors.iter().filter(|(name, _)| !is_counter(name));
+    kept.map(|(name, view)| Ok((name.to_owned(), convert(path, name, &view)?))).collect()
+}
+
+fn format_error(path: &Path, error: &SafeTensorError) -> WeightsError {
+    WeightsError::Format { path: path.to_owned(), problem: error.to_string() }
+}
+
+fn is_counter(name: &str) -> bool {
+    name.rsplit('.').next() == Some("num_batches_tracked")
+}
+
+fn convert(path: &Path, name: &str, view: &TensorView) -> Result<Tensor, WeightsError> {
+    let data = view.data();
+    let elements = match view.dtype() {
+        Dtype::F32 => data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+        Dtype::F64 => data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect(),
+        Dtype::F16 => data.as_chunks().0.iter().map(|bytes| half(u16::from_le_bytes(*bytes))).collect(),
+        Dtype::BF16 => data.as_chunks().0.iter().map(|bytes| brain(u16::from_le_bytes(*bytes))).collect(),
+        dtype => return Err(WeightsError::Type { path: path.to_owned(), name: name.to_owned(), dtype }),
+    };
+    let extent = |extent: &usize| i64::try_from(*extent).unwrap_or(i64::MAX);
+    Ok(Tensor { shape: view.shape().iter().map(extent).collect(), elements })
+}
+
+/// The value of an IEEE half-precision number: 1 bit sign, 5 bits exponent, 10 bits fraction.
+fn half(bits: u16) -> f32 {
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
+    let magnitude = match exponent {
+        0 => fraction * 2_f32.powi(-24),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        _ => (1.0 + fraction / 1024.0) * 2_f32.powi(exponent - 15),
+    };
+    if bits >> 15 == 0 { magnitude } else { -magnitude }
+}
+
+/// The value of a bfloat16, the upper half of an `f32`.
+fn brain(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+/// Tensors in the order in which a model expects them.
+#[derive(Debug)]
+pub struct Matched {
+    /// None for one that was excepted.
+    pub tensors: Vec<Option<Tensor>>,
+    /// Auxiliary heads of the file that were left out.
+    pub skipped: Vec<String>,
+}
+
+/// Holds the tensors of a file against those that a model expects, by name and shape.
+///
+/// Names for which `except` holds are neither expected nor unknown. Auxiliary classifiers of torchvision (`aux1.…`,
+/// `AuxLogits.…`) that the model lacks are skipped. All else must agree: the error lists every tensor that is missing,
+/// unknown or of another shape.
+pub fn matching(
+    expected: &[(&str, &[i64])],
+    mut tensors: Tensors,
+    except: &dyn Fn(&str) -> bool,
+) -> Result<Matched, WeightsError> {
+    let (mut missing, mut shapes) = (Vec::new(), Vec::new());
+    let mut matched = Vec::with_capacity(expected.len());
+    for (name, shape) in expected {
+        let found = tensors.remove(*name).filter(|_| !except(name));
+        match &found {
+            Some(tensor) if tensor.shape != *shape => shapes.push(ShapeMismatch {
+                name: (*name).to_owned(),
+                expected: shape.to_vec(),
+                found: tensor.shape.clone(),
+            }),
+            None if !except(name) => missing.push((*name).to_owned()),
+            Some(_) | None => {}
+        }
+        matched.push(found);
+    }
+    let rest = tensors.into_keys().filter(|name| !except(name));
+    let (skipped, unknown): (Vec<_>, Vec<_>) = rest.partition(|name| is_auxiliary(name));
+    if missing.is_empty() && unknown.is_empty() && shapes.is_empty() {
+        Ok(Matched { tensors: matched, skipped })
+    } else {
+        Err(WeightsError::Mismatch { missing, unknown, shapes })
+    }
+}
+
+/// Whether a tensor belongs to an auxiliary classifier of GoogLeNet or Inception.
+fn is_auxiliary(name: &str) -> bool {
+    matches!(name.split('.').next(), Some("aux1" | "aux2" | "AuxLogits"))
+}
+
+fn mismatch(missing: &[String], unknown: &[String], shapes: &[ShapeMismatch]) -> String {
+    let mut lines = vec!["the weights do not fit the model".to_owned()];
+    lines.extend(shapes.iter().map(|ShapeMismatch { name, expected, found }| {
+        format!("  `{name}` is {found:?} in the file and {expected:?} in the model")
+    }));
+    lines.extend(missing.iter().map(|name| format!("  `{name}` is not in the file")));
+    lines.extend(unknown.iter().map(|name| format!("  `{name}` of the file is not in the model")));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+#[path = "weights_tests.rs"]
+mod tests;
