@@ -2,5 +2,6 @@
 
 pub mod curves;
 pub mod numbers;
+pub mod output;
 pub mod progress;
 pub mod table;
