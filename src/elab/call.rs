@@ -72,7 +72,8 @@ impl<'m> Elaborator<'m> {
         let id = match self.ops.get(&key) {
             Some(id) => *id,
             None => {
-                let made = op::instantiate(self.module, item, callee, arguments, &places, &path)?;
+                let made =
+                    op::instantiate(self.module, item, callee, arguments, &places, &path, &mut self.steps)?;
                 self.op_of(key, || made)
             }
         };

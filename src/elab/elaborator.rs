@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::evaluate::{Argument, Context, at, interpolated};
+use super::evaluate::{Argument, Context, at, count_step, interpolated};
 use super::module::Module;
 use super::value::{TensorValue, Value};
 use super::{Outcome, tensors};
@@ -10,9 +10,6 @@ use crate::base::diagnostic::Diagnostic;
 use crate::base::span::Span;
 use crate::graph::{self, Graph, OpId};
 use crate::syntax::ast::{self, BinaryOp, Call, FnItem, Label, Name, TypeExpr, UnaryOp};
-
-/// How many expressions and loop rounds one elaboration may evaluate.
-const MOST_STEPS: usize = 4_000_000;
 
 /// How the label of a call begins whose block has the error.
 const TRACE: &str = "in this call of";
@@ -68,7 +65,7 @@ pub(super) struct Elaborator<'m> {
     /// The innermost call in a file of the user.
     pub site: Option<Span>,
     depth: usize,
-    steps: usize,
+    pub steps: usize,
 }
 
 impl<'m> Elaborator<'m> {
@@ -243,12 +240,7 @@ impl Context for Elaborator<'_> {
     }
 
     fn tick(&mut self, span: Span) -> Outcome<()> {
-        self.steps += 1;
-        if self.steps > MOST_STEPS {
-            return Err(at("this takes too long to elaborate", span)
-                .note(format!("more than {MOST_STEPS} expressions were evaluated")));
-        }
-        Ok(())
+        count_step(&mut self.steps, span)
     }
 
     fn call(&mut self, call: &Call, piped: Option<Value>, label: Option<&Label>) -> Outcome<Value> {

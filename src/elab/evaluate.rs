@@ -16,6 +16,19 @@ use crate::syntax::ast::{
 /// Expressions may nest this deep, blocks in blocks included.
 const DEEPEST: usize = 400;
 
+/// How many expressions and loop rounds one elaboration may evaluate.
+const MOST_STEPS: usize = 4_000_000;
+
+/// Counts a step of an elaboration; too many are an error.
+pub fn count_step(steps: &mut usize, span: Span) -> Outcome<()> {
+    *steps += 1;
+    if *steps > MOST_STEPS {
+        return Err(at("this takes too long to elaborate", span)
+            .note(format!("more than {MOST_STEPS} expressions were evaluated")));
+    }
+    Ok(())
+}
+
 /// A place where expressions are evaluated.
 pub trait Context {
     /// The value of a name in scope.

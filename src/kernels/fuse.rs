@@ -16,10 +16,10 @@ use crate::te::{Axis, Binary, Equation, Expr, ExprId, Index, Program, Reduction,
 /// Groups the equations of a canonical program into kernels.
 pub fn run(mut program: Program) -> Kernels {
     let equations = std::mem::take(&mut program.equations);
-    let kernels = equations.iter().map(|equation| single(&program, equation)).collect();
-    let mut fusion = Fusion { program, kernels };
-    while fusion.join_some() {}
-    fusion.sort();
+    let kernels: Vec<Kernel> = equations.iter().map(|equation| single(&program, equation)).collect();
+    let order = Order::of(&program, &kernels);
+    let mut fusion = Fusion { program, kernels: kernels.into_iter().map(Some).collect(), order };
+    fusion.join_all();
     fusion.finish()
 }
 
@@ -37,36 +37,42 @@ fn single(program: &Program, equation: &Equation) -> Kernel {
 
 struct Fusion {
     program: Program,
-    kernels: Vec<Kernel>,
+    /// None where a kernel has joined another.
+    kernels: Vec<Option<Kernel>>,
+    order: Order,
 }
 
 impl Fusion {
-    /// Joins the first two kernels that can be; false if there are none.
-    fn join_some(&mut self) -> bool {
-        let order = Order::of(&self.program, &self.kernels);
-        for later in 0..self.kernels.len() {
-            for earlier in order.neighbours(later) {
-                let (first, second) = if earlier < later { (earlier, later) } else { (later, earlier) };
-                if let Some(joined) = self.joined(&order, first, second) {
-                    self.kernels[first] = joined;
-                    self.kernels.remove(second);
-                    self.sort();
-                    return true;
-                }
+    /// Joins kernels until none can be joined. What a join changes is looked at again.
+    fn join_all(&mut self) {
+        let mut open: BTreeSet<usize> = (0..self.kernels.len()).collect();
+        while let Some(at) = open.pop_first() {
+            let neighbours = if self.kernels[at].is_some() { self.order.neighbours(at) } else { Vec::new() };
+            let joined = neighbours.into_iter().find_map(|other| Some((other, self.joined(at, other)?)));
+            if let Some((other, kernel)) = joined {
+                let (stays, goes) = (at.min(other), at.max(other));
+                self.kernels[stays] = Some(kernel);
+                self.kernels[goes] = None;
+                self.order.merge(stays, goes);
+                open.extend(self.order.neighbours(stays));
+                open.insert(stays);
             }
         }
-        false
     }
 
     /// The kernel that does the work of both, if they can be joined.
-    fn joined(&mut self, order: &Order, first: usize, second: usize) -> Option<Kernel> {
-        if order.has_path_through_others(first, second) {
+    fn joined(&mut self, one: usize, other: usize) -> Option<Kernel> {
+        if self.order.reaches_through_others(one, other) || self.order.reaches_through_others(other, one) {
             return None;
         }
-        let (a, b) = (self.kernels[first].clone(), self.kernels[second].clone());
-        match order.successors[first].contains(&second) {
-            true => self.with_epilogue(&a, &b),
-            false => self.with_sibling(&a, &b),
+        let (a, b) = (self.kernels[one].clone()?, self.kernels[other].clone()?);
+        if self.order.successors[one].contains(&other) {
+            self.with_epilogue(&a, &b)
+        } else if self.order.successors[other].contains(&one) {
+            self.with_epilogue(&b, &a)
+        } else {
+            let (a, b) = if one < other { (a, b) } else { (b, a) };
+            self.with_sibling(&a, &b)
         }
     }
 
@@ -165,28 +171,19 @@ impl Fusion {
         Some(joined)
     }
 
-    /// Puts every kernel after those whose results it reads, otherwise in the order of definition.
-    fn sort(&mut self) {
-        let order = Order::of(&self.program, &self.kernels);
-        let mut placed = BTreeSet::new();
-        let mut sorted = Vec::new();
-        while sorted.len() < self.kernels.len() {
-            let ready = |at: &usize| !placed.contains(at) && order.predecessors[*at].is_subset(&placed);
-            let next = (0..self.kernels.len()).find(ready).expect("kernels have no cycle");
-            placed.insert(next);
-            sorted.push(self.kernels[next].clone());
-        }
-        self.kernels = sorted;
-    }
-
+    /// The kernels, each after those whose results it reads, otherwise in the order of definition.
     fn finish(self) -> Kernels {
-        let Fusion { program, kernels } = self;
+        let Fusion { program, mut kernels, order } = self;
+        let mut sorted = Vec::new();
+        for at in order.sorted(|at| kernels[at].is_some()) {
+            sorted.extend(kernels[at].take());
+        }
         let mut stored: BTreeSet<Tensor> = program.inputs.iter().chain(&program.outputs).copied().collect();
-        for kernel in &kernels {
+        for kernel in &sorted {
             let own = kernel.results();
             stored.extend(kernel.reads(&program).into_iter().filter(|tensor| !own.contains(tensor)));
         }
-        Kernels { program, kernels, stored }
+        Kernels { program, kernels: sorted, stored }
     }
 }
 
@@ -213,12 +210,12 @@ fn sums_products_with_reuse(program: &Program, axes: &[Axis], body: ExprId) -> b
     })
 }
 
-/// Who reads whose results.
+/// Who reads whose results, kept up to date while kernels join.
 struct Order {
     predecessors: Vec<BTreeSet<usize>>,
     successors: Vec<BTreeSet<usize>>,
-    /// The kernels that read a common tensor, by tensor.
-    readers: BTreeMap<Tensor, Vec<usize>>,
+    /// The kernels that read a tensor.
+    readers: BTreeMap<Tensor, BTreeSet<usize>>,
     reads: Vec<BTreeSet<Tensor>>,
 }
 
@@ -232,36 +229,55 @@ impl Order {
             predecessors: vec![BTreeSet::new(); kernels.len()],
             successors: vec![BTreeSet::new(); kernels.len()],
             readers: BTreeMap::new(),
-            reads: Vec::new(),
+            reads: kernels.iter().map(|kernel| kernel.reads(program)).collect(),
         };
-        for (at, kernel) in kernels.iter().enumerate() {
-            let reads = kernel.reads(program);
-            for tensor in &reads {
-                order.readers.entry(*tensor).or_default().push(at);
-                if let Some(from) = owner.get(tensor).filter(|from| **from != at) {
+        for at in 0..kernels.len() {
+            for tensor in order.reads[at].clone() {
+                order.readers.entry(tensor).or_default().insert(at);
+                if let Some(from) = owner.get(&tensor).filter(|from| **from != at) {
                     order.predecessors[at].insert(*from);
                     order.successors[*from].insert(at);
                 }
             }
-            order.reads.push(reads);
         }
         order
     }
 
-    /// The kernels worth joining with this one: those it reads from, and earlier ones that read what it reads.
+    /// The kernels worth joining with this one: those it reads from, and those that read what it reads.
     fn neighbours(&self, at: usize) -> Vec<usize> {
-        let siblings = self.reads[at].iter().flat_map(|tensor| &self.readers[tensor]).copied();
-        let found: BTreeSet<usize> =
-            siblings.filter(|other| *other < at).chain(self.predecessors[at].iter().copied()).collect();
-        found.into_iter().collect()
+        let siblings = self.reads[at].iter().flat_map(|tensor| &self.readers[tensor]);
+        let found: BTreeSet<usize> = siblings.chain(&self.predecessors[at]).copied().collect();
+        found.into_iter().filter(|other| *other != at).collect()
     }
 
-    /// Whether a way leads from one to the other, either way, that passes another kernel.
-    fn has_path_through_others(&self, first: usize, second: usize) -> bool {
-        self.reaches(first, second) || self.reaches(second, first)
+    /// Lets one kernel stand for two.
+    fn merge(&mut self, stays: usize, goes: usize) {
+        let (before, after) =
+            (std::mem::take(&mut self.predecessors[goes]), std::mem::take(&mut self.successors[goes]));
+        for other in before {
+            self.successors[other].remove(&goes);
+            if other != stays {
+                self.successors[other].insert(stays);
+                self.predecessors[stays].insert(other);
+            }
+        }
+        for other in after {
+            self.predecessors[other].remove(&goes);
+            if other != stays {
+                self.predecessors[other].insert(stays);
+                self.successors[stays].insert(other);
+            }
+        }
+        for tensor in std::mem::take(&mut self.reads[goes]) {
+            let readers = self.readers.entry(tensor).or_default();
+            readers.remove(&goes);
+            readers.insert(stays);
+            self.reads[stays].insert(tensor);
+        }
     }
 
-    fn reaches(&self, from: usize, to: usize) -> bool {
+    /// Whether a way leads from one to the other that passes a third kernel.
+    fn reaches_through_others(&self, from: usize, to: usize) -> bool {
         let mut open: Vec<usize> = self.successors[from].iter().copied().filter(|next| *next != to).collect();
         let mut seen: BTreeSet<usize> = open.iter().copied().collect();
         while let Some(at) = open.pop() {
@@ -271,5 +287,24 @@ impl Order {
             open.extend(self.successors[at].iter().filter(|next| seen.insert(**next)));
         }
         false
+    }
+
+    /// The kernels that are left in an order of dependence, the earliest first where there is a choice.
+    fn sorted(&self, is_left: impl Fn(usize) -> bool) -> Vec<usize> {
+        let left: Vec<usize> = (0..self.reads.len()).filter(|at| is_left(*at)).collect();
+        let mut waiting: Vec<usize> = self.predecessors.iter().map(BTreeSet::len).collect();
+        let mut ready: BTreeSet<usize> = left.iter().copied().filter(|at| waiting[*at] == 0).collect();
+        let mut sorted = Vec::new();
+        while let Some(at) = ready.pop_first() {
+            sorted.push(at);
+            for next in &self.successors[at] {
+                waiting[*next] -= 1;
+                if waiting[*next] == 0 {
+                    ready.insert(*next);
+                }
+            }
+        }
+        assert_eq!(sorted.len(), left.len(), "kernels have no cycle");
+        sorted
     }
 }

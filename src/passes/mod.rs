@@ -2,6 +2,7 @@
 
 pub mod autodiff;
 pub mod canonical;
+pub mod linear;
 pub mod lower;
 pub mod prune;
 pub mod share;
@@ -30,6 +31,15 @@ pub const PIPELINE: &[Pass] = &[
     Pass {
         name: "canonical",
         description: "gives equal equations equal form, folds constants",
+        run: canonical::run,
+    },
+    // Sees equal bodies as equal, and makes more of them equal.
+    Pass { name: "linear", description: "moves fixed factors out of sums", run: linear::run },
+    // Once more: a sum may have become a constant, a product may have lost its factors.
+    Pass { name: "views again", description: "reads through what became a constant", run: views::run },
+    Pass {
+        name: "canonical again",
+        description: "gives what is new its canonical form",
         run: canonical::run,
     },
     // Works on canonical bodies only.

@@ -71,26 +71,41 @@ pub fn initialise(graph: &Graph, seed: u64, store: &mut Store) {
 }
 
 /// The programs of a phase of training.
-pub struct Programs<'scope> {
+pub struct Programs<'scope, 'env> {
     ready: HashMap<Key, Program>,
+    others: Vec<Key>,
     coming: Option<ScopedJoinHandle<'scope, Compiled>>,
+    scope: &'scope Scope<'scope, 'env>,
+    recipe: &'env Recipe<'env>,
+    optim: &'env OptimSpec,
+    machine: &'env Machine,
 }
 
-impl<'scope> Programs<'scope> {
-    /// Programs of which one is ready; the others are compiled on a thread of the scope.
-    pub fn start<'env>(
+impl<'scope, 'env> Programs<'scope, 'env> {
+    /// Programs of which one is ready and the others are yet to be compiled, on a thread of the scope.
+    pub fn new(
         first: (Key, Program),
         others: Vec<Key>,
         scope: &'scope Scope<'scope, 'env>,
         recipe: &'env Recipe<'env>,
         optim: &'env OptimSpec,
         machine: &'env Machine,
-    ) -> Programs<'scope> {
+    ) -> Programs<'scope, 'env> {
+        Programs { ready: HashMap::from([first]), others, coming: None, scope, recipe, optim, machine }
+    }
+
+    /// Begins to compile the others, unless that has been done.
+    pub fn prepare(&mut self) {
+        let (recipe, optim, machine) = (self.recipe, self.optim, self.machine);
+        let others = std::mem::take(&mut self.others);
+        if others.is_empty() {
+            return;
+        }
         let compile_others = move || {
             let compiled = others.into_iter().map(|key| Ok((key, compile_key(key, recipe, optim, machine)?)));
             compiled.collect()
         };
-        Programs { ready: HashMap::from([first]), coming: Some(scope.spawn(compile_others)) }
+        self.coming = Some(self.scope.spawn(compile_others));
     }
 
     /// A program that was announced at the start.
@@ -99,10 +114,11 @@ impl<'scope> Programs<'scope> {
     ///
     /// What went wrong in compiling it.
     pub fn get(&mut self, key: Key) -> Result<&mut Program, TrainError> {
-        if !self.ready.contains_key(&key)
-            && let Some(coming) = self.coming.take()
-        {
-            self.ready.extend(coming.join().expect("compiling does not panic")?);
+        if !self.ready.contains_key(&key) {
+            self.prepare();
+            if let Some(coming) = self.coming.take() {
+                self.ready.extend(coming.join().expect("compiling does not panic")?);
+            }
         }
         Ok(self.ready.get_mut(&key).expect("announced at the start"))
     }

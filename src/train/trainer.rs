@@ -195,7 +195,7 @@ impl PhaseRun<'_> {
         let Session { recipe, machine, .. } = *self.session;
         std::thread::scope(|scope| {
             let others = self.other_keys();
-            let programs = Programs::start(first, others, scope, recipe, &self.phase.optim, machine);
+            let programs = Programs::new(first, others, scope, recipe, &self.phase.optim, machine);
             let buffer = BatchBuffer::default();
             let mut running =
                 Running { run: self, programs, buffer, store, position, records, observer, phases };
@@ -220,9 +220,9 @@ impl PhaseRun<'_> {
     }
 }
 
-struct Running<'a, 'scope> {
+struct Running<'a, 'scope, 'env> {
     run: &'a PhaseRun<'a>,
-    programs: Programs<'scope>,
+    programs: Programs<'scope, 'env>,
     buffer: BatchBuffer,
     store: &'a mut Store,
     position: &'a mut Position,
@@ -232,7 +232,7 @@ struct Running<'a, 'scope> {
     phases: Option<&'a mut Phases>,
 }
 
-impl Running<'_, '_> {
+impl Running<'_, '_, '_> {
     /// The rest of an epoch: its steps, the validation, its records. One that `most_steps` cuts short is reported
     /// like a whole one, but stays begun.
     fn epoch(&mut self) -> Result<(), TrainError> {
@@ -314,6 +314,7 @@ impl Running<'_, '_> {
             return Err(TrainError::NotFinite { loss, epoch, step: step + 1 });
         }
         program.commit(self.store);
+        self.programs.prepare();
         self.position.steps += 1;
         self.position.phase_steps += 1;
         self.records.step(&StepRecord { split: "train", epoch, step: self.position.steps, loss })?;

@@ -11,9 +11,9 @@ mod operators;
 mod pieces;
 mod term;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::evaluate::{Argument, Context, at};
+use super::evaluate::{Argument, Context, at, count_step};
 use super::module::{Callable, Module};
 use super::types::{element_type, evaluate_shape, has_axes};
 use super::value::{TensorValue, Value};
@@ -53,10 +53,13 @@ pub(super) struct Equations<'m> {
     pub stream: String,
     pub draws: usize,
     pub depth: usize,
+    /// How many expressions this elaboration has evaluated.
+    pub steps: usize,
 }
 
 /// Instantiates an op for the arguments of a call; the program's inputs are the tensors among them in the order of
-/// the parameters. `stream` is the path of the call: random numbers are drawn from streams named after it.
+/// the parameters. `stream` is the path of the call: random numbers are drawn from streams named after it. `steps` counts
+/// the work.
 pub fn instantiate(
     module: &Module,
     item: &OpItem,
@@ -64,14 +67,16 @@ pub fn instantiate(
     arguments: &[Argument],
     places: &[Option<usize>],
     stream: &str,
+    steps: &mut usize,
 ) -> Outcome<graph::Op> {
-    let mut equations = Equations::new(module, item, stream);
+    let mut equations = Equations::new(module, item, stream, *steps);
     equations.bind(item, callee, arguments, places)?;
     if is_scalar(item) {
         equations.map_elements(item, callee, &tensor_arguments(item, arguments, places))?;
     } else {
         equations.run(item)?;
     }
+    *steps = equations.steps;
     Ok(graph::Op { name: item.name.text.clone(), program: equations.program })
 }
 
@@ -115,7 +120,7 @@ pub fn key(item: &OpItem, arguments: &[Argument], places: &[Option<usize>]) -> S
 }
 
 impl<'m> Equations<'m> {
-    fn new(module: &'m Module, item: &OpItem, stream: &str) -> Equations<'m> {
+    fn new(module: &'m Module, item: &OpItem, stream: &str, steps: usize) -> Equations<'m> {
         Equations {
             module,
             library: module.in_library(item.span.file),
@@ -127,6 +132,7 @@ impl<'m> Equations<'m> {
             stream: stream.to_owned(),
             draws: 0,
             depth: 0,
+            steps,
         }
     }
 
@@ -251,6 +257,10 @@ impl Context for Equations<'_> {
         &mut self.depth
     }
 
+    fn tick(&mut self, span: Span) -> Outcome<()> {
+        count_step(&mut self.steps, span)
+    }
+
     fn as_context(&mut self) -> &mut dyn Context {
         self
     }
@@ -258,26 +268,26 @@ impl Context for Equations<'_> {
 
 /// Whether an op draws random numbers, itself or by an op that its equations call.
 pub fn draws(module: &Module, item: &OpItem) -> bool {
-    Draws { module, library: module.in_library(item.span.file), depth: 0 }.op(item)
+    Draws { module, library: module.in_library(item.span.file), seen: HashSet::new() }.op(item)
 }
 
 struct Draws<'m> {
     module: &'m Module,
     library: bool,
-    depth: usize,
+    seen: HashSet<Span>,
 }
 
 impl Draws<'_> {
     fn op(&mut self, item: &OpItem) -> bool {
-        if self.depth > 20 {
+        if !self.seen.insert(item.span) {
             return false;
         }
-        self.depth += 1;
+        let library = std::mem::replace(&mut self.library, self.module.in_library(item.span.file));
         let found = item.body.iter().any(|stmt| match &stmt.kind {
             OpStmtKind::Equation { body, .. } => self.expr(body),
             OpStmtKind::Let { .. } | OpStmtKind::Assert(_) => false,
         });
-        self.depth -= 1;
+        self.library = library;
         found
     }
 

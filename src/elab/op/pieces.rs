@@ -4,6 +4,7 @@
 use crate::base::span::Span;
 use crate::elab::Outcome;
 use crate::elab::evaluate::at;
+use crate::elab::types::MOST_ELEMENTS;
 use crate::elab::value::show_type;
 use crate::te::DType;
 
@@ -56,8 +57,11 @@ pub(super) fn radices(terms: &[(String, i64)], constant: i64, end: i64) -> Resul
     if constant < 0 || constant >= end {
         return Err(format!("this begins at {constant}, but the axis ends at {end}"));
     }
-    if let Some((name, coefficient)) = terms.iter().find(|(_, coefficient)| *coefficient < 1) {
-        return Err(format!("axis `{name}` has the factor {coefficient}; it must be positive"));
+    if let Some((name, coefficient)) = terms.iter().find(|(_, factor)| !(1..=MOST_ELEMENTS).contains(factor))
+    {
+        return Err(format!(
+            "axis `{name}` has the factor {coefficient}; it must be positive and not too large"
+        ));
     }
     let mut order: Vec<usize> = (0..terms.len()).collect();
     // Of equal factors the later one is the inner digit: in `g*Q + o` with `Q = 1` it has one value.

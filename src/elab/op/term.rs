@@ -8,12 +8,15 @@ use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::philox;
 use crate::base::span::Span;
-use crate::elab::evaluate::{at, element, evaluate, number};
+use crate::elab::evaluate::{at, count_step, element, evaluate, number};
 use crate::elab::module::Callable;
 use crate::elab::value::Value;
 use crate::elab::{Outcome, functions};
 use crate::syntax::ast::{Binder, Block, Call, Else, Expr, ExprKind, IfExpr, ReduceOp};
 use crate::te::{self, Binary, DType, ExprId, Index, Reduction, Tensor};
+
+/// A list that is indexed by an axis has at most this many elements.
+const LONGEST_CHOICE: i64 = 256;
 
 /// What an element is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,7 @@ impl Equations<'_> {
     /// The term of an expression.
     pub(super) fn term(&mut self, expr: &Expr) -> Outcome<Term> {
         let span = expr.span;
+        count_step(&mut self.steps, span)?;
         match &expr.kind {
             ExprKind::Number { value, integer } => number(*value, *integer, span).map(Term::Const),
             ExprKind::Bool(value) => Ok(Term::Const(Value::Bool(*value))),
@@ -136,16 +140,45 @@ impl Equations<'_> {
             }
             return self.read(tensor, index, fill, &name, span);
         }
-        let mut value = self.term(base)?;
-        for expr in indices {
-            value = match (value, self.term(expr)?) {
-                (Term::Const(list), Term::Const(position)) => {
-                    Term::Const(element(&list, &position).map_err(|message| at(message, span))?)
-                }
-                _ => return Err(at("only tensors and lists have elements", base.span)),
-            };
+        let (mut list, mut positions) = (base, indices.iter().collect::<Vec<_>>());
+        while let ExprKind::Index { base, indices } = &list.kind {
+            positions = indices.iter().chain(positions).collect();
+            list = base;
         }
-        Ok(value)
+        let Term::Const(list) = self.term(list)? else {
+            return Err(at("only tensors and lists have elements", base.span));
+        };
+        let mut terms = Vec::new();
+        for position in positions {
+            terms.push(self.term(position)?);
+        }
+        self.choose(&list, &terms).map_err(|message| at(message, span))
+    }
+
+    /// An element of a list whose position may depend on axes: a choice for each position.
+    fn choose(&mut self, list: &Value, positions: &[Term]) -> Result<Term, String> {
+        let Some((first, rest)) = positions.split_first() else { return Ok(Term::Const(list.clone())) };
+        let index = match first {
+            Term::Const(position) => return self.choose(&element(list, position)?, rest),
+            Term::Index(index) => index.clone(),
+            Term::Scalar(..) => return Err("a position is an integer of axes and constants".into()),
+        };
+        let Value::List(values) = list else { return Err(format!("{} has no elements", list.kind())) };
+        let (low, high) = index.range(&self.program.axes);
+        if low < 0 || high >= values.len() as i64 || high - low > LONGEST_CHOICE {
+            let message =
+                format!("the list has {} elements, the position runs from {low} to {high}", values.len());
+            return Err(message);
+        }
+        let mut chosen = self.choose(&values[high as usize], rest)?;
+        for at in (low..high).rev() {
+            let element = self.choose(&values[at as usize], rest)?;
+            let exprs = &mut self.program.exprs;
+            let (number, wanted) = (exprs.add(te::Expr::Number(index.clone())), exprs.constant(at as f64));
+            let here = exprs.binary(Binary::Eq, number, wanted);
+            chosen = operators::select(&mut self.program, here, &element, &chosen)?;
+        }
+        Ok(chosen)
     }
 
     /// `x[...] else value`.

@@ -11,7 +11,7 @@ fn said(text: &str) -> String {
     if errors.is_empty() { "nothing".into() } else { rendered(&sources, &errors) }
 }
 
-fn errors_of(sources: &mut SourceMap, text: &str) -> Vec<Diagnostic> {
+pub(super) fn errors_of(sources: &mut SourceMap, text: &str) -> Vec<Diagnostic> {
     let module = match Module::from_text(sources, "model.cnn", text) {
         Ok(module) => module,
         Err(errors) => return errors,

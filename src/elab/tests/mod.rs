@@ -2,6 +2,8 @@
 
 mod config;
 mod errors;
+mod more_layers;
+mod mutations;
 mod values;
 
 use super::{Library, ModelCall, Module, Request};

@@ -30,7 +30,7 @@ fn digits_model() {
             "reshape",
             "matmul",
             "add_features",
-            "cross_entropy",
+            "softmax_cross_entropy",
             "correct"
         ]
     );

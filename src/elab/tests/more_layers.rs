@@ -1,0 +1,119 @@
+//! More layers against values computed by hand.
+
+use super::*;
+
+fn of(layer: &str, shape: &str, data: &[f64]) -> Vec<f64> {
+    predict(&format!("model M(x: f32[N, {shape}]) {{ x |> {layer} }}"), 1, data, &[])
+}
+
+fn count(end: i32) -> Vec<f64> {
+    (1..=end).map(f64::from).collect()
+}
+
+#[test]
+fn poolings_over_space() {
+    let nine = count(9);
+    assert_close(&of("sumpool(2, stride=1)", "1, 3, 3", &nine), &[12., 16., 24., 28.]);
+    assert_close(&of("minpool(2, stride=1, pad=1)", "1, 3, 3", &nine)[..4], &[1., 1., 2., 3.]);
+    assert_close(&of("lppool(2, stride=1)", "1, 2, 2", &[3., -4., 0., 0.]), &[5.0]);
+    let mean = (2.0_f64.exp() * 2.0 + 1.0_f64.exp()) / (2.0_f64.exp() + 1.0_f64.exp());
+    assert_close(&of("softmaxpool([1, 2])", "1, 1, 2", &[1., 2.]), &[mean]);
+    assert_close(&of("softmaxpool([1, 2], pad=[0, 1])", "1, 1, 2", &[1., 2.]), &[1., 2.]);
+}
+
+#[test]
+fn poolings_over_channels() {
+    let data = [1., 5., 2., 4., 7.];
+    assert_close(&of("depthmaxpool(chunks=3)", "5, 1, 1", &data), &[5., 4., 7.]);
+    assert_close(&of("depthavgpool(chunks=2)", "5, 1, 1", &data), &[8.0 / 3.0, 5.5]);
+    assert_close(&of("depthavgpool(2)", "4, 1, 1", &data[..4]), &[3., 3.]);
+}
+
+#[test]
+fn adaptive_windows() {
+    // Of 5 rows in 3 windows: 0..2, 1..4, 3..5.
+    let data = [1., 2., 4., 8., 16.];
+    assert_close(&of("adaptiveavgpool([1, 3])", "1, 1, 5", &data), &[1.5, 14.0 / 3.0, 12.]);
+    assert_close(&of("adaptivemaxpool([1, 3])", "1, 1, 5", &data), &[2., 8., 16.]);
+    assert_close(&of("adaptiveavgpool(1)", "1, 1, 5", &data), &[6.2]);
+    assert_close(&of("adaptiveavgpool([1, 7])", "1, 1, 5", &data), &[1., 1.5, 3., 4., 6., 12., 16.]);
+}
+
+#[test]
+fn pictures() {
+    let data = [1., 2., 3., 4.];
+    assert_close(&of("upsample([1, 2])", "1, 2, 2", &data), &[1., 1., 2., 2., 3., 3., 4., 4.]);
+    let bilinear = [1., 1.25, 1.75, 2., 1.5, 1.75, 2.25, 2.5, 2.5, 2.75, 3.25, 3.5, 3., 3.25, 3.75, 4.];
+    assert_close(&of("upsample(2, mode=\"bilinear\")", "1, 2, 2", &data), &bilinear);
+    assert_close(
+        &of("pad([[1, 0], [0, 1]], value=9)", "1, 2, 2", &data),
+        &[9., 9., 9., 1., 2., 9., 3., 4., 9.],
+    );
+    assert_close(&of("crop(1, corner=[1, 0])", "1, 2, 2", &data), &[3.]);
+    assert_close(&of("crop([1, 2])", "1, 2, 2", &data), &[1., 2.]);
+    let kernel = "[[1, 10], [100, 1000]]";
+    assert_close(&of(&format!("filter2d({kernel}, pad=0)"), "1, 2, 2", &data), &[4321.]);
+    assert_close(&of(&format!("filter2d({kernel}, pad=0, flip=true)"), "1, 2, 2", &data), &[1234.]);
+}
+
+#[test]
+fn trained_slopes() {
+    let text = "model M(x: f32[N, 2]) { x |> prelu(2) }";
+    let given = [("prelu1.weight", vec![0.5, 2.0])];
+    assert_close(&predict(text, 2, &[-1., -1., 3., -2.], &given), &[-0.5, -2., 3., -4.]);
+}
+
+#[test]
+fn class_weights() {
+    let text = "model M(x: f32[N, 2]) { x } train M on D { loss = cross_entropy(weight=[1, 3]); }";
+    let graph = graph(text, 2, true);
+    let values = run(&graph, &[1.0, 3.0, 2.0, 0.0], &[1.0, 1.0], &[]);
+    let loss = |own: f64, other: f64| (own.exp() + other.exp()).ln() - own;
+    assert_close(&numbers(&values, output(&graph, &Sink::Loss)), &[(loss(3., 1.) + loss(0., 2.)) / 2.0]);
+}
+
+#[test]
+fn models_may_leave_the_picture_open() {
+    let mut sources = SourceMap::default();
+    let module = Module::from_text(&mut sources, "m.cnn", "model M(x: f32[N, 1, H, W]) { x |> maxpool(2) }");
+    let module = module.expect("it loads");
+    let request = Request { sample: Some(&[1, 4, 6]), ..Request::inference(1) };
+    let graph = module.graph(&ModelCall::new(module.models()[0]), &request).expect("a graph");
+    assert_eq!(graph.values[output(&graph, &Sink::Prediction)].shape, [1, 1, 2, 3]);
+}
+
+#[test]
+fn files_use_files() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).expect("written");
+    std::fs::create_dir(directory.path().join("parts")).expect("a directory");
+    write("parts/a.cnn", "use \"b.cnn\"; block a(x: any) { x |> b }");
+    write("parts/b.cnn", "block b(x: any) { -x }");
+    write("model.cnn", "use \"parts/a.cnn\"; use \"parts/b.cnn\"; model M(x: f32[N, 1]) { x |> a }");
+    write("round.cnn", "use \"trip.cnn\"; model M(x: f32[N, 1]) { x }");
+    write("trip.cnn", "use \"round.cnn\";");
+    let load = |name: &str| {
+        let mut sources = SourceMap::default();
+        let module = crate::elab::load(&mut sources, &directory.path().join(name));
+        module.map(|module| module.main_models().len()).map_err(|errors| errors[0].message.clone())
+    };
+    assert_eq!(load("model.cnn"), Ok(1));
+    assert_eq!(load("round.cnn"), Err("`round.cnn` uses itself".into()));
+}
+
+#[test]
+fn comments_document() {
+    let mut sources = SourceMap::default();
+    let text =
+        "// Twice.\n// And more.\nblock twice(x: any) { x + x }\n\n// Apart.\n\nblock bare(x: any) { x }";
+    let module = Module::from_text(&mut sources, "m.cnn", text).expect("it loads");
+    let doc = |name: &str| {
+        let found = module.documented().into_iter().find(|(item, _)| item.name().text == name);
+        found.expect("an item").1.to_owned()
+    };
+    assert_eq!(doc("twice"), "Twice.\nAnd more.");
+    assert_eq!(doc("bare"), "");
+    let undocumented = module.documented();
+    let library = undocumented.iter().filter(|(item, _)| module.in_library(item.span().file));
+    assert!(library.clone().count() > 80);
+}
