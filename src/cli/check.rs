@@ -5,7 +5,6 @@
 //! file.
 
 use crate::base::diagnostic::Diagnostic;
-use crate::base::source::SourceMap;
 use crate::data::{DataError, Dataset};
 use crate::elab::ModelCall;
 use crate::elab::config::TrainSpec;

@@ -137,17 +137,25 @@ impl Library {
 /// `conv(x: f32[N, C, H, W], out: int, k: any, stride: any = 1)`, broken after commas where it is long.
 fn signature(entry: Callable<'_>) -> String {
     let parameter = |param: &Param| {
-        let default = param.default.as_ref().map_or(String::new(), |value| format!(" = {}", show_expr(value)));
+        let default =
+            param.default.as_ref().map_or(String::new(), |value| format!(" = {}", show_expr(value)));
         format!("{}: {}{default}", param.name.text, show_declared(&param.ty))
     };
     let parameters: Vec<String> = entry.params().iter().map(parameter).collect();
     let results = match entry {
         Callable::Op(item) => {
-            let result = |(name, ty): &(crate::syntax::ast::Name, _)| format!("{}: {}", name.text, show_declared(ty));
+            let result =
+                |(name, ty): &(crate::syntax::ast::Name, _)| format!("{}: {}", name.text, show_declared(ty));
             let results: Vec<String> = item.results.iter().map(result).collect();
-            if results.len() == 1 { format!(" -> {}", results[0]) } else { format!(" -> ({})", results.join(", ")) }
+            if results.len() == 1 {
+                format!(" -> {}", results[0])
+            } else {
+                format!(" -> ({})", results.join(", "))
+            }
         }
-        Callable::Fn(item) => item.result.as_ref().map_or(String::new(), |ty| format!(" -> {}", show_declared(ty))),
+        Callable::Fn(item) => {
+            item.result.as_ref().map_or(String::new(), |ty| format!(" -> {}", show_declared(ty)))
+        }
     };
     format!("{}({}){results}", entry.name().text, parameters.join(", "))
 }
@@ -169,9 +177,8 @@ fn example(entry: Callable<'_>, doc: &str, chapter: &str) -> String {
 fn call(entry: Callable<'_>) -> String {
     let name = &entry.name().text;
     let needed: Vec<&Param> = entry.params().iter().filter(|param| param.default.is_none()).collect();
-    let is_tensor = |param: &Param| {
-        matches!(param.ty.kind, TypeKind::Tensor { .. }) || param.name.text == "x"
-    };
+    let is_tensor =
+        |param: &Param| matches!(param.ty.kind, TypeKind::Tensor { .. }) || param.name.text == "x";
     let names = |params: &[&Param]| -> String {
         params.iter().map(|param| param.name.text.as_str()).collect::<Vec<_>>().join(", ")
     };

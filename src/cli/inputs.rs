@@ -82,7 +82,8 @@ fn place(name: &str) -> Option<(&str, &str)> {
 }
 
 fn open(name: &str, project: &Project<'_>, data: Option<&DataSpec>) -> Result<Dataset, Failure> {
-    let data = data.ok_or_else(|| Failure::Run(format!("{name}: the file has no train section with data")))?;
+    let data =
+        data.ok_or_else(|| Failure::Run(format!("{name}: the file has no train section with data")))?;
     project.dataset(data)
 }
 
@@ -118,7 +119,8 @@ fn of_file(name: &str, model: &str, wanted: Extents) -> Result<Input, Failure> {
 fn extents(project: &Project<'_>, subject: &Subject) -> Result<Extents, Failure> {
     let model = subject.model();
     let item = project.module.model(&model.name).map_err(|error| project.failure(vec![error]))?;
-    let all = if assumed_sample(item).is_some() { open_extents(item) } else { closed_extents(project, subject)? };
+    let all =
+        if assumed_sample(item).is_some() { open_extents(item) } else { closed_extents(project, subject)? };
     <[Option<usize>; 4]>::try_from(all).map(|[_, c, h, w]| [c, h, w]).map_err(|_| {
         Failure::Run(format!("`{}` takes no pictures, which have four axes; use --input", subject.name()))
     })

@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn finds_unused_names() {
-        let text = "block b(x: any, k: int) { let a = 1; let (p, q) = two(x); if p { let r = 2; x } else { x } }";
+        let text =
+            "block b(x: any, k: int) { let a = 1; let (p, q) = two(x); if p { let r = 2; x } else { x } }";
         assert_eq!(
             unused(text),
             ["unused parameter `k`", "unused variable `a`", "unused variable `q`", "unused variable `r`"]
@@ -132,7 +133,10 @@ mod tests {
 
     #[test]
     fn any_mention_is_a_use() {
-        assert_eq!(unused("block b(x: any, k: int) { let k = pair(k); assert true, \"k is {k[0]}\"; x }"), [""; 0]);
+        assert_eq!(
+            unused("block b(x: any, k: int) { let k = pair(k); assert true, \"k is {k[0]}\"; x }"),
+            [""; 0]
+        );
         assert_eq!(unused("block b(x: any, name: string) { assert false, \"{name}: no\"; x }"), [""; 0]);
     }
 }

@@ -116,7 +116,8 @@ mod tests {
             .filter(|name| name.ends_with(".cnn"))
             .collect();
         files.sort();
-        let mut carried: Vec<String> = EXAMPLES.iter().map(|example| format!("{}.cnn", example.name)).collect();
+        let mut carried: Vec<String> =
+            EXAMPLES.iter().map(|example| format!("{}.cnn", example.name)).collect();
         carried.sort();
         assert_eq!(files, carried);
     }

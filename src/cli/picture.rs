@@ -59,7 +59,8 @@ fn is_grey_format(image: &DynamicImage) -> bool {
 pub fn write_png(path: &Path, [channels, height, width]: [usize; 3], values: &[f32]) -> Result<(), String> {
     let plane = height * width;
     let pixel = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
-    let bytes = (0..plane).flat_map(|at| (0..channels).map(move |channel| pixel(values[channel * plane + at])));
+    let bytes =
+        (0..plane).flat_map(|at| (0..channels).map(move |channel| pixel(values[channel * plane + at])));
     let bytes: Vec<u8> = bytes.collect();
     let (width, height) = (width as u32, height as u32);
     let image = match channels {
@@ -69,7 +70,8 @@ pub fn write_png(path: &Path, [channels, height, width]: [usize; 3], values: &[f
     let image = image.ok_or_else(|| format!("{}: the picture is too large", path.display()))?;
     let mut file = Cursor::new(Vec::new());
     image.write_to(&mut file, ImageFormat::Png).map_err(|error| format!("{}: {error}", path.display()))?;
-    write_atomically(path, file.get_ref()).map_err(|error| format!("cannot write {}: {error}", path.display()))
+    write_atomically(path, file.get_ref())
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -94,8 +96,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
         write_png(&path, [3, 1, 2], &[1.0, 0.0, 0.0, 1.0, 0.0, 0.0]).unwrap();
-        assert_eq!(read(&path, None).unwrap(), Picture { shape: [3, 1, 2], pixels: vec![255, 0, 0, 255, 0, 0] });
-        assert!(read(&path, Some(1)).unwrap_err().ends_with("is in colour, but the model takes 1 channel; save it in grey"));
+        assert_eq!(
+            read(&path, None).unwrap(),
+            Picture { shape: [3, 1, 2], pixels: vec![255, 0, 0, 255, 0, 0] }
+        );
+        assert!(
+            read(&path, Some(1))
+                .unwrap_err()
+                .ends_with("is in colour, but the model takes 1 channel; save it in grey")
+        );
         assert!(read(&path, Some(2)).is_err());
     }
 

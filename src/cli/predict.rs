@@ -85,7 +85,11 @@ impl Runner<'_> {
         let array = npy::read(input).map_err(|error| Failure::Run(error.to_string()))?;
         let len = array.elements.len().checked_div(array.shape.first().copied().unwrap_or(0)).unwrap_or(0);
         if len == 0 {
-            return Err(Failure::Run(format!("{} has no inputs: its shape is {:?}", input.display(), array.shape)));
+            return Err(Failure::Run(format!(
+                "{} has no inputs: its shape is {:?}",
+                input.display(),
+                array.shape
+            )));
         }
         let batch = self.arguments.batch.map_or(self.subject.batch() as usize, |batch| batch as usize);
         let mut all = Outputs::default();
@@ -203,7 +207,9 @@ fn write(outputs: &Outputs, file: Option<OutputFile<'_>>) -> Outcome {
             [1, channels @ (1 | 3), height, width] => {
                 picture::write_png(path, [*channels, *height, *width], values).map_err(Failure::Run)
             }
-            _ => Err(Failure::Run(format!("the output {shape:?} is not one picture; write it to a .npy file"))),
+            _ => {
+                Err(Failure::Run(format!("the output {shape:?} is not one picture; write it to a .npy file")))
+            }
         },
     }
 }

@@ -133,7 +133,9 @@ impl<'a> Project<'a> {
         };
         let file = self.arguments.file.display();
         let mut known: Vec<String> = sections.iter().map(|train| name_of(train)).collect();
-        known.extend(models.iter().map(|model| model.name.text.clone()).filter(|name| !known.contains(name)));
+        known.extend(models.iter().map(|model| model.name.text.clone()));
+        known.sort();
+        known.dedup();
         let Some(wanted) = &self.arguments.model else {
             return match (sections.as_slice(), models.as_slice()) {
                 ([only], _) => trained(only),
@@ -141,7 +143,9 @@ impl<'a> Project<'a> {
                 ([], []) => Err(Failure::Run(format!("{file} has no model"))),
                 _ => {
                     let known = known.join(", ");
-                    Err(Failure::Usage(format!("{file} has several models; choose one with --model: {known}")))
+                    Err(Failure::Usage(format!(
+                        "{file} has several models; choose one with --model: {known}"
+                    )))
                 }
             };
         };

@@ -121,11 +121,7 @@ fn settings(arguments: &RunArguments) -> Vec<String> {
 }
 
 /// The values to begin with: from `--resume`, `--init`, or none yet.
-fn begin(
-    arguments: &RunArguments,
-    session: &Session<'_>,
-    store: &mut Store,
-) -> Result<Position, TrainError> {
+fn begin(arguments: &RunArguments, session: &Session<'_>, store: &mut Store) -> Result<Position, TrainError> {
     if let Some(folder) = &arguments.resume {
         return restore::resume(session, folder, store);
     }
@@ -221,10 +217,10 @@ impl Observer for Screen {
     fn first_step(&mut self, phases: &Phases) {
         if self.time {
             let total: Duration = phases.0.iter().map(|(_, time)| *time).sum();
-            let lines = phases.0.iter().chain([&("until the first step is done", total)]);
-            let lines: Vec<String> =
-                lines.map(|(name, time)| format!("{:>9.3} ms  {name}", time.as_secs_f64() * 1e3)).collect();
-            self.progress.note(&format!("{}\n", lines.join("\n")));
+            for (name, time) in phases.0.iter().chain(&[("until the first step is done", total)]) {
+                self.progress.note(&format!("{:>9.3} ms  {name}", time.as_secs_f64() * 1e3));
+            }
+            self.progress.note("");
         }
         if !self.json {
             self.progress.print(&self.columns.header());

@@ -23,7 +23,10 @@ pub fn store(
             restore::load(weights, graph, &mut store).map_err(|error| project.train_failure(error))?;
         }
         None if graph.inputs.iter().any(|(_, role)| is_kept(role)) => {
-            return Err(Failure::Run(format!("`{name}` has parameters, so it needs --weights FILE; {}", hint(name, file))));
+            return Err(Failure::Run(format!(
+                "`{name}` has parameters, so it needs --weights FILE; {}",
+                hint(name, file)
+            )));
         }
         None => {}
     }

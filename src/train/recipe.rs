@@ -63,11 +63,14 @@ impl Recipe<'_> {
         if let Some((target, _)) = target
             && graph.values[*target].dtype != DType::I32
         {
-            let mut error = Diagnostic::error("this loss compares numbers, but the data has labels of classes");
+            let mut error =
+                Diagnostic::error("this loss compares numbers, but the data has labels of classes");
             if let Some(loss) = &self.loss {
                 error = error.primary(loss.span, "");
             }
-            return Err(vec![error.help("a loss for labels declares its second parameter as `i32[N]`")].into());
+            return Err(
+                vec![error.help("a loss for labels declares its second parameter as `i32[N]`")].into()
+            );
         }
         let prediction = graph.outputs.iter().find(|(_, sink)| *sink == Sink::Prediction);
         match prediction.map(|(value, _)| graph.values[*value].shape.as_slice()) {

@@ -22,8 +22,8 @@ use super::error::TrainError;
 use super::evaluate::{BatchBuffer, Figures, evaluate, keys, loss_and_correct};
 use super::programs::{Key, Phases, Programs, Purpose, compile, initialise};
 use super::recipe::Recipe;
-use super::restore::OPTIMISER;
 use super::records::{EpochRecord, FinalRecord, Records, RecordsError, StepRecord};
+use super::restore::OPTIMISER;
 
 /// What a training works with.
 pub struct Session<'a> {
