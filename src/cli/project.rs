@@ -243,13 +243,8 @@ impl<'a> Project<'a> {
 
     /// The graphs of a train section.
     pub fn recipe(&self, spec: &TrainSpec, sample: Option<[usize; 3]>) -> Recipe<'_> {
-        Recipe {
-            module: &self.module,
-            model: spec.model.clone(),
-            loss: Some(spec.loss.clone()),
-            init: spec.init.clone(),
-            sample: sample.map(|shape| shape.map(|extent| extent as i64).to_vec()),
-        }
+        let sample = sample.map(|shape| shape.map(|extent| extent as i64).to_vec());
+        Recipe { sample, ..Recipe::of(&self.module, spec) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::base::diagnostic::Diagnostic;
 use crate::data::Dataset;
+use crate::elab::config::TrainSpec;
 use crate::elab::optimiser::{self, OptimSpec};
 use crate::elab::{InitRule, ModelCall, Module, Request};
 use crate::graph::{Graph, Role, Sink, Value};
@@ -22,7 +23,18 @@ pub struct Recipe<'m> {
     pub sample: Option<Vec<i64>>,
 }
 
-impl Recipe<'_> {
+impl<'m> Recipe<'m> {
+    /// What a train section asks for, whatever the data.
+    pub fn of(module: &'m Module, spec: &TrainSpec) -> Recipe<'m> {
+        Recipe {
+            module,
+            model: spec.model.clone(),
+            loss: Some(spec.loss.clone()),
+            init: spec.init.clone(),
+            sample: None,
+        }
+    }
+
     fn request(&self, batch: i64) -> Request<'_> {
         Request {
             batch,
