@@ -6,6 +6,9 @@
 
 pub mod fuse;
 pub mod layout;
+pub mod parser;
+pub mod printer;
+pub mod verifier;
 
 use std::collections::BTreeSet;
 

@@ -1,94 +1,281 @@
-//! Agreement of native code with the oracle: one graph, run by both, compared element by element.
+//! Agreement: one graph, run in every way there is, and compared.
 //!
-//! The bound is relative to the magnitudes that the oracle tracks, so cancellation cannot hide an error and rounding
-//! cannot fake one.
+//! - The *oracle* runs the graph node by node in `f64` ([`oracle`]). Beside every value it tracks its magnitude, and
+//!   native code must agree within [`BOUND`] of that, so cancellation cannot hide an error and rounding cannot fake
+//!   one.
+//! - The *loop interpreter* runs the scheduled loops ([`interpreted`]), every tensor in memory of its own that begins
+//!   as NaN. Native code, which shares memory by the plan, must agree bit for bit.
+//! - *Threads*: one and two must agree bit for bit, also where so little is to be done that a run would not share it.
+//!
+//! In: a graph and values for its inputs. Out: values of its outputs, or the first difference in words.
+
+use std::collections::HashMap;
 
 use crate::base::philox::{RandomState, uniform};
-use crate::graph::{Graph, Role, Sink};
-use crate::passes;
+use crate::graph::{self, Graph, Role, Sink};
+use crate::kernels::Layout;
+use crate::loops::interpreter::{self as loops, BufferMemory};
+use crate::loops::{DType, verifier};
 use crate::sched::Machine;
-use crate::te::interpreter::{self, Number, Values};
-use crate::te::{DType, Program as Equations};
+use crate::te::Tensor;
+use crate::te::interpreter::Number;
 
 use super::pool::Pool;
-use super::program::{Program, lower};
+use super::program::{Lowered, Program, lower};
 use super::store::Store;
 
-/// The largest difference in units of the magnitude.
+/// The largest difference between native code and the oracle, in units of the magnitude.
 pub const BOUND: f64 = 1e-5;
 
-/// Values on a coarse grid, exact in `f32`, so that comparisons decide the same in both precisions.
+/// The values of all inputs of a graph, or of all outputs, in its order; each row-major. Labels are whole numbers.
+pub type Tensors = Vec<Vec<f32>>;
+
+/// Values on a coarse grid from -1 to 1, exact in `f32`, so that comparisons decide the same in both precisions.
 pub fn grid(state: RandomState, stream: u32, len: usize) -> Vec<f32> {
     (0..len).map(|at| (uniform(state, stream, at as u32) * 65.0).floor() / 32.0 - 1.0).collect()
 }
 
-/// Runs a graph natively with so many threads on inputs from the grid, labels below `classes`. Gives all outputs.
-///
-/// # Panics
-///
-/// Where the program does not compile: that is a bug.
-pub fn run_native(graph: &Graph, machine: &Machine, threads: usize, state: RandomState) -> Vec<Vec<f32>> {
-    let lowered = lower(graph, machine, &mut |_, _| {});
-    let mut program = Program::compile(graph, lowered, machine).expect("it compiles");
-    let pool = Pool::new(threads).expect("threads");
-    let mut store = Store::default();
-    for (at, (value, role)) in graph.inputs.iter().enumerate() {
+/// Values for the inputs of a graph, all exact in `f32`: data and targets from the grid, weights smaller the more
+/// products are summed, states (variances among them) positive, scalars such as the learning rate small.
+pub fn inputs(graph: &Graph, state: RandomState) -> Tensors {
+    let values = graph.inputs.iter().enumerate().map(|(at, (value, role))| {
         let data = &graph.values[*value];
-        let len = data.shape.iter().product::<i64>() as usize;
-        let values = grid(state, at as u32, len);
+        let values = grid(state, at as u32, data.shape.iter().product::<i64>() as usize);
         match role {
-            Role::Data => program.set_data(&values),
-            Role::Target if data.dtype == DType::F32 => program.set_targets(&values),
-            Role::Target => program.set_labels(&labels(&values)),
-            Role::Param { path, .. } => {
-                store.add(path, &data.shape, true).values_mut().copy_from_slice(&values)
-            }
-            Role::State { path, .. } => {
-                store.add(path, &data.shape, false).values_mut().copy_from_slice(&values)
-            }
-            Role::Scalar(name) => program.set_scalar(name, values[0]),
+            Role::Target if data.dtype != DType::F32 => labels(&values, classes(graph)),
+            Role::Data | Role::Target => values,
+            Role::Param { .. } => scaled(values, weight_scale(&data.shape)),
+            Role::State { .. } => values.iter().map(|value| (value.abs() + 0.125) / 2.0).collect(),
+            Role::Scalar(name) if name == "first" => vec![f32::from(u8::from(state.step == 0))],
+            Role::Scalar(_) => values.iter().map(|value| (value.abs() + 0.125) / 16.0).collect(),
         }
+    });
+    values.collect()
+}
+
+fn scaled(values: Vec<f32>, scale: f32) -> Vec<f32> {
+    values.into_iter().map(|value| value * scale).collect()
+}
+
+/// 2 over the smallest power of two that is at least the root of the summed products of a weight.
+fn weight_scale(shape: &[i64]) -> f32 {
+    let fan_in: i64 = shape.iter().skip(1).product();
+    let mut root = 1;
+    while root * root < fan_in {
+        root *= 2;
     }
-    program.run(&store, &pool, state);
-    program.commit(&mut store);
-    let outputs = graph.outputs.iter().map(|(_, sink)| program.output(sink, &store).expect("an output"));
-    outputs.collect()
+    2.0 / root as f32
 }
 
-/// Small labels from grid values.
-fn labels(values: &[f32]) -> Vec<i32> {
-    values.iter().map(|value| ((value + 1.0) * 32.0) as i32 % 3).collect()
+/// The classes that labels may name: the second extent of the prediction.
+fn classes(graph: &Graph) -> usize {
+    let prediction = graph.outputs.iter().find(|(_, sink)| *sink == Sink::Prediction);
+    let shape = prediction.map(|(value, _)| &graph.values[*value].shape);
+    shape.and_then(|shape| shape.get(1)).map_or(1, |classes| *classes as usize)
 }
 
-/// Runs the same graph on the oracle.
-pub fn run_oracle(graph: &Graph, state: RandomState) -> Vec<Vec<Number>> {
-    let step: Equations = passes::lower::run(graph);
-    let mut values = Values::new();
-    for (at, ((value, role), tensor)) in graph.inputs.iter().zip(&step.inputs).enumerate() {
-        let data = &graph.values[*value];
-        let given = grid(state, at as u32, data.shape.iter().product::<i64>() as usize);
-        values[*tensor] = match role {
-            Role::Target if data.dtype != DType::F32 => {
-                labels(&given).iter().map(|x| f64::from(*x).into()).collect()
+/// Labels from grid values.
+fn labels(values: &[f32], classes: usize) -> Vec<f32> {
+    values.iter().map(|value| (((value + 1.0) * 32.0) as usize % classes) as f32).collect()
+}
+
+/// Runs a graph on the oracle.
+pub fn oracle(graph: &Graph, inputs: &[Vec<f64>], state: RandomState) -> Vec<Vec<Number>> {
+    let mut values = graph::interpreter::Values::new();
+    for ((value, _), given) in graph.inputs.iter().zip(inputs) {
+        values[*value] = given.iter().copied().map(Number::from).collect();
+    }
+    graph::interpreter::run(graph, &mut values, state);
+    graph.outputs.iter().map(|(value, _)| values[*value].clone()).collect()
+}
+
+/// The same values in double precision.
+pub fn doubles(values: &Tensors) -> Vec<Vec<f64>> {
+    values.iter().map(|values| values.iter().copied().map(f64::from).collect()).collect()
+}
+
+/// A graph compiled to native code, with a store of its own.
+pub struct Native {
+    roles: Vec<Role>,
+    sinks: Vec<Sink>,
+    integer_targets: bool,
+    program: Program,
+    store: Store,
+}
+
+impl Native {
+    /// Compiles a lowered graph.
+    ///
+    /// # Errors
+    ///
+    /// Where the code generator refuses a function.
+    pub fn compile(graph: &Graph, lowered: Lowered, machine: &Machine) -> Result<Native, String> {
+        let program = Program::compile(graph, lowered, machine).map_err(|error| error.to_string())?;
+        let mut store = Store::default();
+        for (value, role) in &graph.inputs {
+            let shape = &graph.values[*value].shape;
+            match role {
+                Role::Param { path, .. } => _ = store.add(path, shape, true),
+                Role::State { path, .. } => _ = store.add(path, shape, false),
+                Role::Data | Role::Target | Role::Scalar(_) => {}
             }
-            _ => given.iter().map(|x| f64::from(*x).into()).collect(),
-        };
+        }
+        let integer =
+            |(value, role): &(_, Role)| *role == Role::Target && graph.values[*value].dtype != DType::F32;
+        Ok(Native {
+            roles: graph.inputs.iter().map(|(_, role)| role.clone()).collect(),
+            sinks: graph.outputs.iter().map(|(_, sink)| sink.clone()).collect(),
+            integer_targets: graph.inputs.iter().any(integer),
+            program,
+            store,
+        })
     }
-    interpreter::run(&step, &mut values, state);
-    step.outputs.iter().map(|output| values[*output].clone()).collect()
+
+    /// Runs the program once and gives all outputs.
+    pub fn run(&mut self, inputs: &Tensors, pool: &Pool, state: RandomState) -> Tensors {
+        for (role, values) in self.roles.iter().zip(inputs) {
+            match role {
+                Role::Data => self.program.set_data(values),
+                Role::Target if self.integer_targets => {
+                    self.program.set_labels(&values.iter().map(|label| *label as i32).collect::<Vec<_>>());
+                }
+                Role::Target => self.program.set_targets(values),
+                Role::Scalar(name) => self.program.set_scalar(name, values[0]),
+                Role::Param { path, .. } | Role::State { path, .. } => {
+                    let at = self.store.position(path).expect("added when it was compiled");
+                    self.store.entries_mut()[at].values_mut().copy_from_slice(values);
+                }
+            }
+        }
+        self.program.run(&self.store, pool, state);
+        self.program.commit(&mut self.store);
+        let output = |sink| self.program.output(sink, &self.store).expect("the graph's own output");
+        self.sinks.iter().map(output).collect()
+    }
 }
 
-/// Compares a native run with the oracle.
+/// Runs the loops of a lowered graph with their interpreter. No tensor shares memory with another, and what nothing
+/// has written is NaN, so a fault of the memory plan shows as a difference from native code.
 ///
 /// # Errors
 ///
-/// The first element that differs by more than the bound, in words.
-pub fn check(graph: &Graph, machine: &Machine) -> Result<(), String> {
-    let state = RandomState { seed: 7, step: 1 };
-    let native = run_native(graph, machine, 1, state);
-    let oracle = run_oracle(graph, state);
-    for (((_, sink), native), oracle) in graph.outputs.iter().zip(&native).zip(&oracle) {
-        close(native, oracle).map_err(|error| format!("{}: {error}", name(graph, sink)))?;
+/// Where a function is not a verified one, or does what the interpreter forbids.
+pub fn interpreted(lowered: &Lowered, inputs: &Tensors, state: RandomState) -> Result<Tensors, String> {
+    let program = &lowered.kernels.program;
+    let mut memory: HashMap<Tensor, BufferMemory> = HashMap::new();
+    for (tensor, layout) in &lowered.layouts {
+        memory.insert(*tensor, fresh(program.tensors[*tensor].dtype, layout));
+    }
+    for (tensor, values) in program.inputs.iter().zip(inputs) {
+        if let (Some(layout), Some(memory)) = (lowered.layouts.get(tensor), memory.get_mut(tensor)) {
+            pack(layout, values, memory);
+        }
+    }
+    for launch in &lowered.launches {
+        let name = &launch.function.name;
+        if let Err(errors) = verifier::verify(&launch.function) {
+            return Err(format!("{name} is not valid: {}", errors.join("; ")));
+        }
+        let mut buffers: Vec<BufferMemory> =
+            launch.buffers.iter().map(|tensor| memory.remove(tensor).expect("a stored tensor")).collect();
+        loops::run(&launch.function, &mut buffers, state).map_err(|error| format!("{name}: {error}"))?;
+        memory.extend(launch.buffers.iter().copied().zip(buffers));
+    }
+    let outputs = program.outputs.iter().map(|tensor| unpack(&lowered.layouts[tensor], &memory[tensor]));
+    Ok(outputs.collect())
+}
+
+/// Memory that holds the fill of its halo everywhere, or nothing.
+fn fresh(dtype: DType, layout: &Layout) -> BufferMemory {
+    let fill = layout.fill.map(|fill| fill.get());
+    match dtype {
+        DType::F32 => vec![fill.unwrap_or(f64::NAN) as f32; layout.len()].into(),
+        DType::I32 => vec![fill.map_or(i32::MIN, |fill| fill as i32); layout.len()].into(),
+        DType::U8 | DType::Bool => vec![fill.map_or(u8::MAX, |fill| fill as u8); layout.len()].into(),
+    }
+}
+
+/// Stores row-major values by a layout; lanes beyond the last picture repeat it.
+fn pack(layout: &Layout, values: &[f32], memory: &mut BufferMemory) {
+    let mut padded = layout.shape.clone();
+    if let Some(batch) = layout.batch {
+        padded[batch] = (padded[batch] as u64).next_multiple_of(layout.lanes as u64) as i64;
+    }
+    for_each_index(&padded, &mut |index| {
+        let inside = index.iter().zip(&layout.shape).map(|(at, extent)| (*at).min(extent - 1));
+        let value =
+            values[inside.zip(&layout.shape).fold(0, |flat, (at, extent)| flat * extent + at) as usize];
+        match memory {
+            BufferMemory::F32(data) => data[layout.offset(index)] = value,
+            BufferMemory::I32(data) => data[layout.offset(index)] = value as i32,
+            BufferMemory::U8(data) => data[layout.offset(index)] = value as u8,
+        }
+    });
+}
+
+/// The row-major values of a tensor.
+fn unpack(layout: &Layout, memory: &BufferMemory) -> Vec<f32> {
+    let mut values = Vec::new();
+    for_each_index(&layout.shape, &mut |index| {
+        values.push(match memory {
+            BufferMemory::F32(data) => data[layout.offset(index)],
+            BufferMemory::I32(data) => data[layout.offset(index)] as f32,
+            BufferMemory::U8(data) => f32::from(data[layout.offset(index)]),
+        });
+    });
+    values
+}
+
+/// Visits all elements of a shape in row-major order.
+fn for_each_index(shape: &[i64], visit: &mut dyn FnMut(&[i64])) {
+    let mut index = vec![0; shape.len()];
+    for _ in 0..shape.iter().product::<i64>() {
+        visit(&index);
+        for (at, extent) in index.iter_mut().zip(shape).rev() {
+            *at += 1;
+            if *at < *extent {
+                break;
+            }
+            *at = 0;
+        }
+    }
+}
+
+/// Compares values with the oracle's.
+///
+/// # Errors
+///
+/// The first element that differs by more than [`BOUND`] of its magnitude, in words.
+pub fn within_bound(graph: &Graph, found: &Tensors, oracle: &[Vec<Number>]) -> Result<(), String> {
+    for (((_, sink), found), oracle) in graph.outputs.iter().zip(found).zip(oracle) {
+        let close = |(found, oracle): (&f32, &Number)| {
+            let (found, difference) = (f64::from(*found), (f64::from(*found) - oracle.value).abs());
+            let both_nan = found.is_nan() && oracle.value.is_nan();
+            both_nan || found == oracle.value || difference <= BOUND * oracle.magnitude + 1e-30
+        };
+        if let Some(at) = found.iter().zip(oracle).position(|pair| !close(pair)) {
+            let Number { value, magnitude } = oracle[at];
+            let name = name(graph, sink);
+            return Err(format!(
+                "{name}[{at}]: native {}, oracle {value} (magnitude {magnitude})",
+                found[at]
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Compares two runs bit for bit; all NaNs are equal.
+///
+/// # Errors
+///
+/// The first element that differs, in words.
+pub fn same_bits(graph: &Graph, one: &Tensors, other: &Tensors) -> Result<(), String> {
+    for (((_, sink), one), other) in graph.outputs.iter().zip(one).zip(other) {
+        let same = |(x, y): (&f32, &f32)| x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan());
+        if let Some(at) = one.iter().zip(other).position(|pair| !same(pair)) {
+            return Err(format!("{}[{at}]: {} and {}", name(graph, sink), one[at], other[at]));
+        }
     }
     Ok(())
 }
@@ -100,196 +287,20 @@ fn name(graph: &Graph, sink: &Sink) -> String {
     }
 }
 
-fn close(native: &[f32], oracle: &[Number]) -> Result<(), String> {
-    for (at, (native, oracle)) in native.iter().zip(oracle).enumerate() {
-        let difference = (f64::from(*native) - oracle.value).abs();
-        let both_nan = native.is_nan() && oracle.value.is_nan();
-        let equal = f64::from(*native) == oracle.value;
-        if !(both_nan || equal || difference <= BOUND * oracle.magnitude + 1e-30) {
-            return Err(format!(
-                "[{at}]: native {native}, oracle {} (magnitude {})",
-                oracle.value, oracle.magnitude
-            ));
-        }
-    }
-    Ok(())
+/// Compares a native run on the graph's [`inputs`] with the oracle.
+///
+/// # Errors
+///
+/// The first element that differs by more than the bound, in words.
+pub fn check(graph: &Graph, machine: &Machine) -> Result<(), String> {
+    let state = RandomState { seed: 7, step: 1 };
+    let inputs = inputs(graph, state);
+    let lowered = lower(graph, machine, &mut |_, _| {});
+    let pool = Pool::new(1).map_err(|error| error.to_string())?;
+    let native = Native::compile(graph, lowered, machine)?.run(&inputs, &pool, state);
+    within_bound(graph, &native, &oracle(graph, &doubles(&inputs), state))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::target::{Level, Target};
-    use crate::graph::{Init, Op};
-    use crate::te::{Axis, Binary, Expr, ExprId, Index, Reduction, Tensor};
-
-    fn elementwise(
-        graph: &mut Graph,
-        shape: &[i64],
-        inputs: usize,
-        f: impl Fn(&mut Equations, &[ExprId]) -> ExprId,
-    ) -> crate::graph::OpId {
-        let mut p = Equations::default();
-        let tensors: Vec<Tensor> = (0..inputs).map(|_| p.input("x", DType::F32, shape.to_vec())).collect();
-        let axes: Vec<Axis> = shape.iter().map(|extent| p.axis("i", *extent)).collect();
-        let index: Vec<Index> = axes.iter().map(|axis| Index::from(*axis)).collect();
-        let reads: Vec<ExprId> = tensors.iter().map(|tensor| p.exprs.read(*tensor, index.clone())).collect();
-        let body = f(&mut p, &reads);
-        let y = p.tensor("y", DType::F32, shape.to_vec());
-        p.define(y, axes, body);
-        p.outputs.push(y);
-        graph.ops.push(Op { name: "elementwise".into(), program: p })
-    }
-
-    fn conv(n: i64, c: i64, o: i64, size: i64, k: i64, stride: i64, pad: i64) -> (Equations, i64) {
-        let mut p = Equations::default();
-        let out = (size + 2 * pad - k) / stride + 1;
-        let x = p.input("x", DType::F32, vec![n, c, size, size]);
-        let w = p.input("w", DType::F32, vec![o, c, k, k]);
-        let axes: Vec<Axis> =
-            [("n", n), ("o", o), ("i", out), ("j", out)].map(|(name, e)| p.axis(name, e)).to_vec();
-        let (cc, u, v) = (p.axis("c", c), p.axis("u", k), p.axis("v", k));
-        let at = |p: &Equations, i: Axis, u: Axis| {
-            Index::from(i).scale(stride).add(&Index::from(u), &p.axes).offset(-pad)
-        };
-        let index = vec![axes[0].into(), cc.into(), at(&p, axes[2], u), at(&p, axes[3], v)];
-        let image = p.exprs.add(Expr::Read { tensor: x, index, fill: Some(0.0.into()) });
-        let weight = p.exprs.read(w, vec![axes[1].into(), cc.into(), u.into(), v.into()]);
-        let product = p.exprs.binary(Binary::Mul, image, weight);
-        let body = p.exprs.reduce(Reduction::Sum, vec![cc, u, v], product);
-        let y = p.tensor("y", DType::F32, vec![n, o, out, out]);
-        p.define(y, axes, body);
-        p.outputs.push(y);
-        (p, out)
-    }
-
-    fn pool(n: i64, c: i64, size: i64, k: i64) -> (Equations, i64) {
-        let mut p = Equations::default();
-        let out = size / k;
-        let x = p.input("x", DType::F32, vec![n, c, size, size]);
-        let axes: Vec<Axis> =
-            [("n", n), ("c", c), ("i", out), ("j", out)].map(|(name, e)| p.axis(name, e)).to_vec();
-        let (u, v) = (p.axis("u", k), p.axis("v", k));
-        let at = |p: &Equations, i: Axis, u: Axis| Index::from(i).scale(k).add(&Index::from(u), &p.axes);
-        let index = vec![axes[0].into(), axes[1].into(), at(&p, axes[2], u), at(&p, axes[3], v)];
-        let read = p.exprs.read(x, index);
-        let body = p.exprs.reduce(Reduction::Max, vec![u, v], read);
-        let y = p.tensor("y", DType::F32, vec![n, c, out, out]);
-        p.define(y, axes, body);
-        p.outputs.push(y);
-        (p, out)
-    }
-
-    /// Two convolutions with rectifiers, a pooling, and the sum of squares as the loss.
-    fn network(n: i64, size: i64, stride: i64) -> Graph {
-        let mut g = Graph::default();
-        let x = g.input("x", DType::F32, vec![n, 2, size, size], Role::Data);
-        let init = Init::Constant(0.0);
-        let w1 = g.input("w1", DType::F32, vec![4, 2, 3, 3], Role::Param { path: "w1".into(), init });
-        let w2 = g.input("w2", DType::F32, vec![6, 4, 3, 3], Role::Param { path: "w2".into(), init });
-        let relu = |g: &mut Graph, value| {
-            let shape = g.values[value].shape.clone();
-            let op = elementwise(g, &shape, 1, |p, x| {
-                let zero = p.exprs.constant(0.0);
-                let above = p.exprs.binary(Binary::Gt, x[0], zero);
-                p.exprs.select(above, x[0], zero)
-            });
-            g.call(op, vec![value], "relu", None)[0]
-        };
-        let (program, out) = conv(n, 2, 4, size, 3, stride, 1);
-        let op = g.ops.push(Op { name: "conv".into(), program });
-        let y = g.call(op, vec![x, w1], "conv1", None)[0];
-        let y = relu(&mut g, y);
-        let (program, out) = conv(n, 4, 6, out, 3, 1, 1);
-        let op = g.ops.push(Op { name: "conv".into(), program });
-        let y = g.call(op, vec![y, w2], "conv2", None)[0];
-        let y = relu(&mut g, y);
-        let (program, out) = pool(n, 6, out, 2);
-        let op = g.ops.push(Op { name: "pool".into(), program });
-        let y = g.call(op, vec![y], "pool", None)[0];
-        let mut p = Equations::default();
-        let input = p.input("x", DType::F32, vec![n, 6, out, out]);
-        let axes: Vec<Axis> = [n, 6, out, out].map(|e| p.axis("i", e)).to_vec();
-        let read = p.exprs.read(input, axes.iter().map(|axis| Index::from(*axis)).collect());
-        let square = p.exprs.binary(Binary::Mul, read, read);
-        let body = p.exprs.reduce(Reduction::Sum, axes, square);
-        let loss = p.tensor("loss", DType::F32, Vec::new());
-        p.define(loss, Vec::new(), body);
-        p.outputs.push(loss);
-        let op = g.ops.push(Op { name: "squares".into(), program: p });
-        let loss = g.call(op, vec![y], "loss", None)[0];
-        g.outputs.push((loss, Sink::Loss));
-        g.outputs.push((y, Sink::Prediction));
-        passes::autodiff::run(&mut g);
-        g
-    }
-
-    #[test]
-    fn a_small_network_and_its_gradients() {
-        for (n, size, stride) in [(8, 8, 1), (8, 9, 2), (3, 8, 1), (11, 7, 2), (1, 6, 1)] {
-            for level in [Level::Sse4, Level::Fma] {
-                let machine = Machine::of(Target::of(level));
-                assert_eq!(
-                    check(&network(n, size, stride), &machine),
-                    Ok(()),
-                    "n={n} size={size} stride={stride}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    #[ignore = "a measurement"]
-    fn speed() {
-        let machine = Machine::of(Target::host());
-        let mut g = Graph::default();
-        let (n, c, o, size) = (256, 32, 64, 28);
-        let x = g.input("x", DType::F32, vec![n, 1, size, size], Role::Data);
-        let init = Init::Constant(0.0);
-        let w0 = g.input("w0", DType::F32, vec![c, 1, 3, 3], Role::Param { path: "w0".into(), init });
-        let w1 = g.input("w1", DType::F32, vec![o, c, 3, 3], Role::Param { path: "w1".into(), init });
-        let (program, _) = conv(n, 1, c, size, 3, 1, 1);
-        let op = g.ops.push(Op { name: "conv".into(), program });
-        let y = g.call(op, vec![x, w0], "conv0", None)[0];
-        let (program, out) = conv(n, c, o, size, 3, 1, 1);
-        let op = g.ops.push(Op { name: "conv".into(), program });
-        let y = g.call(op, vec![y, w1], "conv1", None)[0];
-        let mut p = Equations::default();
-        let input = p.input("x", DType::F32, vec![n, o, out, out]);
-        let axes: Vec<Axis> = [n, o, out, out].map(|e| p.axis("i", e)).to_vec();
-        let read = p.exprs.read(input, axes.iter().map(|axis| Index::from(*axis)).collect());
-        let square = p.exprs.binary(Binary::Mul, read, read);
-        let body = p.exprs.reduce(Reduction::Sum, axes, square);
-        let loss = p.tensor("loss", DType::F32, Vec::new());
-        p.define(loss, Vec::new(), body);
-        p.outputs.push(loss);
-        let op = g.ops.push(Op { name: "squares".into(), program: p });
-        let loss = g.call(op, vec![y], "loss", None)[0];
-        g.outputs.push((loss, Sink::Loss));
-        passes::autodiff::run(&mut g);
-        let lowered = lower(&g, &machine, &mut |_, _| {});
-        for launch in &lowered.launches {
-            println!("{}\n{}", launch.function.name, launch.schedule);
-        }
-        let names: Vec<String> = lowered.launches.iter().map(|l| l.function.name.clone()).collect();
-        let texts: Vec<String> = lowered.launches.iter().map(|l| l.function.to_string()).collect();
-        let start = std::time::Instant::now();
-        let mut program = Program::compile(&g, lowered, &machine).unwrap();
-        println!("compile {:?}", start.elapsed());
-        let mut store = Store::default();
-        store.add("w0", &[c, 1, 3, 3], true);
-        store.add("w1", &[o, c, 3, 3], true);
-        let pool = Pool::new(1).unwrap();
-        let mut best = vec![f64::INFINITY; names.len()];
-        for _ in 0..3 {
-            for (at, time) in program.run_timed(&store, &pool, RandomState::default()).into_iter().enumerate()
-            {
-                best[at] = best[at].min(time);
-            }
-        }
-        let flops = (2 * n * 784 * 9 * c * o) as f64;
-        for (at, name) in names.iter().enumerate() {
-            println!("{name}: {:.1} us, {:.1} GFLOP/s if conv1", best[at] * 1e6, flops / best[at] / 1e9);
-        }
-        println!("{}", texts.iter().find(|t| t.contains("d_w")).unwrap());
-    }
-}
+#[path = "agreement_tests.rs"]
+mod tests;

@@ -11,6 +11,7 @@ const SMALLEST_SHARED_WORK: u64 = 40_000;
 /// The threads of a run.
 pub struct Pool {
     threads: rayon::ThreadPool,
+    smallest_shared_work: u64,
 }
 
 /// The addresses of a launch's buffers, which threads share.
@@ -27,7 +28,12 @@ impl Pool {
     /// Where the system gives no threads.
     pub fn new(threads: usize) -> Result<Pool, rayon::ThreadPoolBuildError> {
         let threads = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build()?;
-        Ok(Pool { threads })
+        Ok(Pool { threads, smallest_shared_work: SMALLEST_SHARED_WORK })
+    }
+
+    /// The same threads, which share every kernel, however small.
+    pub fn sharing_all(self) -> Pool {
+        Pool { smallest_shared_work: 0, ..self }
     }
 
     /// The number of threads.
@@ -48,7 +54,7 @@ impl Pool {
     pub unsafe fn run(&self, kernel: Kernel<'_>, buffers: &[*mut u8], random: &RandomState, work: u64) {
         let extent = kernel.parallel_extent.unwrap_or(1);
         let threads = (self.threads() as i64).min(extent);
-        if threads == 1 || work < SMALLEST_SHARED_WORK {
+        if threads == 1 || work < self.smallest_shared_work {
             // SAFETY: by the caller.
             return unsafe { kernel.call(buffers, random, 0..extent) };
         }

@@ -26,23 +26,46 @@ pub struct Lowered {
     kept: Vec<Kept>,
 }
 
+/// What a stage of lowering hands to the next one. Tests look at it, or spoil it to see that they notice.
+pub enum Stage<'a> {
+    /// To fusion.
+    Equations(&'a mut te::Program),
+    /// To the choice of layouts.
+    Kernels(&'a mut Kernels),
+    /// To the scheduler.
+    Layouts(&'a mut Layouts),
+}
+
 /// Lowers a graph for a machine. `after` sees the equations after each pass.
 pub fn lower(
     graph: &Graph,
     machine: &Machine,
     after: &mut dyn FnMut(&passes::Pass, &te::Program),
 ) -> Lowered {
+    lower_through(graph, machine, after, &mut |_| {})
+}
+
+/// Lowers a graph; `between` sees what each stage hands on.
+pub fn lower_through(
+    graph: &Graph,
+    machine: &Machine,
+    after: &mut dyn FnMut(&passes::Pass, &te::Program),
+    between: &mut dyn FnMut(Stage<'_>),
+) -> Lowered {
     let mut step = passes::lower::run(graph);
     passes::simplify(&mut step, after);
     passes::split::run(&mut step, machine.lanes);
     passes::canonical::run(&mut step);
+    between(Stage::Equations(&mut step));
     let (batched, kept) = (batched_inputs(graph, &step), kept_tensors(graph, &step));
     let mut kernels = fuse::run(step);
+    between(Stage::Kernels(&mut kernels));
     let mut layouts = layout::choose(&kernels, &batched, machine.lanes);
     for tensor in kept.iter().flat_map(|kept| [Some(kept.present), kept.next]).flatten() {
         let shape = kernels.program.tensors[tensor].shape.clone();
         layouts.insert(tensor, layout::Layout::new(&shape, None, 1));
     }
+    between(Stage::Layouts(&mut layouts));
     let launches = sched::schedule(&mut kernels, &layouts, machine);
     let plan = plan::plan(&kernels, &layouts, &launches, &kept);
     Lowered { kernels, layouts, launches, plan, kept }

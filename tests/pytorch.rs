@@ -1,0 +1,418 @@
+//! Ops, losses, optimisers and whole trainings against the results of PyTorch in `fixtures`.
+//!
+//! Single ops are compared twice: the oracle to nine digits, native code within the bound of the magnitudes that the
+//! oracle tracks. Trainings run natively, and may be three times as far from PyTorch's double precision as its own
+//! single precision is.
+
+mod formula;
+mod model;
+
+use cnnc::base::philox::RandomState;
+use cnnc::base::target::{Level, Target};
+use cnnc::elab::optimiser;
+use cnnc::graph::{Graph, Init, Role, Sink, Value};
+use cnnc::runtime::Pool;
+use cnnc::runtime::agreement::{BOUND, Native, Tensors, doubles, oracle};
+use cnnc::runtime::program::lower;
+use cnnc::sched::Machine;
+use cnnc::te::DType;
+use cnnc::te::interpreter::Number;
+use formula::cases::{self, Case, Made, Steps};
+use model::Model;
+
+/// Ops of the fixtures that the library is still to get.
+const LATER: [&str; 18] = [
+    "layernorm",
+    "groupnorm",
+    "instancenorm",
+    "lrn",
+    "relu6",
+    "leakyrelu",
+    "elu",
+    "gelu",
+    "silu",
+    "hardswish",
+    "hardsigmoid",
+    "softplus",
+    "nll",
+    "l1",
+    "huber",
+    "bce",
+    "bce_with_logits",
+    "prelu",
+];
+
+/// How far the oracle may be from PyTorch's doubles, which are rounded to 12 digits.
+const ORACLE: f64 = 1e-9;
+
+/// What a case gives: every output by its sink, from the oracle and from native code.
+struct Results {
+    graph: Graph,
+    oracle: Vec<Vec<Number>>,
+    native: Tensors,
+}
+
+impl Results {
+    fn of(graph: Graph, inputs: &Tensors, level: Level) -> Results {
+        let (state, machine) = (RandomState::default(), Machine::of(Target::of(level)));
+        let oracle = oracle(&graph, &doubles(inputs), state);
+        let lowered = lower(&graph, &machine, &mut |_, _| {});
+        let mut native = Native::compile(&graph, lowered, &machine).expect("it compiles");
+        let native = native.run(inputs, &Pool::new(1).expect("a thread"), state);
+        Results { graph, oracle, native }
+    }
+
+    fn position(&self, wanted: &Sink) -> usize {
+        let found = self.graph.outputs.iter().position(|(_, sink)| sink == wanted);
+        found.unwrap_or_else(|| panic!("no output {wanted:?}"))
+    }
+
+    /// Holds an output against PyTorch's values.
+    fn check(&self, what: &str, sink: &Sink, expected: &[f64]) {
+        let at = self.position(sink);
+        let (oracle, native) = (&self.oracle[at], &self.native[at]);
+        assert_eq!(oracle.len(), expected.len(), "{what}: elements");
+        for (element, expected) in expected.iter().enumerate() {
+            let Number { value, magnitude } = oracle[element];
+            let far = (value - expected).abs();
+            assert!(
+                far <= ORACLE * (1.0 + expected.abs()),
+                "{what}[{element}]: oracle {value}, PyTorch {expected}"
+            );
+            let far = (f64::from(native[element]) - expected).abs();
+            let bound = BOUND * magnitude + ORACLE * (1.0 + expected.abs());
+            assert!(far <= bound, "{what}[{element}]: native {}, PyTorch {expected}", native[element]);
+        }
+    }
+}
+
+/// The model of a case: its input, plus a parameter of zeros whose gradient is the input's, then the op. The loss is
+/// the case's own, or the sum of the output's elements times those of the target.
+fn text(case: &Case) -> String {
+    let shape: Vec<String> = case.inputs[0].shape.iter().map(usize::to_string).collect();
+    let (shape, declared) = (shape.join(", "), shape[1..].join(", "));
+    let (call, loss) = match case.loss {
+        Some(_) => (String::new(), case.call.clone()),
+        None => (format!(" |> {} as \"op\"", case.call), "weighted".into()),
+    };
+    let axes = ["a", "b", "c", "d"][..case.y.as_ref().map_or(2, |y| y.shape.len())].join(", ");
+    let extents = axes.to_uppercase();
+    let bounds: Vec<String> =
+        axes.split(", ").map(|axis| format!("{axis} < {}", axis.to_uppercase())).collect();
+    format!(
+        "op weighted(prediction: f32[{extents}], target: f32[{extents}]) -> loss: f32 {{
+           loss = sum[{}] prediction[{axes}] * target[{axes}];
+         }}
+         model M(x: f32[N, {declared}]) {{
+           param shift: f32[{shape}] = 0;
+           x + shift{call}
+         }}
+         data D {{ source = digits(); }}
+         train M on D {{ loss = {loss}; }}",
+        bounds.join(", ")
+    )
+}
+
+/// The values of a graph's inputs for a case, `data` being the batch.
+fn inputs(case: &Case, graph: &Graph, data: &Made, states: &[(String, Vec<f64>)]) -> Tensors {
+    let single = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect::<Vec<f32>>();
+    let made = |made: &Made| single(case.values(&made.name, &made.shape, &made.rule));
+    let value_of = |(value, role): &(Value, Role)| match role {
+        Role::Data => made(data),
+        Role::Target => match &case.target {
+            Some(cases::Target { values: Some(labels), .. }) => {
+                labels.iter().map(|label| *label as f32).collect()
+            }
+            Some(target) => single(case.values("target", &target.shape, &target.rule)),
+            None => single(case.output_gradient()),
+        },
+        Role::Param { path, .. } if path == "shift" => vec![0.0; data.shape.iter().product()],
+        Role::Param { path, .. } => {
+            made(case.params.iter().find(|made| made.name == *path).expect("a parameter"))
+        }
+        Role::State { path, .. } => {
+            single(states.iter().find(|(known, _)| known == path).expect("a state").1.clone())
+        }
+        Role::Scalar(name) => panic!("the model reads {name} of {value}"),
+    };
+    graph.inputs.iter().map(value_of).collect()
+}
+
+fn check_case(case: &Case, level: Level) {
+    let graph = Model::new(&text(case)).gradients(case.inputs[0].shape[0] as i64, case.mode == "train");
+    let mut states: Vec<(String, Vec<f64>)> = case
+        .states
+        .iter()
+        .map(|made| (made.name.clone(), case.values(&made.name, &made.shape, &made.rule)))
+        .collect();
+    let batches = if case.batches.is_empty() { &case.inputs[..1] } else { &case.batches[..] };
+    let mut results = None;
+    for batch in batches {
+        let done = Results::of(graph.clone(), &inputs(case, &graph, batch, &states), level);
+        for (path, values) in &mut states {
+            if let Some(at) = done.graph.outputs.iter().position(|(_, sink)| is_update(&graph, sink, path)) {
+                *values = done.oracle[at].iter().map(|number| number.value as f32 as f64).collect();
+            }
+        }
+        results = Some(done);
+    }
+    let results = results.expect("at least one batch");
+    match (&case.y, case.loss) {
+        (Some(y), _) => results.check(&format!("{} y", case.name), &Sink::Prediction, &y.values),
+        (None, Some(loss)) => results.check(&format!("{} loss", case.name), &Sink::Loss, &[loss]),
+        (None, None) => panic!("{} has no result", case.name),
+    }
+    check_gradients(case, &results);
+    for (path, expected) in &case.states_after {
+        let (_, found) = states.iter().find(|(known, _)| known == path).expect("a state");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() <= 1e-6 * (1.0 + expected.abs()), "{} {path}", case.name);
+        }
+    }
+}
+
+fn is_update(graph: &Graph, sink: &Sink, path: &str) -> bool {
+    let Sink::Update(of) = sink else { return false };
+    graph
+        .inputs
+        .iter()
+        .any(|(value, role)| value == of && matches!(role, Role::State { path: p, .. } if p == path))
+}
+
+fn check_gradients(case: &Case, results: &Results) {
+    let mut checked = 0;
+    for (value, role) in &results.graph.inputs {
+        let Role::Param { path, .. } = role else { continue };
+        let name = if path == "shift" { "x" } else { path };
+        results.check(&format!("{} d_{name}", case.name), &Sink::Gradient(*value), &case.gradients[name]);
+        checked += 1;
+    }
+    assert_eq!(checked, case.gradients.len(), "{}: parameters", case.name);
+}
+
+#[test]
+fn ops_and_losses() {
+    let mut compared = 0;
+    for case in cases::ops().iter().filter(|case| case.op != "optimiser") {
+        let known = Model::new("model M(x: f32[N, 1]) { x }").module.find(&case.op, true).is_some();
+        assert_eq!(
+            known,
+            !LATER.contains(&case.op.as_str()),
+            "{} has come: remove it from the list",
+            case.op
+        );
+        if known {
+            check_case(case, Level::Fma);
+            check_case(case, Level::Sse4);
+            compared += 1;
+        }
+    }
+    assert!(compared >= 50, "{compared}");
+}
+
+#[test]
+fn optimisers() {
+    for case in cases::ops().iter().filter(|case| case.op == "optimiser") {
+        check_optimiser(case);
+    }
+}
+
+/// Three steps of one tensor, each from the oracle's values after the last.
+fn check_optimiser(case: &Case) {
+    let p = case.p.as_ref().expect("an optimiser has a parameter");
+    let shape: Vec<i64> = p.shape.iter().map(|extent| *extent as i64).collect();
+    let model = Model::new(&format!(
+        "model M(x: f32[N, 1]) {{ x }} data D {{ source = digits(); }} train M on D {{ optim = {}; }}",
+        case.call
+    ));
+    let spec = model.optimiser().expect("an optimiser");
+    let mut graph = Graph::default();
+    let param = |path: &str| Role::Param { path: path.into(), init: Init::Constant(0.0) };
+    let value = graph.input("p", DType::F32, shape.clone(), param("p"));
+    let gradient = graph.input("g", DType::F32, shape.clone(), param("g"));
+    optimiser::apply(&mut graph, &model.module, &spec, &[(value, gradient)]).expect("it applies");
+    let mut kept: Vec<(Value, Vec<f64>)> = vec![(value, case.values("p", &p.shape, &p.rule))];
+    for (step, expected) in case.after.iter().enumerate() {
+        let scalars = spec.scalars(step as u64);
+        let inputs: Vec<Vec<f64>> = graph
+            .inputs
+            .iter()
+            .map(|(input, role)| match role {
+                Role::Scalar(name) => {
+                    vec![scalars.iter().find(|(known, _)| known == name).expect("a scalar").1]
+                }
+                _ if *input == gradient => case.values(&format!("g.{step}"), &p.shape, "grid"),
+                _ => match kept.iter().find(|(known, _)| known == input) {
+                    Some((_, values)) => values.clone(),
+                    None => vec![0.0; p.shape.iter().product()],
+                },
+            })
+            .collect();
+        check_update(case, &graph, &inputs, value, expected);
+        let results = oracle(&graph, &inputs, RandomState::default());
+        let next = graph.outputs.iter().zip(&results).filter_map(|((_, sink), result)| match sink {
+            Sink::Update(of) => Some((*of, result.iter().map(|number| number.value).collect())),
+            Sink::Loss | Sink::Prediction | Sink::Metric(_) | Sink::Gradient(_) => None,
+        });
+        kept = next.collect();
+    }
+}
+
+/// One step from given values, by the oracle in doubles and natively in singles.
+fn check_update(case: &Case, graph: &Graph, inputs: &[Vec<f64>], p: Value, expected: &[f64]) {
+    let single: Tensors =
+        inputs.iter().map(|values| values.iter().map(|value| *value as f32).collect()).collect();
+    let mut results = Results::of(graph.clone(), &single, Level::Fma);
+    results.oracle = oracle(graph, inputs, RandomState::default());
+    results.check(&case.name, &Sink::Update(p), expected);
+}
+
+/// An example's model with all drop rates 0.
+fn without_dropout(example: &str) -> String {
+    let path = format!("{}/examples/{example}.cnn", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).expect("an example");
+    let mut parts = text.split("dropout");
+    let mut result = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match (part.starts_with('(') || part.starts_with("2d("), part.find('('), part.find(')')) {
+            (true, Some(open), Some(close)) => {
+                result += &format!("dropout{}(0){}", &part[..open], &part[close + 1..]);
+            }
+            _ => result += &format!("dropout{part}"),
+        }
+    }
+    result
+}
+
+/// The formula's values of an input of a step's graph.
+fn start_values(steps: &Steps, path: &str, len: usize) -> Vec<f32> {
+    match steps.parameters.iter().find(|made| made.name == path) {
+        Some(made) => formula::values_f32(&made.name, &made.shape, &made.rule),
+        None => {
+            assert!(path.starts_with("optim."), "PyTorch has no tensor {path}");
+            vec![0.0; len]
+        }
+    }
+}
+
+/// The tensors of a graph before the first step.
+fn start(steps: &Steps, graph: &Graph) -> Tensors {
+    let values = graph.inputs.iter().map(|(value, role)| match role {
+        Role::Param { path, .. } | Role::State { path, .. } => {
+            start_values(steps, path, graph.values[*value].shape.iter().product::<i64>() as usize)
+        }
+        Role::Data | Role::Target | Role::Scalar(_) => Vec::new(),
+    });
+    values.collect()
+}
+
+/// Sets the batch and the scalars of a step among a graph's inputs.
+fn feed(graph: &Graph, inputs: &mut Tensors, steps: &Steps, batch: usize, scalars: &[(String, f64)]) {
+    for ((_, role), values) in graph.inputs.iter().zip(inputs) {
+        match role {
+            Role::Data => {
+                *values = formula::values_f32(&format!("input {batch}"), &steps.input.shape, "pixel")
+            }
+            Role::Target => {
+                let labels = formula::labels(&format!("label {batch}"), steps.batch, 10);
+                *values = labels.into_iter().map(|label| label as f32).collect();
+            }
+            Role::Scalar(name) => {
+                *values = vec![scalars.iter().find(|(known, _)| known == name).expect("a scalar").1 as f32];
+            }
+            Role::Param { .. } | Role::State { .. } => {}
+        }
+    }
+}
+
+/// The loss of every step of an example, and of batch 0 in evaluation afterwards.
+fn train(example: &str, steps: &Steps) -> (Vec<f64>, f64) {
+    let model = Model::new(&without_dropout(example));
+    let (optimiser, graph) = (model.optimiser().expect("an optimiser"), model.step(steps.batch as i64));
+    assert_eq!(optimiser.learning_rate, steps.learning_rate, "{example}");
+    let machine = Machine::of(Target::host());
+    let pool = Pool::new(2).expect("threads");
+    let compile = |graph: &Graph| {
+        Native::compile(graph, lower(graph, &machine, &mut |_, _| {}), &machine).expect("it compiles")
+    };
+    let mut native = compile(&graph);
+    let mut inputs = start(steps, &graph);
+    let mut losses = Vec::new();
+    for step in 0..steps.steps {
+        feed(&graph, &mut inputs, steps, step % steps.batches, &optimiser.scalars(step as u64));
+        let outputs = native.run(&inputs, &pool, RandomState { seed: 1, step: step as u64 });
+        for ((_, sink), values) in graph.outputs.iter().zip(outputs) {
+            match sink {
+                Sink::Loss => losses.push(f64::from(values[0])),
+                Sink::Update(of) => {
+                    let at = graph.inputs.iter().position(|(value, _)| value == of).expect("an input");
+                    inputs[at] = values;
+                }
+                Sink::Prediction | Sink::Metric(_) | Sink::Gradient(_) => {}
+            }
+        }
+    }
+    let evaluation = model.forward(steps.batch as i64, false).expect("it elaborates");
+    let mut trained = start(steps, &evaluation);
+    for ((_, role), values) in evaluation.inputs.iter().zip(&mut trained) {
+        if let Some(at) = graph.inputs.iter().position(|(_, known)| known == role) {
+            values.clone_from(&inputs[at]);
+        }
+    }
+    feed(&evaluation, &mut trained, steps, 0, &[]);
+    let outputs = compile(&evaluation).run(&trained, &pool, RandomState::default());
+    let at = evaluation.outputs.iter().position(|(_, sink)| *sink == Sink::Loss).expect("a loss");
+    (losses, f64::from(outputs[at][0]))
+}
+
+/// The losses of twenty steps are within three times PyTorch's own distance between single and double precision.
+fn check_training(example: &str) {
+    let steps = cases::steps(example);
+    let (losses, evaluation) = train(example, &steps);
+    let mut widest: f64 = 0.0;
+    for (step, loss) in losses.iter().enumerate() {
+        let exact = steps.loss_f64[step];
+        let allowed = (3.0 * (steps.loss_f32[step] - exact).abs()).max(1e-5 * exact.abs());
+        widest = widest.max((loss - exact).abs() / allowed);
+        println!(
+            "{example} step {step}: loss {loss}, PyTorch {exact}, {:.2} of the bound",
+            (loss - exact).abs() / allowed
+        );
+    }
+    assert!(widest <= 1.0, "{example}: {widest:.2} times the bound");
+    let exact = steps.evaluation_loss_f64;
+    assert!(
+        (evaluation - exact).abs() <= 1e-4 * exact.abs(),
+        "{example}: evaluated {evaluation}, PyTorch {exact}"
+    );
+}
+
+#[test]
+fn twenty_steps_of_digits() {
+    check_training("digits");
+}
+
+#[test]
+fn twenty_steps_of_lenet() {
+    check_training("lenet");
+}
+
+#[test]
+fn twenty_steps_of_convnet_gap() {
+    check_training("convnet_gap");
+}
+
+#[test]
+fn twenty_steps_of_convnet_gmp() {
+    check_training("convnet_gmp");
+}
+
+#[test]
+fn twenty_steps_of_mnist_cnn() {
+    check_training("mnist_cnn");
+}
+
+#[test]
+fn twenty_steps_of_mnist_cnn_all() {
+    check_training("mnist_cnn_all");
+}
