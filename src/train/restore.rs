@@ -22,7 +22,11 @@ pub const OPTIMISER: &str = "optim.";
 pub fn load(file: &Path, graph: &Graph, store: &mut Store) -> Result<(), TrainError> {
     // The values do not matter: the file has all of them.
     initialise(graph, 0, store);
-    Ok(take(store, weights::load(file)?, &|_| false)?)
+    take(store, weights::load(file)?, &|_| false).map_err(|error| misfit(file, &error))
+}
+
+fn misfit(file: &Path, error: &WeightsError) -> TrainError {
+    TrainError::Other(format!("{}: {error}", file.display()))
 }
 
 /// Sets the values of a training that goes on, and gives its position.
@@ -37,7 +41,8 @@ pub fn resume(session: &Session<'_>, folder: &Path, store: &mut Store) -> Result
     initialise(&graph, session.spec.seed, store);
     // A phase that has not begun has a fresh optimiser, perhaps another one than the checkpoint.
     let is_fresh = position.epochs == first_epoch && position.begun.images() == 0;
-    take(store, tensors, &|path| is_fresh && path.starts_with(OPTIMISER))?;
+    let except = |path: &str| is_fresh && path.starts_with(OPTIMISER);
+    take(store, tensors, &except).map_err(|error| misfit(&folder.join("checkpoint"), &error))?;
     Ok(position)
 }
 

@@ -1,0 +1,11 @@
+//! The commands as a person uses them: through the binary, with exit codes, files and exact messages.
+
+mod place;
+
+mod cli {
+    mod errors;
+    mod files;
+    mod pictures;
+    mod runs;
+    mod stages;
+}

@@ -1,0 +1,169 @@
+//! `new`, `fmt`, `check`, `doc`: commands about files and the library.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::place::{Place, Said, TINY};
+
+#[test]
+fn new_writes_an_example_once() {
+    let place = Place::new();
+    let list = place.good(&["new"]);
+    for name in ["digits", "lenet", "convnet_gap", "convnet_gmp", "mnist_cnn", "mnist_cnn_all"] {
+        assert!(list.contains(&format!("\n{name} ")), "{name} in {list}");
+    }
+    assert_eq!(place.good(&["new", "digits"]), "wrote digits.cnn; train it with: cnnc run digits.cnn\n");
+    assert_eq!(
+        place.good(&["new", "lenet", "mine.cnn"]),
+        "wrote mine.cnn; train it with: cnnc run mine.cnn\n\
+         its data is looked for in data/fashion-mnist: the four files of MNIST, as they are or with .gz;\n  \
+         where they lie elsewhere, add --data DIR\n"
+    );
+    assert_eq!(place.names(), ["digits.cnn", "mine.cnn"]);
+    place.bad(&["new", "digits"], 1, "error: digits.cnn already exists; nothing was written");
+    place.bad(
+        &["new", "lenett"],
+        1,
+        "error: no example `lenett`; there are digits, lenet, convnet_gap, convnet_gmp, mnist_cnn, mnist_cnn_all; \
+         did you mean `lenet`?",
+    );
+}
+
+/// Every example is right, in the canonical form, and has its layers as it should.
+#[test]
+fn examples_are_right() {
+    let place = Place::new();
+    for name in ["digits", "lenet", "convnet_gap", "convnet_gmp", "mnist_cnn", "mnist_cnn_all"] {
+        place.good(&["new", name]);
+        let file = format!("{name}.cnn");
+        assert_eq!(place.good(&["check", &file]), format!("{file}: no problems\n"));
+        assert_eq!(place.good(&["fmt", "--check", &file]), "");
+    }
+}
+
+#[test]
+fn fmt_rewrites_what_is_not_canonical() {
+    let place = Place::with("a.cnn", "model   M(x:f32[N,2])->f32[N,2]{x|>relu}");
+    place.write("b.cnn", "// fine\nmodel M(x: f32[N, 2]) -> f32[N, 2] { x |> relu }\n");
+    let canonical = "model M(x: f32[N, 2]) -> f32[N, 2] { x |> relu }\n";
+    let said = place.run(&["fmt", "--check", "a.cnn", "b.cnn"]);
+    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (Some(1), "a.cnn\n", ""));
+    assert_eq!(place.good(&["fmt", "a.cnn", "b.cnn"]), "");
+    assert_eq!(place.text("a.cnn"), canonical);
+    assert_eq!(place.good(&["fmt", "--check", "a.cnn", "b.cnn"]), "");
+    assert_eq!(place.names(), ["a.cnn", "b.cnn"]);
+    let mut child =
+        place.command(&["fmt", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"model M(x: f32[N,2]) -> f32[N,2] {x |> relu}").unwrap();
+    let said = Said::of(child.wait_with_output().unwrap());
+    assert_eq!((said.code, said.out.as_str()), (Some(0), canonical));
+}
+
+#[test]
+fn fmt_leaves_files_with_errors() {
+    let place = Place::with("a.cnn", "model M(x: f32[N, 2] { x }");
+    place.write("b.cnn", "model M(x: f32[N,2]){x}");
+    let said = place.run(&["fmt", "a.cnn", "b.cnn", "c.cnn"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains("--> a.cnn:1:"), "{}", said.err);
+    assert!(said.err.contains("error: cannot read c.cnn: "), "{}", said.err);
+    assert_eq!(place.text("a.cnn"), "model M(x: f32[N, 2] { x }");
+    assert_eq!(place.text("b.cnn"), "model M(x: f32[N, 2]) { x }\n");
+}
+
+#[test]
+fn check_finds_errors_of_all_models_and_sections() {
+    let place = Place::with(
+        "a.cnn",
+        "model A(x: f32[N, 1, 8, 8]) { x |> konv(2, 3) }\n\
+         model B(x: f32[N, 1, 4, 4]) { x |> conv(2, 5) }\n\
+         model C(x: f32[N, 1, 8, 8]) { x |> flatten |> linear(9) }\n\
+         data D { source = digits(); }\n\
+         train C on D { loss = cross_entropy; optim = adam(1e-3); bach = 3; }\n\
+         train C on D as E { loss = cross_entropy; optim = adam(1e-3); }\n",
+    );
+    let said = place.run(&["check", "a.cnn"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
+    for line in [
+        "error: unknown key `bach` of a train section",
+        "error: label 9 of training image 8 is out of range: there are 9 classes, from 0",
+        "error: unknown block or op `konv`",
+        "error: conv 5×5 on 4×4 input: output height (4 + 0 - 5)/1 + 1 = 0",
+        "a.cnn: 4 errors, 0 warnings",
+    ] {
+        assert!(said.err.lines().any(|found| found == line), "no `{line}` in {}", said.err);
+    }
+}
+
+#[test]
+fn check_warns_of_unused_names() {
+    let place = Place::with("a.cnn", &TINY.replace("{\n  x |>", "{\n  let unused = 3;\n  x |>"));
+    let said = place.run(&["check", "a.cnn"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "a.cnn: 1 warning\n"));
+    assert!(said.err.starts_with("warning: unused variable `unused`\n --> a.cnn:2:7\n"), "{}", said.err);
+}
+
+#[test]
+fn check_needs_no_data() {
+    let place = Place::new();
+    place.good(&["new", "lenet"]);
+    let said = place.run(&["check", "lenet.cnn"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "lenet.cnn: no problems\n"));
+    assert_eq!(said.err, "note: the data of `LeNet` was not looked at: it is not in data/fashion-mnist\n");
+}
+
+#[test]
+fn doc_explains_the_library() {
+    let place = Place::new();
+    let list = place.good(&["doc"]);
+    for entry in ["conv ", "relu ", "cross_entropy ", "adam ", "xavier_uniform "] {
+        assert!(list.contains(&format!("\n{entry}")), "{entry} in {list}");
+    }
+    let conv = place.good(&["doc", "conv"]);
+    for part in [
+        "conv (layers)\n\n  conv(x: f32[N, C, H, W], out: int, k: any, stride: any = 1,",
+        "\nConvolution. ",
+        "\nExample:\n\n  x |> conv(16, 3, pad=1)\n",
+        "\n  block conv(",
+        "y[n, o, i, j] = sum[c < C, u < K, v < L]",
+        "op add_channels(",
+    ] {
+        assert!(conv.contains(part), "no `{part}` in {conv}");
+    }
+    assert!(place.good(&["doc", "cross_entropy"]).contains("\n  loss = cross_entropy;\n"));
+    place.bad(
+        &["doc", "batchnom"],
+        1,
+        "error: the library has no `batchnom`; did you mean `batchnorm`?\n`cnnc doc` lists all that it has",
+    );
+}
+
+/// Everything that the list names has an entry with a signature, an example and a definition.
+#[test]
+fn doc_has_an_entry_for_all_that_it_lists() {
+    let place = Place::new();
+    let list = place.good(&["doc"]);
+    let library = list.split("compile-time functions").next().expect("text");
+    let lines = library.lines().filter(|line| !line.starts_with('─') && !line.is_empty());
+    let names = lines.filter_map(|line| line.split_whitespace().next());
+    let names: Vec<&str> =
+        names.filter(|name| !["layers", "losses", "optimisers", "ops"].contains(name)).collect();
+    assert!(names.len() > 50, "{names:?}");
+    // One of each chapter is enough for the time that a process takes.
+    for name in names.iter().step_by(9) {
+        let entry = place.good(&["doc", name]);
+        let parts =
+            [format!("{name} ("), format!("\n  {name}("), "\nExample:\n".into(), "\nDefinition:\n".into()];
+        assert!(parts.iter().all(|part| entry.contains(part)), "{entry}");
+    }
+}
+
+#[test]
+fn nothing_at_all_shows_how_to_begin() {
+    let place = Place::new();
+    assert!(place.good(&[]).contains("cnnc new digits"));
+    let help = place.good(&["--help"]);
+    for command in ["run", "eval", "predict", "new", "doc", "emit", "check", "fmt", "summary", "bench"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{command} in {help}");
+    }
+}

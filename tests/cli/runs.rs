@@ -1,0 +1,211 @@
+//! `run` and `eval`: what a run leaves, and that it is the same however it is run.
+
+use crate::place::{Place, Said, names_in};
+
+/// A line of `metrics.jsonl` without what depends on the clock.
+fn figures(line: &str) -> String {
+    line.split(",\"seconds\"").next().unwrap_or_default().to_owned()
+}
+
+fn number(json: &str, key: &str) -> f64 {
+    let value: serde_json::Value = serde_json::from_str(json.trim()).expect("JSON");
+    value[key].as_f64().unwrap_or_else(|| panic!("{key} in {json}"))
+}
+
+#[test]
+fn a_run_learns_and_leaves_its_files() {
+    let place = Place::tiny();
+    let out = place.good(&["run", "tiny.cnn", "--epochs", "3"]);
+    assert!(
+        out.starts_with("epoch  train loss  train acc  val loss   val acc      time   images/s\n──"),
+        "{out}"
+    );
+    assert!(out.contains("\ntest accuracy "), "{out}");
+    assert!(out.ends_with("weights, curves and records are in runs/Tiny-1\n"), "{out}");
+    let folder = place.path("runs/Tiny-1");
+    assert_eq!(
+        names_in(&folder),
+        ["checkpoint", "curves.svg", "final.json", "metrics.jsonl", "model.safetensors", "steps.jsonl"]
+    );
+    assert!(number(&place.text("runs/Tiny-1/final.json"), "test_accuracy") > 0.8);
+    assert_eq!(place.text("runs/Tiny-1/metrics.jsonl").lines().count(), 3);
+    let steps = place.text("runs/Tiny-1/steps.jsonl");
+    // 1,438 training images are 15 batches of 100, 359 test images are 4; the test split is run once more at the end.
+    let count = |split: &str| steps.matches(&format!("{{\"split\":\"{split}\"")).count();
+    assert_eq!((count("train"), count("val"), count("test")), (45, 12, 4));
+    assert!(place.text("runs/Tiny-1/curves.svg").starts_with("<svg"));
+    place.good(&["run", "tiny.cnn", "--steps", "1"]);
+    assert_eq!(names_in(&place.path("runs")), ["Tiny-1", "Tiny-2"]);
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let place = Place::tiny();
+    place.good(&["run", "tiny.cnn", "--out", "one", "--threads", "1"]);
+    place.good(&["run", "tiny.cnn", "--out", "two", "--threads", "2"]);
+    assert_eq!(place.read("one/model.safetensors"), place.read("two/model.safetensors"));
+    assert_eq!(place.text("one/steps.jsonl"), place.text("two/steps.jsonl"));
+}
+
+/// A run that stops in the middle of an epoch goes on as if it had not: weights, records and figures.
+#[test]
+fn resuming_changes_no_bit() {
+    let place = Place::tiny();
+    place.good(&["run", "tiny.cnn", "--out", "whole"]);
+    for steps in ["6", "15"] {
+        let part = format!("part{steps}");
+        place.good(&["run", "tiny.cnn", "--out", &part, "--steps", steps]);
+        assert_ne!(place.read("whole/model.safetensors"), place.read(&format!("{part}/model.safetensors")));
+        place.good(&["run", "tiny.cnn", "--resume", &part]);
+        assert_eq!(place.read("whole/model.safetensors"), place.read(&format!("{part}/model.safetensors")));
+        let same = |name: &str| {
+            let text = |folder: &str| place.text(&format!("{folder}/{name}"));
+            let lines = |folder: &str| text(folder).lines().map(figures).collect::<Vec<_>>();
+            // The figures of the test split at the stop stay.
+            let kept = |folder: &str| {
+                let lines = lines(folder).into_iter();
+                lines.filter(|line| !line.contains("\"test\"")).collect::<Vec<_>>()
+            };
+            assert_eq!(kept("whole"), kept(&part), "{name} after {steps} steps");
+        };
+        same("metrics.jsonl");
+        same("steps.jsonl");
+        assert_eq!(place.text("whole/final.json"), place.text(&format!("{part}/final.json")));
+    }
+}
+
+#[test]
+fn phases_are_resumed_with_their_own_optimiser() {
+    let phases =
+        "phase a { epochs = 1; optim = sgd(0.1, momentum=0.9); } phase b { epochs = 2; optim = adam(1e-3); }";
+    let text = crate::place::TINY.replace("optim = adam(1e-2);  batch = 100;  epochs = 2;", "batch = 100;");
+    let text = text.replace("seed = 3;", &format!("seed = 3; {phases}"));
+    let place = Place::with("tiny.cnn", &text);
+    place.good(&["run", "tiny.cnn", "--out", "whole"]);
+    for steps in ["15", "20"] {
+        place.good(&["run", "tiny.cnn", "--out", steps, "--steps", steps]);
+        place.good(&["run", "tiny.cnn", "--resume", steps]);
+        assert_eq!(place.read("whole/model.safetensors"), place.read(&format!("{steps}/model.safetensors")));
+    }
+}
+
+#[test]
+fn steps_stop_a_run_which_still_writes_its_files() {
+    let place = Place::tiny();
+    place.good(&["run", "tiny.cnn", "--out", "run", "--steps", "3"]);
+    let steps = place.text("run/steps.jsonl");
+    assert_eq!(steps.matches("\"split\":\"train\"").count(), 3);
+    assert_eq!(place.text("run/metrics.jsonl").lines().count(), 1);
+    assert!(number(&place.text("run/final.json"), "test_loss").is_finite());
+    assert!(place.path("run/model.safetensors").is_file());
+}
+
+#[test]
+fn weights_of_another_run_are_a_beginning() {
+    let place = Place::trained();
+    place.good(&["run", "tiny.cnn", "--out", "more", "--steps", "1", "--init", "run/model.safetensors"]);
+    let first = place.text("more/steps.jsonl");
+    let fresh = place.text("run/steps.jsonl");
+    let loss = |steps: &str| number(steps.lines().next().expect("a step"), "loss");
+    assert!(loss(&first) < 0.7 * loss(&fresh), "{} {}", loss(&first), loss(&fresh));
+}
+
+#[test]
+fn eval_finds_what_the_run_found() {
+    let place = Place::trained();
+    let json =
+        place.good(&["eval", "tiny.cnn", "--weights", "run/model.safetensors", "--json", "--confusion"]);
+    let last = place.text("run/final.json");
+    for key in ["test_loss", "test_accuracy"] {
+        assert_eq!(number(&json, key), number(&last, key), "{key}");
+    }
+    let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let rows = value["confusion"].as_array().expect("rows").iter();
+    let sum: u64 =
+        rows.flat_map(|row| row.as_array().expect("a row")).map(|cell| cell.as_u64().expect("a count")).sum();
+    assert_eq!((sum, number(&json, "images")), (359, 359.0));
+    // Another batch size only rounds differently.
+    let other =
+        place.good(&["eval", "tiny.cnn", "--weights", "run/model.safetensors", "--json", "--batch", "7"]);
+    assert!((number(&other, "test_loss") - number(&json, "test_loss")).abs() < 1e-5);
+    let text = place.good(&["eval", "tiny.cnn", "--weights", "run/model.safetensors", "--confusion"]);
+    assert!(text.starts_with("Tiny on 359 test images\nloss ") && text.contains("is \\ taken for"), "{text}");
+}
+
+#[test]
+fn json_is_all_that_is_printed() {
+    let place = Place::tiny();
+    let out = place.good(&["run", "tiny.cnn", "--json"]);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert_eq!((number(lines[0], "epoch"), number(lines[1], "epoch")), (1.0, 2.0));
+    assert_eq!(lines[..2].join("\n") + "\n", place.text("runs/Tiny-1/metrics.jsonl"));
+    assert_eq!(format!("{}\n", lines[2]), place.text("runs/Tiny-1/final.json"));
+}
+
+#[test]
+fn the_time_until_the_first_step_is_told_by_parts() {
+    let place = Place::tiny();
+    let said = place.run(&["run", "tiny.cnn", "--steps", "1", "--time"]);
+    let parts: Vec<&str> =
+        said.err.lines().filter_map(|line| line.split_once(" ms  ")).map(|(_, part)| part).collect();
+    let wanted = [
+        "read and parse",
+        "open data",
+        "elaborate, differentiate",
+        "native code",
+        "first step",
+        "until the first step is done",
+    ];
+    assert!(wanted.iter().all(|part| parts.contains(part)), "{parts:?}");
+    assert!(!said.out.contains(" ms  read"), "{}", said.out);
+}
+
+#[test]
+fn bench_measures() {
+    let place = Place::tiny();
+    let json = place.good(&["bench", "tiny.cnn", "--batch", "16", "--json", "--threads", "1"]);
+    let keys =
+        ["batch", "threads", "train_gflop", "train_gflops", "peak_gflops", "compile_ms", "arena_bytes"];
+    assert!(keys.iter().all(|key| number(&json, key) > 0.0), "{json}");
+    let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    for times in ["train_step_ms", "infer_ms"] {
+        let (min, median) = (value[times]["min"].as_f64(), value[times]["median"].as_f64());
+        assert!(min > Some(0.0) && median >= min, "{json}");
+    }
+}
+
+/// An interrupt ends a run after its step, with a checkpoint to go on from.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_keeps_what_was_done() {
+    let place = Place::tiny();
+    let mut command = place.command(&["run", "tiny.cnn", "--out", "run", "--epochs", "100000"]);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let child = command.spawn().expect("it starts");
+    let started = std::time::Instant::now();
+    while !place.path("run/checkpoint/progress.json").is_file() {
+        assert!(started.elapsed().as_secs() < 60, "no epoch in a minute");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.expect("there is kill").success());
+    let said = Said::of(child.wait_with_output().expect("it ends"));
+    assert_eq!(said.code, Some(130), "{}", said.err);
+    assert!(said.err.starts_with("interrupted in epoch "), "{}", said.err);
+    assert!(said.err.ends_with("go on with: cnnc run tiny.cnn --resume run\n"), "{}", said.err);
+    assert!(place.path("run/model.safetensors").is_file() && !place.path("run/final.json").exists());
+    place.good(&["run", "tiny.cnn", "--resume", "run", "--steps", "1"]);
+}
+
+/// Output that nobody reads ends a command quietly.
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let place = Place::tiny();
+    let mut command = place.command(&["emit", "tiny.cnn", "--stage", "loops"]);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    drop(child.stdout.take());
+    let said = Said::of(child.wait_with_output().expect("it ends"));
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+}
