@@ -24,9 +24,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("codegen", &["base", "loops"]),
     ("runtime", &["base", "codegen", "graph", "kernels", "loops", "passes", "plan", "sched", "te"]),
     ("data", &["base"]),
-    ("train", &["base", "codegen", "data", "elab", "graph", "passes", "runtime", "sched", "syntax"]),
-    ("report", &["base", "train"]),
-    ("cli", &["base", "codegen", "data", "elab", "graph", "report", "runtime", "sched", "syntax", "train"]),
+    ("train", &["base", "codegen", "data", "elab", "graph", "passes", "runtime", "sched", "syntax", "te"]),
+    ("report", &["base", "graph", "te", "train"]),
+    (
+        "cli",
+        &[
+            "base", "codegen", "data", "elab", "graph", "kernels", "passes", "report", "runtime", "sched",
+            "syntax", "te", "train",
+        ],
+    ),
 ];
 
 /// The modules that know forms, not layers.

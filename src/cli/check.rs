@@ -99,8 +99,9 @@ impl Check<'_> {
         };
         let data = match data {
             Ok(data) => Some(data),
-            Err(error @ DataError::Missing { .. }) => {
-                self.notes.push(format!("the data of `{}` was not looked at: {error}", spec.name));
+            Err(DataError::Missing { folder, .. }) => {
+                let (name, folder) = (&spec.name, folder.display());
+                self.notes.push(format!("the data of `{name}` was not looked at: it is not in {folder}"));
                 None
             }
             Err(error) => return self.add_failure(Failure::Run(error.to_string())),

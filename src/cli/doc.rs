@@ -8,7 +8,7 @@ use crate::base::source::SourceMap;
 use crate::base::span::Span;
 use crate::elab::{Callable, Module, functions, show_declared, show_expr};
 use crate::report::table::{Align, Table};
-use crate::syntax::ast::{Param, TypeKind};
+use crate::syntax::ast::{Name, Param, TypeExpr, TypeKind};
 use crate::syntax::token::lex;
 
 use super::arguments::DocArguments;
@@ -16,6 +16,9 @@ use super::{Failure, Outcome, print};
 
 /// The line of a comment that shows a use.
 const EXAMPLE: &str = "Example:";
+
+/// Signatures are broken at this width.
+const LINE_WIDTH: usize = 100;
 
 /// The library with its texts.
 struct Library {
@@ -57,9 +60,9 @@ impl Library {
         let mut text = String::new();
         for chapter in chapters {
             let mut table = Table::new(&[(chapter, Align::Left), ("", Align::Left)]);
-            let own = entries.iter().filter(|(entry, _)| {
-                self.chapter(entry.span()) == chapter && !matches!(entry, Callable::Fn(item) if item.inline)
-            });
+            let own = entries
+                .iter()
+                .filter(|(entry, _)| self.chapter(entry.span()) == chapter && !is_internal(*entry));
             for (entry, doc) in own {
                 table.row(vec![entry.name().text.clone(), first_sentence(doc)]);
             }
@@ -94,7 +97,7 @@ impl Library {
     fn entry(&self, entry: Callable<'_>, doc: &str) -> String {
         let chapter = self.chapter(entry.span());
         let about: Vec<&str> = doc.lines().filter(|line| !line.starts_with(EXAMPLE)).collect();
-        let mut text = format!("{}    ({chapter})\n", signature(entry));
+        let mut text = format!("{} ({chapter})\n\n{}\n", entry.name().text, signature(entry));
         if !about.is_empty() {
             text += &format!("\n{}\n", about.join("\n"));
         }
@@ -134,7 +137,19 @@ impl Library {
     }
 }
 
-/// `conv(x: f32[N, C, H, W], out: int, k: any, stride: any = 1)`, broken after commas where it is long.
+/// Whether an entry serves others of the library: it computes nothing from a tensor.
+fn is_internal(entry: Callable<'_>) -> bool {
+    !entry.params().first().is_some_and(is_tensor)
+}
+
+fn is_tensor(param: &Param) -> bool {
+    match &param.ty.kind {
+        TypeKind::Tensor { .. } => true,
+        TypeKind::Named(name) => name == "any",
+    }
+}
+
+/// `conv(x: f32[N, C, H, W], out: int, k: any, stride: any = 1)`, broken between parameters where it is long.
 fn signature(entry: Callable<'_>) -> String {
     let parameter = |param: &Param| {
         let default =
@@ -142,22 +157,39 @@ fn signature(entry: Callable<'_>) -> String {
         format!("{}: {}{default}", param.name.text, show_declared(&param.ty))
     };
     let parameters: Vec<String> = entry.params().iter().map(parameter).collect();
-    let results = match entry {
-        Callable::Op(item) => {
-            let result =
-                |(name, ty): &(crate::syntax::ast::Name, _)| format!("{}: {}", name.text, show_declared(ty));
-            let results: Vec<String> = item.results.iter().map(result).collect();
-            if results.len() == 1 {
-                format!(" -> {}", results[0])
-            } else {
-                format!(" -> ({})", results.join(", "))
-            }
-        }
+    let all = format!("{}){}", parameters.join(",\n"), results(entry));
+    fill(&format!("  {}(", entry.name().text), &all.lines().collect::<Vec<_>>())
+}
+
+fn results(entry: Callable<'_>) -> String {
+    match entry {
         Callable::Fn(item) => {
             item.result.as_ref().map_or(String::new(), |ty| format!(" -> {}", show_declared(ty)))
         }
-    };
-    format!("{}({}){results}", entry.name().text, parameters.join(", "))
+        Callable::Op(item) => {
+            let result = |(name, ty): &(Name, TypeExpr)| format!("{}: {}", name.text, show_declared(ty));
+            let results: Vec<String> = item.results.iter().map(result).collect();
+            match results.as_slice() {
+                [one] => format!(" -> {one}"),
+                several => format!(" -> ({})", several.join(", ")),
+            }
+        }
+    }
+}
+
+/// Words after a start, in lines that are no longer than they must be.
+fn fill(start: &str, words: &[&str]) -> String {
+    let (mut lines, mut line) = (Vec::new(), start.to_owned());
+    for (at, word) in words.iter().enumerate() {
+        if at > 0 && line.chars().count() + word.chars().count() >= LINE_WIDTH {
+            lines.push(std::mem::replace(&mut line, " ".repeat(start.chars().count())));
+        } else if at > 0 {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines.join("\n")
 }
 
 /// The example of the comment, or one with every argument that has no default.
@@ -177,14 +209,12 @@ fn example(entry: Callable<'_>, doc: &str, chapter: &str) -> String {
 fn call(entry: Callable<'_>) -> String {
     let name = &entry.name().text;
     let needed: Vec<&Param> = entry.params().iter().filter(|param| param.default.is_none()).collect();
-    let is_tensor =
-        |param: &Param| matches!(param.ty.kind, TypeKind::Tensor { .. }) || param.name.text == "x";
     let names = |params: &[&Param]| -> String {
         params.iter().map(|param| param.name.text.as_str()).collect::<Vec<_>>().join(", ")
     };
     match needed.as_slice() {
         [only] => format!("{} |> {name}", only.name.text),
-        [first, rest @ ..] if is_tensor(first) && !rest.iter().any(|param| is_tensor(param)) => {
+        [first, rest @ ..] if is_tensor(first) => {
             format!("{} |> {name}({})", first.name.text, names(rest))
         }
         all => format!("{name}({})", names(all)),

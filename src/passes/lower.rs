@@ -20,6 +20,7 @@ pub fn run(graph: &Graph) -> Program {
     }
     for node in &graph.nodes {
         let op = &graph.ops[node.op];
+        let before = step.tensors.len();
         let mut import = Import::new(&op.program, &mut step);
         for (input, value) in op.program.inputs.iter().zip(&node.inputs) {
             import.bind(*input, tensors[value]);
@@ -30,6 +31,7 @@ pub fn run(graph: &Graph) -> Program {
         for (output, value) in op.program.outputs.iter().zip(&node.results) {
             tensors.insert(*value, import.tensor(*output));
         }
+        name_by_path(&mut step, before, &node.path);
     }
     step.outputs = graph.outputs.iter().map(|(value, _)| tensors[value]).collect();
     normalise(&mut step);
@@ -50,5 +52,12 @@ fn fill_guarded_reads(step: &mut Program) {
                 expr => program.exprs.add(expr),
             });
         }
+    }
+}
+
+/// Puts the path of a node before the names of its tensors, so that later stages say where an equation comes from.
+fn name_by_path(step: &mut Program, first: usize, path: &str) {
+    for data in step.tensors.values_mut().skip(first) {
+        data.name = format!("{path}.{}", data.name);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The place of an element goes backwards through all equations as a box, one interval an axis; where several reads
 //! meet, the box is the smallest that holds them. So the result is exact for convolutions and pooling and never too
-//! small for anything else. Padding counts, but the field is never larger than the input.
+//! small for anything else. A box may reach beyond a tensor, as that of an element near the border does: the field
+//! is the same everywhere, but never larger than the input.
 
 use std::collections::HashMap;
 
@@ -55,13 +56,29 @@ fn through(program: &Program, mut regions: HashMap<Tensor, Region>) -> HashMap<T
     for equation in program.equations.iter().rev() {
         let Some(region) = regions.get(&equation.result).cloned() else { continue };
         for piece in &equation.pieces {
-            if let Some(axes) = axes_within(program, piece, &region) {
+            let axes = match equation.pieces.len() {
+                1 => Some(axes_of(piece, &region)),
+                _ => axes_within(program, piece, &region),
+            };
+            if let Some(axes) = axes {
                 let mut walk = Walk { program, axes, regions: &mut regions, seen: Default::default() };
                 walk.expr(piece.body);
             }
         }
     }
     regions
+}
+
+/// The values of the axes of an only piece for which it stores into a region, also where that reaches beyond the
+/// result.
+fn axes_of(piece: &Piece, region: &[Interval]) -> HashMap<Axis, Interval> {
+    let mut axes = HashMap::new();
+    for (index, interval) in piece.at.iter().zip(region) {
+        if let Some(axis) = index.as_axis() {
+            axes.insert(axis, *interval);
+        }
+    }
+    axes
 }
 
 /// The values of a piece's axes for which it stores into a region; none if it does not.
@@ -100,14 +117,8 @@ impl Walk<'_> {
         }
         let program = self.program;
         match &program.exprs[id] {
-            Expr::Read { tensor, index, fill } => {
-                let extents = &program.tensors[*tensor].shape;
-                let interval = |(index, extent): (&Index, &i64)| {
-                    let (low, high) = self.index(index);
-                    // A read that says what lies outside may go there; others are known to stay inside.
-                    if fill.is_some() { (low, high) } else { (low.max(0), high.min(extent - 1)) }
-                };
-                let region = index.iter().zip(extents).map(interval).collect();
+            Expr::Read { tensor, index, .. } => {
+                let region = index.iter().map(|index| self.index(index)).collect();
                 join(self.regions, *tensor, region);
             }
             Expr::Reduce { axes, body, .. } => {
