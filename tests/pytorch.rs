@@ -20,30 +20,11 @@ use cnnc::te::interpreter::Number;
 use formula::cases::{self, Case, Made, Steps};
 use model::Model;
 
-/// Ops of the fixtures that the library is still to get.
-const LATER: [&str; 18] = [
-    "layernorm",
-    "groupnorm",
-    "instancenorm",
-    "lrn",
-    "relu6",
-    "leakyrelu",
-    "elu",
-    "gelu",
-    "silu",
-    "hardswish",
-    "hardsigmoid",
-    "softplus",
-    "nll",
-    "l1",
-    "huber",
-    "bce",
-    "bce_with_logits",
-    "prelu",
-];
-
 /// How far the oracle may be from PyTorch's doubles, which are rounded to 12 digits.
 const ORACLE: f64 = 1e-9;
+
+/// The same for one op: PyTorch multiplies by a sixth in single precision there, whatever the tensor's type.
+const HARDSIGMOID: f64 = 1e-7;
 
 /// What a case gives: every output by its sink, from the oracle and from native code.
 struct Results {
@@ -74,13 +55,14 @@ impl Results {
         assert_eq!(oracle.len(), expected.len(), "{what}: elements");
         for (element, expected) in expected.iter().enumerate() {
             let Number { value, magnitude } = oracle[element];
+            let rounding = if what.starts_with("hardsigmoid") { HARDSIGMOID } else { ORACLE };
             let far = (value - expected).abs();
             assert!(
-                far <= ORACLE * (1.0 + expected.abs()),
+                far <= rounding * (1.0 + expected.abs()),
                 "{what}[{element}]: oracle {value}, PyTorch {expected}"
             );
             let far = (f64::from(native[element]) - expected).abs();
-            let bound = BOUND * magnitude + ORACLE * (1.0 + expected.abs());
+            let bound = BOUND * magnitude + rounding * (1.0 + expected.abs());
             assert!(far <= bound, "{what}[{element}]: native {}, PyTorch {expected}", native[element]);
         }
     }
@@ -194,20 +176,11 @@ fn check_gradients(case: &Case, results: &Results) {
 fn ops_and_losses() {
     let mut compared = 0;
     for case in cases::ops().iter().filter(|case| case.op != "optimiser") {
-        let known = Model::new("model M(x: f32[N, 1]) { x }").module.find(&case.op, true).is_some();
-        assert_eq!(
-            known,
-            !LATER.contains(&case.op.as_str()),
-            "{} has come: remove it from the list",
-            case.op
-        );
-        if known {
-            check_case(case, Level::Fma);
-            check_case(case, Level::Sse4);
-            compared += 1;
-        }
+        check_case(case, Level::Fma);
+        check_case(case, Level::Sse4);
+        compared += 1;
     }
-    assert!(compared >= 50, "{compared}");
+    assert!(compared >= 60, "{compared}");
 }
 
 #[test]

@@ -10,6 +10,9 @@ pub mod parser;
 pub mod printer;
 pub mod verifier;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use crate::te::{Axis, Binary, Expr, ExprId, Index, Program, Reduction, Tensor};

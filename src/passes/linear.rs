@@ -50,7 +50,8 @@ enum Simplified {
 impl Known {
     fn remember(&mut self, program: &Program, equation: &Equation) {
         let [piece] = equation.pieces.as_slice() else { return };
-        let identity = piece.at.iter().zip(&piece.axes).all(|(at, axis)| at.as_axis() == Some(*axis));
+        let identity = piece.at.len() == piece.axes.len()
+            && piece.at.iter().zip(&piece.axes).all(|(at, axis)| at.as_axis() == Some(*axis));
         if !identity {
             return;
         }

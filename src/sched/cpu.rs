@@ -14,6 +14,9 @@ use super::nest::LoopNest;
 /// Straight-line copies of a reduction's body, at most.
 const LARGEST_UNROLL: i64 = 32;
 
+/// A reduction loop over more than this is split into blocks.
+const LONGEST_SUM: i64 = 256;
+
 /// Multiply-adds under way at once that hide their latency: two a cycle, four cycles each.
 const LATENCY: f64 = 8.0;
 
@@ -31,6 +34,7 @@ pub fn plan(kernels: &mut Kernels, layouts: &Layouts, machine: &Machine, nest: &
     .unwrap_or_else(|| vec![plain]);
     for plan in &mut plans {
         planner.tile(plan);
+        planner.block(plan);
         planner.unroll(plan);
         planner.spread(plan);
     }
@@ -166,9 +170,14 @@ impl Planner<'_> {
     }
 
     fn over_elements(&mut self, plain: &LoopNest) -> Option<Vec<LoopNest>> {
+        let mut flat = plain.clone();
+        self.flatten_rest(&mut flat);
+        self.over_last(flat).or_else(|| self.over_last(plain.clone()))
+    }
+
+    /// Vectors over the last loop, and what does not fill one.
+    fn over_last(&mut self, mut whole: LoopNest) -> Option<Vec<LoopNest>> {
         let lanes = self.machine.lanes;
-        let mut whole = plain.clone();
-        self.flatten_rest(&mut whole);
         let axis = *whole.outer.last()?;
         let extent = self.extent(axis);
         if extent < lanes || !self.vectorizes(&whole, axis, false) {
@@ -179,6 +188,10 @@ impl Planner<'_> {
         main.restrict(&mut self.kernels.program, axis, 0, extent - rest);
         let main_axis = *main.outer.last()?;
         let (_, lane) = main.split(&mut self.kernels.program, main_axis, lanes);
+        // An address that is linear in the loop may lose that form when the loop is split.
+        if !self.vectorizes(&main, lane, false) {
+            return None;
+        }
         main.vectorize(self.program(), lane, false);
         let mut plans = vec![main];
         if rest > 0 {
@@ -298,6 +311,19 @@ impl Planner<'_> {
     fn footprint(&self, id: ExprId) -> usize {
         let tensors = self.program().reads(id);
         tensors.into_iter().map(|tensor| self.program().tensors[tensor].len()).max().unwrap_or(0)
+    }
+
+    /// Blocks the longest reduction loops, so that a long sum is one of sums: it loses fewer digits.
+    fn block(&mut self, plan: &mut LoopNest) {
+        for axis in plan.reduce.clone() {
+            let extent = self.extent(axis);
+            let divides = |factor: &i64| extent % factor == 0 && extent / factor > 1;
+            if extent > LONGEST_SUM
+                && let Some(factor) = (LONGEST_SUM / 4..=LONGEST_SUM).rev().find(divides)
+            {
+                plan.block(&mut self.kernels.program, axis, factor);
+            }
+        }
     }
 
     fn unroll(&mut self, plan: &mut LoopNest) {

@@ -42,6 +42,9 @@ pub fn emit(
     Launch { function, buffers, schedule: plan.to_string() }
 }
 
+/// So many summands hide the cost of saving a register tile's totals.
+const LONG_SUM: i64 = 64;
+
 struct Emitter<'a, 'b> {
     writer: &'a mut Writer<'b>,
     nest: &'a Nest,
@@ -52,6 +55,7 @@ struct Emitter<'a, 'b> {
 type Point = HashMap<Axis, Index>;
 
 /// A running reduction.
+#[derive(Clone)]
 struct Accumulator {
     op: Reduction,
     body: te::ExprId,
@@ -77,8 +81,8 @@ impl Emitter<'_, '_> {
             accumulators.push(reductions.iter().map(|statement| self.start(&mut scope, statement)).collect());
         }
         if !reductions.is_empty() {
-            let inner = self.reduction_body(&points, &accumulators);
-            scope.statements.extend(self.wrap_reduction(inner));
+            let statements = self.reduction_loops(&points, &accumulators);
+            scope.statements.extend(statements);
         }
         for (point, accumulators) in points.iter().zip(&accumulators) {
             self.finish_point(&mut scope, point, &reductions, accumulators);
@@ -131,12 +135,67 @@ impl Emitter<'_, '_> {
         self.plan.lane.is_some()
     }
 
-    fn wrap_reduction(&mut self, mut body: Vec<Stmt>) -> Vec<Stmt> {
-        for axis in self.plan.reduce.iter().rev() {
-            let axis = self.writer.axis(*axis);
-            body = vec![Stmt::For { axis, kind: ForKind::Serial, body }];
+    /// The loops of the reductions. Sums begin again inside the loops that [`Self::restarts`] names, and the loop adds
+    /// up their totals, so that long sums lose few digits.
+    fn reduction_loops(&mut self, points: &[Point], accumulators: &[Vec<Accumulator>]) -> Vec<Stmt> {
+        let mut levels = vec![(accumulators.to_vec(), Vec::new())];
+        for depth in 0..self.plan.reduce.len() {
+            let mut scope = Scope::default();
+            let outer = levels[depth].0.clone();
+            let inner = match self.restarts(depth, points.len()) {
+                true => outer.into_iter().map(|point| self.partials(&mut scope, point)).collect(),
+                false => outer,
+            };
+            levels.push((inner, scope.statements));
+        }
+        let mut body = self.reduction_body(points, &levels[levels.len() - 1].0);
+        for (depth, axis) in self.plan.reduce.clone().into_iter().enumerate().rev() {
+            let mut scope = Scope::default();
+            scope.statements.append(&mut levels[depth + 1].1);
+            scope.statements.append(&mut body);
+            for (total, part) in levels[depth].0.iter().flatten().zip(levels[depth + 1].0.iter().flatten()) {
+                self.join(&mut scope, total, part);
+            }
+            let axis = self.writer.axis(axis);
+            body = vec![Stmt::For { axis, kind: ForKind::Serial, body: scope.statements }];
         }
         body
+    }
+
+    /// Whether sums begin again in every iteration of a reduction loop. A register tile has no registers for a second
+    /// set of totals: it begins again only where the sum inside is long enough that saving them does not show.
+    fn restarts(&self, depth: usize, points: usize) -> bool {
+        let inside = |depth: usize| -> i64 {
+            let axes = self.plan.reduce[depth + 1..].iter().chain(&self.plan.unrolled);
+            axes.map(|axis| self.writer.extent(*axis)).product()
+        };
+        match points {
+            1 => inside(depth) > 1,
+            _ => {
+                inside(depth) >= LONG_SUM
+                    && (depth + 1..self.plan.reduce.len()).all(|next| inside(next) < LONG_SUM)
+            }
+        }
+    }
+
+    /// Accumulators of the next loop inside: sums begin again there, others go on.
+    fn partials(&mut self, scope: &mut Scope, accumulators: Vec<Accumulator>) -> Vec<Accumulator> {
+        let part = |mut accumulator: Accumulator| {
+            if accumulator.op == Reduction::Sum {
+                let zero = self.writer.constant(0.0, accumulator.total.ty.lanes);
+                accumulator.total = self.writer.variable(scope, "part", zero);
+            }
+            accumulator
+        };
+        accumulators.into_iter().map(part).collect()
+    }
+
+    /// Adds the sum of an inner loop to that of the loop around it.
+    fn join(&mut self, scope: &mut Scope, total: &Accumulator, part: &Accumulator) {
+        if total.total != part.total {
+            let sum = self.writer.joined(Binary::Add, total.total.clone(), part.total.clone());
+            self.writer.assign(scope, &total.total, sum);
+        }
     }
 
     fn reduction_body(&mut self, points: &[Point], accumulators: &[Vec<Accumulator>]) -> Vec<Stmt> {

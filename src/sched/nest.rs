@@ -138,6 +138,16 @@ impl LoopNest {
         self.note(format!("tile {} by {factor}", program.axes[axis].name));
     }
 
+    /// Splits a reduction loop into blocks of `factor`, which divides its extent. The order of the sum stays.
+    pub fn block(&mut self, program: &mut Program, axis: Axis, factor: i64) {
+        debug_assert_eq!(program.axes[axis].extent % factor, 0);
+        let (block, rest) = self.split(program, axis, factor);
+        let at = self.reduce.iter().position(|other| *other == block).map_or(0, |at| at + 1);
+        self.reduce.insert(at, rest);
+        self.steps.pop();
+        self.note(format!("block {} by {factor}", program.axes[axis].name));
+    }
+
     /// Unrolls the innermost reduction loop.
     pub fn unroll(&mut self, program: &Program) {
         if let Some(axis) = self.reduce.pop() {

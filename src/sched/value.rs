@@ -115,6 +115,11 @@ impl<'a> Writer<'a> {
             if Some(axis) == self.lane { Some(Index::from(0)) } else { Some(Index::from(self.axes[&axis])) }
         };
         let first = index.substitute(&|axis| at_first(axis), &self.function.axes);
+        if let Some(lane) = self.lane {
+            let axes = &self.program().axes;
+            let rest = index.add_scaled(&Index::from(lane), -stride, axes);
+            debug_assert!(!rest.mentions(lane), "{index:?} does not move by a constant from lane to lane");
+        }
         (first, stride)
     }
 
@@ -344,6 +349,17 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// What a read gives outside of its tensor.
+    fn filled(&mut self, tensor: Tensor, fill: Real) -> Value {
+        match self.program().tensors[tensor].dtype {
+            DType::F32 => self.constant(fill.get(), 1),
+            DType::I32 | DType::U8 | DType::Bool => {
+                let ty = Type { scalar: Scalar::I32, lanes: 1 };
+                Value { expr: Expr::Int(fill.get() as i32), ty }
+            }
+        }
+    }
+
     fn load(&mut self, scope: &mut Scope, tensor: Tensor, index: &[Index], fill: Option<Real>) -> Value {
         let layout = &self.layouts[&tensor];
         let axes = &self.program().axes;
@@ -352,6 +368,9 @@ impl<'a> Writer<'a> {
         for (at, index) in index.iter().enumerate() {
             let filled = fill.is_some() && layout.fill == fill && layout.holds(at, index.range(axes));
             let (low, high) = index.range(axes);
+            if let Some(fill) = fill.filter(|_| high < 0 || low >= layout.shape[at]) {
+                return self.filled(tensor, fill); // No point of the loops is inside.
+            }
             let inside = Some(at) == layout.batch || (low >= 0 && high < layout.shape[at]);
             if fill.is_some() && !inside && !filled {
                 outside.push((index.clone(), layout.shape[at]));

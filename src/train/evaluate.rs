@@ -1,5 +1,7 @@
 //! Loss and accuracy of a model on a split of the data.
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::philox::RandomState;
 use crate::data::Split;
 use crate::data::batches;
@@ -9,12 +11,15 @@ use crate::runtime::{Pool, Program, Store};
 
 use super::error::TrainError;
 use super::programs::{Key, Purpose};
+use super::records::nan_for_null;
 
 /// Means over images.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     images: u64,
+    #[serde(deserialize_with = "nan_for_null")]
     loss: f64,
+    #[serde(deserialize_with = "nan_for_null")]
     correct: f64,
 }
 
@@ -24,6 +29,11 @@ impl Figures {
         self.images += images;
         self.loss += mean_loss * images as f64;
         self.correct += correct;
+    }
+
+    /// The number of images.
+    pub fn images(&self) -> u64 {
+        self.images
     }
 
     /// The mean loss; NaN without images.
