@@ -78,8 +78,8 @@ fn window(writer: &mut Writer, x: &Tensor) {
     let (reduce, fill) = reduction(writer);
     writer.note("user window");
     let mut axis = |size: i64| {
-        let (k, s, d, p) =
-            (writer.draw.from(1, 3), writer.draw.from(1, 3), writer.draw.from(1, 2), writer.draw.from(0, 2));
+        let (k, s, d) = (writer.draw.from(1, 3), writer.draw.from(1, 3), writer.draw.from(1, 2));
+        let p = writer.draw.from(0, (d * (k - 1)).min(2)); // So that no window lies outside.
         let free = size + 2 * p - d * (k - 1) - 1;
         (k, format!("{s}*#+{d}*%-{p}"), free / s + 1, free >= 0)
     };
