@@ -284,3 +284,17 @@ fn speed() {
         }
     }
 }
+
+#[test]
+#[ignore = "prints"]
+fn show() {
+    use cnnc::runtime::program::lower;
+    let name = std::env::var("EXAMPLE").unwrap_or("convnet_gap".into());
+    let text = std::fs::read_to_string(format!("examples/{name}.cnn")).unwrap();
+    let graph = graph(&text, 16);
+    lower(&graph, &Machine::of(Target::host()), &mut |pass, program| {
+        if pass.name == "prune" {
+            println!("{program}");
+        }
+    });
+}

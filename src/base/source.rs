@@ -32,6 +32,11 @@ impl SourceMap {
         self.files.push(SourceFile { name: name.into(), text: text.into() })
     }
 
+    /// The file of a name, the first of several.
+    pub fn find(&self, name: &str) -> Option<FileId> {
+        self.files.iter().find(|(_, file)| file.name == name).map(|(id, _)| id)
+    }
+
     /// A file that [`SourceMap::add`] has given out.
     pub fn file(&self, id: FileId) -> &SourceFile {
         &self.files[id]

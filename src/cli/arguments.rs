@@ -18,8 +18,22 @@ pub struct Arguments {
 pub enum Command {
     /// Train a model as its file's train section says
     Run(RunArguments),
+    /// Loss and accuracy of trained weights on the test split
+    Eval(EvalArguments),
+    /// What a model says of pictures, or its raw outputs
+    Predict(PredictArguments),
+    /// Write an example as a model file to start from; without a name, list them
+    New(NewArguments),
+    /// Explain a layer, op, loss or optimiser of the library; without a name, list them
+    Doc(DocArguments),
     /// Print a model as it is at a stage of the compiler
     Emit(EmitArguments),
+    /// Look for mistakes without running anything
+    Check(CheckArguments),
+    /// Write files in the canonical form
+    Fmt(FormatArguments),
+    /// The layers of a model with shapes, parameters, work and memory
+    Summary(SummaryArguments),
     /// Measure a training step and an inference
     Bench(BenchArguments),
 }
@@ -40,12 +54,24 @@ pub struct ModelArguments {
     pub set: Vec<String>,
 }
 
+/// What runs the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// The processor
+    Cpu,
+    /// A graphics card; not in this version
+    Gpu,
+}
+
 /// What to compile for.
 #[derive(Debug, Args)]
 pub struct MachineArguments {
     /// Threads; as many as the machine has cores by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+    /// What runs it
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    pub device: Device,
     /// Vector level: sse4 or fma; the best the machine has by default
     #[arg(long, value_name = "LEVEL")]
     pub cpu: Option<Level>,
@@ -60,8 +86,8 @@ pub struct RunArguments {
     /// Epochs, in place of the file's
     #[arg(long, value_name = "N")]
     pub epochs: Option<u32>,
-    /// Stop after so many steps
-    #[arg(long, value_name = "K")]
+    /// Stop after so many steps, counted from the beginning of the run
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: Option<u64>,
     /// Samples a step, in place of the file's
     #[arg(long, value_name = "N")]
@@ -70,7 +96,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Begin with these weights
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub init: Option<PathBuf>,
     /// The folder for the run's files; runs/MODEL-N by default
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
@@ -81,7 +107,105 @@ pub struct RunArguments {
     /// Print what the time until the first step went into
     #[arg(long)]
     pub time: bool,
-    /// Print a line of JSON an epoch, and nothing else
+    /// Print a line of JSON an epoch and one at the end, and nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct EvalArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    #[command(flatten)]
+    pub machine: MachineArguments,
+    /// The weights, such as a run's model.safetensors
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// Samples at once, in place of the file's; it changes no figure but by rounding
+    #[arg(long, value_name = "N")]
+    pub batch: Option<u32>,
+    /// Also print how often each class was taken for each other
+    #[arg(long)]
+    pub confusion: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PredictArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Pictures: PNG, JPEG or PNM files, or test:N and train:N for those of the data, counted from 0
+    #[arg(value_name = "IMAGE", conflicts_with = "input")]
+    pub images: Vec<String>,
+    #[command(flatten)]
+    pub machine: MachineArguments,
+    /// The weights, such as a run's model.safetensors; a model without parameters needs none
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// Raw inputs in place of pictures: f32, the batch first; nothing is prepared
+    #[arg(long, value_name = "FILE.npy", requires = "output")]
+    pub input: Option<PathBuf>,
+    /// Write the raw outputs to a .npy file, or a picture that the model makes to a .png file
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// How many classes to name for each picture
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    pub top: u16,
+    /// Inputs at once, for --input; the file's batch by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub batch: Option<u32>,
+    /// Print a line of JSON a picture
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct NewArguments {
+    /// The example
+    pub name: Option<String>,
+    /// Where to write it; NAME.cnn by default
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct DocArguments {
+    /// What to explain
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// The model file
+    pub file: PathBuf,
+    /// Where the data lies, in place of the directory that the data section names
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Replace a setting: train.KEY=VALUE, data.KEY=VALUE or args.NAME=VALUE
+    #[arg(long, value_name = "SETTING")]
+    pub set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct FormatArguments {
+    /// The files; - formats standard input to standard output
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Change nothing; name the files that would change and exit with 1
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SummaryArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Samples that the memory and the work are counted for
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub batch: u32,
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }
@@ -91,7 +215,7 @@ pub struct RunArguments {
 pub enum Stage {
     /// The tokens of the file
     Tokens,
-    /// The syntax tree
+    /// The syntax tree, as canonical text
     Ast,
     /// The network as a graph of ops
     Graph,
@@ -129,16 +253,16 @@ pub struct EmitArguments {
     /// What to print
     #[arg(long, value_enum, default_value_t = Stage::Graph)]
     pub stage: Stage,
-    /// A training step or the prediction
-    #[arg(long, value_enum, default_value_t = Mode::Train)]
-    pub mode: Mode,
-    /// Only kernels or nodes whose name contains this
+    /// A training step or the prediction; the former by default where the file has a train section
+    #[arg(long, value_enum)]
+    pub mode: Option<Mode>,
+    /// Only what this op becomes: the kernels or equations whose names contain NAME
     #[arg(long, value_name = "NAME")]
     pub op: Option<String>,
     /// Samples a step, in place of the file's
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub batch: Option<u32>,
-    /// Print the equations after every pass
+    /// Print the equations after every pass before the stage
     #[arg(long)]
     pub print_after_all: bool,
     /// Vector level: sse4 or fma; the best the machine has by default

@@ -13,8 +13,8 @@ use crate::sched::Machine;
 use crate::train::programs::initialise;
 
 use super::arguments::BenchArguments;
-use super::project::{Project, machine, pool, stem};
-use super::{Failure, Outcome};
+use super::project::{Project, execution, stem};
+use super::{Failure, Outcome, print, print_json};
 
 /// Rounds of which the smallest and the middle time are given.
 const ROUNDS: usize = 5;
@@ -46,7 +46,7 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
-    let (machine, pool) = (machine(arguments.machine.cpu)?, pool(&arguments.machine)?);
+    let (machine, pool) = execution(&arguments.machine)?;
     let recipe = project.recipe(&spec, None);
     let phase = &spec.phases[0];
     let fail = |errors| project.failure(errors);
@@ -69,31 +69,27 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
         compile_ms: step.compile_ms,
         arena_bytes: step.arena_bytes,
     };
-    if arguments.json {
-        println!("{}", serde_json::to_string(&report).expect("numbers"));
-    } else {
-        print(&report);
-    }
-    Ok(())
+    if arguments.json { print_json(&report) } else { print(&text(&report)) }
 }
 
-fn print(report: &Report) {
-    let share = report.train_gflops / report.peak_gflops;
-    println!("{}, batch {}, {} threads", report.model, report.batch, report.threads);
-    println!(
-        "training step  {:9.3} ms (median {:.3})",
-        report.train_step_ms.min, report.train_step_ms.median
-    );
-    println!("inference      {:9.3} ms (median {:.3})", report.infer_ms.min, report.infer_ms.median);
-    println!(
-        "arithmetic     {:9.3} GFLOP a step, {:.1} GFLOP/s, {} of the measured peak of {:.1}",
-        report.train_gflop,
-        report.train_gflops,
-        numbers::percent(share),
-        report.peak_gflops
-    );
-    println!("compiled in    {:9.3} ms", report.compile_ms);
-    println!("memory         {} in the arena", numbers::bytes(report.arena_bytes as u64));
+fn text(report: &Report) -> String {
+    let share = numbers::percent(report.train_gflops / report.peak_gflops);
+    [
+        format!("{}, batch {}, {} threads", report.model, report.batch, report.threads),
+        format!(
+            "training step  {:9.3} ms (median {:.3})",
+            report.train_step_ms.min, report.train_step_ms.median
+        ),
+        format!("inference      {:9.3} ms (median {:.3})", report.infer_ms.min, report.infer_ms.median),
+        format!(
+            "arithmetic     {:9.3} GFLOP a step, {:.1} GFLOP/s, {share} of the measured peak of {:.1}",
+            report.train_gflop, report.train_gflops, report.peak_gflops
+        ),
+        format!("compiled in    {:9.3} ms", report.compile_ms),
+        format!("memory         {} in the arena", numbers::bytes(report.arena_bytes as u64)),
+        String::new(),
+    ]
+    .join("\n")
 }
 
 struct Made {

@@ -1,55 +1,163 @@
 //! `cnnc emit`: prints a model as it is at a stage of the compiler.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::base::diagnostic::Diagnostic;
+use crate::base::source::SourceMap;
 use crate::codegen::cranelift::{self, disassemble};
-use crate::graph::Graph;
+use crate::graph::dot::dot;
+use crate::graph::{Graph, OpId};
+use crate::kernels;
+use crate::passes;
+use crate::report::numbers;
 use crate::runtime::program::{Lowered, lower};
-use crate::sched::Machine;
+use crate::sched::{Launch, Machine};
+use crate::syntax;
+use crate::te::{Program, Tensor};
 
 use super::arguments::{EmitArguments, Mode, Stage};
-use super::project::{Project, machine};
-use super::{Failure, Outcome};
+use super::project::{Project, Subject, machine};
+use super::{Failure, Outcome, print};
 
 /// Prints the stage.
 pub fn run(arguments: &EmitArguments) -> Outcome {
-    let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
-    let project = Project::load(&arguments.model, &flags)?;
+    if matches!(arguments.stage, Stage::Tokens | Stage::Ast) {
+        return print(&source(arguments)?);
+    }
+    let project = Project::load(&arguments.model, &[])?;
     let graph = graph(arguments, &project)?;
-    let machine = machine(arguments.cpu)?;
-    let lowered = lower(&graph, &machine, &mut |_, _| {});
-    print!("{}", text(arguments, &lowered, &machine)?);
-    Ok(())
+    let mut log = String::new();
+    let wanted = |name: &str| arguments.op.as_deref().is_none_or(|op| name.contains(op));
+    let mut after = |pass: &passes::Pass, program: &Program| {
+        if arguments.print_after_all {
+            log +=
+                &format!("// after {}: {}\n{}\n", pass.name, pass.description, equations(program, &wanted));
+        }
+    };
+    let text = match arguments.stage {
+        Stage::Tokens | Stage::Ast => String::new(),
+        Stage::Graph | Stage::Grad => excerpt(&graph, &wanted).to_string(),
+        Stage::Dot => dot(&excerpt(&graph, &wanted)),
+        Stage::Fused => {
+            let mut program = passes::lower::run(&graph);
+            passes::simplify(&mut program, &mut after);
+            equations(&program, &wanted).to_string()
+        }
+        Stage::Kernels | Stage::Sched | Stage::Loops | Stage::Clif | Stage::Asm => {
+            let machine = machine(arguments.cpu)?;
+            let lowered = lower(&graph, &machine, &mut after);
+            low(arguments.stage, lowered, &machine, &wanted)?
+        }
+    };
+    print(&(log + &text))
+}
+
+/// The stages before names have a meaning.
+fn source(arguments: &EmitArguments) -> Result<String, Failure> {
+    let path = &arguments.model.file;
+    let mut sources = SourceMap::default();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::Run(format!("cannot read {}: {error}", path.display())))?;
+    let file = sources.add(path.display().to_string(), text.as_str());
+    if arguments.stage == Stage::Tokens {
+        return Ok(syntax::tokens_text(file, &text));
+    }
+    let (tree, diagnostics) = syntax::parse(file, &text);
+    if diagnostics.iter().any(Diagnostic::is_error) {
+        return Err(Failure::Source(sources, diagnostics));
+    }
+    Ok(syntax::ast_text(&tree))
 }
 
 fn graph(arguments: &EmitArguments, project: &Project<'_>) -> Result<Graph, Failure> {
-    let spec = project.train()?;
-    let recipe = project.recipe(&spec, None);
-    let phase = &spec.phases[0];
-    let graph = match (arguments.mode, arguments.stage) {
-        (Mode::Infer, _) => recipe.inference(phase.batch),
-        (Mode::Train, Stage::Graph | Stage::Dot) => recipe.forward(phase.batch),
-        (Mode::Train, _) => recipe.step(phase.batch, &phase.optim),
+    let subject = project.subject()?;
+    let recipe = project.recipe_of(&subject)?;
+    let batch = arguments.batch.map_or(subject.batch(), i64::from);
+    let training = match (&subject, arguments.mode) {
+        (Subject::Trained(spec), None | Some(Mode::Train)) => Some(spec),
+        (Subject::Model(_), Some(Mode::Train)) => {
+            let file = arguments.model.file.display();
+            return Err(Failure::Usage(format!("{file} has no train section, so there is no --mode train")));
+        }
+        (Subject::Model(_), None) | (_, Some(Mode::Infer)) => None,
+    };
+    let graph = match (training, arguments.stage) {
+        (None, Stage::Grad) => {
+            return Err(Failure::Usage("only a training step has gradients; see --stage graph".into()));
+        }
+        (None, _) => recipe.inference(batch),
+        (Some(_), Stage::Graph | Stage::Dot) => recipe.forward(batch),
+        (Some(spec), _) => recipe.step(batch, &spec.phases[0].optim),
     };
     graph.map_err(|errors| project.failure(errors))
 }
 
-fn text(arguments: &EmitArguments, lowered: &Lowered, machine: &Machine) -> Result<String, Failure> {
-    let wanted = |name: &str| arguments.op.as_deref().is_none_or(|op| name.contains(op));
-    let failed = |error: cranelift::Error| Failure::Run(error.to_string());
-    let launches = lowered.launches.iter().filter(|launch| wanted(&launch.function.name));
-    let mut out = String::new();
-    for launch in launches {
-        out += &match arguments.stage {
-            Stage::Sched => format!("{}\n{}", launch.function.name, launch.schedule),
-            Stage::Clif => cranelift::clif(&launch.function, machine.target).map_err(failed)?,
-            Stage::Asm => {
-                let functions = std::slice::from_ref(&launch.function);
-                let module = cranelift::Module::compile(functions, machine.target).map_err(failed)?;
-                let (name, code) = module.code(0);
-                format!("{name}:\n{}", disassemble(code))
-            }
-            _ => launch.function.to_string(),
-        };
-        out.push('\n');
+/// The nodes of a graph that are wanted, by op or path, and the ops that they call.
+fn excerpt(graph: &Graph, wanted: &dyn Fn(&str) -> bool) -> Graph {
+    let mut part = graph.clone();
+    part.nodes.retain(|node| wanted(&graph.ops[node.op].name) || wanted(&node.path));
+    if part.nodes.len() == graph.nodes.len() {
+        return part;
     }
-    Ok(out)
+    let used: BTreeSet<OpId> = part.nodes.iter().map(|node| node.op).collect();
+    part.ops.clear();
+    let renamed: BTreeMap<OpId, OpId> =
+        used.into_iter().map(|op| (op, part.ops.push(graph.ops[op].clone()))).collect();
+    part.nodes.iter_mut().for_each(|node| node.op = renamed[&node.op]);
+    let values: BTreeSet<_> =
+        part.nodes.iter().flat_map(|node| node.inputs.iter().chain(&node.results)).collect();
+    part.inputs.retain(|(value, _)| values.contains(value));
+    part.outputs.retain(|(value, _)| values.contains(value));
+    part
+}
+
+/// The equations of a program whose results are wanted.
+fn equations(program: &Program, wanted: &dyn Fn(&str) -> bool) -> Program {
+    let mut part = program.clone();
+    part.equations.retain(|equation| wanted(&program.tensors[equation.result].name));
+    if part.equations.len() < program.equations.len() {
+        let results: BTreeSet<Tensor> = part.equations.iter().map(|equation| equation.result).collect();
+        let bodies = part.equations.iter().flat_map(|equation| &equation.pieces).map(|piece| piece.body);
+        let reads: BTreeSet<Tensor> = bodies.flat_map(|body| part.reads(body)).collect();
+        part.inputs = reads.difference(&results).copied().collect();
+        part.outputs = results.into_iter().collect();
+    }
+    part
+}
+
+/// The stages from kernels on.
+fn low(
+    stage: Stage,
+    mut lowered: Lowered,
+    machine: &Machine,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<String, Failure> {
+    if stage == Stage::Kernels {
+        lowered.kernels.kernels.retain(|kernel| wanted(&kernel.name));
+        return Ok(kernels::printer::print(&lowered.kernels, &lowered.layouts));
+    }
+    let launches = lowered.launches.iter().filter(|launch| wanted(&launch.function.name));
+    let mut texts =
+        launches.map(|launch| launch_text(stage, launch, machine)).collect::<Result<Vec<_>, _>>()?;
+    if stage == Stage::Sched {
+        let arena = numbers::bytes(lowered.plan.arena_bytes as u64);
+        texts.push(format!("{} launches, {arena} in the arena\n", lowered.launches.len()));
+    }
+    Ok(texts.join("\n"))
+}
+
+fn launch_text(stage: Stage, launch: &Launch, machine: &Machine) -> Result<String, Failure> {
+    let function = &launch.function;
+    let failed = |error: cranelift::Error| Failure::Run(error.to_string());
+    match stage {
+        Stage::Sched => Ok(format!("{}\n{}", function.name, launch.schedule)),
+        Stage::Clif => cranelift::clif(function, machine.target).map_err(failed),
+        Stage::Asm => {
+            let module = cranelift::Module::compile(std::slice::from_ref(function), machine.target);
+            let module = module.map_err(failed)?;
+            let (name, code) = module.code(0);
+            Ok(format!("{name}:\n{}", disassemble(code)))
+        }
+        _ => Ok(function.to_string()),
+    }
 }

@@ -4,9 +4,20 @@
 
 pub mod arguments;
 mod bench;
+mod check;
+mod doc;
 mod emit;
+mod eval;
+mod fmt;
+mod inputs;
+mod lints;
+mod new;
+mod picture;
+mod predict;
 mod project;
 mod run;
+mod summary;
+mod trained;
 
 use std::process::ExitCode;
 
@@ -14,9 +25,16 @@ use clap::Parser;
 
 use crate::base::diagnostic::Diagnostic;
 use crate::base::source::SourceMap;
+use crate::report::output;
 use crate::train::TrainError;
 
 use arguments::{Arguments, Command};
+
+/// The exit code of an interrupted run.
+const INTERRUPTED: u8 = 130;
+
+/// The folder of the runs that `--out` does not place.
+const RUNS: &str = "runs";
 
 /// Why a command fails.
 pub enum Failure {
@@ -26,6 +44,10 @@ pub enum Failure {
     Run(String),
     /// An error in the command line.
     Usage(String),
+    /// The person at the terminal ended the run.
+    Interrupted(String),
+    /// What is wrong has been printed.
+    Said,
 }
 
 impl Failure {
@@ -38,27 +60,41 @@ impl Failure {
     }
 
     fn report(self) -> ExitCode {
-        let color = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let code = match &self {
+            Failure::Source(..) | Failure::Run(_) | Failure::Said => 1,
+            Failure::Usage(_) => 2,
+            Failure::Interrupted(_) => INTERRUPTED,
+        };
         match self {
-            Failure::Source(sources, errors) => {
-                for error in errors {
-                    eprintln!("{}\n", error.render(&sources, color).trim_end());
-                }
-                ExitCode::from(1)
-            }
-            Failure::Run(message) => {
-                eprintln!("error: {message}");
-                ExitCode::from(1)
-            }
-            Failure::Usage(message) => {
-                eprintln!("error: {message}");
-                ExitCode::from(2)
-            }
+            Failure::Source(sources, errors) => show(&sources, &errors),
+            Failure::Run(message) | Failure::Usage(message) => eprintln!("error: {message}"),
+            Failure::Interrupted(message) => eprintln!("{message}"),
+            Failure::Said => {}
         }
+        ExitCode::from(code)
+    }
+}
+
+/// Prints diagnostics to standard error, with their source and an empty line after each.
+fn show(sources: &SourceMap, diagnostics: &[Diagnostic]) {
+    let color = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    for diagnostic in diagnostics {
+        eprintln!("{}\n", diagnostic.render(sources, color).trim_end());
     }
 }
 
 type Outcome = Result<(), Failure>;
+
+/// Prints a command's result to standard output.
+fn print(text: &str) -> Outcome {
+    output::print(text).map_err(|error| Failure::Run(format!("standard output: {error}")))
+}
+
+/// One object of JSON as a line.
+fn print_json(value: &impl serde::Serialize) -> Outcome {
+    let text = serde_json::to_string(value).map_err(|error| Failure::Run(error.to_string()))?;
+    print(&format!("{text}\n"))
+}
 
 const FIRST_STEPS: &str = "\
 cnnc compiles, trains and runs convolutional networks from one small file. To begin:
@@ -73,12 +109,19 @@ cnnc compiles, trains and runs convolutional networks from one small file. To be
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     let Some(command) = Arguments::parse().command else {
-        println!("{FIRST_STEPS}");
-        return ExitCode::SUCCESS;
+        let shown = print(&format!("{FIRST_STEPS}\n"));
+        return shown.map_or_else(Failure::report, |()| ExitCode::SUCCESS);
     };
     let outcome = match command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Predict(arguments) => predict::run(&arguments),
+        Command::New(arguments) => new::run(&arguments),
+        Command::Doc(arguments) => doc::run(&arguments),
         Command::Emit(arguments) => emit::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Fmt(arguments) => fmt::run(&arguments),
+        Command::Summary(arguments) => summary::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)

@@ -3,20 +3,73 @@
 use std::path::Path;
 
 use crate::base::diagnostic::Diagnostic;
+use crate::base::nearest::nearest;
 use crate::base::source::SourceMap;
 use crate::base::target::{Level, Target};
 use crate::data::prepare::{Normalize, Prepare};
-use crate::data::{Dataset, digits, idx};
+use crate::data::{DataError, Dataset, digits, idx};
 use crate::elab::config::{DataSpec, Overrides, Prepare as PrepareStep, Source, TrainSpec};
 use crate::elab::{self, ModelCall, Module};
 use crate::runtime::Pool;
 use crate::sched::Machine;
-use crate::syntax::ast::Train;
+use crate::syntax::ast::{Data, Expr, ExprKind, FnItem, Train, TypeKind};
 use crate::train::TrainError;
 use crate::train::recipe::Recipe;
 
 use super::Failure;
-use super::arguments::{MachineArguments, ModelArguments};
+use super::arguments::{Device, MachineArguments, ModelArguments};
+
+/// What a command is about.
+pub enum Subject {
+    Trained(Box<TrainSpec>),
+    /// A model without a train section.
+    Model(ModelCall),
+}
+
+impl Subject {
+    /// The model with its arguments.
+    pub fn model(&self) -> &ModelCall {
+        match self {
+            Subject::Trained(spec) => &spec.model,
+            Subject::Model(model) => model,
+        }
+    }
+
+    /// The name of the train section, or that of the model.
+    pub fn name(&self) -> &str {
+        match self {
+            Subject::Trained(spec) => &spec.name,
+            Subject::Model(model) => &model.name.text,
+        }
+    }
+
+    /// The batch of a training; one sample without one.
+    pub fn batch(&self) -> i64 {
+        match self {
+            Subject::Trained(spec) => spec.phases[0].batch,
+            Subject::Model(_) => 1,
+        }
+    }
+}
+
+/// A shape for the samples of a model that leaves axes open; none where it does not.
+pub fn assumed_sample(item: &FnItem) -> Option<Vec<i64>> {
+    const CHANNELS: i64 = 3;
+    const OTHERS: i64 = 64;
+    let TypeKind::Tensor { dims: Some(dims), .. } = &item.params.first()?.ty.kind else { return None };
+    let is_param = |name: &str| item.params.iter().any(|param| param.name.text == name);
+    let mut is_open = false;
+    let extent = |(axis, dim): (usize, &Expr)| match &dim.kind {
+        ExprKind::Number { value, .. } => Some(*value as i64),
+        ExprKind::Name(name) if !is_param(name) => {
+            is_open = true;
+            Some(if axis == 0 { CHANNELS } else { OTHERS })
+        }
+        _ => None,
+    };
+    let sample: Option<Vec<i64>> = dims.iter().skip(1).enumerate().map(extent).collect();
+    sample.filter(|_| is_open)
+}
 
 /// A loaded model file.
 pub struct Project<'a> {
@@ -53,61 +106,92 @@ impl<'a> Project<'a> {
 
     /// The chosen train section: the one named by `--model`, or the only one.
     pub fn train(&self) -> Result<TrainSpec, Failure> {
-        let section = self.train_section()?;
-        self.module.train_spec(section, &self.overrides).map_err(|errors| self.failure(errors))
-    }
-
-    fn train_section(&self) -> Result<&Train, Failure> {
-        let sections = self.module.train_sections();
-        let name = |train: &Train| train.alias.as_ref().unwrap_or(&train.model).text.clone();
-        let known = || sections.iter().map(|train| name(train)).collect::<Vec<_>>().join(", ");
-        let file = self.arguments.file.display();
-        match (&self.arguments.model, sections.as_slice()) {
-            (_, []) => Err(Failure::Run(format!("{file} has no train section"))),
-            (None, [only]) => Ok(only),
-            (None, _) => Err(Failure::Usage(format!(
-                "{file} has several train sections; choose one with --model: {}",
-                known()
-            ))),
-            (Some(wanted), _) => {
-                let found = sections.iter().find(|train| name(train) == *wanted);
-                let unknown =
-                    || Failure::Usage(format!("{file} trains no `{wanted}`; it trains {}", known()));
-                found.copied().ok_or_else(unknown)
+        match self.subject()? {
+            Subject::Trained(spec) => Ok(*spec),
+            Subject::Model(model) => {
+                let file = self.arguments.file.display();
+                let name = &model.name.text;
+                Err(Failure::Run(format!(
+                    "{file} has no train section for `{name}`; add `train {name} on DATA {{ ... }}`"
+                )))
             }
         }
     }
 
-    /// Whether the file has a train section to choose.
-    pub fn has_train_section(&self) -> bool {
-        !self.module.train_sections().is_empty()
+    /// What a command is about: the train section or the model named by `--model`, else the only train section, else
+    /// the only model.
+    pub fn subject(&self) -> Result<Subject, Failure> {
+        let (sections, models) = (self.module.train_sections(), self.module.main_models());
+        let name_of = |train: &Train| train.alias.as_ref().unwrap_or(&train.model).text.clone();
+        let trained = |section: &Train| {
+            let spec = self.train_spec(section);
+            spec.map(|spec| Subject::Trained(Box::new(spec))).map_err(|errors| self.failure(errors))
+        };
+        let alone = |model: &FnItem| {
+            let args = self.overrides.arguments().to_vec();
+            Ok(Subject::Model(ModelCall { name: model.name.clone(), args }))
+        };
+        let file = self.arguments.file.display();
+        let mut known: Vec<String> = sections.iter().map(|train| name_of(train)).collect();
+        known.extend(models.iter().map(|model| model.name.text.clone()));
+        known.sort();
+        known.dedup();
+        let Some(wanted) = &self.arguments.model else {
+            return match (sections.as_slice(), models.as_slice()) {
+                ([only], _) => trained(only),
+                ([], [only]) => alone(only),
+                ([], []) => Err(Failure::Run(format!("{file} has no model"))),
+                _ => {
+                    let known = known.join(", ");
+                    Err(Failure::Usage(format!(
+                        "{file} has several models; choose one with --model: {known}"
+                    )))
+                }
+            };
+        };
+        if let Some(section) = sections.iter().find(|train| name_of(train) == *wanted) {
+            return trained(section);
+        }
+        if let Some(model) = models.iter().find(|model| model.name.text == *wanted) {
+            return alone(model);
+        }
+        let mut message = format!("{file} has no model `{wanted}`; it has {}", known.join(", "));
+        if let Some(near) = nearest(wanted, known.iter().map(String::as_str)) {
+            message += &format!("; did you mean `{near}`?");
+        }
+        Err(Failure::Usage(message))
     }
 
-    /// The model without a train section: the one named by `--model`, or the last of the file.
-    pub fn model(&self) -> Result<ModelCall, Failure> {
-        let models = self.module.main_models();
-        let file = self.arguments.file.display();
-        let known = || models.iter().map(|model| model.name.text.as_str()).collect::<Vec<_>>().join(", ");
-        let item = match (&self.arguments.model, models.as_slice()) {
-            (_, []) => return Err(Failure::Run(format!("{file} has no model"))),
-            (None, [only]) => only,
-            (None, _) => {
-                return Err(Failure::Usage(format!(
-                    "{file} has several models; choose one with --model: {}",
-                    known()
-                )));
-            }
-            (Some(wanted), _) => models.iter().find(|model| model.name.text == *wanted).ok_or_else(|| {
-                Failure::Usage(format!("{file} has no model `{wanted}`; it has {}", known()))
-            })?,
-        };
-        Ok(ModelCall::new(item))
+    /// The recipe of a subject. Where the model leaves axes open, they are those of the data, or else assumed: then a
+    /// line on standard error says so.
+    pub fn recipe_of(&self, subject: &Subject) -> Result<Recipe<'_>, Failure> {
+        let sample = self.open_sample(subject)?;
+        Ok(match subject {
+            Subject::Trained(spec) => Recipe { sample, ..self.recipe(spec, None) },
+            Subject::Model(model) => self.untrained(model, sample),
+        })
+    }
+
+    /// The recipe of a model without a train section.
+    pub fn untrained(&self, model: &ModelCall, sample: Option<Vec<i64>>) -> Recipe<'_> {
+        Recipe { module: &self.module, model: model.clone(), loss: None, init: Vec::new(), sample }
+    }
+
+    fn open_sample(&self, subject: &Subject) -> Result<Option<Vec<i64>>, Failure> {
+        let item = self.module.model(&subject.model().name).map_err(|error| self.failure(vec![error]))?;
+        let Some(assumed) = assumed_sample(item) else { return Ok(None) };
+        if let Subject::Trained(spec) = subject {
+            let data = self.dataset(&self.data(spec)?)?;
+            return Ok(Some(data.shape.map(|extent| extent as i64).to_vec()));
+        }
+        eprintln!("note: `{}` takes inputs of several sizes; this is for {assumed:?}", item.name.text);
+        Ok(Some(assumed))
     }
 
     /// The data section that a train section names.
     pub fn data(&self, spec: &TrainSpec) -> Result<DataSpec, Failure> {
         let section = self.module.data(&spec.data).map_err(|error| self.failure(vec![error]))?;
-        self.module.data_spec(section, &self.overrides).map_err(|errors| self.failure(errors))
+        self.data_spec(section).map_err(|errors| self.failure(errors))
     }
 
     /// The data itself, with its validation split and class names.
@@ -115,7 +199,22 @@ impl<'a> Project<'a> {
         self.read(spec).map_err(|error| self.train_failure(error.into()))
     }
 
-    fn read(&self, spec: &DataSpec) -> Result<Dataset, crate::data::DataError> {
+    /// The settings of a data section.
+    pub fn data_spec(&self, section: &Data) -> Result<DataSpec, Vec<Diagnostic>> {
+        self.module.data_spec(section, &self.overrides)
+    }
+
+    /// The settings of a train section.
+    pub fn train_spec(&self, section: &Train) -> Result<TrainSpec, Vec<Diagnostic>> {
+        self.module.train_spec(section, &self.overrides)
+    }
+
+    /// Reads the data of a section, with its validation split and class names.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the files or the settings.
+    pub fn read(&self, spec: &DataSpec) -> Result<Dataset, DataError> {
         let mut data = match &spec.source {
             Source::Digits => digits::load()?,
             Source::Idx(folder) => idx::load(self.arguments.data.as_deref().unwrap_or(folder))?,
@@ -129,8 +228,8 @@ impl<'a> Project<'a> {
         Ok(data)
     }
 
-    /// What is done to every picture.
-    pub fn prepare(&self, spec: &DataSpec, data: &Dataset) -> Result<Prepare, Failure> {
+    /// What is done to every picture of so many channels, whose pixel value `full_scale` means 1.0.
+    pub fn prepare(&self, spec: &DataSpec, channels: usize, full_scale: f32) -> Result<Prepare, Failure> {
         let mut normalize = None;
         for PrepareStep::Normalize { mean, std } in &spec.prepare {
             if normalize.is_some() {
@@ -138,23 +237,18 @@ impl<'a> Project<'a> {
             }
             normalize = Some(Normalize { mean: mean.clone(), std: std.clone() });
         }
-        Prepare::new(data.shape[0], data.full_scale, normalize.as_ref())
+        Prepare::new(channels, full_scale, normalize.as_ref())
             .map_err(|error| self.train_failure(error.into()))
     }
 
     /// The graphs of a train section.
     pub fn recipe(&self, spec: &TrainSpec, sample: Option<[usize; 3]>) -> Recipe<'_> {
-        Recipe {
-            module: &self.module,
-            model: spec.model.clone(),
-            loss: Some(spec.loss.clone()),
-            init: spec.init.clone(),
-            sample: sample.map(|shape| shape.map(|extent| extent as i64).to_vec()),
-        }
+        let sample = sample.map(|shape| shape.map(|extent| extent as i64).to_vec());
+        Recipe { sample, ..Recipe::of(&self.module, spec) }
     }
 }
 
-/// The machine that flags ask for.
+/// The machine of a vector level; the host's best by default.
 pub fn machine(cpu: Option<Level>) -> Result<Machine, Failure> {
     let host = Target::host();
     match cpu {
@@ -164,11 +258,16 @@ pub fn machine(cpu: Option<Level>) -> Result<Machine, Failure> {
     }
 }
 
-/// The threads that flags ask for.
-pub fn pool(arguments: &MachineArguments) -> Result<Pool, Failure> {
+/// The machine and the threads that flags ask for.
+pub fn execution(arguments: &MachineArguments) -> Result<(Machine, Pool), Failure> {
+    if arguments.device == Device::Gpu {
+        return Err(Failure::Usage("this version compiles for the CPU only; leave out --device gpu".into()));
+    }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = arguments.threads.map_or(cores, usize::from);
-    Pool::new(threads).map_err(|error| Failure::Run(format!("threads cannot be started: {error}")))
+    let pool = Pool::new(threads)
+        .map_err(|error| Failure::Run(format!("{threads} threads cannot be started: {error}")))?;
+    Ok((machine(arguments.cpu)?, pool))
 }
 
 /// The name of a file without folder and ending.

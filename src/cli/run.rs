@@ -1,21 +1,25 @@
 //! `cnnc run`: trains a model.
+//!
+//! The run's folder is made when the first step is compiled. However a run ends after that, interrupted or with a
+//! loss that is not finite, its records, its checkpoint and the weights of its last good step are there.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::report::progress::Progress;
 use crate::report::table::{Align, Columns};
 use crate::report::{curves, numbers};
 use crate::runtime::Store;
-use crate::train::checkpoint::Checkpoint;
 use crate::train::evaluate::Figures;
-use crate::train::programs::{Phases, initialise};
-use crate::train::records::{self, EpochRecord, FinalRecord, Records};
+use crate::train::programs::Phases;
+use crate::train::records::{self, EpochRecord, FinalRecord, Records, RecordsError};
 use crate::train::trainer::{Observer, Position, Session, train};
-use crate::train::weights::{self, Tensors};
+use crate::train::{TrainError, restore};
 
 use super::arguments::RunArguments;
-use super::project::{Project, machine, pool};
+use super::project::{Project, execution};
 use super::{Failure, Outcome};
 
 /// Trains as the file's train section says.
@@ -24,12 +28,12 @@ pub fn run(arguments: &RunArguments) -> Outcome {
     let project = phases.time("read and parse", || Project::load(&arguments.model, &settings(arguments)))?;
     let spec = project.train()?;
     let data_spec = project.data(&spec)?;
+    let (machine, pool) = execution(&arguments.machine)?;
+    check_out(arguments)?;
     let data = phases.time("open data", || project.dataset(&data_spec))?;
-    let prepare = project.prepare(&data_spec, &data)?;
-    let recipe = project.recipe(&spec, Some(data.shape));
-    let (machine, pool) = (machine(arguments.machine.cpu)?, pool(&arguments.machine)?);
+    let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;
     let session = Session {
-        recipe: &recipe,
+        recipe: &project.recipe(&spec, Some(data.shape)),
         spec: &spec,
         data: &data,
         prepare: &prepare,
@@ -38,20 +42,69 @@ pub fn run(arguments: &RunArguments) -> Outcome {
         machine: &machine,
         pool: &pool,
         most_steps: arguments.steps,
+        interrupted: &watch_interrupts(),
     };
+    conduct(arguments, &session, phases).map_err(|end| match end {
+        End::Failed(error) => project.train_failure(error),
+        End::Interrupted(message) => Failure::Interrupted(message),
+    })
+}
+
+/// How a run ends before its end.
+enum End {
+    Failed(TrainError),
+    Interrupted(String),
+}
+
+impl From<TrainError> for End {
+    fn from(error: TrainError) -> End {
+        End::Failed(error)
+    }
+}
+
+fn conduct(arguments: &RunArguments, session: &Session<'_>, phases: Phases) -> Result<(), End> {
     let mut store = Store::default();
-    let position = begin(arguments, &project, &session, &mut store)?;
-    let folder = folder(arguments, &spec.name)?;
-    let mut records =
-        open(arguments, &folder, position).map_err(|error| project.train_failure(error.into()))?;
-    let epochs = spec.phases.iter().map(|phase| u64::from(phase.epochs)).sum();
-    let mut screen = Screen::new(arguments, epochs, position, data.train.len() as u64);
-    let result = train(&session, &mut store, position, &mut records, &mut screen, phases);
+    let position = begin(arguments, session, &mut store)?;
+    let mut screen = Screen::new(arguments, session, &position);
+    let mut folder = None;
+    let mut open = || {
+        let (path, records) = open(arguments, &session.spec.name, &position)?;
+        folder = Some(path);
+        Ok(records)
+    };
+    let result = train(session, &mut store, position, &mut open, &mut screen, phases);
     screen.progress.finish();
-    let result = result.map_err(|error| project.train_failure(error))?;
-    save(&folder, &store).map_err(|error| project.train_failure(error))?;
-    screen.done(&result, &folder);
-    Ok(())
+    let Some(folder) = folder else { return result.map(|_| ()).map_err(End::Failed) };
+    match result {
+        Ok(record) => {
+            save(&folder, &store)?;
+            screen.done(&record, &folder);
+            Ok(())
+        }
+        Err(error @ TrainError::Interrupted { .. }) => {
+            save(&folder, &store)?;
+            let (file, folder) = (arguments.model.file.display(), folder.display());
+            Err(End::Interrupted(format!("{error}; go on with: cnnc run {file} --resume {folder}")))
+        }
+        Err(error @ TrainError::NotFinite { .. }) => {
+            save(&folder, &store)?;
+            Err(TrainError::Other(format!("{error}; they are in {}", folder.display())).into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A flag that the first interrupt from the terminal sets; the second one ends the process at once.
+fn watch_interrupts() -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let seen = flag.clone();
+    // Where the system refuses a handler, an interrupt ends the process, as without one.
+    let _ = ctrlc::set_handler(move || {
+        if seen.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(super::INTERRUPTED));
+        }
+    });
+    flag
 }
 
 /// The flags that stand for settings.
@@ -68,79 +121,50 @@ fn settings(arguments: &RunArguments) -> Vec<String> {
 }
 
 /// The values to begin with: from `--resume`, `--init`, or none yet.
-fn begin(
-    arguments: &RunArguments,
-    project: &Project<'_>,
-    session: &Session<'_>,
-    store: &mut Store,
-) -> Result<Position, Failure> {
-    let fail = |error| project.train_failure(error);
+fn begin(arguments: &RunArguments, session: &Session<'_>, store: &mut Store) -> Result<Position, TrainError> {
     if let Some(folder) = &arguments.resume {
-        let checkpoint = Checkpoint::load(folder).map_err(fail)?;
-        for (path, tensor) in &checkpoint.tensors {
-            let trained = !path.starts_with("optim.");
-            store.add(path, &tensor.shape, trained).values_mut().copy_from_slice(&tensor.elements);
-        }
-        return Ok(checkpoint.position);
+        return restore::resume(session, folder, store);
     }
     if let Some(file) = &arguments.init {
-        let graph =
-            session.recipe.forward(1.max(session.spec.phases[0].batch)).map_err(|e| project.failure(e))?;
-        initialise(&graph, session.spec.seed, store);
-        let tensors = weights::load(file).map_err(|error| fail(error.into()))?;
-        take(store, tensors).map_err(|error| fail(error.into()))?;
+        let graph = session.recipe.forward(session.spec.phases[0].batch)?;
+        restore::load(file, &graph, store)?;
     }
     Ok(Position::default())
 }
 
-/// Sets all kept tensors from those of a file.
-pub fn take(store: &mut Store, tensors: Tensors) -> Result<(), weights::WeightsError> {
-    let shapes: Vec<(String, Vec<i64>)> =
-        store.entries().iter().map(|entry| (entry.path.clone(), entry.shape.clone())).collect();
-    let expected: Vec<(&str, &[i64])> =
-        shapes.iter().map(|(path, shape)| (path.as_str(), shape.as_slice())).collect();
-    let matched = weights::matching(&expected, tensors, &|_| false)?;
-    for (entry, tensor) in store.entries_mut().iter_mut().zip(matched.tensors) {
-        if let Some(tensor) = tensor {
-            entry.values_mut().copy_from_slice(&tensor.elements);
+/// Fails early where `--out` names something that is there.
+fn check_out(arguments: &RunArguments) -> Outcome {
+    match &arguments.out {
+        Some(path) if path.exists() => {
+            Err(Failure::Run(RecordsError::Exists { path: path.clone() }.to_string()))
         }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
-fn folder(arguments: &RunArguments, model: &str) -> Result<PathBuf, Failure> {
-    let result = match (&arguments.resume, &arguments.out) {
-        (Some(folder), _) => return Ok(folder.clone()),
-        (None, Some(folder)) => records::create_folder(folder).map(|()| folder.clone()),
-        (None, None) => records::create_next_folder(Path::new("runs"), model),
-    };
-    result.map_err(|error| Failure::Run(error.to_string()))
-}
-
+/// The run's folder and the files of its records.
 fn open(
     arguments: &RunArguments,
-    folder: &Path,
-    position: Position,
-) -> Result<Records, records::RecordsError> {
-    match arguments.resume {
-        Some(_) => Records::resume(folder, position.epochs),
-        None => Records::create(folder),
+    model: &str,
+    position: &Position,
+) -> Result<(PathBuf, Records), RecordsError> {
+    if let Some(folder) = &arguments.resume {
+        return Ok((folder.clone(), Records::resume(folder, position.epochs, position.steps)?));
     }
+    let folder = match &arguments.out {
+        Some(folder) => records::create_folder(folder).map(|()| folder.clone()),
+        None => records::create_next_folder(Path::new(super::RUNS), model),
+    }?;
+    let records = Records::create(&folder)?;
+    Ok((folder, records))
 }
 
-/// Writes the trained weights and the curves.
-fn save(folder: &Path, store: &Store) -> Result<(), crate::train::TrainError> {
-    let entries: Vec<_> = store
-        .entries()
-        .iter()
-        .filter(|entry| !entry.path.starts_with("optim."))
-        .map(|entry| (entry.path.as_str(), entry.shape.as_slice(), entry.values()))
-        .collect();
-    weights::save(&folder.join("model.safetensors"), &entries)?;
+/// Writes the weights and the curves.
+fn save(folder: &Path, store: &Store) -> Result<(), TrainError> {
+    restore::save(&folder.join("model.safetensors"), store)?;
     let epochs = records::read_epochs(folder)?;
     let path = folder.join("curves.svg");
-    curves::write(&path, &epochs)
-        .map_err(|error| crate::train::TrainError::Other(format!("{}: {error}", path.display())))
+    curves::write(&path, &epochs).map_err(|error| TrainError::Other(format!("{}: {error}", path.display())))
 }
 
 /// What a person sees.
@@ -155,9 +179,11 @@ struct Screen {
 }
 
 impl Screen {
-    fn new(arguments: &RunArguments, epochs: u64, position: Position, images: u64) -> Screen {
-        let left = epochs.saturating_sub(position.epochs);
-        let progress = if arguments.json { Progress::hidden() } else { Progress::new(left * images) };
+    fn new(arguments: &RunArguments, session: &Session<'_>, position: &Position) -> Screen {
+        let epochs: u64 = session.spec.phases.iter().map(|phase| u64::from(phase.epochs)).sum();
+        let left = epochs.saturating_sub(position.epochs) * session.data.train.len() as u64;
+        let images = left.saturating_sub(position.begun.images());
+        let progress = if arguments.json { Progress::hidden() } else { Progress::new(images) };
         let columns = Columns::new(&[
             ("epoch", Align::Right, 5),
             ("train loss", Align::Right, 10),
@@ -173,17 +199,17 @@ impl Screen {
 
     fn done(&self, result: &FinalRecord, folder: &Path) {
         if self.json {
-            println!("{}", serde_json::to_string(result).expect("two numbers"));
+            self.progress.print(&serde_json::to_string(result).expect("two numbers"));
             return;
         }
-        println!(
+        self.progress.print(&format!(
             "\ntest accuracy {}, test loss {:.4}; trained for {} ({} in all)\nweights, curves and records are in {}",
             numbers::percent(result.test_accuracy),
             result.test_loss,
             numbers::duration(self.train_seconds),
             numbers::duration(self.start.elapsed().as_secs_f64()),
             folder.display()
-        );
+        ));
     }
 }
 
@@ -191,9 +217,10 @@ impl Observer for Screen {
     fn first_step(&mut self, phases: &Phases) {
         if self.time {
             let total: Duration = phases.0.iter().map(|(_, time)| *time).sum();
-            for (name, time) in phases.0.iter().chain([&("until the first step is done", total)]) {
-                eprintln!("{:>9.3} ms  {name}", time.as_secs_f64() * 1e3);
+            for (name, time) in phases.0.iter().chain(&[("until the first step is done", total)]) {
+                self.progress.note(&format!("{:>9.3} ms  {name}", time.as_secs_f64() * 1e3));
             }
+            self.progress.note("");
         }
         if !self.json {
             self.progress.print(&self.columns.header());
@@ -212,7 +239,7 @@ impl Observer for Screen {
     fn epoch(&mut self, record: &EpochRecord) {
         self.train_seconds += record.seconds;
         if self.json {
-            println!("{}", serde_json::to_string(record).expect("numbers"));
+            self.progress.print(&serde_json::to_string(record).expect("numbers"));
             return;
         }
         let optional = |value: Option<f64>, show: &dyn Fn(f64) -> String| value.map_or("-".into(), show);

@@ -5,7 +5,7 @@ use super::elaborator::Elaborator;
 use super::evaluate::{Argument, at, unknown_function};
 use super::module::Callable;
 use super::value::{TensorValue, Value};
-use super::{functions, op, tensors};
+use super::{functions, joins, op, tensors};
 use crate::syntax::ast::{Call, Label, Name, OpItem};
 
 impl<'m> Elaborator<'m> {
@@ -30,8 +30,8 @@ impl<'m> Elaborator<'m> {
         label: Option<&Label>,
     ) -> Outcome<Value> {
         let joined = match callee.text.as_str() {
-            "concat" => Some(tensors::concat(self, callee, &arguments, label)),
-            "stack" => Some(tensors::stack(self, callee, &arguments, label)),
+            "concat" => Some(joins::concat(self, callee, &arguments, label)),
+            "stack" => Some(joins::stack(self, callee, &arguments, label)),
             _ => None,
         };
         if let Some(result) = joined {

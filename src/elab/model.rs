@@ -1,10 +1,8 @@
 //! From a model and its arguments to the forward graph.
 
 use super::elaborator::{Elaborator, InitRule};
-use super::evaluate::{Argument, Context, at, evaluate};
+use super::evaluate::{Argument, at, evaluate};
 use super::module::{Callable, Module};
-use super::show::show_declared;
-use super::types;
 use super::value::{TensorValue, Value};
 use super::{Outcome, block};
 use crate::base::diagnostic::Diagnostic;
@@ -105,7 +103,7 @@ impl<'m> Elaborator<'m> {
         self.check_rules()
     }
 
-    fn model_arguments(&mut self, model: &ModelCall) -> Outcome<Vec<Argument>> {
+    pub(super) fn model_arguments(&mut self, model: &ModelCall) -> Outcome<Vec<Argument>> {
         let mut arguments = Vec::new();
         for arg in &model.args {
             let value = evaluate(self, &arg.value)?;
@@ -123,105 +121,6 @@ impl<'m> Elaborator<'m> {
                 Err(at(format!("the model's value is {}, not a tensor", value.kind()), end))
             }
         }
-    }
-
-    /// The input of the model, with the shape that its first parameter declares.
-    fn data_input(
-        &mut self,
-        item: &'m FnItem,
-        model: &ModelCall,
-        request: &Request<'_>,
-    ) -> Outcome<TensorValue> {
-        let Some(param) = item.params.first() else {
-            return Err(at(format!("the model `{}` has no input", item.name.text), item.name.span));
-        };
-        let TypeKind::Tensor { dtype: DType::F32, dims: Some(dims) } = &param.ty.kind else {
-            let message = format!("the input `{}` is a tensor of f32", param.name.text);
-            return Err(at(message, param.ty.span).help("such as `x: f32[N, 1, 28, 28]`"));
-        };
-        let mut others = Vec::new();
-        let arguments = self.model_arguments(model)?;
-        let names: Vec<&str> = item.params.iter().skip(1).map(|param| param.name.text.as_str()).collect();
-        let places = super::arguments::match_arguments(&model.name, &names, &arguments)?;
-        for (param, place) in item.params.iter().skip(1).zip(places) {
-            others.push((param, place.map(|place| arguments[place].clone())));
-        }
-        let shape = self.input_shape(item, dims, &others, request)?;
-        if types::elements(&shape).is_none() {
-            return Err(types::too_large(&shape, param.ty.span));
-        }
-        let id = self.graph.input(&param.name.text, DType::F32, shape, Role::Data);
-        Ok(self.tensor(id))
-    }
-
-    /// The shape of the input: the batch, then what the type says, or the sample where it leaves an axis open.
-    fn input_shape(
-        &mut self,
-        item: &'m FnItem,
-        dims: &[Expr],
-        others: &[(&ast::Param, Option<Argument>)],
-        request: &Request<'_>,
-    ) -> Outcome<Vec<i64>> {
-        self.push_root(item);
-        let result = self.evaluate_input_shape(item, dims, others, request);
-        self.frames.pop();
-        result
-    }
-
-    fn evaluate_input_shape(
-        &mut self,
-        item: &FnItem,
-        dims: &[Expr],
-        others: &[(&ast::Param, Option<Argument>)],
-        request: &Request<'_>,
-    ) -> Outcome<Vec<i64>> {
-        for (param, argument) in others {
-            let (value, span) = match (argument, &param.default) {
-                (Some(argument), _) => (argument.value.clone(), argument.span),
-                (None, Some(default)) => (evaluate(self, default)?, Some(default.span)),
-                (None, None) => continue,
-            };
-            let value = types::accept(self, &item.name.text, param, value, span.unwrap_or(item.name.span))?;
-            self.bind(&param.name.text, value);
-        }
-        let declared = show_declared(&item.params[0].ty);
-        let mut shape = Vec::new();
-        for (axis, dim) in dims.iter().enumerate() {
-            let open = matches!(&dim.kind, ExprKind::Name(name) if self.lookup(name).is_none());
-            let given = match axis {
-                0 => Some(request.batch),
-                _ => request.sample.and_then(|sample| sample.get(axis - 1).copied()),
-            };
-            let extent = match (open, given) {
-                (true, Some(extent)) => extent,
-                (true, None) => {
-                    return Err(at("the size of this axis is not known", dim.span)
-                        .help(format!("write a number in {declared}")));
-                }
-                (false, _) => types::evaluate_extent(self, dim)?,
-            };
-            if let ExprKind::Name(name) = &dim.kind {
-                self.bind(name, Value::Int(extent));
-            }
-            if extent < 1 {
-                return Err(at(format!("axis {axis} would have {extent} elements"), dim.span));
-            }
-            shape.push(extent);
-        }
-        self.check_sample(item, &shape, request)?;
-        Ok(shape)
-    }
-
-    fn check_sample(&self, item: &FnItem, shape: &[i64], request: &Request<'_>) -> Outcome<()> {
-        let Some(sample) = request.sample else { return Ok(()) };
-        if shape.first() == Some(&request.batch) && shape[1..] == *sample {
-            return Ok(());
-        }
-        let whole = [&[request.batch], sample].concat();
-        let (has, needs) =
-            (super::value::show_type(DType::F32, &whole), super::value::show_type(DType::F32, shape));
-        let span = item.params[0].ty.span;
-        Err(at(format!("the data is {has}, but `{}` takes {needs}", item.name.text), span))
     }
 
     /// Adds the loss of the prediction, and the metrics that its target allows.
@@ -310,7 +209,7 @@ impl<'m> Elaborator<'m> {
             .note("a name is that of a block, for its tensors with two axes and more, or of a parameter"))
     }
 
-    fn push_root(&mut self, item: &'m FnItem) {
+    pub(super) fn push_root(&mut self, item: &'m FnItem) {
         let scopes = vec![std::collections::HashMap::new()];
         self.frames.push(super::elaborator::Frame { item, instance: 0, scopes });
     }

@@ -126,16 +126,7 @@ fn apply_one<'m>(
     scalars: &[graph::Value],
 ) -> Outcome<()> {
     let path = param_path(&elaborator.graph, p);
-    let shape = elaborator.graph.values[p].shape.clone();
-    let states: Vec<graph::Value> = optim
-        .states
-        .iter()
-        .map(|name| {
-            let path = format!("optim.{name}.{path}");
-            let role = Role::State { path: path.clone(), init: Init::Constant(0.0) };
-            elaborator.graph.input(path, DType::F32, shape.clone(), role)
-        })
-        .collect();
+    let states = add_states(&mut elaborator.graph, &optim.states, p, &path);
     let tensors = [&p, &g].into_iter().chain(&states).chain(scalars);
     let mut arguments: Vec<Argument> = tensors
         .map(|id| Argument { name: None, value: Value::Tensor(elaborator.tensor(*id)), span: None })
@@ -157,6 +148,17 @@ fn apply_one<'m>(
         }
     }
     Ok(())
+}
+
+/// The states of a parameter, which begin at 0.
+fn add_states(graph: &mut Graph, names: &[String], param: graph::Value, path: &str) -> Vec<graph::Value> {
+    let shape = graph.values[param].shape.clone();
+    let mut add = |name: &String| {
+        let path = format!("optim.{name}.{path}");
+        let role = Role::State { path: path.clone(), init: Init::Constant(0.0) };
+        graph.input(path, DType::F32, shape.clone(), role)
+    };
+    names.iter().map(&mut add).collect()
 }
 
 fn param_path(graph: &Graph, param: graph::Value) -> String {

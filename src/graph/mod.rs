@@ -4,7 +4,14 @@
 //! and outputs match the node's inputs and results by position. So the printer, the parser, the verifier and every
 //! pass are written once for all ops, those of the library, those of the user and those that autodiff derives.
 
+pub mod dot;
 pub mod interpreter;
+pub mod parser;
+pub mod printer;
+pub mod verifier;
+
+#[cfg(test)]
+mod tests;
 
 use cranelift_entity::{PrimaryMap, entity_impl};
 

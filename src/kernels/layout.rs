@@ -92,10 +92,15 @@ impl Layout {
         block.scale(self.block()).add(&offset, axes).scale(self.lanes).add(&lane, axes)
     }
 
-    /// The offset of an element given by numbers.
+    /// The offset of an element given by numbers: [`address`](Layout::address) without the algebra.
     pub fn offset(&self, index: &[i64]) -> usize {
-        let index: Vec<Index> = index.iter().map(|at| Index::from(*at)).collect();
-        self.address(&index, &Axes::new()).as_constant().unwrap_or(0) as usize
+        let mut offset = 0;
+        for (at, index) in index.iter().enumerate().filter(|(at, _)| Some(*at) != self.batch) {
+            offset = offset * self.padded(at) + index + self.halo[at].0;
+        }
+        let Some(batch) = self.batch else { return offset as usize };
+        let (block, lane) = (index[batch] / self.lanes, index[batch] % self.lanes);
+        ((block * self.block() + offset) * self.lanes + lane) as usize
     }
 }
 
@@ -190,4 +195,21 @@ pub fn lane_axis(index: &Index, lanes: i64, axes: &Axes) -> Option<Axis> {
         }
     }
     found.filter(|_| index.constant() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_addresses() {
+        let mut layout = Layout::new(&[11, 3, 5], Some(0), 8);
+        layout.halo = vec![(0, 0), (0, 0), (1, 2)];
+        for (n, c, i) in [(0, 0, 0), (7, 2, 4), (8, 0, -1), (10, 1, 6)] {
+            let index: Vec<Index> = [n, c, i].map(Index::from).to_vec();
+            let address = layout.address(&index, &Axes::new()).as_constant();
+            assert_eq!(address, Some(layout.offset(&[n, c, i]) as i64));
+        }
+        assert_eq!(layout.len(), 16 * 3 * 8);
+    }
 }

@@ -6,6 +6,12 @@
 
 pub mod fuse;
 pub mod layout;
+pub mod parser;
+pub mod printer;
+pub mod verifier;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use crate::graph::{Graph, Value};
 use crate::te::import::Import;
 use crate::te::normalise::normalise;
-use crate::te::{Program, Tensor};
+use crate::te::{Expr, Program, Tensor};
 
 /// The program of a graph.
 pub fn run(graph: &Graph) -> Program {
@@ -33,5 +33,22 @@ pub fn run(graph: &Graph) -> Program {
     }
     step.outputs = graph.outputs.iter().map(|(value, _)| tensors[value]).collect();
     normalise(&mut step);
+    fill_guarded_reads(&mut step);
     step
+}
+
+/// Lets every read that only a condition keeps inside its tensor give 0 outside. The condition still decides the
+/// value, but vectors compute both branches of a choice, so the read must be harmless by itself.
+fn fill_guarded_reads(step: &mut Program) {
+    for at in 0..step.equations.len() {
+        for piece in 0..step.equations[at].pieces.len() {
+            let body = step.equations[at].pieces[piece].body;
+            step.equations[at].pieces[piece].body = step.rewrite(body, &mut |program, expr| match expr {
+                Expr::Read { tensor, index, fill: None } if !program.in_bounds(tensor, &index) => {
+                    program.exprs.add(Expr::Read { tensor, index, fill: Some(0.0.into()) })
+                }
+                expr => program.exprs.add(expr),
+            });
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod autodiff;
 pub mod canonical;
+pub mod linear;
 pub mod lower;
 pub mod prune;
 pub mod share;
@@ -9,6 +10,7 @@ pub mod split;
 pub mod views;
 
 use crate::te::Program;
+use crate::te::verifier::{verify, verify_normal_form};
 
 /// A pass over equations.
 pub struct Pass {
@@ -32,15 +34,45 @@ pub const PIPELINE: &[Pass] = &[
         description: "gives equal equations equal form, folds constants",
         run: canonical::run,
     },
+    // Sees equal bodies as equal, and makes more of them equal.
+    Pass { name: "linear", description: "moves fixed factors out of sums", run: linear::run },
+    // Once more: a sum may have become a constant, a product may have lost its factors.
+    Pass { name: "views again", description: "reads through what became a constant", run: views::run },
+    Pass {
+        name: "canonical again",
+        description: "gives what is new its canonical form",
+        run: canonical::run,
+    },
     // Works on canonical bodies only.
     Pass { name: "share", description: "computes common equations and parts once", run: share::run },
     Pass { name: "prune", description: "drops what no output needs", run: prune::run },
 ];
 
-/// Runs the pipeline; `after` sees the program after each pass.
+/// Runs the pipeline; `after` sees the program after each pass. With debug assertions, the verifier does as well.
+///
+/// # Panics
+///
+/// With debug assertions, where a pass leaves a program that does not hold the invariants: that is a bug.
 pub fn simplify(program: &mut Program, after: &mut dyn FnMut(&Pass, &Program)) {
     for pass in PIPELINE {
         (pass.run)(program);
         after(pass, program);
+        verify_after(pass.name, program);
     }
 }
+
+/// Verifies a lowered program, where debug assertions are on.
+///
+/// # Panics
+///
+/// Where an invariant does not hold, with the name of the pass and the program.
+pub fn verify_after(pass: &str, program: &Program) {
+    if cfg!(debug_assertions)
+        && let Err(findings) = verify(program).and_then(|()| verify_normal_form(program))
+    {
+        panic!("after {pass}:\n{}\n{program}", findings.join("\n"));
+    }
+}
+
+#[cfg(test)]
+mod tests;

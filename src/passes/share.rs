@@ -59,7 +59,8 @@ impl Sharing {
 
     fn remember_parts(&mut self, program: &mut Program, equation: &Equation) {
         let [piece] = equation.pieces.as_slice() else { return };
-        let identity = piece.at.iter().zip(&piece.axes).all(|(at, axis)| at.as_axis() == Some(*axis));
+        let identity = piece.at.len() == piece.axes.len()
+            && piece.at.iter().zip(&piece.axes).all(|(at, axis)| at.as_axis() == Some(*axis));
         let body = program.exprs[piece.body].clone();
         if !identity || matches!(body, Expr::Reduce { .. } | Expr::Read { .. } | Expr::Const(_)) {
             return;

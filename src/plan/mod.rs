@@ -4,6 +4,8 @@
 //! the exact size of the arena. Two tensors share memory where their live ranges do not meet. A tensor with a halo
 //! has memory of its own, because its halo is filled once and must stay.
 
+pub mod printer;
+
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 

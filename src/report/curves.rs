@@ -49,8 +49,9 @@ pub fn svg(epochs: &[EpochRecord]) -> Result<String, Box<dyn std::error::Error>>
             |record| record.val_accuracy.map(percent),
         );
         let x = epoch_range(epochs);
-        draw(&panels[0], "loss", x.clone(), &loss, f64::INFINITY)?;
-        draw(&panels[1], "accuracy (%)", x, &accuracy, 100.0)?;
+        let (above, below) = (SeriesLabelPosition::UpperRight, SeriesLabelPosition::LowerRight);
+        draw(&panels[0], "loss", x.clone(), value_range(&loss, f64::INFINITY), &loss, above)?;
+        draw(&panels[1], "accuracy (%)", x, value_range(&accuracy, 100.0), &accuracy, below)?;
         root.present()?;
     }
     Ok(svg)
@@ -97,8 +98,9 @@ fn draw<'b>(
     panel: &DrawingArea<SVGBackend<'b>, plotters::coord::Shift>,
     title: &str,
     x: Range<f64>,
+    y: Range<f64>,
     curves: &[Curve],
-    limit: f64,
+    legend: SeriesLabelPosition,
 ) -> Drawn {
     let mut chart = ChartBuilder::on(panel)
         .margin(12)
@@ -106,7 +108,7 @@ fn draw<'b>(
         .caption(title, ("sans-serif", 18).into_font().color(&INK))
         .x_label_area_size(40)
         .y_label_area_size(56)
-        .build_cartesian_2d(x.clone(), value_range(curves, limit))?;
+        .build_cartesian_2d(x.clone(), y)?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
@@ -124,6 +126,7 @@ fn draw<'b>(
     }
     chart
         .configure_series_labels()
+        .position(legend)
         .background_style(WHITE.mix(0.85))
         .border_style(GRID)
         .label_font(("sans-serif", 13).into_font().color(&INK))

@@ -1,6 +1,9 @@
 //! What a person sees: live progress, tables, numbers, curves.
 
 pub mod curves;
+pub mod layers;
 pub mod numbers;
+pub mod output;
 pub mod progress;
+mod reach;
 pub mod table;

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::numbers;
+use super::{numbers, output};
 
 const TEMPLATE: &str = "{prefix} {bar:30} {percent:>3} %  {rate}  {msg}  {eta} left";
 
@@ -45,7 +45,13 @@ impl Progress {
 
     /// Prints a line to standard output, above the bar.
     pub fn print(&self, line: &str) {
-        self.bar.suspend(|| println!("{line}"));
+        // A training goes on where nobody reads its table.
+        let _ = self.bar.suspend(|| output::print(&format!("{line}\n")));
+    }
+
+    /// Prints a line to standard error, above the bar.
+    pub fn note(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
     }
 
     /// Removes the bar.

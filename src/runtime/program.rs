@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use crate::base::philox::RandomState;
 use crate::codegen::cranelift::{Error, Module};
-use crate::graph::{Graph, Role, Sink, Value};
-use crate::kernels::{Kernels, Layouts};
-use crate::kernels::{fuse, layout};
+use crate::graph::{self, Graph, Role, Sink, Value};
+use crate::kernels::{self, Kernels, Layouts, fuse, layout};
 use crate::loops::{DType, Stmt};
 use crate::passes;
 use crate::plan::{self, Kept, Place, Plan};
@@ -37,6 +36,13 @@ pub enum Stage<'a> {
     Layouts(&'a mut Layouts),
 }
 
+impl Lowered {
+    /// How many functions are left when those that are equal up to names count once.
+    pub fn unique_functions(&self) -> usize {
+        unique_functions(&self.launches).0.len()
+    }
+}
+
 /// Lowers a graph for a machine. `after` sees the equations after each pass.
 pub fn lower(
     graph: &Graph,
@@ -46,17 +52,20 @@ pub fn lower(
     lower_through(graph, machine, after, &mut |_| {})
 }
 
-/// Lowers a graph; `between` sees what each stage hands on.
+/// Lowers a graph; `between` sees what each stage hands on, when it has been verified.
 pub fn lower_through(
     graph: &Graph,
     machine: &Machine,
     after: &mut dyn FnMut(&passes::Pass, &te::Program),
     between: &mut dyn FnMut(Stage<'_>),
 ) -> Lowered {
+    verified("the graph", || graph::verifier::verify(graph));
     let mut step = passes::lower::run(graph);
+    passes::verify_after("lower", &step);
     passes::simplify(&mut step, after);
     passes::split::run(&mut step, machine.lanes);
     passes::canonical::run(&mut step);
+    passes::verify_after("split", &step);
     between(Stage::Equations(&mut step));
     let (batched, kept) = (batched_inputs(graph, &step), kept_tensors(graph, &step));
     let mut kernels = fuse::run(step);
@@ -66,10 +75,24 @@ pub fn lower_through(
         let shape = kernels.program.tensors[tensor].shape.clone();
         layouts.insert(tensor, layout::Layout::new(&shape, None, 1));
     }
+    verified("fuse", || kernels::verifier::verify(&kernels, Some(&layouts)));
     between(Stage::Layouts(&mut layouts));
     let launches = sched::schedule(&mut kernels, &layouts, machine);
     let plan = plan::plan(&kernels, &layouts, &launches, &kept);
     Lowered { kernels, layouts, launches, plan, kept }
+}
+
+/// Runs a verifier where debug assertions are on.
+///
+/// # Panics
+///
+/// Where an invariant does not hold: that is a bug.
+fn verified(pass: &str, verify: impl FnOnce() -> Result<(), Vec<String>>) {
+    if cfg!(debug_assertions)
+        && let Err(findings) = verify()
+    {
+        panic!("after {pass}:\n{}", findings.join("\n"));
+    }
 }
 
 fn batched_inputs(graph: &Graph, step: &te::Program) -> Vec<Tensor> {

@@ -6,6 +6,7 @@
 pub mod cpu;
 pub mod emit;
 pub mod nest;
+pub mod printer;
 pub mod value;
 
 use crate::base::target::Target;

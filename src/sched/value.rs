@@ -3,11 +3,12 @@
 //! Every load and operation is bound to a register once a scope, so what several points of a tile share is computed
 //! once. A value that does not vary by lane stays a scalar until it meets a vector.
 
+mod operations;
+
 use std::collections::HashMap;
 
 use super::Machine;
 use crate::kernels::{Kernels, Layouts};
-use crate::loops::math::Emitter;
 use crate::loops::{
     Access, Axis as LoopAxis, Binary, Buffer, BufferData, DType, Expr, Function, Local, LocalData, Scalar,
     Stmt, Type, Unary,
@@ -270,12 +271,12 @@ impl<'a> Writer<'a> {
     /// An expression as `f32` in so many lanes.
     pub fn float(&mut self, scope: &mut Scope, id: ExprId, lanes: u32) -> Value {
         let value = self.value(scope, id);
-        let value = self.to_float(value);
+        let value = self.as_float(value);
         let value = self.bind(scope, "x", value);
         self.shared_splat(scope, value, lanes)
     }
 
-    fn to_float(&mut self, value: Value) -> Value {
+    fn as_float(&mut self, value: Value) -> Value {
         let lanes = value.ty.lanes;
         let ty = Type { scalar: Scalar::F32, lanes };
         match value.ty.scalar {
@@ -291,7 +292,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn to_integer(&mut self, value: Value) -> Value {
+    fn as_integer(&mut self, value: Value) -> Value {
         let ty = Type { scalar: Scalar::I32, lanes: value.ty.lanes };
         match value.ty.scalar {
             Scalar::I32 => value,
@@ -305,7 +306,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn to_truth(&mut self, value: Value) -> Value {
+    fn as_truth(&mut self, value: Value) -> Value {
         let ty = Type { scalar: Scalar::Bool, lanes: value.ty.lanes };
         let zero = match value.ty.scalar {
             Scalar::Bool => return value,
@@ -418,109 +419,11 @@ impl<'a> Writer<'a> {
         result
     }
 
-    fn unary(&mut self, scope: &mut Scope, op: te::Unary, x: ExprId) -> Value {
-        let value = self.value(scope, x);
-        if op == te::Unary::Not {
-            let value = self.to_truth(value);
-            return Value { ty: value.ty, expr: Expr::Unary(Unary::Not, Box::new(value.expr)) };
-        }
-        let value = self.to_float(value);
-        let value = self.bind(scope, "x", value);
-        let ty = value.ty;
-        let simple = |op: Unary| Expr::Unary(op, Box::new(value.expr.clone()));
-        let fma = self.machine.target.fma();
-        let mut emitter = Emitter::new(&mut self.function, &mut scope.statements, fma);
-        let expr = match op {
-            te::Unary::Neg => simple(Unary::Neg),
-            te::Unary::Abs => simple(Unary::Abs),
-            te::Unary::Sqrt => simple(Unary::Sqrt),
-            te::Unary::Floor => simple(Unary::Floor),
-            te::Unary::Exp => emitter.exp(value.expr, ty.lanes),
-            te::Unary::Log => emitter.log(value.expr, ty.lanes),
-            te::Unary::Rsqrt => emitter.rsqrt(value.expr, ty.lanes),
-            te::Unary::Tanh => emitter.tanh(value.expr, ty.lanes),
-            te::Unary::Sigmoid => emitter.sigmoid(value.expr, ty.lanes),
-            te::Unary::Erf => emitter.erf(value.expr, ty.lanes),
-            te::Unary::Not => unreachable!("handled above"),
-        };
-        Value { expr, ty }
-    }
-
-    fn binary(&mut self, scope: &mut Scope, op: te::Binary, x: ExprId, y: ExprId) -> Value {
-        let (x, y) = (self.value(scope, x), self.value(scope, y));
-        let comparison = match op {
-            te::Binary::Eq => Some(Binary::Eq),
-            te::Binary::Ne => Some(Binary::Ne),
-            te::Binary::Lt => Some(Binary::Lt),
-            te::Binary::Le => Some(Binary::Le),
-            te::Binary::Gt => Some(Binary::Gt),
-            te::Binary::Ge => Some(Binary::Ge),
-            _ => None,
-        };
-        if let Some(op) = comparison {
-            let (x, y) = self.comparable(x, y);
-            let (x, y) = self.same_lanes(scope, x, y);
-            return self.compared(op, x, y);
-        }
-        if let te::Binary::And | te::Binary::Or = op {
-            let (x, y) = (self.to_truth(x), self.to_truth(y));
-            let (x, y) = self.same_lanes(scope, x, y);
-            return self.compared_bool(if op == te::Binary::And { Binary::And } else { Binary::Or }, x, y);
-        }
-        let (x, y) = (self.to_float(x), self.to_float(y));
-        let (x, y) = self.same_lanes(scope, x, y);
-        self.arithmetic(scope, op, x, y)
-    }
-
-    fn arithmetic(&mut self, scope: &mut Scope, op: te::Binary, x: Value, y: Value) -> Value {
-        let op = match op {
-            te::Binary::Add => Binary::Add,
-            te::Binary::Sub => Binary::Sub,
-            te::Binary::Mul => Binary::Mul,
-            te::Binary::Div => Binary::Div,
-            te::Binary::Min => Binary::Min,
-            te::Binary::Max => Binary::Max,
-            _ => {
-                let (x, y) = (self.bind(scope, "x", x), self.bind(scope, "y", y));
-                let fma = self.machine.target.fma();
-                let mut emitter = Emitter::new(&mut self.function, &mut scope.statements, fma);
-                return Value { expr: emitter.pow(x.expr, y.expr, x.ty.lanes), ty: x.ty };
-            }
-        };
-        self.joined(op, x, y)
-    }
-
-    /// Two values of one kind: both integers where they can be, else both floats.
-    fn comparable(&mut self, x: Value, y: Value) -> (Value, Value) {
-        let (x, y) = (integral(x, &y), y);
-        let (y, x) = (integral(y, &x), x);
-        if x.ty.scalar == y.ty.scalar { (x, y) } else { (self.to_float(x), self.to_float(y)) }
-    }
-
-    fn same_lanes(&mut self, scope: &mut Scope, x: Value, y: Value) -> (Value, Value) {
-        let lanes = x.ty.lanes.max(y.ty.lanes);
-        let (x, y) = (self.bind(scope, "x", x), self.bind(scope, "y", y));
-        (self.shared_splat(scope, x, lanes), self.shared_splat(scope, y, lanes))
-    }
-
-    fn select(&mut self, scope: &mut Scope, condition: ExprId, x: ExprId, y: ExprId) -> Value {
-        let condition = self.value(scope, condition);
-        let condition = self.to_truth(condition);
-        let (x, y) = (self.value(scope, x), self.value(scope, y));
-        let (x, y) = if x.ty.scalar == y.ty.scalar { (x, y) } else { (self.to_float(x), self.to_float(y)) };
-        let lanes = condition.ty.lanes.max(x.ty.lanes).max(y.ty.lanes);
-        let condition = self.bind(scope, "c", condition);
-        let condition = self.shared_splat(scope, condition, lanes);
-        let (x, y) = (self.bind(scope, "x", x), self.bind(scope, "y", y));
-        let (x, y) = (self.shared_splat(scope, x, lanes), self.shared_splat(scope, y, lanes));
-        self.chosen(condition, x, y)
-    }
-
     /// Gives an element of a result its value: in memory if it is stored, and for later statements of the point.
     pub fn define(&mut self, scope: &mut Scope, result: Tensor, at: &[Index], value: Value) {
         let value = match self.program().tensors[result].dtype {
-            DType::F32 => self.to_float(value),
-            DType::I32 | DType::U8 | DType::Bool => self.to_integer(value),
+            DType::F32 => self.as_float(value),
+            DType::I32 | DType::U8 | DType::Bool => self.as_integer(value),
         };
         let value = self.bind(scope, "y", value);
         scope.defined.insert(result, value.clone());
@@ -534,17 +437,5 @@ impl<'a> Writer<'a> {
         let buffer = self.buffer(result, Access::Write);
         let stride = if lanes == 1 { 1 } else { stride };
         scope.statements.push(Stmt::Store { buffer, index, stride, value: value.expr });
-    }
-}
-
-/// A whole constant as an integer where it meets one.
-fn integral(value: Value, other: &Value) -> Value {
-    match value.expr {
-        Expr::Float(number)
-            if other.ty.scalar == Scalar::I32 && number.fract() == 0.0 && number.abs() < 1e9 =>
-        {
-            Value { expr: Expr::Int(number as i32), ty: Type { scalar: Scalar::I32, lanes: 1 } }
-        }
-        _ => value,
     }
 }

@@ -71,6 +71,11 @@ impl<'a> Printer<'a> {
         format!("{}: {}", self.label(tensor), type_text(data.dtype, &data.shape))
     }
 
+    /// All tensors in the order of the text.
+    pub fn tensors(&self) -> impl Iterator<Item = Tensor> {
+        self.order.iter().copied()
+    }
+
     /// The tensors that are neither inputs nor outputs, in the order of the text.
     pub fn intermediates(&self) -> impl Iterator<Item = Tensor> {
         let given =
@@ -184,6 +189,11 @@ impl<'a> Writer<'a> {
         let label = self.printer.label(tensor);
         let at: Vec<String> = at.iter().map(|index| self.index(index)).collect();
         if at.is_empty() { label } else { format!("{label}[{}]", at.join(", ")) }
+    }
+
+    /// Starts a text in which no part has been written yet.
+    pub fn forget_parts(&mut self) {
+        self.locals.clear();
     }
 
     /// An expression with the axes that have labels so far: a block where it has shared parts.

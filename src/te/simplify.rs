@@ -24,6 +24,10 @@ impl Exprs {
             (Some(a), Some(b)) => self.constant(a + b),
             (Some(0.0), _) => y,
             (_, Some(0.0)) => x,
+            _ if x == y => {
+                let two = self.constant(2.0);
+                self.product(two, x)
+            }
             _ => self.binary(Binary::Add, x, y),
         }
     }
@@ -97,6 +101,18 @@ impl Exprs {
     pub fn factors(&self, id: ExprId) -> Vec<ExprId> {
         match &self[id] {
             Expr::Binary(Binary::Mul, x, y) => [self.factors(*x), self.factors(*y)].concat(),
+            _ => vec![id],
+        }
+    }
+
+    /// The factors of a product, a sign being the factor -1.
+    pub fn signed_factors(&mut self, id: ExprId) -> Vec<ExprId> {
+        match self[id].clone() {
+            Expr::Binary(Binary::Mul, x, y) => [self.signed_factors(x), self.signed_factors(y)].concat(),
+            Expr::Unary(Unary::Neg, x) => {
+                let minus = self.constant(-1.0);
+                [vec![minus], self.signed_factors(x)].concat()
+            }
             _ => vec![id],
         }
     }
@@ -261,7 +277,7 @@ impl Program {
         let (summed, constant): (Vec<Axis>, Vec<Axis>) = axes.iter().partition(|axis| free.contains(axis));
         let times: i64 = constant.iter().map(|axis| self.axes[*axis].extent).product();
         let (mut inner, mut outer) = (self.exprs.constant(1.0), self.exprs.constant(times as f64));
-        for factor in self.exprs.factors(body) {
+        for factor in self.exprs.signed_factors(body) {
             let varies = self.free_axes(factor).iter().any(|axis| summed.contains(axis));
             let place = if varies { &mut inner } else { &mut outer };
             *place = self.exprs.product(*place, factor);

@@ -1,4 +1,4 @@
-//! What a run needs to go on: all kept tensors and its position, written after every epoch.
+//! What a run needs to go on: all kept tensors and its position, written after every epoch and where it stops.
 
 use std::path::Path;
 
@@ -20,8 +20,8 @@ pub struct Checkpoint {
 
 #[derive(Serialize, Deserialize)]
 struct Progress {
-    epochs: u64,
-    steps: u64,
+    #[serde(flatten)]
+    position: Position,
     tensors: String,
 }
 
@@ -36,14 +36,14 @@ impl Checkpoint {
         let folder = folder.join("checkpoint");
         let failed = |error: std::io::Error| TrainError::Other(format!("{}: {error}", folder.display()));
         std::fs::create_dir_all(&folder).map_err(failed)?;
-        let name = format!("state-{}.safetensors", position.epochs);
+        let name = format!("state-{}.safetensors", position.steps);
         let entries: Vec<_> = store
             .entries()
             .iter()
             .map(|entry| (entry.path.as_str(), entry.shape.as_slice(), entry.values()))
             .collect();
         weights::save(&folder.join(&name), &entries)?;
-        let progress = Progress { epochs: position.epochs, steps: position.steps, tensors: name.clone() };
+        let progress = Progress { position, tensors: name.clone() };
         let text = serde_json::to_string(&progress).expect("numbers and a name");
         write_atomically(&folder.join("progress.json"), text.as_bytes()).map_err(failed)?;
         for entry in std::fs::read_dir(&folder).map_err(failed)?.flatten() {
@@ -70,6 +70,6 @@ impl Checkpoint {
         let progress: Progress = serde_json::from_str(&text)
             .map_err(|error| TrainError::Other(format!("{}: {error}", path.display())))?;
         let tensors = weights::load(&folder.join(&progress.tensors))?;
-        Ok(Checkpoint { position: Position { epochs: progress.epochs, steps: progress.steps }, tensors })
+        Ok(Checkpoint { position: progress.position, tensors })
     }
 }

@@ -28,6 +28,8 @@ pub enum TrainError {
          A smaller learning rate often helps"
     )]
     NotFinite { loss: f32, epoch: u64, step: u64 },
+    #[error("interrupted in epoch {epoch}, after step {step}")]
+    Interrupted { epoch: u64, step: u64 },
     #[error("{0}")]
     Other(String),
 }

@@ -1,5 +1,7 @@
 //! Loss and accuracy of a model on a split of the data.
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::philox::RandomState;
 use crate::data::Split;
 use crate::data::batches;
@@ -9,12 +11,15 @@ use crate::runtime::{Pool, Program, Store};
 
 use super::error::TrainError;
 use super::programs::{Key, Purpose};
+use super::records::nan_for_null;
 
 /// Means over images.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     images: u64,
+    #[serde(deserialize_with = "nan_for_null")]
     loss: f64,
+    #[serde(deserialize_with = "nan_for_null")]
     correct: f64,
 }
 
@@ -24,6 +29,11 @@ impl Figures {
         self.images += images;
         self.loss += mean_loss * images as f64;
         self.correct += correct;
+    }
+
+    /// The number of images.
+    pub fn images(&self) -> u64 {
+        self.images
     }
 
     /// The mean loss; NaN without images.
@@ -70,6 +80,9 @@ pub fn keys(images: usize, batch: usize) -> Vec<Key> {
     whole.into_iter().chain((rest > 0).then_some(rest)).map(|n| (Purpose::Evaluation, n as i64)).collect()
 }
 
+/// Calls something with the program of a key.
+pub type WithProgram<'a> = &'a mut dyn FnMut(Key, &mut dyn FnMut(&mut Program)) -> Result<(), TrainError>;
+
 /// Runs a split through a model in order; `each` sees the mean loss of every batch.
 ///
 /// # Errors
@@ -81,7 +94,7 @@ pub fn evaluate(
     batch: usize,
     store: &Store,
     pool: &Pool,
-    program: &mut dyn FnMut(Key, &mut dyn FnMut(&mut Program)) -> Result<(), TrainError>,
+    program: WithProgram<'_>,
     each: &mut dyn FnMut(f32) -> Result<(), TrainError>,
 ) -> Result<Figures, TrainError> {
     let mut figures = Figures::default();

@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod programs;
 pub mod recipe;
 pub mod records;
+pub mod restore;
 pub mod trainer;
 pub mod weights;
 

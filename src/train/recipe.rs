@@ -1,11 +1,16 @@
 //! The graphs that a training needs, for any batch size.
 
 use crate::base::diagnostic::Diagnostic;
+use crate::data::Dataset;
+use crate::elab::config::TrainSpec;
 use crate::elab::optimiser::{self, OptimSpec};
 use crate::elab::{InitRule, ModelCall, Module, Request};
-use crate::graph::{Graph, Sink, Value};
+use crate::graph::{Graph, Role, Sink, Value};
 use crate::passes::autodiff;
 use crate::syntax::ast::Expr;
+use crate::te::DType;
+
+use super::error::TrainError;
 
 /// A model with its arguments, its loss and its initialisers.
 pub struct Recipe<'m> {
@@ -18,7 +23,18 @@ pub struct Recipe<'m> {
     pub sample: Option<Vec<i64>>,
 }
 
-impl Recipe<'_> {
+impl<'m> Recipe<'m> {
+    /// What a train section asks for, whatever the data.
+    pub fn of(module: &'m Module, spec: &TrainSpec) -> Recipe<'m> {
+        Recipe {
+            module,
+            model: spec.model.clone(),
+            loss: Some(spec.loss.clone()),
+            init: spec.init.clone(),
+            sample: None,
+        }
+    }
+
     fn request(&self, batch: i64) -> Request<'_> {
         Request {
             batch,
@@ -49,13 +65,48 @@ impl Recipe<'_> {
         Ok(graph)
     }
 
+    /// Whether data with labels fits a graph with a loss.
+    ///
+    /// # Errors
+    ///
+    /// Where the loss compares with something else than labels, or a label is no class of the prediction.
+    pub fn check_data(&self, graph: &Graph, data: &Dataset) -> Result<(), TrainError> {
+        let target = graph.inputs.iter().find(|(_, role)| *role == Role::Target);
+        if let Some((target, _)) = target
+            && graph.values[*target].dtype != DType::I32
+        {
+            let mut error =
+                Diagnostic::error("this loss compares numbers, but the data has labels of classes");
+            if let Some(loss) = &self.loss {
+                error = error.primary(loss.span, "");
+            }
+            return Err(
+                vec![error.help("a loss for labels declares its second parameter as `i32[N]`")].into()
+            );
+        }
+        let prediction = graph.outputs.iter().find(|(_, sink)| *sink == Sink::Prediction);
+        match prediction.map(|(value, _)| graph.values[*value].shape.as_slice()) {
+            Some([_, classes]) => Ok(data.check_labels(*classes as usize)?),
+            _ => Ok(()),
+        }
+    }
+
     /// A whole training step: forward, backward, update.
     ///
     /// # Errors
     ///
     /// What is wrong with the model or the optimiser.
     pub fn step(&self, batch: i64, optim: &OptimSpec) -> Result<Graph, Vec<Diagnostic>> {
-        let mut graph = self.gradients(batch)?;
+        self.step_of(self.forward(batch)?, optim)
+    }
+
+    /// The training step of a [`forward`](Recipe::forward) graph.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the optimiser.
+    pub fn step_of(&self, mut graph: Graph, optim: &OptimSpec) -> Result<Graph, Vec<Diagnostic>> {
+        autodiff::run(&mut graph);
         let gradients: Vec<(Value, Value)> = graph
             .outputs
             .iter()

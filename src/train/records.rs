@@ -38,7 +38,8 @@ pub struct EpochRecord {
     pub learning_rate: f64,
 }
 
-fn nan_for_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+/// A number that JSON has null for where it is not finite.
+pub(super) fn nan_for_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
@@ -120,10 +121,11 @@ impl Records {
         Ok(Records { folder: folder.to_owned(), metrics, steps })
     }
 
-    /// Goes on after the first `epochs` epochs: lines of later ones, and lines that a crash tore, are dropped.
-    pub fn resume(folder: &Path, epochs: u64) -> Result<Records, RecordsError> {
-        keep_epochs(&folder.join("metrics.jsonl"), epochs)?;
-        keep_epochs(&folder.join("steps.jsonl"), epochs)?;
+    /// Goes on after the first `epochs` epochs and the first `steps` steps: lines of later ones, and lines that a
+    /// crash tore, are dropped.
+    pub fn resume(folder: &Path, epochs: u64, steps: u64) -> Result<Records, RecordsError> {
+        keep_lines(&folder.join("metrics.jsonl"), epochs, steps)?;
+        keep_lines(&folder.join("steps.jsonl"), epochs, steps)?;
         Records::create(folder)
     }
 
@@ -182,12 +184,19 @@ fn line_of(record: &impl Serialize) -> Vec<u8> {
     line
 }
 
-/// Drops the lines of later epochs from a file; one that does not exist stays so.
-fn keep_epochs(path: &Path, epochs: u64) -> Result<(), RecordsError> {
+/// Drops the lines of later epochs from a file, but for those of training steps that are done; a file that does not
+/// exist stays so.
+fn keep_lines(path: &Path, epochs: u64, steps: u64) -> Result<(), RecordsError> {
     #[derive(Deserialize)]
     struct Line {
         epoch: u64,
+        split: Option<String>,
+        step: Option<u64>,
     }
+    let is_done = |line: Line| {
+        let trained = line.split.is_some_and(|split| split == "train");
+        line.epoch <= epochs || (trained && line.step.is_some_and(|step| step <= steps))
+    };
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -195,7 +204,7 @@ fn keep_epochs(path: &Path, epochs: u64) -> Result<(), RecordsError> {
     };
     let stays = |line: &&[u8]| {
         let parsed: Option<Line> = serde_json::from_slice(line).ok();
-        line.ends_with(b"\n") && parsed.is_some_and(|line| line.epoch <= epochs)
+        line.ends_with(b"\n") && parsed.is_some_and(is_done)
     };
     let kept: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').filter(stays).collect();
     write_atomically(path, &kept.concat()).map_err(|source| failed(path, source))
@@ -265,11 +274,15 @@ mod tests {
             records.step(&step(number, 1.0)).unwrap();
         }
         records.steps.file.write_all(b"{\"split\":\"train\",\"epoch\":1,\"st").unwrap();
-        let mut resumed = Records::resume(folder.path(), 2).unwrap();
+        records.steps.file.write_all(b"\n").unwrap();
+        records.step(&StepRecord { step: 4, ..step(3, 1.0) }).unwrap();
+        records.step(&StepRecord { split: "val", ..step(3, 1.0) }).unwrap();
+        let mut resumed = Records::resume(folder.path(), 2, 3).unwrap();
         resumed.step(&step(3, 9.0)).unwrap();
         assert_eq!(read_epochs(folder.path()).unwrap(), [epoch(1), epoch(2)]);
         let steps = text(folder.path(), "steps.jsonl");
-        assert_eq!(steps.lines().count(), 3);
+        assert_eq!(steps.lines().count(), 4, "{steps}");
+        assert!(!steps.contains("val") && !steps.contains("\"step\":4"), "{steps}");
         assert!(steps.ends_with("\"loss\":9.0}\n"));
     }
 

@@ -1,9 +1,13 @@
 //! The training loop.
 //!
 //! Everything of a step (forward, backward, update) is one compiled program; this loop feeds it batches, watches the
-//! loss, evaluates after each epoch and writes the run's files.
+//! loss, evaluates after each epoch and writes the run's files. A run that was stopped between any two steps goes on
+//! as if it had not been.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
 
 use crate::base::philox::RandomState;
 use crate::data::batches;
@@ -18,7 +22,8 @@ use super::error::TrainError;
 use super::evaluate::{BatchBuffer, Figures, evaluate, keys, loss_and_correct};
 use super::programs::{Key, Phases, Programs, Purpose, compile, initialise};
 use super::recipe::Recipe;
-use super::records::{EpochRecord, FinalRecord, Records, StepRecord};
+use super::records::{EpochRecord, FinalRecord, Records, RecordsError, StepRecord};
+use super::restore::OPTIMISER;
 
 /// What a training works with.
 pub struct Session<'a> {
@@ -32,6 +37,8 @@ pub struct Session<'a> {
     pub pool: &'a Pool,
     /// Stop after so many steps in all.
     pub most_steps: Option<u64>,
+    /// Becomes true when the person at the terminal wants the run to end.
+    pub interrupted: &'a AtomicBool,
 }
 
 /// Who watches a training.
@@ -42,56 +49,108 @@ pub trait Observer {
     fn epoch_begins(&mut self, epoch: u64);
     /// A step on so many images is done; the figures are those of the epoch so far.
     fn step(&mut self, images: u64, figures: &Figures);
-    /// An epoch is done.
+    /// An epoch is done, or as much of it as the run is to do.
     fn epoch(&mut self, record: &EpochRecord);
 }
 
 /// Where a training stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Position {
     /// Epochs that are done.
     pub epochs: u64,
     /// Steps that are done.
     pub steps: u64,
+    /// Steps of them that belong to the present phase: its optimiser counts them.
+    pub phase_steps: u64,
+    /// What is done of the epoch after `epochs`.
+    pub begun: Figures,
 }
 
-/// Trains from `position` on and gives the figures on the test split.
+impl Position {
+    /// The epochs that are done or begun.
+    fn seen_epochs(&self) -> u64 {
+        self.epochs + u64::from(self.begun.images() > 0)
+    }
+}
+
+impl Session<'_> {
+    /// The phase that a position belongs to, and the number of epochs before it. A training that is done belongs to
+    /// its last phase.
+    pub fn phase_at(&self, position: &Position) -> (&Phase, u64) {
+        let (last, others) = self.spec.phases.split_last().expect("a training has a phase");
+        let mut first_epoch = 0;
+        for phase in others {
+            let next = first_epoch + u64::from(phase.epochs);
+            if position.epochs < next {
+                return (phase, first_epoch);
+            }
+            first_epoch = next;
+        }
+        (last, first_epoch)
+    }
+
+    fn is_over(&self, position: &Position) -> bool {
+        self.most_steps.is_some_and(|most| position.steps >= most)
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    fn epochs(&self) -> u64 {
+        self.spec.phases.iter().map(|phase| u64::from(phase.epochs)).sum()
+    }
+}
+
+/// Trains from `position` on and gives the figures on the test split. `open` gives the run's files; it is called when
+/// the first step is compiled, so a model file with errors leaves nothing behind.
 ///
 /// # Errors
 ///
-/// What is wrong with the model or the data, a loss that is not finite, files that cannot be written.
+/// What is wrong with the model or the data, files that cannot be written, a loss that is not finite, and
+/// [`TrainError::Interrupted`]. After the last two the store holds the values of the last good step.
 pub fn train(
     session: &Session<'_>,
     store: &mut Store,
     mut position: Position,
-    records: &mut Records,
+    open: &mut dyn FnMut() -> Result<Records, RecordsError>,
     observer: &mut dyn Observer,
     mut phases: Phases,
 ) -> Result<FinalRecord, TrainError> {
-    let mut first_epoch = 0;
-    let mut result = None;
-    for (number, phase) in session.spec.phases.iter().enumerate() {
-        let last_epoch = first_epoch + u64::from(phase.epochs);
-        let is_last = number + 1 == session.spec.phases.len();
-        if position.epochs < last_epoch || is_last {
-            if position.epochs == first_epoch {
-                store.clear_states("optim.");
-            }
-            let run = PhaseRun { session, phase, first_epoch, last_epoch };
-            result = Some(run.run(store, &mut position, records, observer, &mut phases)?);
+    check_later_phases(session)?;
+    let (mut records, mut announce) = (None, true);
+    loop {
+        let (phase, first_epoch) = session.phase_at(&position);
+        if position.epochs == first_epoch && position.begun.images() == 0 {
+            store.clear_states(OPTIMISER);
+            position.phase_steps = 0;
         }
-        first_epoch = last_epoch;
+        let run = PhaseRun { session, phase, last_epoch: first_epoch + u64::from(phase.epochs) };
+        let first = run.compile(store, &mut phases)?;
+        let records = match &mut records {
+            Some(records) => records,
+            none => none.insert(open()?),
+        };
+        let timed = std::mem::take(&mut announce).then_some(&mut phases);
+        if let Some(figures) = run.run(first, store, &mut position, records, observer, timed)? {
+            let record = FinalRecord { test_loss: figures.loss(), test_accuracy: figures.accuracy() };
+            records.finish(&record)?;
+            return Ok(record);
+        }
     }
-    let figures = result.ok_or_else(|| TrainError::Other("there is no epoch to train".into()))?;
-    let record = FinalRecord { test_loss: figures.loss(), test_accuracy: figures.accuracy() };
-    records.finish(&record)?;
-    Ok(record)
+}
+
+/// Finds the errors of all phases but the first before anything runs; the first is compiled at once anyway.
+fn check_later_phases(session: &Session<'_>) -> Result<(), TrainError> {
+    for phase in session.spec.phases.iter().skip(1) {
+        session.recipe.step(phase.batch, &phase.optim)?;
+    }
+    Ok(())
 }
 
 struct PhaseRun<'a> {
     session: &'a Session<'a>,
     phase: &'a Phase,
-    first_epoch: u64,
     last_epoch: u64,
 }
 
@@ -100,52 +159,59 @@ impl PhaseRun<'_> {
         (self.phase.batch as usize).min(self.session.data.train.len())
     }
 
-    /// Runs the phase's epochs, then the test split.
+    /// The program of a whole batch, with the values that it needs. Errors of a smaller last batch are found here
+    /// too, so that they do not end a run after its first epoch.
+    fn compile(&self, store: &mut Store, phases: &mut Phases) -> Result<(Key, Program), TrainError> {
+        let Session { recipe, machine, spec, data, .. } = *self.session;
+        let batch = self.batch() as i64;
+        let graph = phases.time("elaborate, differentiate", || -> Result<_, TrainError> {
+            let forward = recipe.forward(batch)?;
+            recipe.check_data(&forward, data)?;
+            if let Some(rest) = self.rest() {
+                recipe.forward(rest)?;
+            }
+            Ok(recipe.step_of(forward, &self.phase.optim)?)
+        })?;
+        initialise(&graph, spec.seed, store);
+        Ok(((Purpose::Step, batch), compile(&graph, machine, phases)?))
+    }
+
+    /// The size of the smaller last batch of an epoch, where there is one.
+    fn rest(&self) -> Option<i64> {
+        let rest = self.session.data.train.len() % self.batch();
+        (rest > 0 && !self.session.drop_last).then_some(rest as i64)
+    }
+
+    /// Runs the phase's epochs and, if they are the last, the test split.
     fn run(
         &self,
+        first: (Key, Program),
         store: &mut Store,
         position: &mut Position,
         records: &mut Records,
         observer: &mut dyn Observer,
-        phases: &mut Phases,
-    ) -> Result<Figures, TrainError> {
-        let Session { recipe, machine, spec, .. } = *self.session;
-        let key = (Purpose::Step, self.batch() as i64);
-        let graph = phases.time("elaborate, differentiate", || recipe.step(key.1, &self.phase.optim))?;
-        initialise(&graph, spec.seed, store);
-        let first = compile(&graph, machine, phases)?;
+        phases: Option<&mut Phases>,
+    ) -> Result<Option<Figures>, TrainError> {
+        let Session { recipe, machine, .. } = *self.session;
         std::thread::scope(|scope| {
-            let mut running = Running {
-                run: self,
-                programs: Programs::new(
-                    (key, first),
-                    self.other_keys(),
-                    scope,
-                    recipe,
-                    &self.phase.optim,
-                    machine,
-                ),
-                buffer: BatchBuffer::default(),
-                store,
-                position,
-                records,
-                observer,
-                phases: Some(phases),
-            };
-            while running.position.epochs < self.last_epoch && !running.is_over() {
+            let others = self.other_keys();
+            let programs = Programs::new(first, others, scope, recipe, &self.phase.optim, machine);
+            let buffer = BatchBuffer::default();
+            let mut running =
+                Running { run: self, programs, buffer, store, position, records, observer, phases };
+            while running.position.epochs < self.last_epoch && !self.session.is_over(running.position) {
                 running.epoch()?;
             }
-            running.evaluate(&self.session.data.test, "test")
+            let is_last = running.position.epochs >= self.session.epochs();
+            let ends = is_last || self.session.is_over(running.position);
+            if ends { running.evaluate(&self.session.data.test, "test").map(Some) } else { Ok(None) }
         })
     }
 
     /// The programs beside that of a whole batch.
     fn other_keys(&self) -> Vec<Key> {
-        let Session { data, drop_last, .. } = *self.session;
-        let rest = (data.train.len() % self.batch()) as i64;
-        let mut others: Vec<Key> =
-            (rest > 0 && !drop_last).then_some((Purpose::Step, rest)).into_iter().collect();
-        for split in [data.validation(), &data.test] {
+        let mut others: Vec<Key> = self.rest().map(|rest| (Purpose::Step, rest)).into_iter().collect();
+        for split in [self.session.data.validation(), &self.session.data.test] {
             others.extend(keys(split.len(), self.batch()));
         }
         others.sort_by_key(|(purpose, batch)| (*purpose != Purpose::Step, *batch));
@@ -162,59 +228,75 @@ struct Running<'a, 'scope, 'env> {
     position: &'a mut Position,
     records: &'a mut Records,
     observer: &'a mut dyn Observer,
-    /// Taken when the first step is done.
+    /// Taken when the first step of the run is done.
     phases: Option<&'a mut Phases>,
 }
 
 impl Running<'_, '_, '_> {
-    fn is_over(&self) -> bool {
-        self.run.session.most_steps.is_some_and(|most| self.position.steps >= most)
-    }
-
+    /// The rest of an epoch: its steps, the validation, its records. One that `most_steps` cuts short is reported
+    /// like a whole one, but stays begun.
     fn epoch(&mut self) -> Result<(), TrainError> {
-        let Session { data, spec, shuffle, drop_last, .. } = *self.run.session;
         let start = Instant::now();
-        let epoch = self.position.epochs + 1;
-        self.observer.epoch_begins(epoch);
-        let order = batches::order(data.train.len(), spec.seed, epoch, shuffle);
-        let (mut figures, mut images) = (Figures::default(), 0);
-        for indices in batches::batches(&order, self.run.batch(), drop_last) {
-            if self.is_over() {
-                break;
-            }
-            let (loss, correct) = self.step(epoch, indices)?;
-            images += indices.len() as u64;
-            figures.add(indices.len() as u64, f64::from(loss), correct);
-            self.observer.step(indices.len() as u64, &figures);
-        }
+        let images_before = self.position.begun.images();
+        let whole = self.steps()?;
         let seconds = start.elapsed().as_secs_f64();
-        let validation = self.evaluate(data.validation(), "val")?;
-        self.position.epochs = epoch;
+        let validation = self.evaluate(self.run.session.data.validation(), "val")?;
+        let trained = self.position.begun;
         let record = EpochRecord {
-            epoch,
-            train_loss: figures.loss(),
-            train_accuracy: figures.accuracy(),
+            epoch: self.position.epochs + 1,
+            train_loss: trained.loss(),
+            train_accuracy: trained.accuracy(),
             val_loss: Some(validation.loss()),
             val_accuracy: Some(validation.accuracy()),
             seconds,
-            images_per_second: images as f64 / seconds,
+            images_per_second: (trained.images() - images_before) as f64 / seconds,
             learning_rate: self.run.phase.optim.learning_rate,
         };
+        if whole {
+            self.position.epochs += 1;
+            self.position.begun = Figures::default();
+        }
         self.records.epoch(&record)?;
         Checkpoint::save(self.records.folder(), self.store, *self.position)?;
         self.observer.epoch(&record);
         Ok(())
     }
 
+    /// The steps of an epoch that are not done yet. Says whether all are done now.
+    fn steps(&mut self) -> Result<bool, TrainError> {
+        let Session { data, spec, shuffle, drop_last, .. } = *self.run.session;
+        let epoch = self.position.epochs + 1;
+        self.observer.epoch_begins(epoch);
+        let order = batches::order(data.train.len(), spec.seed, epoch, shuffle);
+        let done = (self.position.begun.images() as usize).min(order.len());
+        for indices in batches::batches(&order[done..], self.run.batch(), drop_last) {
+            if self.run.session.is_over(self.position) {
+                return Ok(false);
+            }
+            let (loss, correct) = self.step(epoch, indices)?;
+            let images = indices.len() as u64;
+            self.position.begun.add(images, f64::from(loss), correct);
+            self.observer.step(images, &self.position.begun);
+            self.check_interrupt()?;
+        }
+        Ok(true)
+    }
+
+    /// Ends an interrupted run with a checkpoint.
+    fn check_interrupt(&mut self) -> Result<(), TrainError> {
+        if !self.run.session.is_interrupted() {
+            return Ok(());
+        }
+        Checkpoint::save(self.records.folder(), self.store, *self.position)?;
+        Err(TrainError::Interrupted { epoch: self.position.seen_epochs(), step: self.position.steps })
+    }
+
     fn step(&mut self, epoch: u64, indices: &[u32]) -> Result<(f32, f64), TrainError> {
         let Session { data, prepare, spec, pool, .. } = *self.run.session;
-        let PhaseRun { phase, first_epoch, .. } = *self.run;
         let step = self.position.steps;
         let program = self.programs.get((Purpose::Step, indices.len() as i64))?;
         self.buffer.feed(program, &data.train, indices, prepare);
-        let before = first_epoch
-            * batches::count(data.train.len(), self.run.batch(), self.run.session.drop_last) as u64;
-        for (name, value) in phase.optim.scalars(step - before.min(step)) {
+        for (name, value) in self.run.phase.optim.scalars(self.position.phase_steps) {
             program.set_scalar(&name, value as f32);
         }
         let run =
@@ -228,11 +310,13 @@ impl Running<'_, '_, '_> {
         }
         let (loss, correct) = loss_and_correct(program, self.store);
         if !loss.is_finite() {
+            Checkpoint::save(self.records.folder(), self.store, *self.position)?;
             return Err(TrainError::NotFinite { loss, epoch, step: step + 1 });
         }
         program.commit(self.store);
         self.programs.prepare();
         self.position.steps += 1;
+        self.position.phase_steps += 1;
         self.records.step(&StepRecord { split: "train", epoch, step: self.position.steps, loss })?;
         Ok((loss, correct))
     }
@@ -240,8 +324,8 @@ impl Running<'_, '_, '_> {
     fn evaluate(&mut self, split: &Split, name: &'static str) -> Result<Figures, TrainError> {
         let Session { prepare, pool, .. } = *self.run.session;
         let (programs, records) = (&mut self.programs, &mut self.records);
-        let (epoch, step) = (self.position.epochs + u64::from(name == "val"), self.position.steps);
-        evaluate(
+        let (epoch, step) = (self.position.seen_epochs(), self.position.steps);
+        let result = evaluate(
             split,
             prepare,
             self.run.batch(),
@@ -251,7 +335,12 @@ impl Running<'_, '_, '_> {
                 run(programs.get(key)?);
                 Ok(())
             },
-            &mut |loss| Ok(records.step(&StepRecord { split: name, epoch, step, loss })?),
-        )
+            &mut |loss| match self.run.session.is_interrupted() {
+                true => Err(TrainError::Interrupted { epoch, step }),
+                false => Ok(records.step(&StepRecord { split: name, epoch, step, loss })?),
+            },
+        );
+        self.check_interrupt()?;
+        result
     }
 }

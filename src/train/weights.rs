@@ -11,6 +11,10 @@ use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
 
 use crate::base::files::write_atomically;
+use crate::base::nearest::nearest;
+
+/// Of every kind of mismatch, so many tensors are named in an error: the file of another network has hundreds.
+const MOST_NAMED: usize = 12;
 
 /// A tensor of a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,7 +125,7 @@ pub struct Matched {
 /// Holds the tensors of a file against those that a model expects, by name and shape.
 ///
 /// Names for which `except` holds are neither expected nor unknown. Auxiliary classifiers of torchvision (`aux1.…`,
-/// `AuxLogits.…`) that the model lacks are skipped. All else must agree: the error lists every tensor that is missing,
+/// `AuxLogits.…`) that the model lacks are skipped. All else must agree: the error holds every tensor that is missing,
 /// unknown or of another shape.
 pub fn matching(
     expected: &[(&str, &[i64])],
@@ -159,12 +163,24 @@ fn is_auxiliary(name: &str) -> bool {
 
 fn mismatch(missing: &[String], unknown: &[String], shapes: &[ShapeMismatch]) -> String {
     let mut lines = vec!["the weights do not fit the model".to_owned()];
-    lines.extend(shapes.iter().map(|ShapeMismatch { name, expected, found }| {
-        format!("  `{name}` is {found:?} in the file and {expected:?} in the model")
-    }));
-    lines.extend(missing.iter().map(|name| format!("  `{name}` is not in the file")));
-    lines.extend(unknown.iter().map(|name| format!("  `{name}` of the file is not in the model")));
+    list(&mut lines, shapes, |ShapeMismatch { name, expected, found }| {
+        format!("`{name}` is {found:?} in the file and {expected:?} in the model")
+    });
+    list(&mut lines, missing, |name| format!("`{name}` is not in the file"));
+    list(&mut lines, unknown, |name| {
+        let meant = nearest(name, missing.iter().map(String::as_str));
+        let hint = meant.map(|meant| format!("; is it `{meant}`?")).unwrap_or_default();
+        format!("`{name}` of the file is not in the model{hint}")
+    });
     lines.join("\n")
+}
+
+/// Appends a line for each of the first few.
+fn list<T>(lines: &mut Vec<String>, items: &[T], line: impl Fn(&T) -> String) {
+    lines.extend(items.iter().take(MOST_NAMED).map(|item| format!("  {}", line(item))));
+    if items.len() > MOST_NAMED {
+        lines.push(format!("  and {} more like it", items.len() - MOST_NAMED));
+    }
 }
 
 #[cfg(test)]

@@ -110,6 +110,25 @@ fn a_mismatch_names_every_tensor() {
 }
 
 #[test]
+fn an_unknown_tensor_may_be_a_missing_one() {
+    let found = [("conv.weight", &[1, 2][..]), ("haed.weight", &[2])];
+    let error = matching(&EXPECTED, tensors(&found), &|_| false).unwrap_err().to_string();
+    assert!(
+        error.ends_with("`haed.weight` of the file is not in the model; is it `head.weight`?"),
+        "{error}"
+    );
+}
+
+#[test]
+fn long_lists_are_cut() {
+    let names: Vec<String> = (0..100).map(|layer| format!("layer{layer}.weight")).collect();
+    let found: Vec<(&str, &[i64])> = names.iter().map(|name| (name.as_str(), &[2][..])).collect();
+    let error = matching(&EXPECTED, tensors(&found), &|_| false).unwrap_err().to_string();
+    assert_eq!(error.lines().count(), 1 + 2 + MOST_NAMED + 1);
+    assert!(error.ends_with("\n  and 88 more like it"), "{error}");
+}
+
+#[test]
 fn excepted_tensors_may_be_missing_or_of_another_shape() {
     let except = |name: &str| name.starts_with("head.");
     let found = [("conv.weight", &[1, 2][..]), ("head.weight", &[1000]), ("head.bias", &[1000])];

@@ -47,6 +47,11 @@ impl Overrides {
         Ok(())
     }
 
+    /// The model's arguments.
+    pub fn arguments(&self) -> &[Arg] {
+        &self.args
+    }
+
     /// Replaces a setting of the train section, as a flag of its own does.
     ///
     /// # Errors

@@ -1,16 +1,14 @@
 //! Equations: the left sides, their axes, and the tensors that they define.
 
-use std::collections::HashMap;
-
 use super::pieces::{self, Progression};
-use super::term::{Kind, Term, flat, no_extent};
+use super::term::{Kind, flat, no_extent};
 use super::{Equations, Symbol, index};
 use crate::base::span::Span;
+use crate::elab::Outcome;
 use crate::elab::evaluate::at;
-use crate::elab::types::{self, element_type};
-use crate::elab::value::{TensorValue, Value, show_type};
-use crate::elab::{Outcome, block};
-use crate::syntax::ast::{Binder, Call, Expr, ExprKind, Name, OpItem, OpStmt, OpStmtKind};
+use crate::elab::types;
+use crate::elab::value::show_type;
+use crate::syntax::ast::{Binder, Expr, ExprKind, Name, OpStmt, OpStmtKind};
 use crate::te::{Axis, DType, Equation, Index, Piece};
 
 /// The left side of an equation and its axes.
@@ -146,158 +144,6 @@ impl Equations<'_> {
         let (body, kind) = result?;
         Ok((Piece { axes: left.axes.clone(), at: left.at.clone(), body }, kind))
     }
-
-    /// Maps a scalar op over tensors, broadcasting along axes of extent 1.
-    pub(super) fn map_elements(
-        &mut self,
-        item: &OpItem,
-        callee: &Name,
-        tensors: &[TensorValue],
-    ) -> Outcome<()> {
-        let shapes: Vec<&[i64]> = tensors.iter().map(|tensor| tensor.shape.as_slice()).collect();
-        let shape = crate::elab::tensors::broadcast(&shapes).ok_or_else(|| mismatch(callee, tensors))?;
-        let axes = crate::elab::tensors::shape_axes(&mut self.program, &shape);
-        for param in &item.params {
-            if let Some(Symbol::Tensor(tensor)) = self.names.get(&param.name.text) {
-                let tensor = *tensor;
-                let data = &self.program.tensors[tensor];
-                let kind = Kind::of(data.dtype);
-                let read = crate::elab::tensors::broadcast_index(&data.shape, &axes);
-                let id = self.program.exprs.read(tensor, read);
-                self.names.insert(param.name.text.clone(), Symbol::Term(Term::Scalar(id, kind)));
-            }
-        }
-        let at_axes: Vec<Index> = axes.iter().map(|axis| Index::from(*axis)).collect();
-        self.element =
-            flat(&at_axes, &shape, &self.program.axes).map_err(|message| at(message, callee.span))?;
-        self.run_scalar(item)?;
-        for (name, ty) in &item.results {
-            let Some(Symbol::Term(term)) = self.names.get(&name.text).cloned() else {
-                return Err(at(format!("the result `{}` has no equation", name.text), name.span));
-            };
-            let (body, kind) = super::operators::expression(&mut self.program, &term)
-                .map_err(|message| at(message, name.span))?;
-            let dtype = super::element_dtype(ty).unwrap_or(kind.dtype());
-            let result = self.program.tensor(&name.text, dtype, shape.clone());
-            self.program.define(result, axes.clone(), body);
-            self.program.outputs.push(result);
-        }
-        Ok(())
-    }
-
-    /// The equations of an op on single numbers: each makes a term.
-    fn run_scalar(&mut self, item: &OpItem) -> Outcome<()> {
-        for stmt in &item.body {
-            match &stmt.kind {
-                OpStmtKind::Let { name, value } => self.run_let(name, value)?,
-                OpStmtKind::Assert(assertion) => block::check_assertion(self, assertion)?,
-                OpStmtKind::Equation { name, binders, body } => {
-                    if let Some(binder) = binders.first() {
-                        return Err(at(format!("`{}` has no axes", name.text), binder.index.span));
-                    }
-                    if matches!(self.names.get(&name.text), Some(Symbol::Tensor(_) | Symbol::Term(_))) {
-                        return Err(at(format!("`{}` is already defined", name.text), name.span));
-                    }
-                    self.infer_extents(&[], body);
-                    let term = self.scalar_result(item, name, body)?;
-                    self.names.insert(name.text.clone(), Symbol::Term(term));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn scalar_result(&mut self, item: &OpItem, name: &Name, body: &Expr) -> Outcome<Term> {
-        let term = self.term(body)?;
-        let Some((_, ty)) = item.results.iter().find(|(result, _)| result.text == name.text) else {
-            return Ok(term);
-        };
-        let (id, kind) = super::operators::expression(&mut self.program, &term)
-            .map_err(|message| at(message, body.span))?;
-        let dtype = super::element_dtype(ty).unwrap_or(kind.dtype());
-        check_kind(name, kind, dtype, body)?;
-        let constant = matches!(term, Term::Const(_) | Term::Index(_));
-        Ok(if constant { term } else { Term::Scalar(id, Kind::of(dtype)) })
-    }
-
-    /// A call of an op on single numbers within an equation: its equations, written in place.
-    pub(super) fn inline(
-        &mut self,
-        item: &OpItem,
-        call: &Call,
-        terms: Vec<(Option<Name>, Term)>,
-    ) -> Outcome<Term> {
-        if self.depth > 20 {
-            return Err(at(format!("`{}` calls itself without end", item.name.text), call.callee.span));
-        }
-        let [(result, _)] = item.results.as_slice() else {
-            return Err(at(format!("`{}` has several results", item.name.text), call.callee.span));
-        };
-        let symbols = bind_terms(item, call, &terms)?;
-        let names = std::mem::replace(&mut self.names, symbols);
-        let axes = std::mem::take(&mut self.axes);
-        let library = std::mem::replace(&mut self.library, self.module.in_library(item.span.file));
-        self.depth += 1;
-        let done = self.bind_defaults(item, &call.callee).and_then(|()| self.run_scalar(item));
-        self.depth -= 1;
-        self.library = library;
-        self.axes = axes;
-        let inner = std::mem::replace(&mut self.names, names);
-        done?;
-        match inner.get(&result.text) {
-            Some(Symbol::Term(term)) => Ok(term.clone()),
-            _ => Err(at(format!("the result `{}` has no equation", result.text), result.span)),
-        }
-    }
-
-    fn bind_defaults(&mut self, item: &OpItem, callee: &Name) -> Outcome<()> {
-        for param in &item.params {
-            if self.names.contains_key(&param.name.text) {
-                continue;
-            }
-            let Some(default) = &param.default else {
-                return Err(crate::elab::arguments::missing(callee, &param.name.text));
-            };
-            let value = crate::elab::evaluate::evaluate(self, default)?;
-            let value = types::accept(self, &item.name.text, param, value, default.span)?;
-            self.names.insert(param.name.text.clone(), Symbol::Const(value));
-        }
-        Ok(())
-    }
-}
-
-/// The arguments of an inlined call by the names of their parameters.
-fn bind_terms(
-    item: &OpItem,
-    call: &Call,
-    terms: &[(Option<Name>, Term)],
-) -> Outcome<HashMap<String, Symbol>> {
-    let arguments: Vec<crate::elab::evaluate::Argument> = terms
-        .iter()
-        .zip(&call.args)
-        .map(|((name, _), arg)| crate::elab::evaluate::Argument {
-            name: name.clone(),
-            value: Value::None,
-            span: Some(arg.value.span),
-        })
-        .collect();
-    let names: Vec<&str> = item.params.iter().map(|param| param.name.text.as_str()).collect();
-    let places = crate::elab::arguments::match_arguments(&call.callee, &names, &arguments)?;
-    let mut symbols = HashMap::new();
-    for (param, place) in item.params.iter().zip(places) {
-        let Some(place) = place else { continue };
-        let term = terms[place].1.clone();
-        let symbol = match term {
-            Term::Const(value) => Symbol::Const(value),
-            term if element_type(&param.ty).is_some() => Symbol::Term(term),
-            Term::Index(_) | Term::Scalar(..) => {
-                let message = format!("`{}` is known at compile time", param.name.text);
-                return Err(at(message, call.args[place].value.span));
-            }
-        };
-        symbols.insert(param.name.text.clone(), symbol);
-    }
-    Ok(symbols)
 }
 
 /// One of the equations of a tensor.
@@ -314,7 +160,8 @@ fn parts_of(stmt: &OpStmt) -> Option<Part<'_>> {
     }
 }
 
-fn check_kind(name: &Name, kind: Kind, dtype: DType, body: &Expr) -> Outcome<()> {
+/// Whether the body of an equation may define a tensor of this type.
+pub(super) fn check_kind(name: &Name, kind: Kind, dtype: DType, body: &Expr) -> Outcome<()> {
     let fits = match dtype {
         DType::F32 => kind != Kind::Bool,
         DType::I32 | DType::U8 => kind == Kind::Int,
@@ -324,10 +171,4 @@ fn check_kind(name: &Name, kind: Kind, dtype: DType, body: &Expr) -> Outcome<()>
         return Ok(());
     }
     Err(at(format!("`{}` is {dtype}, but this is {}", name.text, kind.describe()), body.span))
-}
-
-fn mismatch(callee: &Name, tensors: &[TensorValue]) -> crate::base::diagnostic::Diagnostic {
-    let shown: Vec<String> = tensors.iter().map(TensorValue::to_string).collect();
-    at(format!("`{}` of tensors whose shapes do not fit: {}", callee.text, shown.join(" and ")), callee.span)
-        .note("shapes are equal, or an axis has extent 1")
 }

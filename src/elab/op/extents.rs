@@ -120,28 +120,30 @@ fn linear<A: PartialEq + Clone>(
     axis: &mut dyn FnMut(&str) -> Option<A>,
 ) -> Option<Linear<A>> {
     match &expr.kind {
-        ExprKind::Name(name) => {
-            if let Some(axis) = axis(name) {
-                return Some(Linear { terms: vec![(axis, 1)], constant: 0 });
-            }
-        }
+        ExprKind::Name(name) => match axis(name) {
+            Some(axis) => Some(Linear { terms: vec![(axis, 1)], constant: 0 }),
+            None => known_integer(equations, expr),
+        },
         ExprKind::Unary { op: UnaryOp::Neg, operand } => {
-            return Linear::constant(0).add_scaled(&linear(equations, operand, axis)?, -1);
+            Linear::constant(0).add_scaled(&linear(equations, operand, axis)?, -1)
         }
         ExprKind::Binary { op: op @ (BinaryOp::Add | BinaryOp::Sub), left, right } => {
             let (x, y) = (linear(equations, left, axis)?, linear(equations, right, axis)?);
-            return x.add_scaled(&y, if *op == BinaryOp::Add { 1 } else { -1 });
+            x.add_scaled(&y, if *op == BinaryOp::Add { 1 } else { -1 })
         }
         ExprKind::Binary { op: BinaryOp::Mul, left, right } => {
             let (x, y) = (linear(equations, left, axis)?, linear(equations, right, axis)?);
-            return match (x.terms.as_slice(), y.terms.as_slice()) {
+            match (x.terms.as_slice(), y.terms.as_slice()) {
                 ([], _) => Linear::constant(0).add_scaled(&y, x.constant),
                 (_, []) => Linear::constant(0).add_scaled(&x, y.constant),
                 _ => None,
-            };
+            }
         }
-        _ => {}
+        _ => known_integer(equations, expr),
     }
+}
+
+fn known_integer<A: PartialEq + Clone>(equations: &mut Equations<'_>, expr: &Expr) -> Option<Linear<A>> {
     match evaluate(equations, expr) {
         Ok(Value::Int(value)) => Some(Linear::constant(value)),
         Ok(_) | Err(_) => None,

@@ -1,14 +1,17 @@
 //! Ops: from equations with symbolic shapes to a program with concrete extents.
 //!
 //! [`instantiate`] binds an op's parameters to the types and values of one call and turns its equations into a
-//! [`Program`]. [`term`] converts scalar expressions, [`extents`] finds the extents of axes that no type says,
-//! [`equation`] makes results from pieces, [`pieces`] proves that those are disjoint and cover.
+//! [`Program`]. [`term`] and [`calls`] convert scalar expressions, [`extents`] finds the extents of axes that no type
+//! says, [`equation`] makes results from pieces, [`pieces`] proves that those are disjoint and cover. [`scalar`] maps
+//! ops on single numbers over tensors.
 
+mod calls;
 mod equation;
 mod extents;
 mod index;
 mod operators;
 mod pieces;
+mod scalar;
 mod term;
 
 use std::collections::{HashMap, HashSet};

@@ -124,35 +124,40 @@ fn scalars(program: &mut Program, op: BinaryOp, x: &Term, y: &Term) -> Result<Te
             return Err(format!("`{}` does not take {}", op.sign(), kind.describe()));
         }
     }
-    let kind = if kind_a == Kind::Int && kind_b == Kind::Int { Kind::Int } else { Kind::Float };
+    let whole = kind_a == Kind::Int && kind_b == Kind::Int;
+    let (result, kind) = match (op, whole) {
+        (BinaryOp::Add, _) => (Binary::Add, if whole { Kind::Int } else { Kind::Float }),
+        (BinaryOp::Sub, _) => (Binary::Sub, if whole { Kind::Int } else { Kind::Float }),
+        (BinaryOp::Mul, _) => (Binary::Mul, if whole { Kind::Int } else { Kind::Float }),
+        (BinaryOp::Div, true) => return Ok(floor_quotient(program, a, b)),
+        (BinaryOp::Div, false) => (Binary::Div, Kind::Float),
+        (BinaryOp::Rem, true) => return Ok(remainder(program, a, b)),
+        (BinaryOp::Rem, false) => return Err("`%` takes integers".into()),
+        (BinaryOp::Eq, _) => (Binary::Eq, Kind::Bool),
+        (BinaryOp::Ne, _) => (Binary::Ne, Kind::Bool),
+        (BinaryOp::Lt, _) => (Binary::Lt, Kind::Bool),
+        (BinaryOp::Le, _) => (Binary::Le, Kind::Bool),
+        (BinaryOp::Gt, _) => (Binary::Gt, Kind::Bool),
+        (BinaryOp::Ge, _) => (Binary::Ge, Kind::Bool),
+        (BinaryOp::And, _) => (Binary::And, Kind::Bool),
+        (BinaryOp::Or, _) => (Binary::Or, Kind::Bool),
+    };
+    Ok(Term::Scalar(program.exprs.binary(result, a, b), kind))
+}
+
+/// `a / b` of integers, rounded down.
+fn floor_quotient(program: &mut Program, a: ExprId, b: ExprId) -> Term {
+    let quotient = program.exprs.binary(Binary::Div, a, b);
+    Term::Scalar(program.exprs.unary(Unary::Floor, quotient), Kind::Int)
+}
+
+/// `a - a / b * b` of integers.
+fn remainder(program: &mut Program, a: ExprId, b: ExprId) -> Term {
     let exprs = &mut program.exprs;
-    Ok(match op {
-        BinaryOp::Add => Term::Scalar(exprs.binary(Binary::Add, a, b), kind),
-        BinaryOp::Sub => Term::Scalar(exprs.binary(Binary::Sub, a, b), kind),
-        BinaryOp::Mul => Term::Scalar(exprs.binary(Binary::Mul, a, b), kind),
-        BinaryOp::Div => {
-            let quotient = exprs.binary(Binary::Div, a, b);
-            match kind {
-                Kind::Int => Term::Scalar(exprs.unary(Unary::Floor, quotient), kind),
-                Kind::Float | Kind::Bool => Term::Scalar(quotient, kind),
-            }
-        }
-        BinaryOp::Rem if kind == Kind::Int => {
-            let quotient = exprs.binary(Binary::Div, a, b);
-            let whole = exprs.unary(Unary::Floor, quotient);
-            let multiple = exprs.binary(Binary::Mul, whole, b);
-            Term::Scalar(exprs.binary(Binary::Sub, a, multiple), kind)
-        }
-        BinaryOp::Rem => return Err("`%` takes integers".into()),
-        BinaryOp::Eq => Term::Scalar(exprs.binary(Binary::Eq, a, b), Kind::Bool),
-        BinaryOp::Ne => Term::Scalar(exprs.binary(Binary::Ne, a, b), Kind::Bool),
-        BinaryOp::Lt => Term::Scalar(exprs.binary(Binary::Lt, a, b), Kind::Bool),
-        BinaryOp::Le => Term::Scalar(exprs.binary(Binary::Le, a, b), Kind::Bool),
-        BinaryOp::Gt => Term::Scalar(exprs.binary(Binary::Gt, a, b), Kind::Bool),
-        BinaryOp::Ge => Term::Scalar(exprs.binary(Binary::Ge, a, b), Kind::Bool),
-        BinaryOp::And => Term::Scalar(exprs.binary(Binary::And, a, b), Kind::Bool),
-        BinaryOp::Or => Term::Scalar(exprs.binary(Binary::Or, a, b), Kind::Bool),
-    })
+    let quotient = exprs.binary(Binary::Div, a, b);
+    let whole = exprs.unary(Unary::Floor, quotient);
+    let multiple = exprs.binary(Binary::Mul, whole, b);
+    Term::Scalar(exprs.binary(Binary::Sub, a, multiple), Kind::Int)
 }
 
 /// A scalar function of terms.

@@ -6,13 +6,11 @@
 use super::{Equations, Symbol, index, operators};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
-use crate::base::philox;
 use crate::base::span::Span;
+use crate::elab::Outcome;
 use crate::elab::evaluate::{at, count_step, element, evaluate, number};
-use crate::elab::module::Callable;
 use crate::elab::value::Value;
-use crate::elab::{Outcome, functions};
-use crate::syntax::ast::{Binder, Block, Call, Else, Expr, ExprKind, IfExpr, ReduceOp};
+use crate::syntax::ast::{Binder, Block, Else, Expr, ExprKind, IfExpr, ReduceOp};
 use crate::te::{self, Binary, DType, ExprId, Index, Reduction, Tensor};
 
 /// A list that is indexed by an axis has at most this many elements.
@@ -74,7 +72,7 @@ impl Equations<'_> {
             ExprKind::Infinity => Ok(Term::Const(Value::Real(f64::INFINITY))),
             ExprKind::String(_) | ExprKind::List(_) => evaluate(self, expr).map(Term::Const),
             ExprKind::Name(name) => self.name_term(name, span),
-            ExprKind::Call(call) => self.call_term(call, span),
+            ExprKind::Call(call) => self.call_term(call),
             ExprKind::Index { base, indices } => self.index_term(base, indices, None, span),
             ExprKind::Fill { read, outside } => self.fill_term(read, outside),
             ExprKind::Reduce { op, binders, body } => self.reduce_term(*op, binders, body),
@@ -322,87 +320,6 @@ impl Equations<'_> {
             (Some(tail), None) => self.term(tail),
             (None, None) => Err(at("this branch has no value", block.span)),
         }
-    }
-
-    fn call_term(&mut self, call: &Call, span: Span) -> Outcome<Term> {
-        let name = call.callee.text.as_str();
-        let mut terms = Vec::new();
-        for arg in &call.args {
-            terms.push((arg.name.clone(), self.term(&arg.value)?));
-        }
-        if name == "uniform" && terms.is_empty() {
-            return Ok(self.draw());
-        }
-        let known = terms.iter().all(|(_, term)| matches!(term, Term::Const(_)));
-        if known && functions::find(name).is_some() {
-            return evaluate_constant_call(self, call, terms);
-        }
-        let plain: Vec<Term> = terms.iter().map(|(_, term)| term.clone()).collect();
-        if let Some(function) = operators::elementwise_function(name) {
-            return operators::function(&mut self.program, function, &plain)
-                .map_err(|message| at(format!("`{name}`: {message}"), span));
-        }
-        match (name, plain.as_slice()) {
-            ("real", [term]) => {
-                let (id, _) =
-                    operators::expression(&mut self.program, term).map_err(|message| at(message, span))?;
-                Ok(Term::Scalar(id, Kind::Float))
-            }
-            ("detach", [term]) => {
-                let (id, kind) =
-                    operators::expression(&mut self.program, term).map_err(|message| at(message, span))?;
-                Ok(Term::Scalar(self.program.exprs.add(te::Expr::Detach(id)), kind))
-            }
-            _ => self.call_op_term(call, terms),
-        }
-    }
-
-    /// A random number: the next stream, at the present element.
-    fn draw(&mut self) -> Term {
-        self.draws += 1;
-        let stream = philox::stream(&format!("{}.{}", self.stream, self.draws));
-        let element = self.element.clone();
-        Term::Scalar(self.program.exprs.add(te::Expr::Uniform { stream, element }), Kind::Float)
-    }
-
-    /// A scalar op, written in place.
-    fn call_op_term(
-        &mut self,
-        call: &Call,
-        terms: Vec<(Option<crate::syntax::ast::Name>, Term)>,
-    ) -> Outcome<Term> {
-        let name = &call.callee;
-        match self.module.find(&name.text, self.library) {
-            Some(Callable::Op(item)) if super::is_scalar(item) => self.inline(item, call, terms),
-            Some(_) => Err(at(format!("`{}` is not an op on single numbers", name.text), name.span).note(
-                "an equation calls scalar functions, and ops whose parameters and results have no axes",
-            )),
-            None => {
-                let mut others = self.module.callable_names();
-                others.extend(operators::FUNCTIONS.iter().map(|(name, _)| (*name).to_owned()));
-                others.extend(["detach".into()]);
-                others.sort_unstable();
-                Err(crate::elab::evaluate::unknown_function(name, others))
-            }
-        }
-    }
-}
-
-/// A compile-time function of constants.
-fn evaluate_constant_call(
-    equations: &Equations<'_>,
-    call: &Call,
-    terms: Vec<(Option<crate::syntax::ast::Name>, Term)>,
-) -> Outcome<Term> {
-    let _ = equations;
-    let mut arguments = Vec::new();
-    for ((name, term), arg) in terms.into_iter().zip(&call.args) {
-        let Term::Const(value) = term else { continue };
-        arguments.push(crate::elab::evaluate::Argument { name, value, span: Some(arg.value.span) });
-    }
-    match functions::find(&call.callee.text) {
-        Some(function) => crate::elab::evaluate::call_function(function, call, &arguments).map(Term::Const),
-        None => Err(crate::elab::evaluate::unknown_function(&call.callee, Vec::new())),
     }
 }
 

@@ -163,3 +163,28 @@ fn exponential_ops_are_cut_off() {
     let errors = errors_of(&mut sources, &text);
     assert_eq!(errors.len(), 1);
 }
+
+#[test]
+fn deep_files_do_not_overflow_the_stack() {
+    let nested = |open: &str, inner: &str, close: &str, depth: usize| {
+        format!("{}{inner}{}", open.repeat(depth), close.repeat(depth))
+    };
+    for depth in [100, 200, 395, 490] {
+        let calls = nested("relu(", "x", ")", depth);
+        let negations = nested("-(", "x", ")", depth);
+        let choices = nested("if true { ", "x", " } else { x }", depth);
+        let lists = nested("[", "x", "]", depth);
+        let sums = format!("x{}", " + x".repeat(depth));
+        for body in [&calls, &negations, &choices, &lists, &sums] {
+            errors_of(&mut SourceMap::default(), &format!("model M(x: f32[N, 2]) {{ {body} }}"));
+            let op = format!("op f(x: f32) -> y: f32 {{ y = {body}; }} model M(x: f32[N, 2]) {{ x |> f }}");
+            errors_of(&mut SourceMap::default(), &op);
+        }
+    }
+    for depth in [1, 3, 5, 20, 100] {
+        let body = nested("relu(", "x |> deep", ")", depth);
+        let text =
+            format!("block deep(x: any) {{ if true {{ {body} }} }} model M(x: f32[N, 2]) {{ x |> deep }}");
+        assert_eq!(errors_of(&mut SourceMap::default(), &text).len(), 1);
+    }
+}

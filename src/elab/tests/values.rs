@@ -259,3 +259,13 @@ fn scalar_ops_inline_in_equations() {
         model M(x: f32[N, 2]) { x |> total }";
     assert_close(&predict(text, 1, &[1.0, -2.0], &[]), &[2.0 - 2.2]);
 }
+
+#[test]
+fn integers_become_numbers_in_scalar_ops() {
+    let text = "
+        op half(x: f32) -> y: f32 { y = x / 2; }
+        op one(x: f32) -> y: f32 { y = 1; }
+        op f(x: f32[N, C]) -> y: f32[N, C] { y[n, c] = half(c) + half(3) + one(x[n, c]) / 2 + real(c / 2); }
+        model M(x: f32[N, 4]) { x |> f }";
+    assert_close(&predict(text, 1, &[0.0; 4], &[]), &[2.0, 2.5, 4.0, 4.5]);
+}

@@ -206,6 +206,7 @@ pub struct Kernel {
 /// `nest [n < 8] reduce [c < 3] { ... }`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Nest {
+    pub offset: usize,
     pub axes: Vec<Binder>,
     pub reduce: Vec<Binder>,
     pub statements: Vec<Piece>,

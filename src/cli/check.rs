@@ -1,0 +1,151 @@
+//! `cnnc check`: the mistakes of a file, without running anything.
+//!
+//! Every model is elaborated, for inference and, where a train section names it, as a training step. Data that is
+//! there is opened, because it says the sizes that a model leaves open; data that is not there is no mistake of the
+//! file.
+
+use crate::base::diagnostic::Diagnostic;
+use crate::data::{DataError, Dataset};
+use crate::elab::ModelCall;
+use crate::elab::config::TrainSpec;
+use crate::syntax;
+use crate::syntax::ast::FnItem;
+use crate::train::TrainError;
+
+use super::arguments::{CheckArguments, ModelArguments};
+use super::project::{Project, assumed_sample};
+use super::{Failure, Outcome, lints, print, show};
+
+/// Checks and prints.
+pub fn run(arguments: &CheckArguments) -> Outcome {
+    let CheckArguments { file, data, set } = arguments;
+    let model = ModelArguments { file: file.clone(), model: None, data: data.clone(), set: set.clone() };
+    let project = Project::load(&model, &[])?;
+    let mut check = Check { project: &project, found: warnings(&project, arguments), notes: Vec::new() };
+    check.sections();
+    check.models();
+    let Check { found, notes, .. } = check;
+    show(&project.sources, &found);
+    let errors = found.iter().filter(|diagnostic| diagnostic.is_error()).count();
+    let warnings = found.len() - errors;
+    for note in notes {
+        eprintln!("note: {note}");
+    }
+    match (errors, warnings) {
+        (0, 0) => print(&format!("{}: no problems\n", file.display())),
+        (0, _) => print(&format!("{}: {}\n", file.display(), counted(warnings, "warning"))),
+        _ => {
+            eprintln!("{}: {}, {}", file.display(), counted(errors, "error"), counted(warnings, "warning"));
+            Err(Failure::Said)
+        }
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+/// The lints of the model file itself.
+fn warnings(project: &Project<'_>, arguments: &CheckArguments) -> Vec<Diagnostic> {
+    let name = arguments.file.display().to_string();
+    let Some(id) = project.sources.find(&name) else { return Vec::new() };
+    let text = project.sources.text(id);
+    lints::run(&syntax::parse(id, text).0, id, text)
+}
+
+struct Check<'a> {
+    project: &'a Project<'a>,
+    found: Vec<Diagnostic>,
+    notes: Vec<String>,
+}
+
+impl Check<'_> {
+    fn add(&mut self, errors: Vec<Diagnostic>) {
+        for error in errors {
+            if !self.found.contains(&error) {
+                self.found.push(error);
+            }
+        }
+    }
+
+    /// Adds the errors of a file; others become notes.
+    fn add_failure(&mut self, failure: Failure) {
+        match failure {
+            Failure::Source(_, errors) => self.add(errors),
+            Failure::Run(message) | Failure::Usage(message) => self.add(vec![Diagnostic::error(message)]),
+            Failure::Interrupted(_) | Failure::Said => {}
+        }
+    }
+
+    fn sections(&mut self) {
+        let module = &self.project.module;
+        for section in module.data_sections() {
+            self.add(self.project.data_spec(section).err().unwrap_or_default());
+        }
+        for section in module.train_sections() {
+            match self.project.train_spec(section) {
+                Ok(spec) => self.training(&spec),
+                Err(errors) => self.add(errors),
+            }
+        }
+    }
+
+    /// A train section: its step, its evaluation, and whether the data fits.
+    fn training(&mut self, spec: &TrainSpec) {
+        let data = match self.project.data(spec) {
+            Ok(data) => self.project.read(&data),
+            Err(failure) => return self.add_failure(failure),
+        };
+        let data = match data {
+            Ok(data) => Some(data),
+            Err(error @ DataError::Missing { .. }) => {
+                self.notes.push(format!("the data of `{}` was not looked at: {error}", spec.name));
+                None
+            }
+            Err(error) => return self.add_failure(Failure::Run(error.to_string())),
+        };
+        match self.elaborate(spec, data.as_ref()) {
+            Err(TrainError::Source(errors)) => self.add(errors),
+            Err(error) => self.add(vec![Diagnostic::error(error.to_string())]),
+            Ok(()) => {}
+        }
+    }
+
+    fn elaborate(&self, spec: &TrainSpec, data: Option<&Dataset>) -> Result<(), TrainError> {
+        let mut recipe = self.project.recipe(spec, data.map(|data| data.shape));
+        if data.is_none() {
+            recipe.sample = self.project.module.model(&spec.model.name).ok().and_then(assumed_sample);
+        }
+        for phase in &spec.phases {
+            recipe.step(phase.batch, &phase.optim)?;
+        }
+        let graph = recipe.evaluation(1)?;
+        match data {
+            Some(data) => recipe.check_data(&graph, data),
+            None => Ok(()),
+        }
+    }
+
+    /// The models that no train section names.
+    fn models(&mut self) {
+        let module = &self.project.module;
+        let sections = module.train_sections();
+        for item in module.main_models() {
+            let is_trained = sections.iter().any(|section| section.model.text == item.name.text);
+            if !is_trained {
+                self.model(item);
+            }
+        }
+    }
+
+    fn model(&mut self, item: &FnItem) {
+        if item.params.iter().skip(1).any(|param| param.default.is_none()) {
+            let name = &item.name.text;
+            self.notes.push(format!("`{name}` was not elaborated: no train section gives its arguments"));
+            return;
+        }
+        let recipe = self.project.untrained(&ModelCall::new(item), assumed_sample(item));
+        self.add(recipe.inference(1).err().unwrap_or_default());
+    }
+}

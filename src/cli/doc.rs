@@ -1,0 +1,202 @@
+//! `cnnc doc`: what the library says of its layers, ops, losses and optimisers.
+//!
+//! Everything comes from `src/std`: the signature, the comment above it, its text, and the equations of the ops that
+//! it calls. An example is the comment's line `Example: ...`, or else one that its signature allows.
+
+use crate::base::nearest::nearest;
+use crate::base::source::SourceMap;
+use crate::base::span::Span;
+use crate::elab::{Callable, Module, functions, show_declared, show_expr};
+use crate::report::table::{Align, Table};
+use crate::syntax::ast::{Param, TypeKind};
+use crate::syntax::token::lex;
+
+use super::arguments::DocArguments;
+use super::{Failure, Outcome, print};
+
+/// The line of a comment that shows a use.
+const EXAMPLE: &str = "Example:";
+
+/// The library with its texts.
+struct Library {
+    sources: SourceMap,
+    module: Module,
+}
+
+/// Prints one entry, or the list of all.
+pub fn run(arguments: &DocArguments) -> Outcome {
+    let library = Library::load()?;
+    match &arguments.name {
+        None => print(&library.list()),
+        Some(name) => print(&library.explain(name)?),
+    }
+}
+
+impl Library {
+    fn load() -> Result<Library, Failure> {
+        let mut sources = SourceMap::default();
+        match Module::from_text(&mut sources, "doc", "") {
+            Ok(module) => Ok(Library { sources, module }),
+            Err(errors) => Err(Failure::Source(sources, errors)),
+        }
+    }
+
+    /// The file that an entry stands in, such as `layers`.
+    fn chapter(&self, span: Span) -> &str {
+        let name = &self.sources.file(span.file).name;
+        name.rsplit('/').next().unwrap_or(name).trim_end_matches(".cnn")
+    }
+
+    /// All entries by file, each with the first sentence of its comment.
+    fn list(&self) -> String {
+        let entries = self.module.documented();
+        let mut chapters: Vec<&str> = entries.iter().map(|(entry, _)| self.chapter(entry.span())).collect();
+        chapters.dedup();
+        // What people write in models comes first.
+        chapters.sort_by_key(|chapter| *chapter == "ops");
+        let mut text = String::new();
+        for chapter in chapters {
+            let mut table = Table::new(&[(chapter, Align::Left), ("", Align::Left)]);
+            let own = entries.iter().filter(|(entry, _)| {
+                self.chapter(entry.span()) == chapter && !matches!(entry, Callable::Fn(item) if item.inline)
+            });
+            for (entry, doc) in own {
+                table.row(vec![entry.name().text.clone(), first_sentence(doc)]);
+            }
+            text += &format!("{table}\n");
+        }
+        let mut table = Table::new(&[("compile-time functions", Align::Left), ("", Align::Left)]);
+        for function in functions::FUNCTIONS {
+            table.row(vec![function.name.into(), function.doc.into()]);
+        }
+        text + &format!("{table}\n`cnnc doc NAME` explains one\n")
+    }
+
+    fn explain(&self, name: &str) -> Result<String, Failure> {
+        let entries = self.module.documented();
+        if let Some((entry, doc)) = entries.iter().find(|(entry, _)| entry.name().text == name) {
+            return Ok(self.entry(*entry, doc));
+        }
+        if let Some(function) = functions::find(name) {
+            let parameters = function.parameters.iter().map(|parameter| match parameter.default {
+                Some(value) => format!("{} = {value}", parameter.name),
+                None => parameter.name.to_owned(),
+            });
+            let parameters: Vec<String> = parameters.collect();
+            return Ok(format!("{name}({})\n\nCompile-time: {}.\n", parameters.join(", "), function.doc));
+        }
+        let functions = functions::FUNCTIONS.iter().map(|function| function.name);
+        let known = entries.iter().map(|(entry, _)| entry.name().text.as_str()).chain(functions);
+        let near = nearest(name, known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        Err(Failure::Run(format!("the library has no `{name}`{near}\n`cnnc doc` lists all that it has")))
+    }
+
+    fn entry(&self, entry: Callable<'_>, doc: &str) -> String {
+        let chapter = self.chapter(entry.span());
+        let about: Vec<&str> = doc.lines().filter(|line| !line.starts_with(EXAMPLE)).collect();
+        let mut text = format!("{}    ({chapter})\n", signature(entry));
+        if !about.is_empty() {
+            text += &format!("\n{}\n", about.join("\n"));
+        }
+        text += &format!("\nExample:\n\n  {}\n", example(entry, doc, chapter));
+        text += &format!("\nDefinition:\n\n{}\n", indent(self.sources.slice(entry.span())));
+        for op in self.ops_below(entry) {
+            text += &format!("\n{}\n", indent(self.sources.slice(op.span())));
+        }
+        text
+    }
+
+    /// The ops that a block calls, in the order of its text, and those that they call.
+    fn ops_below(&self, entry: Callable<'_>) -> Vec<Callable<'_>> {
+        let mut below: Vec<Callable<'_>> = Vec::new();
+        let mut spans = vec![entry.span()];
+        while let Some(span) = spans.pop() {
+            for op in self.ops_in(span) {
+                let is_new = below.iter().all(|known| known.span() != op.span());
+                if is_new && op.span() != entry.span() {
+                    below.push(op);
+                    spans.push(op.span());
+                }
+            }
+        }
+        below
+    }
+
+    /// The ops whose names stand in a text before a parenthesis.
+    fn ops_in(&self, span: Span) -> Vec<Callable<'_>> {
+        let text = self.sources.slice(span);
+        let (tokens, _) = lex(span.file, text);
+        let words: Vec<&str> = tokens.tokens.iter().map(|token| token.text(text)).collect();
+        let called = words.windows(2).filter(|pair| pair[1] == "(").map(|pair| pair[0]);
+        let found = called.filter_map(|name| self.module.find(name, true));
+        // Ops on single numbers have the names of the functions that their equations use.
+        found.filter(|found| matches!(found, Callable::Op(_)) && !text.starts_with("op")).collect()
+    }
+}
+
+/// `conv(x: f32[N, C, H, W], out: int, k: any, stride: any = 1)`, broken after commas where it is long.
+fn signature(entry: Callable<'_>) -> String {
+    let parameter = |param: &Param| {
+        let default =
+            param.default.as_ref().map_or(String::new(), |value| format!(" = {}", show_expr(value)));
+        format!("{}: {}{default}", param.name.text, show_declared(&param.ty))
+    };
+    let parameters: Vec<String> = entry.params().iter().map(parameter).collect();
+    let results = match entry {
+        Callable::Op(item) => {
+            let result =
+                |(name, ty): &(crate::syntax::ast::Name, _)| format!("{}: {}", name.text, show_declared(ty));
+            let results: Vec<String> = item.results.iter().map(result).collect();
+            if results.len() == 1 {
+                format!(" -> {}", results[0])
+            } else {
+                format!(" -> ({})", results.join(", "))
+            }
+        }
+        Callable::Fn(item) => {
+            item.result.as_ref().map_or(String::new(), |ty| format!(" -> {}", show_declared(ty)))
+        }
+    };
+    format!("{}({}){results}", entry.name().text, parameters.join(", "))
+}
+
+/// The example of the comment, or one with every argument that has no default.
+fn example(entry: Callable<'_>, doc: &str, chapter: &str) -> String {
+    if let Some(example) = doc.lines().find_map(|line| line.strip_prefix(EXAMPLE)) {
+        return example.trim().to_owned();
+    }
+    let name = &entry.name().text;
+    match chapter {
+        "losses" => format!("loss = {name};"),
+        "optimisers" => format!("optim = {name}(1e-3);"),
+        _ => call(entry),
+    }
+}
+
+/// A call in which each parameter stands for its argument; a single tensor comes through a pipe.
+fn call(entry: Callable<'_>) -> String {
+    let name = &entry.name().text;
+    let needed: Vec<&Param> = entry.params().iter().filter(|param| param.default.is_none()).collect();
+    let is_tensor =
+        |param: &Param| matches!(param.ty.kind, TypeKind::Tensor { .. }) || param.name.text == "x";
+    let names = |params: &[&Param]| -> String {
+        params.iter().map(|param| param.name.text.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    match needed.as_slice() {
+        [only] => format!("{} |> {name}", only.name.text),
+        [first, rest @ ..] if is_tensor(first) && !rest.iter().any(|param| is_tensor(param)) => {
+            format!("{} |> {name}({})", first.name.text, names(rest))
+        }
+        all => format!("{name}({})", names(all)),
+    }
+}
+
+fn first_sentence(doc: &str) -> String {
+    let text = doc.lines().filter(|line| !line.starts_with(EXAMPLE)).collect::<Vec<_>>().join(" ");
+    let end = text.find(". ").map_or(text.len(), |end| end + 1);
+    text[..end].trim_end_matches('.').to_owned()
+}
+
+fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}").trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}

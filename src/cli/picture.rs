@@ -1,0 +1,119 @@
+//! Picture files: PNG, JPEG and PNM to pixels, and outputs to PNG.
+//!
+//! Nothing is converted that would lose something: a grey picture in three equal channels is one channel and the
+//! other way round, but colour is never turned to grey, nor is a picture scaled.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::{DynamicImage, GrayImage, ImageFormat, ImageReader, RgbImage};
+
+use crate::base::files::write_atomically;
+
+/// A picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// `[C, H, W]`.
+    pub shape: [usize; 3],
+    /// Row-major.
+    pub pixels: Vec<u8>,
+}
+
+/// Reads a file as a picture of so many channels; without a number it has those of the file, 1 or 3.
+///
+/// # Errors
+///
+/// What is wrong with the file, in words.
+pub fn read(path: &Path, channels: Option<usize>) -> Result<Picture, String> {
+    let name = path.display();
+    let file = ImageReader::open(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+    let image = file
+        .with_guessed_format()
+        .map_err(|error| format!("cannot read {name}: {error}"))?
+        .decode()
+        .map_err(|error| format!("{name}: {error}"))?;
+    let rgba = image.to_rgba8();
+    if rgba.pixels().any(|pixel| pixel.0[3] != u8::MAX) {
+        return Err(format!("{name} has transparent parts; save it without them"));
+    }
+    let shape = |channels| [channels, rgba.height() as usize, rgba.width() as usize];
+    let is_grey = rgba.pixels().all(|pixel| pixel.0[0] == pixel.0[1] && pixel.0[1] == pixel.0[2]);
+    let plane = |channel: usize| rgba.pixels().map(move |pixel| pixel.0[channel]);
+    match channels.unwrap_or(if is_grey_format(&image) { 1 } else { 3 }) {
+        1 if is_grey => Ok(Picture { shape: shape(1), pixels: plane(0).collect() }),
+        1 => Err(format!("{name} is in colour, but the model takes 1 channel; save it in grey")),
+        3 => Ok(Picture { shape: shape(3), pixels: (0..3).flat_map(plane).collect() }),
+        count => Err(format!("the model takes {count} channels, but picture files have 1 or 3; use --input")),
+    }
+}
+
+fn is_grey_format(image: &DynamicImage) -> bool {
+    image.color().channel_count() < 3
+}
+
+/// Writes values from 0 to 1, row-major `[C, H, W]` with 1 or 3 channels, as a PNG file; those beyond are clamped.
+///
+/// # Errors
+///
+/// Where the file cannot be written.
+pub fn write_png(path: &Path, [channels, height, width]: [usize; 3], values: &[f32]) -> Result<(), String> {
+    let plane = height * width;
+    let pixel = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
+    let bytes =
+        (0..plane).flat_map(|at| (0..channels).map(move |channel| pixel(values[channel * plane + at])));
+    let bytes: Vec<u8> = bytes.collect();
+    let (width, height) = (width as u32, height as u32);
+    let image = match channels {
+        1 => GrayImage::from_raw(width, height, bytes).map(DynamicImage::from),
+        _ => RgbImage::from_raw(width, height, bytes).map(DynamicImage::from),
+    };
+    let image = image.ok_or_else(|| format!("{}: the picture is too large", path.display()))?;
+    let mut file = Cursor::new(Vec::new());
+    image.write_to(&mut file, ImageFormat::Png).map_err(|error| format!("{}: {error}", path.display()))?;
+    write_atomically(path, file.get_ref())
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        let values = [0.0, 1.0, 0.2, -1.0, 2.0, 0.4];
+        write_png(&path, [1, 2, 3], &values).unwrap();
+        let grey = Picture { shape: [1, 2, 3], pixels: vec![0, 255, 51, 0, 255, 102] };
+        assert_eq!(read(&path, Some(1)).unwrap(), grey);
+        assert_eq!(read(&path, None).unwrap(), grey);
+        let three = read(&path, Some(3)).unwrap();
+        assert_eq!((three.shape, three.pixels), ([3, 2, 3], grey.pixels.repeat(3)));
+    }
+
+    #[test]
+    fn colour_is_not_thrown_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        write_png(&path, [3, 1, 2], &[1.0, 0.0, 0.0, 1.0, 0.0, 0.0]).unwrap();
+        assert_eq!(
+            read(&path, None).unwrap(),
+            Picture { shape: [3, 1, 2], pixels: vec![255, 0, 0, 255, 0, 0] }
+        );
+        assert!(
+            read(&path, Some(1))
+                .unwrap_err()
+                .ends_with("is in colour, but the model takes 1 channel; save it in grey")
+        );
+        assert!(read(&path, Some(2)).is_err());
+    }
+
+    #[test]
+    fn what_is_no_picture_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        std::fs::write(&path, b"\x89PNG\r\n\x1a\n").unwrap();
+        assert!(read(&path, None).is_err());
+        assert!(read(&folder.path().join("b.png"), None).unwrap_err().starts_with("cannot read"));
+    }
+}

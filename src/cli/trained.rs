@@ -1,0 +1,52 @@
+//! Trained weights for the commands that run a model.
+
+use std::path::{Path, PathBuf};
+
+use crate::graph::{Graph, Role};
+use crate::runtime::Store;
+use crate::train::{records, restore};
+
+use super::Failure;
+use super::project::Project;
+
+/// The values of a graph's parameters and states from `--weights`. A graph that has none needs no file.
+pub fn store(
+    project: &Project<'_>,
+    name: &str,
+    file: &Path,
+    weights: Option<&Path>,
+    graph: &Graph,
+) -> Result<Store, Failure> {
+    let mut store = Store::default();
+    match weights {
+        Some(weights) => {
+            restore::load(weights, graph, &mut store).map_err(|error| project.train_failure(error))?;
+        }
+        None if graph.inputs.iter().any(|(_, role)| is_kept(role)) => {
+            return Err(Failure::Run(format!(
+                "`{name}` has parameters, so it needs --weights FILE; {}",
+                hint(name, file)
+            )));
+        }
+        None => {}
+    }
+    Ok(store)
+}
+
+fn is_kept(role: &Role) -> bool {
+    matches!(role, Role::Param { .. } | Role::State { .. })
+}
+
+/// Where weights may be.
+fn hint(name: &str, file: &Path) -> String {
+    match newest(name) {
+        Some(path) => format!("the newest run has {}", path.display()),
+        None => format!("`cnnc run {}` makes them", file.display()),
+    }
+}
+
+/// The weights of the model's last run in the folder of runs.
+fn newest(name: &str) -> Option<PathBuf> {
+    let path = records::newest_folder(Path::new(super::RUNS), name)?.join("model.safetensors");
+    path.is_file().then_some(path)
+}

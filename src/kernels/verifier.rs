@@ -1,0 +1,239 @@
+//! What holds of every list of kernels and their layouts:
+//!
+//! 1. Inputs and outputs are stored. A tensor is defined by one kernel; the pieces of its nests are disjoint and cover
+//!    it. It is stored by an earlier kernel than those that read it from memory.
+//! 2. In a nest, reductions come first, run over the nest's reduction axes, stand at the root of a body and read
+//!    nothing that the nest defines. Later statements read what earlier ones defined from a register: at the same
+//!    element only.
+//! 3. A statement mentions the axes of its nest and reduction only, each bound once.
+//! 4. A read from memory is in bounds or says what lies outside; a condition around it does not help, because vectors
+//!    compute both branches. In the dimension that is stored in lanes it is always in bounds.
+//! 5. Every stored tensor has a layout of its shape. A halo holds a fill value and never widens the dimension that is
+//!    stored in lanes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::te::cover::{self, Region};
+use crate::te::verifier::has_reduction;
+use crate::te::{Axis, Expr, ExprId, Index, Tensor};
+
+use super::{Kernel, Kernels, Layout, Layouts, Nest, Statement};
+
+/// Checks all invariants; those of layouts where they have been chosen.
+///
+/// # Errors
+///
+/// Everything that does not hold, a sentence each.
+pub fn verify(kernels: &Kernels, layouts: Option<&Layouts>) -> Result<(), Vec<String>> {
+    let mut verifier = Verifier { kernels, layouts, findings: Vec::new(), kernel: "" };
+    verifier.storage();
+    let mut known: BTreeSet<Tensor> = kernels.program.inputs.iter().copied().collect();
+    for kernel in &kernels.kernels {
+        verifier.kernel = &kernel.name;
+        verifier.kernel(kernel, &known);
+        for tensor in kernel.results() {
+            if !known.insert(tensor) {
+                verifier.report(tensor, "it is defined already");
+            }
+        }
+    }
+    verifier.kernel = "";
+    for output in kernels.program.outputs.iter().filter(|output| !known.contains(output)) {
+        verifier.report(*output, "it is an output that no kernel defines");
+    }
+    if verifier.findings.is_empty() { Ok(()) } else { Err(verifier.findings) }
+}
+
+struct Verifier<'a> {
+    kernels: &'a Kernels,
+    layouts: Option<&'a Layouts>,
+    findings: Vec<String>,
+    /// The name of the kernel that is looked at.
+    kernel: &'a str,
+}
+
+impl Verifier<'_> {
+    fn report(&mut self, tensor: Tensor, finding: impl std::fmt::Display) {
+        let name = &self.kernels.program.tensors[tensor].name;
+        let place = if self.kernel.is_empty() { String::new() } else { format!("kernel {}: ", self.kernel) };
+        self.findings.push(format!("{place}{name} ({tensor}): {finding}"));
+    }
+
+    fn storage(&mut self) {
+        let program = &self.kernels.program;
+        for tensor in program.inputs.iter().chain(&program.outputs) {
+            if !self.kernels.stored.contains(tensor) {
+                self.report(*tensor, "it is given or asked for, but not stored");
+            }
+        }
+        let Some(layouts) = self.layouts else { return };
+        for tensor in &self.kernels.stored {
+            match layouts.get(tensor) {
+                None => self.report(*tensor, "it is stored but has no layout"),
+                Some(layout) => {
+                    let findings = layout_findings(layout, &program.tensors[*tensor].shape);
+                    findings.into_iter().for_each(|finding| self.report(*tensor, finding));
+                }
+            }
+        }
+    }
+
+    fn kernel(&mut self, kernel: &Kernel, known: &BTreeSet<Tensor>) {
+        let results = kernel.results();
+        for nest in &kernel.nests {
+            self.nest(nest, &results, known);
+        }
+        let mut regions: BTreeMap<Tensor, Vec<Region<'_>>> = BTreeMap::new();
+        for nest in &kernel.nests {
+            for statement in &nest.statements {
+                let region = Region { axes: &nest.axes, at: &statement.at };
+                regions.entry(statement.result).or_default().push(region);
+            }
+        }
+        for (tensor, regions) in regions {
+            let program = &self.kernels.program;
+            if let Err(finding) = cover::check(&program.axes, &program.tensors[tensor].shape, &regions) {
+                self.report(tensor, finding);
+            }
+        }
+    }
+
+    fn nest(&mut self, nest: &Nest, results: &BTreeSet<Tensor>, known: &BTreeSet<Tensor>) {
+        let mut axes = BTreeSet::new();
+        for axis in nest.axes.iter().chain(&nest.reduce) {
+            if !axes.insert(*axis)
+                && let Some(statement) = nest.statements.first()
+            {
+                let name = &self.kernels.program.axes[*axis].name;
+                self.report(statement.result, format!("its nest has axis {name} twice"));
+            }
+        }
+        let mut registers: BTreeMap<Tensor, &[Index]> = BTreeMap::new();
+        let mut finishing = false;
+        for statement in &nest.statements {
+            let reduces = self.reduces(nest, statement);
+            if reduces && finishing {
+                self.report(statement.result, "a reduction stands behind statements that finish");
+            }
+            finishing |= !reduces;
+            self.scope(nest, statement, reduces);
+            self.reads(statement, if reduces { None } else { Some(&registers) }, results, known);
+            if registers.insert(statement.result, &statement.at).is_some() {
+                self.report(statement.result, "a nest defines it twice");
+            }
+        }
+    }
+
+    /// Whether a statement is a reduction; checks where reductions stand and what they run over.
+    fn reduces(&mut self, nest: &Nest, statement: &Statement) -> bool {
+        let program = &self.kernels.program;
+        let (reduces, inner) = match &program.exprs[statement.body] {
+            Expr::Reduce { axes, body, .. } => {
+                if *axes != nest.reduce {
+                    self.report(statement.result, "it reduces over other axes than its nest");
+                }
+                (true, *body)
+            }
+            _ => (false, statement.body),
+        };
+        if has_reduction(program, inner) {
+            self.report(statement.result, "a reduction stands inside an expression");
+        }
+        reduces
+    }
+
+    fn scope(&mut self, nest: &Nest, statement: &Statement, reduces: bool) {
+        let mut used: BTreeSet<Axis> = BTreeSet::new();
+        let mut add = |axis: Axis| {
+            used.insert(axis);
+        };
+        statement.at.iter().for_each(|index| index.for_each_axis(&mut add));
+        let mut body: Vec<ExprId> = Vec::new();
+        self.kernels.program.for_each_expr(statement.body, &mut |id| body.push(id));
+        for id in body {
+            match &self.kernels.program.exprs[id] {
+                Expr::Number(index) | Expr::Uniform { element: index, .. } => index.for_each_axis(&mut add),
+                Expr::Read { index, .. } => index.iter().for_each(|index| index.for_each_axis(&mut add)),
+                _ => {}
+            }
+        }
+        let bound = |axis: &Axis| nest.axes.contains(axis) || (reduces && nest.reduce.contains(axis));
+        for axis in used.into_iter().filter(|axis| !bound(axis)) {
+            let name = &self.kernels.program.axes[axis].name;
+            self.report(statement.result, format!("axis {name} ({axis}) is used where nothing binds it"));
+        }
+    }
+
+    /// Checks the reads of a statement; `registers` are the elements that it may read from a register.
+    fn reads(
+        &mut self,
+        statement: &Statement,
+        registers: Option<&BTreeMap<Tensor, &[Index]>>,
+        results: &BTreeSet<Tensor>,
+        known: &BTreeSet<Tensor>,
+    ) {
+        let mut reads = Vec::new();
+        self.kernels.program.for_each_expr(statement.body, &mut |id| {
+            if let Expr::Read { tensor, index, fill } = &self.kernels.program.exprs[id] {
+                reads.push((*tensor, index, fill.is_some()));
+            }
+        });
+        for (tensor, index, filled) in reads {
+            let name = &self.kernels.program.tensors[tensor].name;
+            match registers.and_then(|registers| registers.get(&tensor)) {
+                Some(at) if *at == index.as_slice() => {}
+                Some(_) => self.report(statement.result, format!("it reads another element of {name}")),
+                None if results.contains(&tensor) => {
+                    self.report(statement.result, format!("it reads {name} before this point defines it"));
+                }
+                None if !known.contains(&tensor) || !self.kernels.stored.contains(&tensor) => {
+                    self.report(statement.result, format!("it reads {name}, which nobody has stored"));
+                }
+                None => self.memory_read(statement.result, tensor, index, filled),
+            }
+        }
+    }
+
+    fn memory_read(&mut self, result: Tensor, tensor: Tensor, index: &[Index], filled: bool) {
+        let program = &self.kernels.program;
+        let data = &program.tensors[tensor];
+        if index.len() != data.shape.len() {
+            let (given, rank) = (index.len(), data.shape.len());
+            return self.report(result, format!("it reads {} with {given} indices of {rank}", data.name));
+        }
+        let batch = self.layouts.and_then(|layouts| layouts.get(&tensor)).and_then(|layout| layout.batch);
+        for (dimension, (index, extent)) in index.iter().zip(&data.shape).enumerate() {
+            let (low, high) = index.range(&program.axes);
+            let inside = low >= 0 && high < *extent;
+            if !inside && (!filled || Some(dimension) == batch) {
+                let name = &data.name;
+                let finding =
+                    format!("it reads {name} at {low} to {high} of {extent} in dimension {dimension}");
+                self.report(result, finding);
+            }
+        }
+    }
+}
+
+fn layout_findings(layout: &Layout, shape: &[i64]) -> Vec<String> {
+    let mut findings = Vec::new();
+    if layout.shape != shape || layout.halo.len() != shape.len() {
+        findings.push("its layout is of another shape".into());
+    }
+    if layout.lanes < 1 || (layout.batch.is_none() && layout.lanes != 1) {
+        findings.push(format!("its layout has {} lanes", layout.lanes));
+    }
+    if layout.batch.is_some_and(|batch| batch >= shape.len()) {
+        findings.push("its layout has lanes in a dimension that it has not".into());
+    }
+    if layout.halo.iter().any(|(before, after)| *before < 0 || *after < 0) {
+        findings.push("its halo is negative".into());
+    }
+    if layout.batch.is_some_and(|batch| layout.halo.get(batch).is_some_and(|halo| *halo != (0, 0))) {
+        findings.push("its halo widens the dimension in lanes".into());
+    }
+    if layout.fill.is_none() && layout.halo.iter().any(|halo| *halo != (0, 0)) {
+        findings.push("its halo holds no value".into());
+    }
+    findings
+}

@@ -1,0 +1,80 @@
+//! Passes keep what a program computes, tried on random ones.
+
+use crate::base::philox::{RandomState, uniform};
+use crate::te::interpreter::{Number, Values, run};
+use crate::te::random::{DIFFERENTIATED, program, program_within};
+use crate::te::verifier::verify;
+use crate::te::{DType, Program};
+
+use super::{PIPELINE, simplify, split, verify_after};
+
+const STATE: RandomState = RandomState { seed: 5, step: 1 };
+/// Of the magnitude: sums in another order.
+const TOLERANCE: f64 = 1e-9;
+
+fn outputs(program: &Program) -> Vec<Vec<Number>> {
+    let mut values = Values::new();
+    for (number, input) in program.inputs.iter().enumerate() {
+        let data = &program.tensors[*input];
+        let draw = |element: usize| f64::from(uniform(STATE, number as u32, element as u32));
+        let value = |element: usize| match data.dtype {
+            DType::F32 => draw(element) * 2.0 - 1.0,
+            DType::I32 | DType::U8 | DType::Bool => (draw(element) * 3.0).floor(),
+        };
+        values[*input] = (0..data.len()).map(|element| value(element).into()).collect();
+    }
+    run(program, &mut values, STATE);
+    program.outputs.iter().map(|output| values[*output].clone()).collect()
+}
+
+fn assert_same(what: &str, before: &[Vec<Number>], after: &[Vec<Number>]) {
+    for (before, after) in before.iter().flatten().zip(after.iter().flatten()) {
+        let (x, y) = (before.value, after.value);
+        let close = x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= TOLERANCE * before.magnitude;
+        assert!(close, "{what}: {x} became {y}");
+    }
+}
+
+#[test]
+fn every_pass_keeps_values() {
+    for seed in 0..150 {
+        let (mut program, used) = program(seed);
+        crate::te::normalise::normalise(&mut program);
+        let expected = outputs(&program);
+        for pass in PIPELINE {
+            let before = program.clone();
+            (pass.run)(&mut program);
+            let what = format!("seed {seed} {used:?}: {}\n{before}\n{program}", pass.name);
+            assert_eq!(verify(&program), Ok(()), "{what}");
+            assert_same(&what, &expected, &outputs(&program));
+        }
+    }
+}
+
+#[test]
+fn passes_keep_values_of_gradients() {
+    for seed in 0..60 {
+        let (program, used) = program_within(seed, DIFFERENTIATED);
+        for mut derived in gradients(&program) {
+            let (before, expected) = (derived.to_string(), outputs(&derived));
+            simplify(&mut derived, &mut |_, _| {});
+            let what = format!("seed {seed} {used:?}:\n{before}\n{derived}");
+            assert_same(&what, &expected, &outputs(&derived));
+            split::run(&mut derived, 4);
+            verify_after("split", &derived);
+            assert_same(&what, &expected, &outputs(&derived));
+        }
+    }
+}
+
+/// The programs of the gradients by all inputs.
+fn gradients(program: &Program) -> Vec<Program> {
+    let mut forward = program.clone();
+    crate::te::normalise::normalise(&mut forward);
+    let winners = crate::te::adjoint::with_winners(&mut forward);
+    let float = |tensor: &crate::te::Tensor| forward.tensors[*tensor].dtype == DType::F32;
+    let given: Vec<_> = forward.outputs.iter().copied().filter(float).collect();
+    let inputs = forward.inputs.iter().copied().filter(float);
+    let derived = inputs.filter_map(|input| crate::te::adjoint::adjoint(&forward, &winners, &given, input));
+    derived.map(|derived| derived.program).collect()
+}

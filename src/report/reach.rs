@@ -1,0 +1,158 @@
+//! Receptive fields: which part of the input one element of a value depends on.
+//!
+//! The place of an element goes backwards through all equations as a box, one interval an axis; where several reads
+//! meet, the box is the smallest that holds them. So the result is exact for convolutions and pooling and never too
+//! small for anything else. Padding counts, but the field is never larger than the input.
+
+use std::collections::HashMap;
+
+use crate::graph::{Graph, Role, Value};
+use crate::te::{Atom, Axis, Expr, ExprId, Index, Piece, Program, Tensor};
+
+/// The smallest and the largest index on an axis.
+type Interval = (i64, i64);
+
+/// One interval an axis.
+type Region = Vec<Interval>;
+
+/// The height and width of the receptive field of a value's middle element; none where the graph's data are not
+/// pictures, or the value does not depend on them.
+pub fn of_value(graph: &Graph, value: Value) -> Option<[i64; 2]> {
+    let (data, _) = graph.inputs.iter().find(|(_, role)| *role == Role::Data)?;
+    let [_, _, height, width] = graph.values[*data].shape[..] else { return None };
+    let mut regions: HashMap<Value, Region> = HashMap::new();
+    let middle = graph.values[value].shape.iter().map(|extent| (extent / 2, extent / 2)).collect();
+    regions.insert(value, middle);
+    for node in graph.nodes.iter().rev() {
+        let program = &graph.ops[node.op].program;
+        let results = program.outputs.iter().zip(&node.results);
+        let given: HashMap<Tensor, Region> =
+            results.filter_map(|(tensor, value)| Some((*tensor, regions.get(value)?.clone()))).collect();
+        if given.is_empty() {
+            continue;
+        }
+        let reached = through(program, given);
+        for (tensor, value) in program.inputs.iter().zip(&node.inputs) {
+            if let Some(region) = reached.get(tensor) {
+                join(&mut regions, *value, region.clone());
+            }
+        }
+    }
+    let region = regions.get(data)?;
+    let size = |axis: usize, extent: i64| (region[axis].1 - region[axis].0 + 1).min(extent);
+    Some([size(2, height), size(3, width)])
+}
+
+fn join<K: std::hash::Hash + Eq>(regions: &mut HashMap<K, Region>, key: K, other: Region) {
+    let region = regions.entry(key).or_insert_with(|| other.clone());
+    for (interval, other) in region.iter_mut().zip(other) {
+        *interval = (interval.0.min(other.0), interval.1.max(other.1));
+    }
+}
+
+/// The regions of all tensors that the given regions of the results depend on.
+fn through(program: &Program, mut regions: HashMap<Tensor, Region>) -> HashMap<Tensor, Region> {
+    for equation in program.equations.iter().rev() {
+        let Some(region) = regions.get(&equation.result).cloned() else { continue };
+        for piece in &equation.pieces {
+            if let Some(axes) = axes_within(program, piece, &region) {
+                let mut walk = Walk { program, axes, regions: &mut regions, seen: Default::default() };
+                walk.expr(piece.body);
+            }
+        }
+    }
+    regions
+}
+
+/// The values of a piece's axes for which it stores into a region; none if it does not.
+fn axes_within(program: &Program, piece: &Piece, region: &[Interval]) -> Option<HashMap<Axis, Interval>> {
+    let whole = |axis: &Axis| (*axis, (0, program.axes[*axis].extent - 1));
+    let mut axes: HashMap<Axis, Interval> = piece.axes.iter().map(whole).collect();
+    for (index, (low, high)) in piece.at.iter().zip(region) {
+        match index.terms() {
+            [(Atom::Axis(axis), step)] if *step > 0 => {
+                let interval = axes.get_mut(axis)?;
+                let (first, last) = (low - index.constant(), high - index.constant());
+                *interval =
+                    (interval.0.max(-((-first).div_euclid(*step))), interval.1.min(last.div_euclid(*step)));
+                if interval.0 > interval.1 {
+                    return None;
+                }
+            }
+            [] if !(*low..=*high).contains(&index.constant()) => return None,
+            _ => {}
+        }
+    }
+    Some(axes)
+}
+
+struct Walk<'a> {
+    program: &'a Program,
+    axes: HashMap<Axis, Interval>,
+    regions: &'a mut HashMap<Tensor, Region>,
+    seen: std::collections::HashSet<ExprId>,
+}
+
+impl Walk<'_> {
+    fn expr(&mut self, id: ExprId) {
+        if !self.seen.insert(id) {
+            return;
+        }
+        let program = self.program;
+        match &program.exprs[id] {
+            Expr::Read { tensor, index, fill } => {
+                let extents = &program.tensors[*tensor].shape;
+                let interval = |(index, extent): (&Index, &i64)| {
+                    let (low, high) = self.index(index);
+                    // A read that says what lies outside may go there; others are known to stay inside.
+                    if fill.is_some() { (low, high) } else { (low.max(0), high.min(extent - 1)) }
+                };
+                let region = index.iter().zip(extents).map(interval).collect();
+                join(self.regions, *tensor, region);
+            }
+            Expr::Reduce { axes, body, .. } => {
+                for axis in axes {
+                    self.axes.insert(*axis, (0, program.axes[*axis].extent - 1));
+                }
+                self.expr(*body);
+            }
+            other => other.for_each_operand(&mut |operand| self.expr(operand)),
+        }
+    }
+
+    fn index(&self, index: &Index) -> Interval {
+        let mut sum = (index.constant(), index.constant());
+        for (atom, step) in index.terms() {
+            let (low, high) = self.atom(atom);
+            let (a, b) = (low * step, high * step);
+            sum = (sum.0 + a.min(b), sum.1 + a.max(b));
+        }
+        sum
+    }
+
+    fn atom(&self, atom: &Atom) -> Interval {
+        match atom {
+            Atom::Axis(axis) => {
+                let whole = (0, self.program.axes[*axis].extent - 1);
+                self.axes.get(axis).copied().unwrap_or(whole)
+            }
+            Atom::Div(x, by) => {
+                let (low, high) = self.index(x);
+                (low.div_euclid(*by), high.div_euclid(*by))
+            }
+            Atom::Rem(x, by) => {
+                let (low, high) = self.index(x);
+                let is_one_run = low.div_euclid(*by) == high.div_euclid(*by);
+                if is_one_run { (low.rem_euclid(*by), high.rem_euclid(*by)) } else { (0, by - 1) }
+            }
+            Atom::Min(x, y) => {
+                let (x, y) = (self.index(x), self.index(y));
+                (x.0.min(y.0), x.1.min(y.1))
+            }
+            Atom::Max(x, y) => {
+                let (x, y) = (self.index(x), self.index(y));
+                (x.0.max(y.0), x.1.max(y.1))
+            }
+        }
+    }
+}

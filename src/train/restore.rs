@@ -1,0 +1,70 @@
+//! Values from files into a store: weights to begin with, and the checkpoint of a run that goes on.
+
+use std::path::Path;
+
+use crate::graph::Graph;
+use crate::runtime::Store;
+
+use super::checkpoint::Checkpoint;
+use super::error::TrainError;
+use super::programs::initialise;
+use super::trainer::{Position, Session};
+use super::weights::{self, Tensors, WeightsError};
+
+/// The prefix of the optimiser's states.
+pub const OPTIMISER: &str = "optim.";
+
+/// Sets the parameters and states of a graph from a file of weights; the store holds nothing else.
+///
+/// # Errors
+///
+/// A file that cannot be read, and tensors that are missing, unknown or of another shape.
+pub fn load(file: &Path, graph: &Graph, store: &mut Store) -> Result<(), TrainError> {
+    // The values do not matter: the file has all of them.
+    initialise(graph, 0, store);
+    Ok(take(store, weights::load(file)?, &|_| false)?)
+}
+
+/// Sets the values of a training that goes on, and gives its position.
+///
+/// # Errors
+///
+/// A checkpoint that is not there or not of this model.
+pub fn resume(session: &Session<'_>, folder: &Path, store: &mut Store) -> Result<Position, TrainError> {
+    let Checkpoint { position, tensors } = Checkpoint::load(folder)?;
+    let (phase, first_epoch) = session.phase_at(&position);
+    let graph = session.recipe.step(phase.batch, &phase.optim)?;
+    initialise(&graph, session.spec.seed, store);
+    // A phase that has not begun has a fresh optimiser, perhaps another one than the checkpoint.
+    let is_fresh = position.epochs == first_epoch && position.begun.images() == 0;
+    take(store, tensors, &|path| is_fresh && path.starts_with(OPTIMISER))?;
+    Ok(position)
+}
+
+/// Sets all kept tensors, but for those that `except` names.
+fn take(store: &mut Store, tensors: Tensors, except: &dyn Fn(&str) -> bool) -> Result<(), WeightsError> {
+    let entries = store.entries().iter();
+    let shapes: Vec<(String, Vec<i64>)> =
+        entries.map(|entry| (entry.path.clone(), entry.shape.clone())).collect();
+    let expected: Vec<(&str, &[i64])> =
+        shapes.iter().map(|(path, shape)| (path.as_str(), shape.as_slice())).collect();
+    let matched = weights::matching(&expected, tensors, except)?;
+    for (entry, tensor) in store.entries_mut().iter_mut().zip(matched.tensors) {
+        if let Some(tensor) = tensor {
+            entry.values_mut().copy_from_slice(&tensor.elements);
+        }
+    }
+    Ok(())
+}
+
+/// Writes the parameters and running statistics, without the optimiser's states.
+///
+/// # Errors
+///
+/// Where the file cannot be written.
+pub fn save(file: &Path, store: &Store) -> Result<(), WeightsError> {
+    let entries = store.entries().iter().filter(|entry| !entry.path.starts_with(OPTIMISER));
+    let tensors: Vec<_> =
+        entries.map(|entry| (entry.path.as_str(), entry.shape.as_slice(), entry.values())).collect();
+    weights::save(file, &tensors)
+}

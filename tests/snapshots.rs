@@ -1,0 +1,111 @@
+//! What people read: a small model at every stage, and what must hold of it by count.
+
+mod model;
+
+use cnnc::base::target::{Level, Target};
+use cnnc::codegen::cranelift;
+use cnnc::graph::Graph;
+use cnnc::runtime::program::{Lowered, lower};
+use cnnc::sched::Machine;
+
+use model::Model;
+
+const TEXT: &str = "
+model Small(x: f32[N, 1, 6, 6]) -> f32[N, 3] {
+  x |> conv(4, 3) as conv1 |> relu |> maxpool(2) |> flatten |> linear(3) as fc
+}
+data Digits { source = digits(); }
+train Small on Digits { loss = cross_entropy; optim = sgd(0.1); batch = 8; }
+";
+
+fn machine() -> Machine {
+    Machine::of(Target::of(Level::Fma))
+}
+
+fn step() -> Graph {
+    Model::new(TEXT).step(8)
+}
+
+fn lowered(graph: &Graph) -> Lowered {
+    lower(graph, &machine(), &mut |_, _| {})
+}
+
+/// The launches of a forward pass alone.
+fn inference(text: &str) -> Lowered {
+    let mut graph = Model::new(text).forward(8, false).expect("the model is right");
+    graph.outputs.retain(|(_, sink)| *sink == cnnc::graph::Sink::Prediction);
+    lowered(&graph)
+}
+
+#[test]
+fn graph() {
+    let graph = Model::new(TEXT).forward(8, true).expect("the model is right");
+    insta::assert_snapshot!(graph.to_string());
+}
+
+#[test]
+fn grad() {
+    insta::assert_snapshot!(step().to_string());
+}
+
+#[test]
+fn fused() {
+    let mut text = String::new();
+    lower(&step(), &machine(), &mut |pass, program| {
+        if pass.name == "prune" {
+            text = program.to_string();
+        }
+    });
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn loops() {
+    let launches = inference(TEXT).launches;
+    let texts: Vec<String> = launches.iter().map(|launch| launch.function.to_string()).collect();
+    insta::assert_snapshot!(texts.join("\n"));
+}
+
+#[test]
+fn schedule() {
+    let launches = lowered(&step()).launches;
+    let texts: Vec<String> =
+        launches.iter().map(|launch| format!("{}\n{}", launch.function.name, launch.schedule)).collect();
+    insta::assert_snapshot!(texts.join("\n"));
+}
+
+/// Cranelift's input is compared for one machine only: its address arithmetic is that of the target.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn clif() {
+    let launches = inference(TEXT).launches;
+    let target = Target::of(Level::Fma);
+    let texts = launches.iter().map(|launch| cranelift::clif(&launch.function, target).expect("it compiles"));
+    insta::assert_snapshot!(texts.collect::<Vec<_>>().join("\n"));
+}
+
+fn launches_of(layers: &str) -> usize {
+    let text = format!("model M(x: f32[N, 3, 8, 8]) -> f32[N, 4, 8, 8] {{ x |> {layers} }}");
+    inference(&text).launches.len()
+}
+
+#[test]
+fn convolution_bias_and_activation_are_one_kernel() {
+    assert_eq!(launches_of("conv(4, 3, pad=1)"), 1);
+    assert_eq!(launches_of("conv(4, 3, pad=1) |> relu"), 1);
+    assert_eq!(launches_of("conv(4, 3, pad=1) |> sigmoid |> tanh"), 1);
+    assert_eq!(launches_of("conv(4, 3, pad=1) |> batchnorm |> relu"), 1);
+}
+
+#[test]
+fn equal_layers_share_their_code() {
+    let graph = Model::new(
+        "model M(x: f32[N, 4, 8, 8]) -> f32[N, 4, 8, 8] {
+           x |> conv(4, 3, pad=1) |> relu |> conv(4, 3, pad=1) |> relu |> conv(4, 3, pad=1) |> relu
+         }",
+    );
+    let graph = graph.forward(8, false).expect("the model is right");
+    let lowered = lowered(&graph);
+    assert_eq!(lowered.launches.len(), 3);
+    assert!(lowered.unique_functions() <= 2, "the first reads the data, the others what their like wrote");
+}

@@ -1,0 +1,306 @@
+//! Rules of the project that no compiler checks: who imports whom, how long a file may be, where `unsafe` lives.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cnnc::base::source::SourceMap;
+use cnnc::elab::Library;
+use cnnc::syntax;
+use cnnc::syntax::ast::Item;
+
+/// What each module may import, and does. The same table stands in `ARCHITECTURE.md`.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("base", &[]),
+    ("te", &["base"]),
+    ("graph", &["base", "te"]),
+    ("syntax", &["base", "te"]),
+    ("elab", &["base", "graph", "syntax", "te"]),
+    ("passes", &["graph", "te"]),
+    ("kernels", &["te"]),
+    ("loops", &["base", "te"]),
+    ("sched", &["base", "kernels", "loops", "te"]),
+    ("plan", &["kernels", "sched", "te"]),
+    ("codegen", &["base", "loops"]),
+    ("runtime", &["base", "codegen", "graph", "kernels", "loops", "passes", "plan", "sched", "te"]),
+    ("data", &["base"]),
+    ("train", &["base", "codegen", "data", "elab", "graph", "passes", "runtime", "sched", "syntax"]),
+    ("report", &["base", "train"]),
+    ("cli", &["base", "codegen", "data", "elab", "graph", "report", "runtime", "sched", "syntax", "train"]),
+];
+
+/// The modules that know forms, not layers.
+const NAMELESS: &[&str] = &["te", "passes", "kernels", "loops", "sched", "codegen"];
+
+/// Functions of the language itself, of which the library has ops of the same name.
+const SCALAR_FUNCTIONS: &[&str] = &["sigmoid", "tanh"];
+
+/// Where `unsafe` may stand: compiled code is called, memory is shared, and data files are mapped.
+const UNSAFE: &[&str] = &["src/codegen/", "src/runtime/", "src/data/bytes.rs"];
+
+const LONGEST_FILE: usize = 500;
+const LONGEST_FUNCTION: usize = 80;
+
+/// A file of the project: its path from the root, and its text.
+struct File {
+    path: String,
+    text: String,
+}
+
+impl File {
+    /// The module under `src/`; none for the files beside the modules.
+    fn module(&self) -> Option<&str> {
+        self.path.strip_prefix("src/")?.split_once('/').map(|(module, _)| module)
+    }
+
+    /// Whether it holds cases, not code of the program.
+    fn is_test(&self) -> bool {
+        self.path.starts_with("tests/") || self.path.contains("/tests") || self.path.ends_with("_tests.rs")
+    }
+
+    /// The lines with their numbers, without comments.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = self.text.lines().enumerate();
+        lines.map(|(at, line)| (at + 1, line)).filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+
+    /// The lines before the tests inside the file.
+    fn program(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.code().take_while(|(_, line)| line.trim() != "mod tests {")
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The files below some folders whose names end so.
+fn files(folders: &[&str], ending: &str) -> Vec<File> {
+    let mut open: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
+    let mut found = Vec::new();
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the project") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                let text = fs::read_to_string(&path).expect("text");
+                let path = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
+                found.push(File { path, text });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(!found.is_empty(), "no {ending} in {folders:?}");
+    found
+}
+
+fn sources() -> Vec<File> {
+    files(&["src"], ".rs")
+}
+
+/// Fails with all findings, one a line.
+fn check(rule: &str, findings: &[String]) {
+    assert!(findings.is_empty(), "{rule}:\n  {}", findings.join("\n  "));
+}
+
+/// The words after each `crate::` of a line.
+fn imported(line: &str) -> impl Iterator<Item = &str> {
+    line.split("crate::").skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
+
+/// The names in `word(...)` behind each `start` of the text.
+fn occurrences<'a>(text: &'a str, start: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(start).skip(1).filter_map(|rest| rest.split_once('"').map(|(name, _)| name))
+}
+
+#[test]
+fn imports_point_one_way() {
+    let order: Vec<&str> = IMPORTS.iter().map(|(module, _)| *module).collect();
+    for (at, (module, imports)) in IMPORTS.iter().enumerate() {
+        let back = imports.iter().find(|import| !order[..at].contains(import));
+        assert_eq!(back, None, "{module} imports a module that comes after it");
+    }
+}
+
+#[test]
+fn imports_are_exactly_those_of_the_table() {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in sources() {
+        let Some(module) = file.module() else { continue };
+        let imports = found.entry(module.into()).or_default();
+        let names = file.code().flat_map(|(_, line)| imported(line));
+        imports.extend(names.filter(|name| *name != module).map(String::from));
+    }
+    let expected: BTreeMap<String, BTreeSet<String>> = IMPORTS
+        .iter()
+        .map(|(module, imports)| {
+            ((*module).into(), imports.iter().map(|import| (*import).to_owned()).collect())
+        })
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_architecture_page_shows_the_same_table() {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    for (module, imports) in IMPORTS {
+        let names: Vec<String> = imports.iter().map(|import| format!("`{import}`")).collect();
+        let cell = if names.is_empty() { "nothing".to_owned() } else { names.join(" ") };
+        let row = format!("| `{module}` | {cell} |");
+        assert!(page.lines().any(|line| line == row), "ARCHITECTURE.md lacks the row\n{row}");
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, IMPORTS.len(), "rows of tables in ARCHITECTURE.md that begin with a module");
+}
+
+#[test]
+fn the_compiler_knows_forms_not_layers() {
+    let names = library_names();
+    let mut findings = Vec::new();
+    for file in sources().iter().filter(|file| !file.is_test()) {
+        if !file.module().is_some_and(|module| NAMELESS.contains(&module)) {
+            continue;
+        }
+        for (number, line) in file.program() {
+            let literals = occurrences(line, "\"").filter(|literal| names.contains(*literal));
+            findings.extend(literals.map(|name| format!("{}:{number}: \"{name}\"", file.path)));
+        }
+    }
+    check("a name of the library stands in the compiler", &findings);
+}
+
+/// The names of all ops and blocks of the library that are no functions of the language.
+fn library_names() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (name, text) in Library::embedded().files {
+        let file = SourceMap::default().add(name, text.as_str());
+        for item in syntax::parse(file, &text).0.items {
+            match item {
+                Item::Fn(item) => names.insert(item.name.text),
+                Item::Op(item) => names.insert(item.name.text),
+                Item::Use(_) | Item::Data(_) | Item::Train(_) => false,
+            };
+        }
+    }
+    assert!(names.contains("conv") && names.contains("conv2d") && names.contains("adam"), "{names:?}");
+    names.retain(|name| !SCALAR_FUNCTIONS.contains(&name.as_str()));
+    names
+}
+
+#[test]
+fn files_say_what_they_are_for() {
+    let all = files(&["src", "tests", "benches"], ".rs");
+    let silent = all.iter().filter(|file| !file.text.starts_with("//!"));
+    let findings: Vec<String> = silent.map(|file| file.path.clone()).collect();
+    check("files that do not open with `//!`", &findings);
+}
+
+#[test]
+fn files_are_short() {
+    let long = sources().into_iter().filter(|file| !file.is_test());
+    let long = long.map(|file| (file.text.lines().count(), file.path));
+    let findings: Vec<String> = long
+        .filter(|(lines, _)| *lines > LONGEST_FILE)
+        .map(|(lines, path)| format!("{path}: {lines} lines"))
+        .collect();
+    check("files that are too long", &findings);
+}
+
+#[test]
+fn functions_are_short() {
+    let mut findings = Vec::new();
+    for file in files(&["src", "tests", "benches"], ".rs") {
+        let lines: Vec<&str> = file.text.lines().collect();
+        for (at, line) in lines.iter().enumerate().filter(|(_, line)| begins_function(line)) {
+            let length = function_length(&lines[at..]);
+            if length > LONGEST_FUNCTION {
+                findings.push(format!("{}:{}: {length} lines: {}", file.path, at + 1, line.trim()));
+            }
+        }
+    }
+    check("functions that are too long", &findings);
+}
+
+fn begins_function(line: &str) -> bool {
+    let words = line.split_whitespace();
+    let before = ["pub", "pub(super)", "pub(crate)", "const", "unsafe", "extern", "\"C\""];
+    words.into_iter().find(|word| !before.contains(word)) == Some("fn")
+}
+
+/// The lines of a formatted function: up to the brace at its own indentation.
+fn function_length(lines: &[&str]) -> usize {
+    let indentation = lines[0].len() - lines[0].trim_start().len();
+    let is_end = |line: &&str| line.len() == indentation + 1 && line.ends_with('}');
+    if lines[0].ends_with('}') || lines[0].ends_with(';') {
+        return 1;
+    }
+    lines.iter().position(is_end).map_or(lines.len(), |at| at + 1)
+}
+
+#[test]
+fn function_lengths_are_counted() {
+    let text =
+        "    pub fn long(\n        a: u8,\n    ) {\n        if a {\n        }\n    }\n\n    fn next() {}";
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(begins_function(lines[0]) && !begins_function(lines[3]));
+    assert_eq!((function_length(&lines), function_length(&lines[7..])), (6, 1));
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    // Written apart, so that this file does not find itself.
+    let forbidden =
+        [["todo", "!"], ["unimplemented", "!"], ["#[ignore", "]"], ["allow(dead", "_code)"], ["dbg", "!("]];
+    let mut findings = Vec::new();
+    for file in files(&["src", "tests", "benches"], ".rs") {
+        for (number, line) in file.code() {
+            // A module that several tests include is used by each in part.
+            let shared = |word: &String| word.starts_with("allow") && file.path.starts_with("tests/");
+            let found = forbidden.iter().map(|parts| parts.concat()).filter(|word| line.contains(word));
+            let found = found.filter(|word| !shared(word));
+            findings.extend(found.map(|word| format!("{}:{number}: {word}", file.path)));
+        }
+    }
+    check("what stands for work undone", &findings);
+}
+
+#[test]
+fn unsafe_code_says_why_it_is_safe() {
+    let mut findings = Vec::new();
+    for file in sources() {
+        let lines: Vec<&str> = file.text.lines().collect();
+        for (number, line) in file.code().filter(|(_, line)| is_unsafe(line)) {
+            let near = &lines[number.saturating_sub(13)..number];
+            let explained = near.iter().any(|line| line.contains("SAFETY:") || line.contains("# Safety"));
+            let allowed = UNSAFE.iter().any(|place| file.path.starts_with(place));
+            if !allowed || !explained {
+                findings.push(format!("{}:{number}: {}", file.path, line.trim()));
+            }
+        }
+    }
+    check("unsafe code in the wrong place, or without a reason", &findings);
+}
+
+/// Whether a line begins an unsafe block, function or implementation; the type of one is no code.
+fn is_unsafe(line: &str) -> bool {
+    let words = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern \"C\" {"];
+    words.iter().any(|word| line.contains(word))
+}
+
+#[test]
+fn examples_are_formatted() {
+    let bless = std::env::var_os("BLESS").is_some();
+    for mut file in files(&["examples"], ".cnn") {
+        let id = SourceMap::default().add(file.path.as_str(), file.text.as_str());
+        let formatted = syntax::format(id, &file.text).expect("it parses");
+        if bless {
+            fs::write(root().join(&file.path), &formatted).expect("the file is written");
+            file.text.clone_from(&formatted);
+        }
+        assert_eq!(formatted, file.text, "{} is not formatted (BLESS=1 formats it)", file.path);
+    }
+}
