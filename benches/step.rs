@@ -26,7 +26,7 @@ fn main() {
     let threads = arguments.iter().find_map(|word| word.parse().ok()).unwrap_or(cores);
     let pool = Pool::new(threads).expect("threads");
     let named = |model: &&str| arguments.iter().any(|word| word == model);
-    let all = !MODELS.iter().any(|model| named(&model));
+    let all = !MODELS.iter().any(named);
     println!("{:<14} {:>6} {:>12} {:>12}   {threads} threads", "model", "batch", "median", "min");
     for model in MODELS.iter().filter(|model| all || named(model)) {
         let (batch, mut times) = measure(model, &pool);
@@ -39,16 +39,16 @@ fn main() {
 /// The batch size, and the seconds of each step.
 fn measure(model: &str, pool: &Pool) -> (i64, Vec<f64>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{model}.cnn"));
-    let module = elab::load(&mut SourceMap::default(), &path).ok().expect("the example parses");
+    let module = elab::load(&mut SourceMap::default(), &path).expect("the example parses");
     let section = module.train_sections()[0];
-    let spec = module.train_spec(section, &Overrides::default()).ok().expect("its section is right");
+    let spec = module.train_spec(section, &Overrides::default()).expect("its section is right");
     let phase = &spec.phases[0];
     let recipe = Recipe::of(&module, &spec);
-    let graph = recipe.step(phase.batch, &phase.optim).ok().expect("it elaborates");
+    let graph = recipe.step(phase.batch, &phase.optim).expect("it elaborates");
     let mut store = Store::default();
     initialise(&graph, spec.seed, &mut store);
     let machine = Machine::of(Target::host());
-    let mut program = compile(&graph, &machine, &mut Phases::default()).ok().expect("it compiles");
+    let mut program = compile(&graph, &machine, &mut Phases::default()).expect("it compiles");
     let pixels = (0..phase.batch * 784).map(|at| (at * 37 % 101) as f32 / 101.0);
     program.set_data(&pixels.collect::<Vec<_>>());
     program.set_labels(&(0..phase.batch).map(|at| (at * 7 % 10) as i32).collect::<Vec<_>>());

@@ -1,31 +1,36 @@
-//! Native code agrees with the oracle, on the examples.
+//! Native code, the loop interpreter and the oracle agree: on the examples and on a thousand random programs, and
+//! planted faults are found by the same checks.
 
-use cnnc::base::source::SourceMap;
-use cnnc::base::target::Target;
-use cnnc::elab::{ModelCall, Module, Request};
+mod model;
+mod random;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cnnc::base::target::{Level, Target};
+use cnnc::elab::Callable;
 use cnnc::graph::Graph;
-use cnnc::passes;
+use cnnc::kernels::Kernels;
+use cnnc::passes::PIPELINE;
 use cnnc::runtime::agreement;
+use cnnc::runtime::program::{Stage, lower_through};
 use cnnc::sched::Machine;
-use cnnc::syntax::ast::SettingKind;
+use model::Model;
+use random::checks::{Case, Checker};
+use random::faults::FAULTS;
+use random::{Program, program, wide_program};
+
+/// Random programs of the normal run; beside them there are wide ones.
+const PROGRAMS: u64 = 1000;
+const WIDE_PROGRAMS: u64 = 20;
+
+/// In so many programs every op, option and pass is to be seen.
+const COVERAGE: usize = 20;
 
 /// The training graph of an example's model, with gradients.
 fn graph(text: &str, batch: i64) -> Graph {
-    let mut sources = SourceMap::default();
-    let show = |sources: &SourceMap, errors: Vec<cnnc::base::diagnostic::Diagnostic>| -> String {
-        errors.iter().map(|error| error.render(sources, false)).collect()
-    };
-    let module = Module::from_text(&mut sources, "model.cnn", text)
-        .unwrap_or_else(|e| panic!("{}", show(&sources, e)));
-    let loss = module.train_sections()[0].settings.iter().find_map(|setting| match &setting.kind {
-        SettingKind::Key { name, value } if name.text == "loss" => Some(value.clone()),
-        _ => None,
-    });
-    let request = Request { batch, training: true, loss: loss.as_ref(), sample: None, init: &[] };
-    let call = ModelCall::new(module.models()[0]);
-    let mut graph = module.graph(&call, &request).unwrap_or_else(|e| panic!("{}", show(&sources, e)));
-    passes::autodiff::run(&mut graph);
-    graph
+    Model::new(text).gradients(batch, true)
 }
 
 fn check(text: &str, batch: i64) {
@@ -53,6 +58,182 @@ fn convnet_gap() {
 #[test]
 fn convnet_gmp() {
     check(include_str!("../examples/convnet_gmp.cnn"), 2);
+}
+
+/// How many programs show each thing.
+#[derive(Default)]
+struct Coverage(BTreeMap<String, usize>);
+
+impl Coverage {
+    fn add(&mut self, things: impl IntoIterator<Item = String>) {
+        let things: std::collections::BTreeSet<String> = things.into_iter().collect();
+        things.into_iter().for_each(|thing| *self.0.entry(thing).or_default() += 1);
+    }
+
+    fn count(&self, thing: &str) -> usize {
+        self.0.get(thing).copied().unwrap_or(0)
+    }
+}
+
+/// Runs `work` on all seeds below `count` on two threads.
+fn for_each_seed(count: u64, work: impl Fn(u64, &Checker) + Sync) {
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let checker = Checker::new();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= count {
+                        return;
+                    }
+                    work(seed, &checker);
+                }
+            });
+        }
+    });
+}
+
+/// The passes that changed something in a program, and what the stages after them did.
+fn stages(graph: &Graph) -> Vec<String> {
+    let machine = Machine::of(Target::of(Level::Fma));
+    let mut seen = Vec::new();
+    let mut before = format!("{:?}", cnnc::passes::lower::run(graph));
+    let mut kernels: Option<Kernels> = None;
+    let lowered = lower_through(
+        graph,
+        &machine,
+        &mut |pass, program| {
+            let after = format!("{program:?}");
+            if after != before {
+                seen.push(format!("pass {}", pass.name));
+            }
+            before = after;
+        },
+        &mut |stage| {
+            if let Stage::Kernels(fused) = stage {
+                kernels = Some(fused.clone());
+            }
+        },
+    );
+    let kernels = kernels.expect("there are kernels");
+    if kernels.program.tensors.values().any(|tensor| tensor.name.ends_with(".part")) {
+        seen.push("pass split".into());
+    }
+    let fused = |kernel: &cnnc::kernels::Kernel| kernel.nests.iter().any(|nest| nest.statements.len() > 1);
+    if kernels.kernels.iter().any(fused) {
+        seen.push("pass fuse".into());
+    }
+    if lowered.layouts.values().any(|layout| layout.fill.is_some()) {
+        seen.push("layout halo".into());
+    }
+    for word in ["vectorize", "tile", "unroll", "flatten", "restrict", "summed apart"] {
+        if lowered.launches.iter().any(|launch| launch.schedule.contains(word)) {
+            seen.push(format!("schedule {word}"));
+        }
+    }
+    seen
+}
+
+/// What every program of the library's ops, the generator's options and the compiler's passes is called.
+fn wanted() -> Vec<String> {
+    let model = Model::new("model M(x: f32[N, 1]) { x }");
+    let ops = model.module.documented().into_iter().filter_map(|(callable, _)| match callable {
+        Callable::Op(item) => Some(format!("op {}", item.name.text)),
+        Callable::Fn(_) => None,
+    });
+    let passes = PIPELINE.iter().map(|pass| pass.name).chain(["split", "fuse"]);
+    let schedule = ["vectorize", "tile", "unroll", "flatten", "restrict", "summed apart"];
+    ops.chain(["op concat", "op stack", "op reshape"].map(str::to_owned))
+        .chain(passes.map(|pass| format!("pass {pass}")))
+        .chain(schedule.map(|step| format!("schedule {step}")))
+        .chain(["layout halo".to_owned()])
+        .chain(random::OPTIONS.map(|option| format!("option {option}")))
+        .collect()
+}
+
+#[test]
+fn a_thousand_random_programs() {
+    let coverage = Mutex::new(Coverage::default());
+    let failures = Mutex::new(Vec::new());
+    let infinite = AtomicU64::new(0);
+    for_each_seed(PROGRAMS + WIDE_PROGRAMS, |seed, checker| {
+        let program = if seed < PROGRAMS { program(seed) } else { wide_program(seed) };
+        let case = Case::new(&program, seed);
+        let checked = checker.check(&case, None);
+        let stages = if checked.is_ok() && (seed % 4 == 0 || seed >= PROGRAMS) {
+            stages(&case.step)
+        } else {
+            Vec::new()
+        };
+        match checked {
+            Ok(seen) => _ = infinite.fetch_add(u64::from(!seen.finite), Ordering::Relaxed),
+            Err(error) => failures.lock().unwrap().push(report(seed, &program, &error)),
+        }
+        let mut seen: Vec<String> = case.ops().map(|op| format!("op {op}")).collect();
+        seen.extend(program.options.iter().map(|option| format!("option {option}")));
+        seen.extend(stages);
+        coverage.lock().unwrap().add(seen);
+    });
+    let (coverage, failures) = (coverage.into_inner().unwrap(), failures.into_inner().unwrap());
+    let rare: Vec<String> = wanted().into_iter().filter(|thing| coverage.count(thing) < COVERAGE).collect();
+    for (thing, count) in &coverage.0 {
+        println!("{count:5} {thing}");
+    }
+    let infinite = infinite.into_inner();
+    println!("{infinite} programs leave the range of single precision");
+    for failure in failures.iter().take(20) {
+        println!("{failure}");
+    }
+    assert!(failures.is_empty(), "{} programs fail", failures.len());
+    assert!(rare.is_empty(), "seen in fewer than {COVERAGE} programs: {rare:?}");
+    assert!(infinite * 20 < PROGRAMS, "{infinite} programs leave the range of single precision");
+}
+
+fn report(seed: u64, program: &Program, error: &str) -> String {
+    format!("seed {seed}, batch {}, training {}: {error}\n{}", program.batch, program.training, program.text)
+}
+
+/// Checks one program by its seed: `SEED=17 cargo test --test agreement one_program -- --ignored --nocapture`.
+#[test]
+#[ignore = "for one seed"]
+fn one_program() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    let program = program(seed);
+    println!("{}", report(seed, &program, ""));
+    let case = Case::new(&program, seed);
+    println!("{:?}", Checker::new().check(&case, None));
+}
+
+#[test]
+fn planted_faults_are_found() {
+    std::panic::set_hook(Box::new(|_| {})); // A fault may make the compiler panic, which is one way to be found.
+    let found = Mutex::new(BTreeMap::<&str, (usize, usize)>::new());
+    for_each_seed(60, |seed, checker| {
+        let program = program(5000 + seed);
+        let case = Case::new(&program, seed);
+        assert!(checker.check(&case, None).is_ok(), "the control of seed {seed} fails");
+        for fault in &FAULTS {
+            let (planted, noticed) = match checker.check(&case, Some(fault)) {
+                Ok(seen) => (seen.planted, false),
+                Err(_) => (true, true),
+            };
+            let mut found = found.lock().unwrap();
+            let counts = found.entry(fault.name).or_default();
+            counts.0 += usize::from(planted);
+            counts.1 += usize::from(noticed);
+        }
+    });
+    _ = std::panic::take_hook();
+    let found = found.into_inner().unwrap();
+    for (name, (planted, noticed)) in &found {
+        println!("{noticed:3} of {planted:3} found: {name}");
+    }
+    for fault in &FAULTS {
+        let (planted, noticed) = found[fault.name];
+        assert!(planted >= 3, "only {planted} programs have a place for: {}", fault.name);
+        assert!(noticed * 2 >= planted, "{noticed} of {planted} found: {}", fault.name);
+    }
 }
 
 #[test]

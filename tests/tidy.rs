@@ -232,7 +232,7 @@ fn functions_are_short() {
 }
 
 fn begins_function(line: &str) -> bool {
-    let words = line.trim_start().split_whitespace();
+    let words = line.split_whitespace();
     let before = ["pub", "pub(super)", "pub(crate)", "const", "unsafe", "extern", "\"C\""];
     words.into_iter().find(|word| !before.contains(word)) == Some("fn")
 }

@@ -6,11 +6,11 @@
 //!    after it.
 //! 3. Every axis of an index is bound by exactly one surrounding loop.
 //! 4. Every load and store lies in its buffer, by the ranges of the axes, narrowed by the conditions of the branches
-//!    around it ([`super::bounds`]). `Select` guards nothing, since both sides are evaluated.
+//!    around it (`bounds`). `Select` guards nothing, since both sides are evaluated.
 //! 5. A buffer that is only read is not stored to; one that is only written is not loaded from. The lanes of a store
 //!    go to different elements.
 //! 6. A parallel loop is the whole body of the function, and no iteration touches an element that another writes
-//!    ([`super::races`]).
+//!    (`races`).
 
 use cranelift_entity::EntitySet;
 

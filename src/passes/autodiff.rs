@@ -33,6 +33,9 @@ pub fn run(graph: &mut Graph) {
     pass.finish();
 }
 
+/// A derived op and what its inputs are.
+type Derived = (OpId, Vec<Source>);
+
 struct Autodiff<'a> {
     graph: &'a mut Graph,
     /// The values that depend on a parameter.
@@ -40,7 +43,7 @@ struct Autodiff<'a> {
     /// The winners of each op that is in normal form already.
     prepared: HashMap<OpId, HashMap<Tensor, Tensor>>,
     /// The derived op, if there is one, for an op, the outputs whose gradients are given, and an input's position.
-    derived: HashMap<(OpId, Vec<Tensor>, usize), Option<(OpId, Vec<Source>)>>,
+    derived: HashMap<(OpId, Vec<Tensor>, usize), Option<Derived>>,
     /// What has reached each value so far.
     contributions: HashMap<Value, Vec<Value>>,
 }
@@ -110,7 +113,7 @@ impl Autodiff<'_> {
         self.contributions.entry(node.inputs[input]).or_default().push(gradient);
     }
 
-    fn derived_op(&mut self, op: OpId, outputs: &[Tensor], input: usize) -> Option<(OpId, Vec<Source>)> {
+    fn derived_op(&mut self, op: OpId, outputs: &[Tensor], input: usize) -> Option<Derived> {
         let forward = &self.graph.ops[op];
         let tensor = forward.program.inputs[input];
         let Adjoint { program, sources } = adjoint(&forward.program, &self.prepared[&op], outputs, tensor)?;

@@ -1,6 +1,6 @@
 //! Running compiled programs: memory, threads, and what goes in and comes out.
 //!
-//! A [`Program`](program::Program) is compiled for one batch size. Several of them (training, the smaller last batch,
+//! A [`Program`] is compiled for one batch size. Several of them (training, the smaller last batch,
 //! evaluation) share a [`Store`] of parameters and states.
 
 pub mod agreement;

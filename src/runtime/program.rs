@@ -17,6 +17,7 @@ use super::pool::Pool;
 use super::store::Store;
 
 /// A graph lowered as far as loops: everything but native code. What `emit` prints.
+#[derive(Clone)]
 pub struct Lowered {
     pub kernels: Kernels,
     pub layouts: Layouts,

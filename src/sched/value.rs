@@ -271,12 +271,12 @@ impl<'a> Writer<'a> {
     /// An expression as `f32` in so many lanes.
     pub fn float(&mut self, scope: &mut Scope, id: ExprId, lanes: u32) -> Value {
         let value = self.value(scope, id);
-        let value = self.to_float(value);
+        let value = self.as_float(value);
         let value = self.bind(scope, "x", value);
         self.shared_splat(scope, value, lanes)
     }
 
-    fn to_float(&mut self, value: Value) -> Value {
+    fn as_float(&mut self, value: Value) -> Value {
         let lanes = value.ty.lanes;
         let ty = Type { scalar: Scalar::F32, lanes };
         match value.ty.scalar {
@@ -292,7 +292,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn to_integer(&mut self, value: Value) -> Value {
+    fn as_integer(&mut self, value: Value) -> Value {
         let ty = Type { scalar: Scalar::I32, lanes: value.ty.lanes };
         match value.ty.scalar {
             Scalar::I32 => value,
@@ -306,7 +306,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn to_truth(&mut self, value: Value) -> Value {
+    fn as_truth(&mut self, value: Value) -> Value {
         let ty = Type { scalar: Scalar::Bool, lanes: value.ty.lanes };
         let zero = match value.ty.scalar {
             Scalar::Bool => return value,
@@ -422,8 +422,8 @@ impl<'a> Writer<'a> {
     /// Gives an element of a result its value: in memory if it is stored, and for later statements of the point.
     pub fn define(&mut self, scope: &mut Scope, result: Tensor, at: &[Index], value: Value) {
         let value = match self.program().tensors[result].dtype {
-            DType::F32 => self.to_float(value),
-            DType::I32 | DType::U8 | DType::Bool => self.to_integer(value),
+            DType::F32 => self.as_float(value),
+            DType::I32 | DType::U8 | DType::Bool => self.as_integer(value),
         };
         let value = self.bind(scope, "y", value);
         scope.defined.insert(result, value.clone());

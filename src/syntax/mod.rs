@@ -1,6 +1,6 @@
 //! From text to the AST and back.
 //!
-//! [`parse`] gives the [`ast`] of a file with its diagnostics, [`format`] the canonical text with its comments. On the
+//! [`parse`] gives the [`ast`] of a file with its diagnostics, [`format()`] the canonical text with its comments. On the
 //! way: `token` and `literal` are the lexer, `cut` takes a file apart into items, `brackets` and the grammar in
 //! `grammar/cnn.lalrpop` check each, `explain` and `mistakes` say what is wrong, `print` and its siblings make documents
 //! of a tree, and `layout` breaks their lines. Nothing here knows what a name means.

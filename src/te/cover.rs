@@ -264,8 +264,11 @@ mod tests {
     use super::*;
     use crate::te::AxisData;
 
+    /// A piece: a constant and terms for each dimension.
+    type Terms<'a> = [(i64, &'a [(i64, i64)])];
+
     /// Regions from `(constant, [(coefficient, extent)])`, one list a dimension.
-    fn run(shape: &[i64], pieces: &[&[(i64, &[(i64, i64)])]]) -> Result<(), String> {
+    fn run(shape: &[i64], pieces: &[&Terms<'_>]) -> Result<(), String> {
         let mut axes = Axes::new();
         let mut built: Vec<(Vec<Axis>, Vec<Index>)> = Vec::new();
         for piece in pieces {
@@ -301,7 +304,7 @@ mod tests {
 
     #[test]
     fn gaps_and_overlaps() {
-        let failure = |shape: &[i64], pieces: &[&[(i64, &[(i64, i64)])]]| run(shape, pieces).unwrap_err();
+        let failure = |shape: &[i64], pieces: &[&Terms<'_>]| run(shape, pieces).unwrap_err();
         assert_eq!(failure(&[7], &[&[(0, &[(1, 6)])]]), "its pieces cover 6 of 7 elements");
         assert_eq!(failure(&[7], &[&[(0, &[(2, 4)])], &[(0, &[(1, 3)])]]), "pieces 0 and 1 overlap");
         assert_eq!(failure(&[5], &[&[(0, &[(1, 6)])]]), "piece 0: it stores at 0 to 5 of 5 in dimension 0");

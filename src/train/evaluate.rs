@@ -80,6 +80,9 @@ pub fn keys(images: usize, batch: usize) -> Vec<Key> {
     whole.into_iter().chain((rest > 0).then_some(rest)).map(|n| (Purpose::Evaluation, n as i64)).collect()
 }
 
+/// Calls something with the program of a key.
+pub type WithProgram<'a> = &'a mut dyn FnMut(Key, &mut dyn FnMut(&mut Program)) -> Result<(), TrainError>;
+
 /// Runs a split through a model in order; `each` sees the mean loss of every batch.
 ///
 /// # Errors
@@ -91,7 +94,7 @@ pub fn evaluate(
     batch: usize,
     store: &Store,
     pool: &Pool,
-    program: &mut dyn FnMut(Key, &mut dyn FnMut(&mut Program)) -> Result<(), TrainError>,
+    program: WithProgram<'_>,
     each: &mut dyn FnMut(f32) -> Result<(), TrainError>,
 ) -> Result<Figures, TrainError> {
     let mut figures = Figures::default();

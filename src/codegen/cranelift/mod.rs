@@ -2,7 +2,7 @@
 //!
 //! [`Module::compile`] lowers and compiles all functions of a program in parallel and places them in one block of
 //! executable memory, which is freed with the module. Loops become counted loops over running pointers
-//! ([`address`]), a vector of more than four lanes becomes several 128-bit values ([`expression`]), and Cranelift's own
+//! (`address`), a vector of more than four lanes becomes several 128-bit values (`expression`), and Cranelift's own
 //! optimiser is switched off: it would reorder the pure operations of a tile, whose order was chosen for its
 //! registers.
 

@@ -12,10 +12,10 @@ impl Writer<'_> {
     pub(super) fn unary(&mut self, scope: &mut Scope, op: te::Unary, x: ExprId) -> Value {
         let value = self.value(scope, x);
         if op == te::Unary::Not {
-            let value = self.to_truth(value);
+            let value = self.as_truth(value);
             return Value { ty: value.ty, expr: Expr::Unary(Unary::Not, Box::new(value.expr)) };
         }
-        let value = self.to_float(value);
+        let value = self.as_float(value);
         let value = self.bind(scope, "x", value);
         let ty = value.ty;
         let simple = |op: Unary| Expr::Unary(op, Box::new(value.expr.clone()));
@@ -54,11 +54,11 @@ impl Writer<'_> {
             return self.compared(op, x, y);
         }
         if let te::Binary::And | te::Binary::Or = op {
-            let (x, y) = (self.to_truth(x), self.to_truth(y));
+            let (x, y) = (self.as_truth(x), self.as_truth(y));
             let (x, y) = self.same_lanes(scope, x, y);
             return self.compared_bool(if op == te::Binary::And { Binary::And } else { Binary::Or }, x, y);
         }
-        let (x, y) = (self.to_float(x), self.to_float(y));
+        let (x, y) = (self.as_float(x), self.as_float(y));
         let (x, y) = self.same_lanes(scope, x, y);
         self.arithmetic(scope, op, x, y)
     }
@@ -85,7 +85,7 @@ impl Writer<'_> {
     fn comparable(&mut self, x: Value, y: Value) -> (Value, Value) {
         let (x, y) = (integral(x, &y), y);
         let (y, x) = (integral(y, &x), x);
-        if x.ty.scalar == y.ty.scalar { (x, y) } else { (self.to_float(x), self.to_float(y)) }
+        if x.ty.scalar == y.ty.scalar { (x, y) } else { (self.as_float(x), self.as_float(y)) }
     }
 
     fn same_lanes(&mut self, scope: &mut Scope, x: Value, y: Value) -> (Value, Value) {
@@ -96,9 +96,9 @@ impl Writer<'_> {
 
     pub(super) fn select(&mut self, scope: &mut Scope, condition: ExprId, x: ExprId, y: ExprId) -> Value {
         let condition = self.value(scope, condition);
-        let condition = self.to_truth(condition);
+        let condition = self.as_truth(condition);
         let (x, y) = (self.value(scope, x), self.value(scope, y));
-        let (x, y) = if x.ty.scalar == y.ty.scalar { (x, y) } else { (self.to_float(x), self.to_float(y)) };
+        let (x, y) = if x.ty.scalar == y.ty.scalar { (x, y) } else { (self.as_float(x), self.as_float(y)) };
         let lanes = condition.ty.lanes.max(x.ty.lanes).max(y.ty.lanes);
         let condition = self.bind(scope, "c", condition);
         let condition = self.shared_splat(scope, condition, lanes);

@@ -1,0 +1,204 @@
+//! What a program must satisfy, whoever wrote it.
+//!
+//! - The derived gradients are the slopes of the loss (central differences of the oracle).
+//! - The loop interpreter and native code agree bit for bit, on one thread and on two.
+//! - Native code agrees with the oracle within the bound of the summed magnitudes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use cnnc::base::philox::RandomState;
+use cnnc::base::target::{Level, Target};
+use cnnc::graph::{Graph, Role, Sink};
+use cnnc::loops::verifier;
+use cnnc::runtime::Pool;
+use cnnc::runtime::agreement::{self, Native, Tensors};
+use cnnc::runtime::program::{Stage, lower_through};
+use cnnc::sched::Machine;
+use cnnc::te::interpreter::Number;
+
+use super::Program;
+use super::faults::{Fault, Site};
+use crate::model::{Model, gradients};
+
+/// Half the distance of the two points of a difference quotient.
+const STEP: f64 = 1e-6;
+
+/// The largest distance of a slope from its quotient, in units of the summed magnitudes.
+const SLOPE: f64 = 1e-5;
+
+/// Values beyond this are near the end of single precision.
+const HUGE: f64 = 1e30;
+
+/// A program's graphs and the values of their inputs.
+pub struct Case {
+    forward: Graph,
+    pub step: Graph,
+    inputs: Tensors,
+    state: RandomState,
+}
+
+/// What a check has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether the fault found a place in the program.
+    pub planted: bool,
+    /// Whether all outputs are numbers in the range of single precision.
+    pub finite: bool,
+}
+
+impl Case {
+    /// Elaborates and differentiates a program.
+    pub fn new(program: &Program, seed: u64) -> Case {
+        let model = Model::new(&program.text);
+        let forward =
+            model.forward(program.batch, program.training).unwrap_or_else(|error| panic!("{error}"));
+        let step = match program.training {
+            true => model.step(program.batch),
+            false => model.gradients(program.batch, false),
+        };
+        let state = RandomState { seed, step: seed % 3 };
+        let inputs = agreement::inputs(&step, state);
+        Case { forward, step, inputs, state }
+    }
+
+    /// The names of the ops that the step calls.
+    pub fn ops(&self) -> impl Iterator<Item = &str> {
+        self.step.nodes.iter().map(|node| self.step.ops[node.op].name.as_str())
+    }
+}
+
+/// The thread pools of the checks, which share every kernel among their threads.
+pub struct Checker {
+    one: Pool,
+    two: Pool,
+}
+
+impl Checker {
+    pub fn new() -> Checker {
+        let pool = |threads| Pool::new(threads).expect("threads").sharing_all();
+        Checker { one: pool(1), two: pool(2) }
+    }
+
+    /// Makes all checks, with a fault planted where one is given.
+    ///
+    /// # Errors
+    ///
+    /// The first disagreement in words; a panic of the compiler is one.
+    pub fn check(&self, case: &Case, fault: Option<&Fault>) -> Result<Seen, String> {
+        let checked = catch_unwind(AssertUnwindSafe(|| self.check_all(case, fault)));
+        checked.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            Err(format!("panic: {}", text.unwrap_or_else(|| "without words".into())))
+        })
+    }
+
+    fn check_all(&self, case: &Case, fault: Option<&Fault>) -> Result<Seen, String> {
+        let mut step = case.step.clone();
+        let mut seen = Seen { planted: false, finite: true };
+        if let Some(Fault { site: Site::Graph(plant), .. }) = fault {
+            seen.planted = plant(&mut step);
+            if !seen.planted {
+                return Ok(seen);
+            }
+        }
+        check_slope(case, &step)?;
+        let oracle = agreement::oracle(&step, &agreement::doubles(&case.inputs), case.state);
+        seen.finite = oracle.iter().flatten().all(|number| number.value.abs() < HUGE);
+        for level in [Level::Sse4, Level::Fma] {
+            seen.planted |= self.check_level(case, &step, &oracle, level, fault, seen.finite)?;
+        }
+        Ok(seen)
+    }
+
+    /// Gives whether the fault found a place.
+    fn check_level(
+        &self,
+        case: &Case,
+        step: &Graph,
+        oracle: &[Vec<Number>],
+        level: Level,
+        fault: Option<&Fault>,
+        finite: bool,
+    ) -> Result<bool, String> {
+        let machine = Machine::of(Target::of(level));
+        let mut planted = false;
+        let mut between = |stage: Stage<'_>| match (stage, fault.map(|fault| &fault.site)) {
+            (Stage::Equations(program), Some(Site::Equations(plant))) => planted = plant(program),
+            (Stage::Kernels(kernels), Some(Site::Kernels(plant))) => planted = plant(kernels),
+            _ => {}
+        };
+        let mut lowered = lower_through(step, &machine, &mut |_, _| {}, &mut between);
+        if let Some(Fault { site: Site::Lowered(plant), .. }) = fault {
+            planted = plant(&mut lowered);
+        }
+        let mut compiled = lowered.clone();
+        if let Some(Fault { site: Site::Native(plant), .. }) = fault {
+            planted = plant(&mut compiled);
+        }
+        if fault.is_some_and(|fault| !matches!(fault.site, Site::Graph(_))) && !planted {
+            return Ok(false);
+        }
+        let said = |error: String| format!("{level}: {error}");
+        let interpreted = agreement::interpreted(&lowered, &case.inputs, case.state).map_err(said)?;
+        for launch in &compiled.launches {
+            verifier::verify(&launch.function).map_err(|errors| said(errors.join("; ")))?;
+        }
+        let mut native = Native::compile(step, compiled, &machine)?;
+        let one = native.run(&case.inputs, &self.one, case.state);
+        let two = native.run(&case.inputs, &self.two, case.state);
+        let compared = |what: &str, error: String| format!("{level}: {what}: {error}");
+        agreement::same_bits(step, &one, &two).map_err(|error| compared("one thread and two", error))?;
+        agreement::same_bits(step, &interpreted, &one)
+            .map_err(|error| compared("interpreter and native", error))?;
+        if finite {
+            agreement::within_bound(step, &one, oracle).map_err(|error| compared("oracle", error))?;
+        }
+        Ok(planted)
+    }
+}
+
+/// The slope of the loss in a random direction of all parameters is the sum of the gradients in it. Parameters and
+/// data lie off the grid here, where no comparison is between equal numbers.
+fn check_slope(case: &Case, step: &Graph) -> Result<(), String> {
+    let mut inputs = agreement::doubles(&case.inputs);
+    for (at, values) in inputs.iter_mut().enumerate() {
+        if matches!(case.step.inputs[at].1, Role::Param { .. } | Role::Data) {
+            let small = |k: usize| ((k * 37 + at * 11) % 101) as f64 / 101.0;
+            values.iter_mut().enumerate().for_each(|(k, value)| *value += 1e-2 * (small(k) - 0.5) + 1e-4);
+        }
+    }
+    let results = agreement::oracle(step, &inputs, case.state);
+    let direction = |at: usize, len: usize| {
+        agreement::grid(RandomState { seed: case.state.seed, step: 99 }, at as u32, len)
+    };
+    let (mut slope, mut magnitude) = (0.0, 0.0);
+    for (param, _) in gradients(step) {
+        let at = step.inputs.iter().position(|(value, _)| *value == param).expect("an input");
+        let sink =
+            step.outputs.iter().position(|(_, sink)| *sink == Sink::Gradient(param)).expect("a gradient");
+        let gradient = &results[sink];
+        for (number, towards) in gradient.iter().zip(direction(at, gradient.len())) {
+            slope += number.value * f64::from(towards);
+            magnitude += number.magnitude * f64::from(towards).abs();
+        }
+    }
+    let loss_at = |offset: f64| {
+        let mut moved = inputs[..case.forward.inputs.len()].to_vec();
+        for (at, values) in moved.iter_mut().enumerate() {
+            if matches!(case.forward.inputs[at].1, Role::Param { .. }) {
+                let towards = direction(at, values.len());
+                values.iter_mut().zip(towards).for_each(|(value, d)| *value += offset * f64::from(d));
+            }
+        }
+        let found = case.forward.outputs.iter().position(|(_, sink)| *sink == Sink::Loss).expect("a loss");
+        agreement::oracle(&case.forward, &moved, case.state)[found][0]
+    };
+    let (above, below) = (loss_at(STEP), loss_at(-STEP));
+    let quotient = (above.value - below.value) / (2.0 * STEP);
+    let rounding = 1e-15 * above.magnitude / STEP;
+    let close = (quotient - slope).abs() <= SLOPE * (magnitude + quotient.abs()) + rounding;
+    if quotient.is_finite() && slope.is_finite() && !close {
+        return Err(format!("slope: derived {slope}, difference quotient {quotient}, magnitude {magnitude}"));
+    }
+    Ok(())
+}
