@@ -64,6 +64,19 @@ impl Facts {
         };
         if !difference.terms().is_empty() {
             self.facts.push(Fact { terms: difference.terms().to_vec(), low, high });
+            self.recombine(difference.terms(), axes);
+        }
+    }
+
+    /// Learns about `x` from what is known of its quotient and its remainder: `x = k * (x / k) + x % k`.
+    fn recombine(&mut self, terms: &[(Atom, i64)], axes: &Axes) {
+        let [(Atom::Div(x, k) | Atom::Rem(x, k), _)] = terms else { return };
+        let quotient = self.range(&x.div(*k, axes), axes);
+        let remainder = self.range(&x.rem(*k, axes), axes);
+        let (low, high) = (k * quotient.0 + remainder.0, k * quotient.1 + remainder.1);
+        if !x.terms().is_empty() {
+            let (low, high) = (low - x.constant(), high - x.constant());
+            self.facts.push(Fact { terms: x.terms().to_vec(), low, high });
         }
     }
 

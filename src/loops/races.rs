@@ -5,9 +5,10 @@
 //! off the address. If this holds for those of the parallel axis and for all above them, equal addresses have equal
 //! parallel digits; if these tell iterations apart, two iterations never meet. So do they where all that is not of the
 //! parallel axis stays within less than one step of it. This accepts blocks (`8*n + i`),
-//! interleavings (`n + 8*i`) and an axis that is split by `/` and `%`; what it does not understand, it refuses.
+//! interleavings (`n + 8*i`) and an axis that is split by `/` and `%`. Where it fails, the elements of a small function
+//! are counted out; what is left, it refuses.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{Atom, Axes, Axis, Buffer, Function, Index};
 
@@ -40,11 +41,67 @@ pub fn find(function: &Function, parallel: Axis, touched: &[Touch]) -> Vec<Strin
             }
         })
     };
+    let racing = |buffer: &Buffer| racing(buffer) && !counted_apart(function, parallel, buffer, touched);
     let name = &function.axes[parallel].name;
     let message = |buffer: Buffer| {
         format!("iterations of `{name}` may touch the same element of `{}`", function.buffers[buffer].name)
     };
     function.buffers.keys().filter(racing).map(message).collect()
+}
+
+/// Elements that are counted out, at most.
+const LARGEST_COUNT: i64 = 1 << 21;
+
+/// Whether no iteration touches an element that another one stores, by trying all.
+fn counted_apart(function: &Function, parallel: Axis, buffer: &Buffer, touched: &[Touch]) -> bool {
+    let of_buffer: Vec<&Touch> = touched.iter().filter(|touch| touch.buffer == *buffer).collect();
+    let points = |touch: &&Touch| {
+        let axes = axes_of(touch, parallel).into_iter();
+        axes.map(|axis| function.axes[axis].extent).product::<i64>().saturating_mul(i64::from(touch.lanes))
+    };
+    if of_buffer.iter().map(points).fold(0, i64::saturating_add) > LARGEST_COUNT {
+        return false;
+    }
+    let mut owner: HashMap<i64, i64> = HashMap::new();
+    let mut apart = true;
+    for touch in of_buffer.iter().filter(|touch| touch.store) {
+        for_each_element(&function.axes, touch, parallel, &mut |iteration, element| {
+            apart &= *owner.entry(element).or_insert(iteration) == iteration;
+        });
+    }
+    for touch in of_buffer.iter().filter(|touch| !touch.store) {
+        for_each_element(&function.axes, touch, parallel, &mut |iteration, element| {
+            apart &= owner.get(&element).is_none_or(|owner| *owner == iteration);
+        });
+    }
+    apart
+}
+
+/// The axes of an access, and the parallel one.
+fn axes_of(touch: &Touch, parallel: Axis) -> BTreeSet<Axis> {
+    let mut axes = BTreeSet::from([parallel]);
+    touch.index.for_each_axis(&mut |axis| {
+        axes.insert(axis);
+    });
+    axes
+}
+
+/// Visits the iteration and the element of every run of an access.
+fn for_each_element(axes: &Axes, touch: &Touch, parallel: Axis, visit: &mut dyn FnMut(i64, i64)) {
+    let own: Vec<Axis> = axes_of(touch, parallel).into_iter().collect();
+    let points: i64 = own.iter().map(|axis| axes[*axis].extent).product();
+    let mut at: HashMap<Axis, i64> = HashMap::new();
+    for point in 0..points {
+        let mut rest = point;
+        for axis in &own {
+            at.insert(*axis, rest % axes[*axis].extent);
+            rest /= axes[*axis].extent;
+        }
+        let first = touch.index.evaluate(&|axis| at[&axis]);
+        for lane in 0..i64::from(touch.lanes) {
+            visit(at[&parallel], first + lane * touch.stride);
+        }
+    }
 }
 
 /// What the difference of two addresses is made of.

@@ -159,7 +159,11 @@ impl Checker {
 
 /// The slope of the loss in a random direction of all parameters is the sum of the gradients in it. Parameters and
 /// data lie off the grid here, where no comparison is between equal numbers.
-fn check_slope(case: &Case, step: &Graph) -> Result<(), String> {
+///
+/// # Errors
+///
+/// Slope and quotient, where they differ.
+pub fn check_slope(case: &Case, step: &Graph) -> Result<(), String> {
     let mut inputs = agreement::doubles(&case.inputs);
     for (at, values) in inputs.iter_mut().enumerate() {
         if matches!(case.step.inputs[at].1, Role::Param { .. } | Role::Data) {
