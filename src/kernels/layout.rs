@@ -118,6 +118,9 @@ pub fn choose(kernels: &Kernels, batched: &[Tensor], lanes: i64) -> Layouts {
             }
         }
     }
+    for tensor in read_beside_batch(kernels, &dimension) {
+        dimension.remove(&tensor);
+    }
     let mut layouts: Layouts = HashMap::new();
     for tensor in &kernels.stored {
         let shape = &kernels.program.tensors[*tensor].shape;
@@ -129,6 +132,27 @@ pub fn choose(kernels: &Kernels, batched: &[Tensor], lanes: i64) -> Layouts {
         }
     }
     layouts
+}
+
+/// The tensors that are read before their first or behind their last picture. Lanes beyond the last picture hold
+/// anything, so such a tensor must not have any.
+fn read_beside_batch(kernels: &Kernels, dimension: &HashMap<Tensor, usize>) -> Vec<Tensor> {
+    let program = &kernels.program;
+    let mut found = Vec::new();
+    for statement in kernels.kernels.iter().flat_map(|kernel| &kernel.nests).flat_map(|nest| &nest.statements)
+    {
+        program.for_each_expr(statement.body, &mut |id| {
+            if let Expr::Read { tensor, index, .. } = &program.exprs[id]
+                && let Some(at) = dimension.get(tensor)
+            {
+                let (low, high) = index[*at].range(&program.axes);
+                if low < 0 || high >= program.tensors[*tensor].shape[*at] {
+                    found.push(*tensor);
+                }
+            }
+        });
+    }
+    found
 }
 
 /// Widens the halos of the tensors that an expression reads outside.

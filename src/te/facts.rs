@@ -75,6 +75,10 @@ impl Facts {
             (Binary::Gt, true) | (Binary::Le, false) => (low.max(1), high),
             (Binary::Ge, true) | (Binary::Lt, false) => (low.max(0), high),
             (Binary::Eq, true) | (Binary::Ne, false) => (low.max(0), high.min(0)),
+            // Another value than 0 is less than the range where 0 is at its end.
+            (Binary::Ne, true) | (Binary::Eq, false) => {
+                (low + i64::from(low == 0), high - i64::from(high == 0))
+            }
             _ => return,
         };
         self.impossible |= low > high;

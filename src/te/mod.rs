@@ -28,3 +28,5 @@ pub use program::{DType, Equation, Piece, Program, Tensor, TensorData};
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod tests;

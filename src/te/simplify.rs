@@ -9,6 +9,9 @@ use super::expr::{Binary, Expr, ExprId, Exprs, Reduction, Unary};
 use super::index::{Axis, Index};
 use super::program::{Program, Tensor};
 
+/// A product is not opened further than this: one of shared parts can have more factors than there is memory.
+const MOST_FACTORS: usize = 64;
+
 impl Exprs {
     /// The value of a constant.
     pub fn as_constant(&self, id: ExprId) -> Option<f64> {
@@ -99,21 +102,39 @@ impl Exprs {
 
     /// The factors of a product.
     pub fn factors(&self, id: ExprId) -> Vec<ExprId> {
+        let mut found = Vec::new();
+        self.collect_factors(id, &mut found);
+        found
+    }
+
+    fn collect_factors(&self, id: ExprId, found: &mut Vec<ExprId>) {
         match &self[id] {
-            Expr::Binary(Binary::Mul, x, y) => [self.factors(*x), self.factors(*y)].concat(),
-            _ => vec![id],
+            Expr::Binary(Binary::Mul, x, y) if found.len() < MOST_FACTORS => {
+                self.collect_factors(*x, found);
+                self.collect_factors(*y, found);
+            }
+            _ => found.push(id),
         }
     }
 
     /// The factors of a product, a sign being the factor -1.
     pub fn signed_factors(&mut self, id: ExprId) -> Vec<ExprId> {
+        let mut found = Vec::new();
+        self.collect_signed_factors(id, &mut found);
+        found
+    }
+
+    fn collect_signed_factors(&mut self, id: ExprId, found: &mut Vec<ExprId>) {
         match self[id].clone() {
-            Expr::Binary(Binary::Mul, x, y) => [self.signed_factors(x), self.signed_factors(y)].concat(),
-            Expr::Unary(Unary::Neg, x) => {
-                let minus = self.constant(-1.0);
-                [vec![minus], self.signed_factors(x)].concat()
+            Expr::Binary(Binary::Mul, x, y) if found.len() < MOST_FACTORS => {
+                self.collect_signed_factors(x, found);
+                self.collect_signed_factors(y, found);
             }
-            _ => vec![id],
+            Expr::Unary(Unary::Neg, x) => {
+                found.push(self.constant(-1.0));
+                self.collect_signed_factors(x, found);
+            }
+            _ => found.push(id),
         }
     }
 }
@@ -122,11 +143,14 @@ impl Program {
     /// The axes that an expression needs from outside.
     pub fn free_axes(&self, id: ExprId) -> BTreeSet<Axis> {
         let mut found = BTreeSet::new();
-        self.collect_free_axes(id, &mut found);
+        self.collect_free_axes(id, &mut BTreeSet::new(), &mut found);
         found
     }
 
-    fn collect_free_axes(&self, id: ExprId, found: &mut BTreeSet<Axis>) {
+    fn collect_free_axes(&self, id: ExprId, seen: &mut BTreeSet<ExprId>, found: &mut BTreeSet<Axis>) {
+        if !seen.insert(id) {
+            return;
+        }
         let mut add = |axis: Axis| {
             found.insert(axis);
         };
@@ -137,7 +161,7 @@ impl Program {
                 let inner = self.free_axes(*body);
                 found.extend(inner.into_iter().filter(|axis| !axes.contains(axis)));
             }
-            expr => expr.for_each_operand(&mut |operand| self.collect_free_axes(operand, found)),
+            expr => expr.for_each_operand(&mut |operand| self.collect_free_axes(operand, seen, found)),
         }
     }
 
@@ -189,33 +213,40 @@ impl Program {
 
     /// The expression with axes replaced by indices. Reductions inside get fresh axes, so nothing is captured.
     pub fn substitute(&mut self, root: ExprId, replace: &HashMap<Axis, Index>) -> ExprId {
-        match self.exprs[root].clone() {
+        self.substitute_memoised(root, replace, &mut HashMap::new())
+    }
+
+    fn substitute_memoised(
+        &mut self,
+        id: ExprId,
+        replace: &HashMap<Axis, Index>,
+        done: &mut HashMap<ExprId, ExprId>,
+    ) -> ExprId {
+        if let Some(result) = done.get(&id) {
+            return *result;
+        }
+        let index_of = |program: &Program, index: &Index| {
+            index.substitute(&|axis| replace.get(&axis).cloned(), &program.axes)
+        };
+        let result = match self.exprs[id].clone() {
             Expr::Reduce { op, axes, body } => {
                 let mut inner = replace.clone();
                 let fresh: Vec<Axis> = axes.iter().map(|axis| self.copy_axis(*axis)).collect();
                 inner.extend(axes.iter().zip(&fresh).map(|(old, new)| (*old, Index::from(*new))));
                 let body = self.substitute(body, &inner);
-                self.exprs.reduce(op, fresh, body)
+                Expr::Reduce { op, axes: fresh, body }
             }
-            _ => self.substitute_plain(root, replace),
-        }
-    }
-
-    fn substitute_plain(&mut self, root: ExprId, replace: &HashMap<Axis, Index>) -> ExprId {
-        let expr = self.exprs[root].clone();
-        let index_of = |program: &Program, index: &Index| {
-            index.substitute(&|axis| replace.get(&axis).cloned(), &program.axes)
-        };
-        let result = match expr {
             Expr::Number(index) => Expr::Number(index_of(self, &index)),
             Expr::Read { tensor, index, fill } => {
                 let index = index.iter().map(|index| index_of(self, index)).collect();
                 Expr::Read { tensor, index, fill }
             }
             Expr::Uniform { stream, element } => Expr::Uniform { stream, element: index_of(self, &element) },
-            expr => expr.map_operands(&mut |operand| self.substitute(operand, replace)),
+            expr => expr.map_operands(&mut |operand| self.substitute_memoised(operand, replace, done)),
         };
-        self.exprs.add(result)
+        let result = self.exprs.add(result);
+        done.insert(id, result);
+        result
     }
 
     /// A new axis like another one.
@@ -286,5 +317,27 @@ impl Program {
             inner = self.exprs.reduce(Reduction::Sum, summed, inner);
         }
         self.exprs.product(inner, outer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::te::DType;
+
+    /// A square of a square of a square: a tree of more nodes than there is time, but few distinct ones.
+    #[test]
+    fn shared_parts_are_visited_once() {
+        let mut program = Program::default();
+        let x = program.input("x", DType::F32, vec![4]);
+        let (i, j) = (program.axis("i", 4), program.axis("j", 4));
+        let mut power = program.exprs.read(x, vec![i.into()]);
+        for _ in 0..64 {
+            power = program.exprs.binary(Binary::Mul, power, power);
+        }
+        assert!(program.exprs.factors(power).len() < 2 * MOST_FACTORS);
+        assert_eq!(program.free_axes(power), BTreeSet::from([i]));
+        let moved = program.substitute(power, &HashMap::from([(i, Index::from(j))]));
+        assert_eq!(program.free_axes(moved), BTreeSet::from([j]));
     }
 }
