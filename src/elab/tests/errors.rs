@@ -32,7 +32,10 @@ pub(super) fn errors_of(sources: &mut SourceMap, text: &str) -> Vec<Diagnostic> 
     }
     for (call, loss, init) in &graphs {
         let request = Request { batch: 2, training: true, loss: loss.as_ref(), sample: None, init };
-        errors.extend(module.graph(call, &request).err().unwrap_or_default());
+        match module.graph(call, &request) {
+            Ok(graph) => assert_eq!(crate::graph::verifier::verify(&graph), Ok(())),
+            Err(found) => errors.extend(found),
+        }
     }
     errors
 }

@@ -27,7 +27,10 @@ fn graph(text: &str, batch: i64, training: bool) -> Graph {
     let loss = loss_of(&module);
     let request = Request { batch, training, loss: loss.as_ref(), sample: None, init: &[] };
     let call = ModelCall::new(module.models()[0]);
-    module.graph(&call, &request).unwrap_or_else(|errors| panic!("{}", rendered(&sources, &errors)))
+    let graph =
+        module.graph(&call, &request).unwrap_or_else(|errors| panic!("{}", rendered(&sources, &errors)));
+    assert_eq!(crate::graph::verifier::verify(&graph), Ok(()));
+    graph
 }
 
 fn loss_of(module: &Module) -> Option<Expr> {

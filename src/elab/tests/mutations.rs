@@ -120,7 +120,7 @@ fn the_undamaged_network_is_right() {
 
 #[test]
 fn damaged_networks_never_panic() {
-    let count = std::env::var("MUTATIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(400);
+    let count = std::env::var("MUTATIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(200);
     for seed in 0..count {
         let text = damaged(NETWORK, &mut Dice { seed, thrown: 0 });
         let start = std::time::Instant::now();
