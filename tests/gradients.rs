@@ -236,7 +236,7 @@ fn every_op_over_its_options() {
     let missing: Vec<String> =
         library().into_iter().filter(|name| !skipped(name) && !counts.contains_key(name.as_str())).collect();
     assert!(missing.is_empty(), "not checked: {missing:?}");
-    assert!(counts["conv2d"] >= 20 && counts["maxpool2d"] >= 50, "{counts:?}");
+    assert!(counts["conv2d"] >= 20 && counts["maxpool2d"] >= 40, "{counts:?}");
 }
 
 /// A checker that accepts everything would pass the test above. So each op's derived gradients are spoilt, in its last

@@ -25,7 +25,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("runtime", &["base", "codegen", "graph", "kernels", "loops", "passes", "plan", "sched", "te"]),
     ("data", &["base"]),
     ("train", &["base", "codegen", "data", "elab", "graph", "passes", "runtime", "sched", "syntax", "te"]),
-    ("report", &["base", "elab", "graph", "te", "train"]),
+    ("report", &["base", "graph", "te", "train"]),
     (
         "cli",
         &[

@@ -206,8 +206,8 @@ fn binary(op: Binary, x: Number, y: Number) -> Number {
         Binary::Mul => Number { value: a * b, magnitude: x.magnitude * y.magnitude },
         Binary::Div => Number { value: a / b, magnitude: x.magnitude * y.magnitude / (b * b) },
         Binary::Pow => power(x, y),
-        Binary::Min => Number { value: smaller(a, b), magnitude: x.magnitude.max(y.magnitude) },
-        Binary::Max => Number { value: -smaller(-a, -b), magnitude: x.magnitude.max(y.magnitude) },
+        Binary::Min => Number { value: smaller(a, b), magnitude: larger_magnitude(x, y) },
+        Binary::Max => Number { value: -smaller(-a, -b), magnitude: larger_magnitude(x, y) },
         Binary::Eq => truth(a == b),
         Binary::Ne => truth(a != b),
         Binary::Lt => truth(a < b),
@@ -216,6 +216,16 @@ fn binary(op: Binary, x: Number, y: Number) -> Number {
         Binary::Ge => truth(a >= b),
         Binary::And => truth(a != 0.0 && b != 0.0),
         Binary::Or => truth(a != 0.0 || b != 0.0),
+    }
+}
+
+/// The magnitude of the larger or smaller of two: rounding can turn the choice between them, but not to an infinite
+/// one, the fill value of a padded pooling.
+fn larger_magnitude(x: Number, y: Number) -> f64 {
+    match (x.value.is_infinite(), y.value.is_infinite()) {
+        (true, false) => y.magnitude,
+        (false, true) => x.magnitude,
+        _ => x.magnitude.max(y.magnitude),
     }
 }
 

@@ -24,7 +24,7 @@ fn equations_read_as_they_are_printed() {
         "  y[i < 4, j < 4] = -x[i, j] - (w[j] - x[j, i]) / -x[0, 3];\n",
         "  y[i < 4, j < 4] = if x[i, j] > 0 && !(int(i) == label[j]) { x[i, j] } else { -1 };\n",
         "  y[i < 4, j < 4] = (sum[k < 4] x[i, k] * x[k, j]) / (max[k < 4] abs(x[i, k]));\n",
-        "  y[i < 4, j < 4] = sum[u < 3, v < 3] (x[i + u - 1, j + v - 1] else 0);\n",
+        "  y[i < 4, j < 4] = sum[u < 3, v < 3] x[i + u - 1, j + v - 1] else 0;\n",
         "  y[i < 4, j < 4] = max[u < 3] x[min(i + u, 3), max(j - u, 0)] else -inf;\n",
         "  y[i, 2*j] for i < 4, j < 2 = 0;\n  y[i, 2*j + 1] for i < 4, j < 2 = w[(i + j) / 3];\n",
         "  y[j / 4, j % 4] for j < 16 = w[15 - j] - w[2*(j / 3) + j / 2 % 2];\n",

@@ -1,5 +1,6 @@
 //! Values from files into a store: weights to begin with, and the checkpoint of a run that goes on.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::graph::Graph;
@@ -41,7 +42,9 @@ pub fn resume(session: &Session<'_>, folder: &Path, store: &mut Store) -> Result
     initialise(&graph, session.spec.seed, store);
     // A phase that has not begun has a fresh optimiser, perhaps another one than the checkpoint.
     let is_fresh = position.epochs == first_epoch && position.begun.images() == 0;
-    let except = |path: &str| is_fresh && path.starts_with(OPTIMISER);
+    // The states of an earlier phase's optimiser stay behind.
+    let known: BTreeSet<String> = store.entries().iter().map(|entry| entry.path.clone()).collect();
+    let except = |path: &str| path.starts_with(OPTIMISER) && (is_fresh || !known.contains(path));
     take(store, tensors, &except).map_err(|error| misfit(&folder.join("checkpoint"), &error))?;
     Ok(position)
 }

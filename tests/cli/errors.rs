@@ -75,7 +75,9 @@ fn damaged_data() {
     damaged(&[], "the file is too short for an IDX file");
     damaged(b"hello, world", "not an IDX file: it begins with 68 65 6c 6c, not with 00 00 08");
     damaged(&idx(&[u32::MAX, 4, 4], &[]), "the header claims [4294967295, 4, 4] elements, more than 4 GiB");
-    damaged(&idx(&[5, 4, 4], &[0; 80]), "");
+    place.write(&name, idx(&[5, 4, 4], &[0; 80]));
+    let labels = NAMES[1];
+    place.bad(&["run", "m.cnn"], 1, &format!("error: data/{labels}: 6 labels for the 5 images of {name}"));
 }
 
 #[test]
@@ -94,7 +96,7 @@ fn data_that_does_not_fit_the_model() {
     place.bad(
         &["run", "a.cnn"],
         1,
-        "error: label 9 of training image 8 is out of range: there are 9 classes, from 0",
+        "error: label 9 of training image 25 is out of range: there are 9 classes, from 0",
     );
 }
 

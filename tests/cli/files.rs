@@ -86,8 +86,8 @@ fn check_finds_errors_of_all_models_and_sections() {
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
     for line in [
         "error: unknown key `bach` of a train section",
-        "error: label 9 of training image 8 is out of range: there are 9 classes, from 0",
-        "error: unknown block or op `konv`",
+        "error: label 9 of training image 25 is out of range: there are 9 classes, from 0",
+        "error: unknown layer, op or function `konv`",
         "error: conv 5×5 on 4×4 input: output height (4 + 0 - 5)/1 + 1 = 0",
         "a.cnn: 4 errors, 0 warnings",
     ] {

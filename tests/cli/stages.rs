@@ -62,7 +62,8 @@ fn a_model_alone_is_shown_as_a_prediction() {
     place.bad(
         &["emit", "a.cnn", "--mode", "train"],
         2,
-        "error: a.cnn has no train section, so there is no --mode train",
+        "note: `Blur` takes inputs of several sizes; this is for [1, 64, 64]\n\
+         error: a.cnn has no train section, so there is no --mode train",
     );
 }
 
@@ -82,6 +83,6 @@ fn the_summary_counts() {
     let sum: u64 = layers.iter().filter_map(|layer| layer["activation_bytes"].as_u64()).sum();
     assert_eq!(value["activation_bytes"].as_u64(), Some(sum));
     let text = place.good(&["summary", "tiny.cnn"]);
-    assert!(text.starts_with("layer       output  parameters    MACs  sees"), "{text}");
+    assert!(text.starts_with("layer      output  parameters    MACs  sees"), "{text}");
     assert!(text.contains("\nTiny: 418 parameters (1.63 KiB); for one input "), "{text}");
 }
