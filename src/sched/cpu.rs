@@ -340,11 +340,30 @@ impl Planner<'_> {
         }
     }
 
-    /// Gives the parallel loop enough iterations to share.
+    /// Gives the parallel loop enough iterations to share. A nest that tests its indices keeps its loops: the verifier
+    /// follows a test of an axis to the address, but not one of a digit.
     fn spread(&mut self, plan: &mut LoopNest) {
-        while plan.outer.len() > 1 && self.extent(plan.outer[0]) < 8 {
+        while plan.outer.len() > 1 && self.extent(plan.outer[0]) < 8 && !self.tests_indices() {
             let axes = plan.outer[..2].to_vec();
             plan.flatten(&mut self.kernels.program, &axes);
         }
+    }
+
+    /// Whether a read may lie outside its tensor and the halo that holds its fill value.
+    fn tests_indices(&self) -> bool {
+        let program = self.program();
+        let mut found = false;
+        for statement in &self.nest.statements {
+            program.for_each_expr(statement.body, &mut |id| {
+                if let Expr::Read { tensor, index, fill: Some(fill) } = &program.exprs[id]
+                    && let Some(layout) = self.layouts.get(tensor)
+                    && !program.in_bounds(*tensor, index)
+                {
+                    let held = |(at, index): (usize, &Index)| layout.holds(at, index.range(&program.axes));
+                    found |= layout.fill != Some(*fill) || !index.iter().enumerate().all(held);
+                }
+            });
+        }
+        found
     }
 }

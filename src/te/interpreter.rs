@@ -192,7 +192,7 @@ fn unary(op: Unary, x: Number) -> Number {
     };
     let magnitude = match op {
         Unary::Neg | Unary::Abs => x.magnitude,
-        _ => value.abs() + slope.abs() * x.magnitude,
+        _ => value.abs() + scaled(slope.abs(), x.magnitude),
     };
     Number { value, magnitude }
 }
@@ -203,7 +203,7 @@ fn binary(op: Binary, x: Number, y: Number) -> Number {
     match op {
         Binary::Add => Number { value: a + b, magnitude: x.magnitude + y.magnitude },
         Binary::Sub => Number { value: a - b, magnitude: x.magnitude + y.magnitude },
-        Binary::Mul => Number { value: a * b, magnitude: x.magnitude * y.magnitude },
+        Binary::Mul => Number { value: a * b, magnitude: scaled(x.magnitude, y.magnitude) },
         Binary::Div => Number { value: a / b, magnitude: x.magnitude * y.magnitude / (b * b) },
         Binary::Pow => power(x, y),
         Binary::Min => Number { value: smaller(a, b), magnitude: larger_magnitude(x, y) },
@@ -217,6 +217,12 @@ fn binary(op: Binary, x: Number, y: Number) -> Number {
         Binary::And => truth(a != 0.0 && b != 0.0),
         Binary::Or => truth(a != 0.0 || b != 0.0),
     }
+}
+
+/// A product of magnitudes, where nothing times anything is nothing: what lies outside a softmax pooling's window has
+/// an infinite magnitude and the weight 0.
+fn scaled(x: f64, y: f64) -> f64 {
+    if x == 0.0 || y == 0.0 { 0.0 } else { x * y }
 }
 
 /// The magnitude of the larger or smaller of two: rounding can turn the choice between them, but not to an infinite

@@ -27,12 +27,12 @@ fn equations_read_as_they_are_printed() {
         "  y[i < 4, j < 4] = sum[u < 3, v < 3] x[i + u - 1, j + v - 1] else 0;\n",
         "  y[i < 4, j < 4] = max[u < 3] x[min(i + u, 3), max(j - u, 0)] else -inf;\n",
         "  y[i, 2*j] for i < 4, j < 2 = 0;\n  y[i, 2*j + 1] for i < 4, j < 2 = w[(i + j) / 3];\n",
-        "  y[j / 4, j % 4] for j < 16 = w[15 - j] - w[2*(j / 3) + j / 2 % 2];\n",
+        "  y[j / 4, j % 4] for j < 16 = w[-j + 15] - w[2*(j / 3) + j / 2 % 2];\n",
         "  t: f32;\n  t = prod[i < 16] w[i];\n  y[i < 4, j < 4] = pow(t, 0.5) * min(t, w[i]);\n",
         "  y[i < 4, j < 4] = if uniform(7, 4*i + j) < 0.25 { 0 } else { detach(x[i, j]) * 1.3333333333333333 };\n",
         "  m: i32[4];\n  m[i < 4] = argmax[k < 4] x[i, k];\n  y[i < 4, j < 4] = m[j];\n",
         "  y[i < 4, j < 4] = {\n    let $1 = exp(x[i, j] + w[i]);\n    $1 / ($1 + 1)\n  };\n",
-        "  sum#0: f32[4];\n  sum#0[i < 4] = x[i, 0];\n  y[i < 4, j < 4] = sum#0[i] + nan + 1e-300 + 1e300 + -0;\n",
+        "  sum#0: f32[4];\n  sum#0[i < 4] = x[i, 0];\n  y[i < 4, j < 4] = sum#0[i] + nan + 1e-300 + 1e300 + (-0);\n",
     ] {
         check_text(&with_body(body));
     }
