@@ -23,6 +23,9 @@ use random::{Program, program, wide_program};
 
 /// Random programs of the normal run; beside them there are wide ones.
 const PROGRAMS: u64 = 1000;
+
+/// More of them, of which only those with rare ops are checked.
+const MORE_PROGRAMS: u64 = 4000;
 const WIDE_PROGRAMS: u64 = 20;
 
 /// In so many programs every op, option and pass is to be seen.
@@ -68,6 +71,11 @@ impl Coverage {
     fn add(&mut self, things: impl IntoIterator<Item = String>) {
         let things: std::collections::BTreeSet<String> = things.into_iter().collect();
         things.into_iter().for_each(|thing| *self.0.entry(thing).or_default() += 1);
+    }
+
+    /// Whether one of these ops of the library has been in too few programs.
+    fn is_short_of<'a>(&self, mut ops: impl Iterator<Item = &'a str>) -> bool {
+        ops.any(|op| !op.contains('.') && self.count(&format!("op {op}")) < COVERAGE)
     }
 
     fn count(&self, thing: &str) -> usize {
@@ -157,15 +165,17 @@ fn a_thousand_random_programs() {
     let coverage = Mutex::new(Coverage::default());
     let failures = Mutex::new(Vec::new());
     let infinite = AtomicU64::new(0);
-    for_each_seed(PROGRAMS + WIDE_PROGRAMS, |seed, checker| {
-        let program = if seed < PROGRAMS { program(seed) } else { wide_program(seed) };
+    for_each_seed(PROGRAMS + WIDE_PROGRAMS + MORE_PROGRAMS, |seed, checker| {
+        let is_wide = (PROGRAMS..PROGRAMS + WIDE_PROGRAMS).contains(&seed);
+        let program = if is_wide { wide_program(seed) } else { program(seed) };
         let case = Case::new(&program, seed);
+        // Beyond the first thousand only programs with an op that has been rare so far are worth their time.
+        if seed >= PROGRAMS + WIDE_PROGRAMS && !coverage.lock().unwrap().is_short_of(case.ops()) {
+            return;
+        }
         let checked = checker.check(&case, None);
-        let stages = if checked.is_ok() && (seed % 4 == 0 || seed >= PROGRAMS) {
-            stages(&case.step)
-        } else {
-            Vec::new()
-        };
+        let stages =
+            if checked.is_ok() && (seed % 4 == 0 || is_wide) { stages(&case.step) } else { Vec::new() };
         match checked {
             Ok(seen) => _ = infinite.fetch_add(u64::from(!seen.finite), Ordering::Relaxed),
             Err(error) => failures.lock().unwrap().push(report(seed, &program, &error)),
