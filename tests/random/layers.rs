@@ -71,7 +71,10 @@ fn norm(writer: &mut Writer, x: &Tensor) {
         }
         2 => format!("layernorm(affine={})", writer.draw.chance(0.5)),
         3 => format!("groupnorm({})", divisor(writer, x.shape[0])),
-        4 => format!("instancenorm(affine={})", writer.draw.chance(0.5)),
+        // Over a single value per channel it is an error in training.
+        4 if x.shape[1..].iter().product::<i64>() > 1 => {
+            format!("instancenorm(affine={})", writer.draw.chance(0.5))
+        }
         _ => format!("lrn({}, alpha=0.3, k=2.0)", writer.draw.from(1, 4)),
     };
     apply(writer, x, &call, x.shape.clone());
