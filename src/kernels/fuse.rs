@@ -1,10 +1,12 @@
 //! Fusion: which equations share a loop nest.
 //!
-//! Two rules, applied until neither changes anything:
+//! Three rules, applied until none changes anything:
 //! - *Epilogue.* An element-wise equation joins the kernel that defines what it reads, at the same element, also when
 //!   that kernel has several pieces (the backward pass of pooling) or ends in a reduction (conv + bias + relu).
 //! - *Siblings.* Nests over the same axes that read a common tensor join, unless one is a contraction that will be
 //!   tiled for reuse: several statistics of a batch become one pass over it, and so do a maximum and its position.
+//! - *Windows.* A reduction over small windows that partition what a kernel defines joins that kernel: conv + bias +
+//!   relu + pooling. It comes last, so that a maximum and its position, siblings by then, join as one.
 //!
 //! A join is legal where no third kernel stands between the two.
 
@@ -13,12 +15,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{Kernel, Kernels, Nest, Statement};
 use crate::te::{Axis, Binary, Equation, Expr, ExprId, Index, Program, Reduction, Tensor};
 
+/// The points of a window, at most: each needs registers for a sum of its own.
+const LARGEST_WINDOW: i64 = 4;
+
 /// Groups the equations of a canonical program into kernels.
 pub fn run(mut program: Program) -> Kernels {
     let equations = std::mem::take(&mut program.equations);
     let kernels: Vec<Kernel> = equations.iter().map(|equation| single(&program, equation)).collect();
     let order = Order::of(&program, &kernels);
-    let mut fusion = Fusion { program, kernels: kernels.into_iter().map(Some).collect(), order };
+    let kernels = kernels.into_iter().map(Some).collect();
+    let mut fusion = Fusion { program, kernels, order, windows: false };
+    fusion.join_all();
+    fusion.windows = true;
     fusion.join_all();
     fusion.finish()
 }
@@ -30,7 +38,7 @@ fn single(program: &Program, equation: &Equation) -> Kernel {
             _ => Vec::new(),
         };
         let statement = Statement { result: equation.result, at: piece.at.clone(), body: piece.body };
-        Nest { axes: piece.axes.clone(), reduce, statements: vec![statement] }
+        Nest { axes: piece.axes.clone(), reduce, windows: Vec::new(), statements: vec![statement] }
     });
     Kernel { name: program.tensors[equation.result].name.clone(), nests: nests.collect() }
 }
@@ -40,6 +48,8 @@ struct Fusion {
     /// None where a kernel has joined another.
     kernels: Vec<Option<Kernel>>,
     order: Order,
+    /// Whether the rule of windows applies already.
+    windows: bool,
 }
 
 impl Fusion {
@@ -67,9 +77,9 @@ impl Fusion {
         }
         let (a, b) = (self.kernels[one].clone()?, self.kernels[other].clone()?);
         if self.order.successors[one].contains(&other) {
-            self.with_epilogue(&a, &b)
+            self.with_epilogue(&a, &b).or_else(|| self.with_windows(&a, &b))
         } else if self.order.successors[other].contains(&one) {
-            self.with_epilogue(&b, &a)
+            self.with_epilogue(&b, &a).or_else(|| self.with_windows(&b, &a))
         } else {
             let (a, b) = if one < other { (a, b) } else { (b, a) };
             self.with_sibling(&a, &b)
@@ -83,42 +93,125 @@ impl Fusion {
         }
         let mut joined = producer.clone();
         for target in &mut joined.nests {
-            let replace = self.matching(target, nest, &producer.results())?;
-            for statement in &nest.statements {
-                let body = self.program.substitute(statement.body, &replace);
-                let at = statement.at.iter().map(|at| self.replaced(at, &replace)).collect();
-                target.statements.push(Statement { result: statement.result, at, body });
-            }
+            let (from, replace) = self.matching(target, nest, &producer.results())?;
+            let inner = target.levels(&self.program).0.len();
+            let end = if from < inner { inner } else { target.statements.len() };
+            let new = self.substituted(&nest.statements, &replace);
+            target.statements.splice(end..end, new);
             self.reads_match(target, &producer.results())?;
         }
         joined.name = format!("{}+{}", producer.name, consumer.name);
         Some(joined)
     }
 
-    fn replaced(&self, index: &Index, replace: &HashMap<Axis, Index>) -> Index {
-        index.substitute(&|axis| replace.get(&axis).cloned(), &self.program.axes)
+    fn with_windows(&mut self, producer: &Kernel, consumer: &Kernel) -> Option<Kernel> {
+        let ([target], [nest]) = (producer.nests.as_slice(), consumer.nests.as_slice()) else { return None };
+        let points: i64 = nest.reduce.iter().map(|axis| self.program.axes[*axis].extent).product();
+        let plain = target.windows.is_empty() && nest.windows.is_empty() && !nest.reduce.is_empty();
+        if !self.windows || !plain || !(2..=LARGEST_WINDOW).contains(&points) {
+            return None;
+        }
+        let mut replace = self.partition(target, nest, &producer.results())?;
+        // Canonical equations share axes: the producer's reductions must not run over the consumer's.
+        let reduce: Vec<Axis> = target.reduce.iter().map(|axis| self.program.copy_axis(*axis)).collect();
+        replace.extend(target.reduce.iter().zip(&reduce).map(|(old, new)| (*old, Index::from(*new))));
+        let mut statements = self.substituted(&target.statements, &replace);
+        statements.extend(nest.statements.iter().cloned());
+        let joined = Nest { axes: nest.axes.clone(), reduce, windows: nest.reduce.clone(), statements };
+        self.reads_match(&joined, &producer.results())?;
+        Some(Kernel { name: format!("{}+{}", producer.name, consumer.name), nests: vec![joined] })
     }
 
-    /// The consumer's axes in terms of the producer's, by the first read of one of its results.
-    fn matching(
+    /// The producer's axes in terms of the consumer's, where the consumer's windows are a partition of what the
+    /// producer defines: by the first read of one of its results, in every dimension an axis, or `s*i + u` with a
+    /// window axis `u` of extent `s`, from end to end. A window axis alone is none: the parts of a split sum stay
+    /// apart, because they are there to run in parallel.
+    fn partition(
         &self,
         producer: &Nest,
         consumer: &Nest,
         results: &BTreeSet<Tensor>,
     ) -> Option<HashMap<Axis, Index>> {
+        let (tensor, index) = self.first_read(&consumer.statements, results)?;
+        let at = &producer.statements.iter().find(|statement| statement.result == tensor)?.at;
+        let extent = |axis: Axis| self.program.axes[axis].extent;
+        let mut unused: BTreeSet<Axis> = consumer.axes.iter().chain(&consumer.reduce).copied().collect();
+        let mut replace = HashMap::new();
+        for (index, at) in index.iter().zip(at) {
+            let Some(axis) = at.as_axis() else {
+                (at.as_constant() == Some(0) && index.as_constant() == Some(0)).then_some(())?;
+                continue;
+            };
+            let mut points = 1;
+            let mut used = Vec::new();
+            index.for_each_axis(&mut |axis| used.push(axis));
+            // The digits of a number in mixed radix, the last window axis least.
+            used.sort_by_key(|axis| index.coefficient(*axis));
+            used.last().is_none_or(|axis| consumer.axes.contains(axis)).then_some(())?;
+            for axis in used {
+                let digit = index.coefficient(axis) == points && unused.remove(&axis);
+                digit.then_some(())?;
+                points *= extent(axis);
+            }
+            let whole = points == extent(axis) && index.is_affine() && index.constant() == 0;
+            (whole && replace.insert(axis, index.clone()).is_none()).then_some(())?;
+        }
+        let complete = producer.axes.iter().all(|axis| replace.contains_key(axis) || extent(*axis) == 1);
+        let single = producer.axes.iter().filter(|axis| !replace.contains_key(axis));
+        let single: Vec<(Axis, Index)> = single.map(|axis| (*axis, Index::from(0))).collect();
+        replace.extend(single);
+        (complete && unused.iter().all(|axis| extent(*axis) == 1)).then_some(replace)
+    }
+
+    /// Statements with axes replaced; a reduction runs over those that replace its own.
+    fn substituted(&mut self, statements: &[Statement], replace: &HashMap<Axis, Index>) -> Vec<Statement> {
+        let mut new = Vec::new();
+        for statement in statements {
+            let body = match self.program.exprs[statement.body].clone() {
+                Expr::Reduce { op, axes, body } => {
+                    let axes = axes.iter().filter_map(|axis| replace.get(axis)?.as_axis()).collect();
+                    let body = self.program.substitute(body, replace);
+                    self.program.exprs.reduce(op, axes, body)
+                }
+                _ => self.program.substitute(statement.body, replace),
+            };
+            let at = statement.at.iter().map(|at| self.replaced(at, replace)).collect();
+            new.push(Statement { result: statement.result, at, body });
+        }
+        new
+    }
+
+    /// The first of some tensors that statements read, and where.
+    fn first_read(&self, statements: &[Statement], of: &BTreeSet<Tensor>) -> Option<(Tensor, Vec<Index>)> {
         let mut found = None;
-        for statement in &consumer.statements {
+        for statement in statements {
             self.program.for_each_expr(statement.body, &mut |id| {
                 if let Expr::Read { tensor, index, .. } = &self.program.exprs[id]
-                    && results.contains(tensor)
+                    && of.contains(tensor)
                     && found.is_none()
                 {
                     found = Some((*tensor, index.clone()));
                 }
             });
         }
-        let (tensor, index) = found?;
-        let at = &producer.statements.iter().find(|statement| statement.result == tensor)?.at;
+        found
+    }
+
+    fn replaced(&self, index: &Index, replace: &HashMap<Axis, Index>) -> Index {
+        index.substitute(&|axis| replace.get(&axis).cloned(), &self.program.axes)
+    }
+
+    /// The place of the producer's statement that the consumer reads first, and by this read the consumer's axes in
+    /// terms of the producer's.
+    fn matching(
+        &self,
+        producer: &Nest,
+        consumer: &Nest,
+        results: &BTreeSet<Tensor>,
+    ) -> Option<(usize, HashMap<Axis, Index>)> {
+        let (tensor, index) = self.first_read(&consumer.statements, results)?;
+        let from = producer.statements.iter().position(|statement| statement.result == tensor)?;
+        let at = &producer.statements[from].at;
         let mut replace = HashMap::new();
         for ((index, extent), at) in index.iter().zip(&self.program.tensors[tensor].shape).zip(at) {
             match index.as_axis() {
@@ -134,7 +227,7 @@ impl Fusion {
         let single = consumer.axes.iter().filter(|axis| self.program.axes[**axis].extent == 1);
         let single: Vec<Axis> = single.filter(|axis| !replace.contains_key(axis)).copied().collect();
         replace.extend(single.into_iter().map(|axis| (axis, Index::from(0))));
-        consumer.axes.iter().all(|axis| replace.contains_key(axis)).then_some(replace)
+        consumer.axes.iter().all(|axis| replace.contains_key(axis)).then_some((from, replace))
     }
 
     /// Whether every read of the kernel's own results is at the element that its nest defines.
@@ -155,8 +248,10 @@ impl Fusion {
     }
 
     fn with_sibling(&mut self, a: &Kernel, b: &Kernel) -> Option<Kernel> {
-        let same = a.nests.len() == b.nests.len()
-            && a.nests.iter().zip(&b.nests).all(|(a, b)| a.axes == b.axes && a.reduce == b.reduce);
+        let alike = |(a, b): (&Nest, &Nest)| {
+            a.axes == b.axes && a.reduce == b.reduce && a.windows.is_empty() && b.windows.is_empty()
+        };
+        let same = a.nests.len() == b.nests.len() && a.nests.iter().zip(&b.nests).all(alike);
         let common = a.reads(&self.program).intersection(&b.reads(&self.program)).next().is_some();
         let tiled = a.nests.iter().chain(&b.nests).any(|nest| has_reuse(&self.program, nest));
         if !same || !common || tiled {
@@ -173,7 +268,7 @@ impl Fusion {
 
     /// The kernels, each after those whose results it reads, otherwise in the order of definition.
     fn finish(self) -> Kernels {
-        let Fusion { program, mut kernels, order } = self;
+        let Fusion { program, mut kernels, order, .. } = self;
         let mut sorted = Vec::new();
         for at in order.sorted(|at| kernels[at].is_some()) {
             sorted.extend(kernels[at].take());
@@ -194,7 +289,9 @@ fn is_reduction(program: &Program, body: ExprId) -> bool {
 /// Whether a nest sums products of which a factor is the same for several points: it will be tiled.
 pub fn has_reuse(program: &Program, nest: &Nest) -> bool {
     nest.statements.iter().any(|statement| match &program.exprs[statement.body] {
-        Expr::Reduce { op: Reduction::Sum, body, .. } => sums_products_with_reuse(program, &nest.axes, *body),
+        Expr::Reduce { op: Reduction::Sum, body, .. } => {
+            sums_products_with_reuse(program, &nest.free(), *body)
+        }
         _ => false,
     })
 }

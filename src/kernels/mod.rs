@@ -3,6 +3,9 @@
 //! In: a program in canonical form. A [`Kernel`] is one or more loop nests; at every point of a nest's axes its
 //! statements run in order, first those that reduce, then those that finish. A statement reads what an earlier one of
 //! the nest defined at the same element from a register; a tensor that nobody else reads is never stored.
+//!
+//! A nest with windows (conv + relu + pooling) does this at every point of its axes and windows; then come statements
+//! that reduce what they left over the windows, and those that finish that, at the points of the axes.
 
 pub mod fuse;
 pub mod layout;
@@ -24,7 +27,7 @@ pub use layout::{Layout, Layouts};
 pub struct Statement {
     pub result: Tensor,
     pub at: Vec<Index>,
-    /// If it is a reduction, it is one over the nest's `reduce` axes.
+    /// If it is a reduction, it is one over the nest's `reduce` axes or over its `windows`.
     pub body: ExprId,
 }
 
@@ -34,7 +37,26 @@ pub struct Nest {
     pub axes: Vec<Axis>,
     /// The axes of the nest's reductions; empty if it has none.
     pub reduce: Vec<Axis>,
+    /// Axes that are free in the first statements, and over which later ones reduce.
+    pub windows: Vec<Axis>,
     pub statements: Vec<Statement>,
+}
+
+impl Nest {
+    /// The statements at the points of axes and windows, and those at the points of the axes.
+    pub fn levels(&self, program: &Program) -> (&[Statement], &[Statement]) {
+        let over_windows = |statement: &Statement| match &program.exprs[statement.body] {
+            Expr::Reduce { axes, .. } => !self.windows.is_empty() && *axes == self.windows,
+            _ => false,
+        };
+        let inner = self.statements.iter().position(over_windows).unwrap_or(self.statements.len());
+        self.statements.split_at(inner)
+    }
+
+    /// The axes that are free in the first statements.
+    pub fn free(&self) -> Vec<Axis> {
+        [self.axes.as_slice(), &self.windows].concat()
+    }
 }
 
 /// What is launched at once.
@@ -81,7 +103,7 @@ impl Kernels {
         };
         let points = |axes: &[Axis]| axes.iter().map(|axis| self.program.axes[*axis].extent).product::<i64>();
         match &self.program.exprs[*body] {
-            Expr::Binary(Binary::Mul, ..) => points(&nest.axes) * points(&nest.reduce),
+            Expr::Binary(Binary::Mul, ..) => points(&nest.free()) * points(&nest.reduce),
             _ => 0,
         }
     }

@@ -45,12 +45,13 @@ fn nest(resolver: &mut Resolver<'_>, tree: &tree::Nest) -> Result<Nest, ParseErr
     resolver.leave();
     let axes = resolver.bind(&tree.axes).map_err(|message| resolver.error(tree.offset, message))?;
     let reduce = resolver.axes(&tree.reduce).map_err(|message| resolver.error(tree.offset, message))?;
+    let windows = resolver.bind(&tree.windows).map_err(|message| resolver.error(tree.offset, message))?;
     let mut statements = Vec::new();
     for line in &tree.statements {
         let (result, at, body) = resolver.statement(line)?;
         statements.push(Statement { result, at, body });
     }
-    Ok(Nest { axes, reduce, statements })
+    Ok(Nest { axes, reduce, windows, statements })
 }
 
 fn layout(shape: &[i64], words: &[tree::Property]) -> Result<Layout, String> {

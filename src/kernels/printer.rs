@@ -15,7 +15,8 @@
 //!
 //! `rows` is row-major, `lanes(d, l)` stores `l` elements of dimension `d` side by side, `halo(b, a, b, a, ...)` gives
 //! the elements before and after each dimension, which hold `fill(v)`. A tensor that is stored but has no layout yet
-//! has none of these words.
+//! has none of these words. `windows [u < 2]` behind `reduce` names the axes over which later statements of a nest
+//! reduce what the first ones left.
 
 use std::fmt::Write;
 
@@ -75,7 +76,11 @@ fn nest_text(printer: &Printer<'_>, nest: &Nest) -> String {
         [] => String::new(),
         axes => format!(" reduce [{}]", writer.binders(axes)),
     };
-    let mut text = format!("    nest [{axes}]{reduce} {{\n");
+    let windows = match nest.windows.as_slice() {
+        [] => String::new(),
+        axes => format!(" windows [{}]", writer.binders(axes)),
+    };
+    let mut text = format!("    nest [{axes}]{reduce}{windows} {{\n");
     for statement in &nest.statements {
         let left = writer.element(statement.result, &statement.at);
         writer.forget_parts();

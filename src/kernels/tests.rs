@@ -79,6 +79,58 @@ fn the_text_of_a_convolution() {
     "##);
 }
 
+/// `pooled = max of windows of y`, for a convolution `y`.
+fn pooled(window: i64) -> Program {
+    let mut p = convolution();
+    let y = p.outputs.remove(0);
+    let axes = [("n", 4), ("o", 3), ("i", 6 / window), ("u", window)];
+    let [n, o, i, u] = axes.map(|(name, extent)| p.axis(name, extent));
+    let at = Index::from(i).scale(window).add(&Index::from(u), &p.axes);
+    let read = p.exprs.read(y, vec![n.into(), o.into(), at]);
+    let body = p.exprs.reduce(Reduction::Max, vec![u], read);
+    let pooled = p.tensor("pooled", DType::F32, vec![4, 3, 6 / window]);
+    p.define(pooled, vec![n, o, i], body);
+    p.outputs.push(pooled);
+    p
+}
+
+#[test]
+fn pooling_joins_the_convolution_before_it() {
+    let (kernels, layouts) = lowered(pooled(2), 4);
+    let text = print(&kernels, &layouts);
+    insta::assert_snapshot!(text, @r##"
+    kernels(x0: f32[4, 2, 6], w: f32[3, 2, 3]) -> (pooled: f32[4, 3, 3]) {
+      conv: f32[4, 3, 6];
+      y: f32[4, 3, 6];
+      stored x0 lanes(0, 4) halo(0, 0, 0, 0, 1, 1) fill(0);
+      stored w rows;
+      stored pooled lanes(0, 4);
+      kernel "conv+y+pooled" {
+        nest [n < 4, o < 3, i < 3] reduce [c < 2, u < 3] windows [c#1 < 2] {
+          conv[n, o, 2*i + c#1] = sum[c < 2, u < 3] (x0[n, c, 2*i + u + c#1 - 1] else 0) * w[o, c, u];
+          y[n, o, 2*i + c#1] = if conv[n, o, 2*i + c#1] > 0 { conv[n, o, 2*i + c#1] } else { 0 };
+          pooled[n, o, i] = max[c#1 < 2] y[n, o, 2*i + c#1];
+        }
+      }
+    }
+    "##);
+    let (read, read_layouts) = parse(&text).expect("the text is well formed");
+    assert_eq!(print(&read, &read_layouts), text);
+    let (mut kernels, layouts) = lowered(pooled(2), 4);
+    kernels.kernels[0].nests[0].statements[2].at[2] = Index::from(0);
+    let findings = verify(&kernels, Some(&layouts)).expect_err("the pooled element is another one");
+    assert_eq!(
+        findings,
+        ["kernel conv+y+pooled: pooled (t4): piece 0: its axis i is not part of the element"]
+    );
+}
+
+#[test]
+fn pooling_over_more_than_the_registers_hold_stays_apart() {
+    assert_eq!(lowered(pooled(2), 4).0.kernels.len(), 1);
+    assert_eq!(lowered(pooled(6), 4).0.kernels.len(), 2);
+}
+
 #[test]
 fn what_the_verifier_finds() {
     let check = |change: &dyn Fn(&mut Kernels, &mut Layouts), expected: &str| {

@@ -5,6 +5,8 @@
 //! 2. In a nest, reductions come first, run over the nest's reduction axes, stand at the root of a body and read
 //!    nothing that the nest defines. Later statements read what earlier ones defined from a register: at the same
 //!    element only.
+//!    In a nest with windows this holds of the first level, at the points of axes and windows. The second level begins
+//!    with reductions over the windows, which may read registers of the first; the rest reads those of its own level.
 //! 3. A statement mentions the axes of its nest and reduction only, each bound once.
 //! 4. A read from memory is in bounds or says what lies outside; a condition around it does not help, because vectors
 //!    compute both branches. In the dimension that is stored in lanes it is always in bounds.
@@ -84,10 +86,14 @@ impl Verifier<'_> {
             self.nest(nest, &results, known);
         }
         let mut regions: BTreeMap<Tensor, Vec<Region<'_>>> = BTreeMap::new();
-        for nest in &kernel.nests {
-            for statement in &nest.statements {
-                let region = Region { axes: &nest.axes, at: &statement.at };
-                regions.entry(statement.result).or_default().push(region);
+        let free: Vec<Vec<Axis>> = kernel.nests.iter().map(Nest::free).collect();
+        for (nest, free) in kernel.nests.iter().zip(&free) {
+            let (inner, outer) = nest.levels(&self.kernels.program);
+            for (statements, axes) in [(inner, free), (outer, &nest.axes)] {
+                for statement in statements {
+                    let region = Region { axes, at: &statement.at };
+                    regions.entry(statement.result).or_default().push(region);
+                }
             }
         }
         for (tensor, regions) in regions {
@@ -100,7 +106,7 @@ impl Verifier<'_> {
 
     fn nest(&mut self, nest: &Nest, results: &BTreeSet<Tensor>, known: &BTreeSet<Tensor>) {
         let mut axes = BTreeSet::new();
-        for axis in nest.axes.iter().chain(&nest.reduce) {
+        for axis in nest.axes.iter().chain(&nest.reduce).chain(&nest.windows) {
             if !axes.insert(*axis)
                 && let Some(statement) = nest.statements.first()
             {
@@ -108,28 +114,46 @@ impl Verifier<'_> {
                 self.report(statement.result, format!("its nest has axis {name} twice"));
             }
         }
+        let (inner, outer) = nest.levels(&self.kernels.program);
+        let free = nest.free();
+        let first = self.level(inner, (&free, &nest.reduce), &BTreeMap::new(), results, known);
+        self.level(outer, (&nest.axes, &nest.windows), &first, results, known);
+    }
+
+    /// Checks the statements at the points of some axes; their reductions, over others, may read from the registers
+    /// `below`. Gives what the statements leave in registers.
+    fn level<'s>(
+        &mut self,
+        statements: &'s [Statement],
+        (free, reduce): (&[Axis], &[Axis]),
+        below: &BTreeMap<Tensor, &'s [Index]>,
+        results: &BTreeSet<Tensor>,
+        known: &BTreeSet<Tensor>,
+    ) -> BTreeMap<Tensor, &'s [Index]> {
         let mut registers: BTreeMap<Tensor, &[Index]> = BTreeMap::new();
         let mut finishing = false;
-        for statement in &nest.statements {
-            let reduces = self.reduces(nest, statement);
+        for statement in statements {
+            let reduces = self.reduces(reduce, statement);
             if reduces && finishing {
                 self.report(statement.result, "a reduction stands behind statements that finish");
             }
             finishing |= !reduces;
-            self.scope(nest, statement, reduces);
-            self.reads(statement, if reduces { None } else { Some(&registers) }, results, known);
-            if registers.insert(statement.result, &statement.at).is_some() {
+            self.scope((free, reduce), statement, reduces);
+            self.reads(statement, if reduces { below } else { &registers }, results, known);
+            let again = registers.insert(statement.result, &statement.at).is_some();
+            if again || below.contains_key(&statement.result) {
                 self.report(statement.result, "a nest defines it twice");
             }
         }
+        registers
     }
 
     /// Whether a statement is a reduction; checks where reductions stand and what they run over.
-    fn reduces(&mut self, nest: &Nest, statement: &Statement) -> bool {
+    fn reduces(&mut self, reduce: &[Axis], statement: &Statement) -> bool {
         let program = &self.kernels.program;
         let (reduces, inner) = match &program.exprs[statement.body] {
             Expr::Reduce { axes, body, .. } => {
-                if *axes != nest.reduce {
+                if axes != reduce {
                     self.report(statement.result, "it reduces over other axes than its nest");
                 }
                 (true, *body)
@@ -142,7 +166,7 @@ impl Verifier<'_> {
         reduces
     }
 
-    fn scope(&mut self, nest: &Nest, statement: &Statement, reduces: bool) {
+    fn scope(&mut self, (free, reduce): (&[Axis], &[Axis]), statement: &Statement, reduces: bool) {
         let mut used: BTreeSet<Axis> = BTreeSet::new();
         let mut add = |axis: Axis| {
             used.insert(axis);
@@ -157,7 +181,7 @@ impl Verifier<'_> {
                 _ => {}
             }
         }
-        let bound = |axis: &Axis| nest.axes.contains(axis) || (reduces && nest.reduce.contains(axis));
+        let bound = |axis: &Axis| free.contains(axis) || (reduces && reduce.contains(axis));
         for axis in used.into_iter().filter(|axis| !bound(axis)) {
             let name = &self.kernels.program.axes[axis].name;
             self.report(statement.result, format!("axis {name} ({axis}) is used where nothing binds it"));
@@ -168,7 +192,7 @@ impl Verifier<'_> {
     fn reads(
         &mut self,
         statement: &Statement,
-        registers: Option<&BTreeMap<Tensor, &[Index]>>,
+        registers: &BTreeMap<Tensor, &[Index]>,
         results: &BTreeSet<Tensor>,
         known: &BTreeSet<Tensor>,
     ) {
@@ -180,7 +204,7 @@ impl Verifier<'_> {
         });
         for (tensor, index, filled) in reads {
             let name = &self.kernels.program.tensors[tensor].name;
-            match registers.and_then(|registers| registers.get(&tensor)) {
+            match registers.get(&tensor) {
                 Some(at) if *at == index.as_slice() => {}
                 Some(_) => self.report(statement.result, format!("it reads another element of {name}")),
                 None if results.contains(&tensor) => {

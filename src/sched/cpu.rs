@@ -25,7 +25,7 @@ const MOST_CHAINS: i64 = 16;
 
 /// The scheduled loops of a nest: one, or two where a vector axis leaves a rest.
 pub fn plan(kernels: &mut Kernels, layouts: &Layouts, machine: &Machine, nest: &Nest) -> Vec<LoopNest> {
-    let plain = LoopNest::new(&kernels.program, &nest.axes, &nest.reduce);
+    let plain = LoopNest::new(&kernels.program, nest);
     let mut planner = Planner { kernels, layouts, machine, nest };
     let mut plans = match planner.batch_axis() {
         Some(batch) => planner.over_batch(&plain, batch),
@@ -39,6 +39,19 @@ pub fn plan(kernels: &mut Kernels, layouts: &Layouts, machine: &Machine, nest: &
         planner.spread(plan);
     }
     plans
+}
+
+/// So many elements of an axis.
+type Block = (Axis, i64);
+
+/// One factor of a contraction.
+struct Side {
+    /// The blocks of its own axes that it can have in the tile; None is a single element.
+    blocks: Vec<Option<Block>>,
+    /// Whether it varies from lane to lane.
+    vector: bool,
+    /// Its elements at the points of a window.
+    points: i64,
 }
 
 struct Planner<'a> {
@@ -203,7 +216,8 @@ impl Planner<'_> {
 
     /// The two factors of the nest's only contraction.
     fn factors(&self) -> Option<(ExprId, ExprId)> {
-        let bodies = self.nest.statements.iter().filter_map(|s| match &self.program().exprs[s.body] {
+        let statements = self.nest.levels(self.program()).0;
+        let bodies = statements.iter().filter_map(|s| match &self.program().exprs[s.body] {
             Expr::Reduce { op, body, .. } => Some((*op, *body)),
             _ => None,
         });
@@ -229,7 +243,13 @@ impl Planner<'_> {
         }
         let x_vector = plan.lane.as_ref().is_some_and(|lane| x_axes.contains(&lane.axis));
         let y_vector = plan.lane.as_ref().is_some_and(|lane| y_axes.contains(&lane.axis));
-        let (a, b) = self.best_tile(&only_x, &only_y, x_vector, y_vector, plan.lane.is_some());
+        let points = |axes: &[Axis]| -> i64 {
+            let windows = plan.windows.iter().filter(|axis| axes.contains(axis));
+            windows.map(|axis| self.extent(*axis)).product()
+        };
+        let left = Side { blocks: self.blocks(&only_x), vector: x_vector, points: points(&x_axes) };
+        let right = Side { blocks: self.blocks(&only_y), vector: y_vector, points: points(&y_axes) };
+        let (a, b) = self.best_tile(&left, &right, plan.lane.is_some(), points(&plan.windows));
         self.order(plan, &only_x, &only_y, (x, y));
         for (axis, factor) in [a, b].into_iter().flatten() {
             plan.tile(&mut self.kernels.program, axis, factor);
@@ -249,31 +269,23 @@ impl Planner<'_> {
 
     /// The block of each side with the lowest cost: cycles of latency, loads or arithmetic a multiply-add, whichever
     /// is most. Accumulators take at most half of the registers; measured, more of them spill.
-    #[allow(clippy::type_complexity)]
-    fn best_tile(
-        &self,
-        only_x: &[Axis],
-        only_y: &[Axis],
-        x_vector: bool,
-        y_vector: bool,
-        vector: bool,
-    ) -> (Option<(Axis, i64)>, Option<(Axis, i64)>) {
+    fn best_tile(&self, x: &Side, y: &Side, vector: bool, windows: i64) -> (Option<Block>, Option<Block>) {
         let wide = if vector { self.machine.registers_per_value() as i64 } else { 1 };
         let registers = self.machine.target.registers as i64;
-        let cost_of = |is_vector: bool| if is_vector { wide } else { 1 };
-        let (x_cost, y_cost) = (cost_of(x_vector), cost_of(y_vector));
+        let cost_of = |side: &Side| side.points * if side.vector { wide } else { 1 };
+        let (x_cost, y_cost) = (cost_of(x), cost_of(y));
         let mut best = ((None, None), f64::INFINITY);
-        for a in self.blocks(only_x) {
-            for b in self.blocks(only_y) {
+        for a in &x.blocks {
+            for b in &y.blocks {
                 let (m, n) = (a.map_or(1, |(_, f)| f), b.map_or(1, |(_, f)| f));
-                let chains = m * n * wide;
+                let chains = m * n * wide * windows;
                 if chains > MOST_CHAINS.min(registers / 2) {
                     continue;
                 }
                 let loads = (m * x_cost + n * y_cost) as f64 / chains as f64;
                 let cost = (LATENCY / chains as f64).max(loads).max(1.0) + 0.1 * loads;
                 if cost < best.1 - 1e-9 {
-                    best = ((a, b), cost);
+                    best = ((*a, *b), cost);
                 }
             }
         }
@@ -281,7 +293,7 @@ impl Planner<'_> {
     }
 
     /// The blocks one side can have: for each axis, the divisors of its extent.
-    fn blocks(&self, axes: &[Axis]) -> Vec<Option<(Axis, i64)>> {
+    fn blocks(&self, axes: &[Axis]) -> Vec<Option<Block>> {
         let mut blocks = vec![None];
         for axis in axes.iter().rev() {
             let extent = self.extent(*axis);
@@ -329,8 +341,9 @@ impl Planner<'_> {
     fn unroll(&mut self, plan: &mut LoopNest) {
         let extent = |axis: &Axis| self.program().axes[*axis].extent;
         let is_reduction = |s: &&Statement| matches!(self.program().exprs[s.body], Expr::Reduce { .. });
-        let reductions = self.nest.statements.iter().filter(is_reduction).count() as i64;
-        let mut copies: i64 = plan.tile.iter().map(extent).product::<i64>() * reductions;
+        let inner = self.nest.levels(self.program()).0;
+        let reductions = inner.iter().filter(is_reduction).count() as i64;
+        let mut copies: i64 = plan.tile.iter().chain(&plan.windows).map(extent).product::<i64>() * reductions;
         while let Some(axis) = plan.reduce.last().copied() {
             copies *= self.extent(axis);
             if copies > LARGEST_UNROLL {

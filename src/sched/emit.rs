@@ -1,9 +1,10 @@
 //! From a scheduled nest to loop IR.
 //!
-//! In: a nest of a kernel and its [`LoopNest`]. Out: a function in a [`Launch`]. The shape is always the same: the outer loops;
-//! one accumulator for every reduction and point of the register tile; the reduction loops around straight-line code
-//! for all points of the tile; then the element-wise statements and the stores of every point. Equal loads and
-//! sub-expressions of the tile's points are computed once, which is what a register tile is for.
+//! In: a nest of a kernel and its [`LoopNest`]. Out: a function in a [`Launch`]. The shape is always the same: the
+//! outer loops; one accumulator for every reduction and point of the register tile; the reduction loops around
+//! straight-line code for all points of the tile; then the element-wise statements and the stores of every point.
+//! Where the nest has windows, the tile has each of their points, and what these leave is reduced at the end. Equal
+//! loads and sub-expressions of the tile's points are computed once, which is what a register tile is for.
 
 use std::collections::HashMap;
 
@@ -59,6 +60,7 @@ type Point = HashMap<Axis, Index>;
 struct Accumulator {
     op: Reduction,
     body: te::ExprId,
+    axes: Vec<Axis>,
     /// The total, or the best so far of an arg-reduction.
     total: Value,
     /// The position of the best.
@@ -67,27 +69,38 @@ struct Accumulator {
 
 impl Emitter<'_, '_> {
     fn body(&mut self) -> Vec<Stmt> {
-        let points = self.points(&self.plan.tile);
+        let tile = self.points(&self.plan.tile);
+        let points = self.points(&[self.plan.tile.as_slice(), &self.plan.windows].concat());
+        let windows = points.len() / tile.len();
+        let (inner, outer) = self.nest.levels(self.writer.program());
         let mut scope = Scope::default();
-        let reductions: Vec<Statement> = self
-            .nest
-            .statements
-            .iter()
-            .filter(|statement| self.reduction(statement).is_some())
-            .cloned()
-            .collect();
-        let mut accumulators: Vec<Vec<Accumulator>> = Vec::new();
-        for _ in &points {
-            accumulators.push(reductions.iter().map(|statement| self.start(&mut scope, statement)).collect());
-        }
-        if !reductions.is_empty() {
+        let accumulators: Vec<_> = points.iter().map(|_| self.start_all(&mut scope, inner)).collect();
+        if accumulators.iter().any(|reductions| !reductions.is_empty()) {
             let statements = self.reduction_loops(&points, &accumulators);
             scope.statements.extend(statements);
         }
-        for (point, accumulators) in points.iter().zip(&accumulators) {
-            self.finish_point(&mut scope, point, &reductions, accumulators);
+        for (at, point) in tile.iter().enumerate() {
+            let joined = self.start_all(&mut scope, outer);
+            for at in at * windows..(at + 1) * windows {
+                let replace = self.replacement(&[&points[at]]);
+                scope.forget();
+                self.finish_point(&mut scope, inner, &accumulators[at], &replace);
+                for accumulator in &joined {
+                    self.accumulate(&mut scope, accumulator, &replace);
+                }
+            }
+            if !outer.is_empty() {
+                scope.forget();
+                let replace = self.replacement(&[point]);
+                self.finish_point(&mut scope, outer, &joined, &replace);
+            }
         }
         scope.statements
+    }
+
+    /// The accumulators of those statements that reduce.
+    fn start_all(&mut self, scope: &mut Scope, statements: &[Statement]) -> Vec<Accumulator> {
+        statements.iter().filter_map(|statement| self.start(scope, statement)).collect()
     }
 
     /// All points of unrolled axes, in row-major order.
@@ -109,16 +122,16 @@ impl Emitter<'_, '_> {
         points
     }
 
-    fn reduction(&self, statement: &Statement) -> Option<(Reduction, te::ExprId)> {
-        match &self.writer.program().exprs[statement.body] {
-            te::Expr::Reduce { op, body, .. } => Some((*op, *body)),
-            _ => None,
-        }
+    fn is_reduction(&self, statement: &Statement) -> bool {
+        matches!(self.writer.program().exprs[statement.body], te::Expr::Reduce { .. })
     }
 
-    fn start(&mut self, scope: &mut Scope, statement: &Statement) -> Accumulator {
-        let (op, body) = self.reduction(statement).expect("only reductions are started");
-        let lanes = if self.varies_by_lane() { self.writer.lanes() } else { 1 };
+    fn start(&mut self, scope: &mut Scope, statement: &Statement) -> Option<Accumulator> {
+        let te::Expr::Reduce { op, axes, body } = &self.writer.program().exprs[statement.body] else {
+            return None;
+        };
+        let (op, axes, body) = (*op, axes.clone(), *body);
+        let lanes = if self.varies_by_lane(&axes) { self.writer.lanes() } else { 1 };
         let neutral = self.writer.constant(neutral(op), lanes);
         let total = self.writer.variable(scope, "total", neutral);
         let position = matches!(op, Reduction::ArgMax | Reduction::ArgMin).then(|| {
@@ -127,12 +140,17 @@ impl Emitter<'_, '_> {
                 .splat(Value { expr: Expr::Int(0), ty: Type { scalar: Scalar::I32, lanes: 1 } }, lanes);
             self.writer.variable(scope, "position", zero)
         });
-        Accumulator { op, body, total, position }
+        Some(Accumulator { op, body, axes, total, position })
     }
 
-    /// Whether accumulators are vectors: the lane axis is a free one or a reduced one.
-    fn varies_by_lane(&self) -> bool {
-        self.plan.lane.is_some()
+    /// Whether the accumulator of a reduction is a vector: the lane axis is a free one or one of its own.
+    fn varies_by_lane(&self, axes: &[Axis]) -> bool {
+        self.plan.lane.as_ref().is_some_and(|lane| !lane.reduced || axes == self.nest.reduce)
+    }
+
+    /// Whether a reduction runs over the lanes.
+    fn reduces_lanes(&self, accumulator: &Accumulator) -> bool {
+        self.plan.lane.as_ref().is_some_and(|lane| lane.reduced) && accumulator.axes == self.nest.reduce
     }
 
     /// The loops of the reductions. Sums begin again inside the loops that [`Self::restarts`] names, and the loop adds
@@ -223,8 +241,9 @@ impl Emitter<'_, '_> {
     fn accumulate(&mut self, scope: &mut Scope, accumulator: &Accumulator, replace: &HashMap<Axis, Index>) {
         let body = self.writer.substitute(accumulator.body, replace);
         let lanes = accumulator.total.ty.lanes;
+        let mask = self.plan.mask.as_ref().filter(|_| self.reduces_lanes(accumulator));
         if accumulator.op == Reduction::Sum
-            && self.plan.mask.is_none()
+            && mask.is_none()
             && let Some((x, y)) = self.writer.as_product(body)
         {
             let (x, y) = (self.writer.float(scope, x, lanes), self.writer.float(scope, y, lanes));
@@ -232,7 +251,7 @@ impl Emitter<'_, '_> {
             return self.writer.assign(scope, &accumulator.total, sum);
         }
         let mut value = self.writer.float(scope, body, lanes);
-        if let Some((index, extent)) = &self.plan.mask {
+        if let Some((index, extent)) = mask {
             let index = index.substitute(&|axis| replace.get(&axis).cloned(), &self.writer.program().axes);
             value = self.writer.masked(scope, &index, *extent, value, neutral(accumulator.op));
         }
@@ -271,7 +290,7 @@ impl Emitter<'_, '_> {
         let wins = writer.compared_bool(Binary::Or, better, first_nan);
         let wins = writer.bind(scope, "wins", wins);
         let mut place = Index::from(0);
-        for axis in &self.nest.reduce {
+        for axis in &accumulator.axes {
             let axes = &writer.program().axes;
             place = place.scale(axes[*axis].extent).add(&Index::from(*axis), axes);
         }
@@ -283,24 +302,25 @@ impl Emitter<'_, '_> {
         writer.assign(scope, &accumulator.total, chosen);
     }
 
+    /// Stores totals and runs the statements that finish them.
     fn finish_point(
         &mut self,
         scope: &mut Scope,
-        point: &Point,
-        reductions: &[Statement],
+        statements: &[Statement],
         totals: &[Accumulator],
+        replace: &HashMap<Axis, Index>,
     ) {
-        let replace = self.replacement(&[point]);
-        scope.forget();
-        for (statement, accumulator) in reductions.iter().zip(totals) {
-            let value = self.total(scope, accumulator);
-            self.store(scope, statement, value, &replace);
-        }
-        for statement in &self.nest.statements {
-            if self.reduction(statement).is_none() {
-                let body = self.writer.substitute(statement.body, &replace);
-                let value = self.writer.value(scope, body);
-                self.store(scope, statement, value, &replace);
+        let mut totals = totals.iter();
+        for statement in statements {
+            let value = match self.is_reduction(statement) {
+                true => totals.next().map(|accumulator| self.total(scope, accumulator)),
+                false => {
+                    let body = self.writer.substitute(statement.body, replace);
+                    Some(self.writer.value(scope, body))
+                }
+            };
+            if let Some(value) = value {
+                self.store(scope, statement, value, replace);
             }
         }
     }
@@ -311,7 +331,7 @@ impl Emitter<'_, '_> {
             return position.clone();
         }
         let total = accumulator.total.clone();
-        if !self.plan.lane.as_ref().is_some_and(|lane| lane.reduced) {
+        if !self.reduces_lanes(accumulator) {
             return total;
         }
         let fold = match accumulator.op {

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use crate::kernels::Nest;
 use crate::te::{Axis, Index, Program};
 
 /// The vector axis.
@@ -28,6 +29,8 @@ pub struct LoopNest {
     pub reduce: Vec<Axis>,
     /// Reduction axes that are unrolled, inside those loops.
     pub unrolled: Vec<Axis>,
+    /// Unrolled axes over which later statements reduce what each point of the tile left.
+    pub windows: Vec<Axis>,
     pub lane: Option<Lane>,
     /// The nest's axes as indices of the axes above.
     pub replace: HashMap<Axis, Index>,
@@ -38,13 +41,16 @@ pub struct LoopNest {
 
 impl LoopNest {
     /// The nest as written: all loops serial, in order.
-    pub fn new(program: &Program, free: &[Axis], reduce: &[Axis]) -> LoopNest {
+    pub fn new(program: &Program, nest: &Nest) -> LoopNest {
+        let Nest { axes: free, reduce, windows, .. } = nest;
         let wide = |axis: &&Axis| program.axes[**axis].extent != 1;
         let index = |axis: &Axis| if wide(&axis) { Index::from(*axis) } else { Index::from(0) };
         LoopNest {
             outer: free.iter().filter(wide).copied().collect(),
             reduce: reduce.iter().filter(wide).copied().collect(),
-            replace: free.iter().chain(reduce).map(|axis| (*axis, index(axis))).collect(),
+            windows: windows.iter().filter(wide).copied().collect(),
+            replace: free.iter().chain(reduce).chain(windows).map(|axis| (*axis, index(axis))).collect(),
+            steps: windows.iter().map(|axis| format!("window {}", program.axes[*axis].name)).collect(),
             ..LoopNest::default()
         }
     }

@@ -27,6 +27,8 @@ pub enum Token {
     Nest,
     #[token("reduce")]
     Reduce,
+    #[token("windows")]
+    Windows,
     #[token("stored")]
     Stored,
     #[token("for")]

@@ -203,11 +203,12 @@ pub struct Kernel {
     pub nests: Vec<Nest>,
 }
 
-/// `nest [n < 8] reduce [c < 3] { ... }`.
+/// `nest [n < 8] reduce [c < 3] windows [u < 2] { ... }`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Nest {
     pub offset: usize,
     pub axes: Vec<Binder>,
     pub reduce: Vec<Binder>,
+    pub windows: Vec<Binder>,
     pub statements: Vec<Piece>,
 }
