@@ -135,7 +135,7 @@ fn stages(graph: &Graph) -> Vec<String> {
     if lowered.layouts.values().any(|layout| layout.fill.is_some()) {
         seen.push("layout halo".into());
     }
-    for word in ["vectorize", "tile", "unroll", "flatten", "restrict", "summed apart"] {
+    for word in ["window", "vectorize", "tile", "unroll", "flatten", "restrict", "summed apart"] {
         if lowered.launches.iter().any(|launch| launch.schedule.contains(word)) {
             seen.push(format!("schedule {word}"));
         }
@@ -151,7 +151,7 @@ fn wanted() -> Vec<String> {
         Callable::Fn(_) => None,
     });
     let passes = PIPELINE.iter().map(|pass| pass.name).chain(["split", "fuse"]);
-    let schedule = ["vectorize", "tile", "unroll", "flatten", "restrict", "summed apart"];
+    let schedule = ["window", "vectorize", "tile", "unroll", "flatten", "restrict", "summed apart"];
     ops.chain(["op concat", "op stack", "op reshape"].map(str::to_owned))
         .chain(passes.map(|pass| format!("pass {pass}")))
         .chain(schedule.map(|step| format!("schedule {step}")))

@@ -95,6 +95,8 @@ fn convolution_bias_and_activation_are_one_kernel() {
     assert_eq!(launches_of("conv(4, 3, pad=1) |> relu"), 1);
     assert_eq!(launches_of("conv(4, 3, pad=1) |> sigmoid |> tanh"), 1);
     assert_eq!(launches_of("conv(4, 3, pad=1) |> batchnorm |> relu"), 1);
+    assert_eq!(launches_of("conv(4, 3, pad=1) |> relu |> maxpool(2) |> upsample(2)"), 2);
+    assert_eq!(launches_of("conv(4, 3, pad=1) |> batchnorm |> relu |> avgpool(2) |> upsample(2)"), 2);
 }
 
 #[test]

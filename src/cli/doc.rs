@@ -6,7 +6,7 @@
 use crate::base::nearest::nearest;
 use crate::base::source::SourceMap;
 use crate::base::span::Span;
-use crate::elab::{Callable, Module, functions, show_declared, show_expr};
+use crate::elab::{Callable, Module, functions, joins, show_declared, show_expr};
 use crate::report::table::{Align, Table};
 use crate::syntax::ast::{Name, Param, TypeExpr, TypeKind};
 use crate::syntax::token::lex;
@@ -68,6 +68,11 @@ impl Library {
             }
             text += &format!("{table}\n");
         }
+        let mut table = Table::new(&[("joins", Align::Left), ("", Align::Left)]);
+        for join in &joins::JOINS {
+            table.row(vec![join.name.into(), join.doc.into()]);
+        }
+        text += &format!("{table}\n");
         let mut table = Table::new(&[("compile-time functions", Align::Left), ("", Align::Left)]);
         for function in functions::FUNCTIONS {
             table.row(vec![function.name.into(), function.doc.into()]);
@@ -80,6 +85,9 @@ impl Library {
         if let Some((entry, doc)) = entries.iter().find(|(entry, _)| entry.name().text == name) {
             return Ok(self.entry(*entry, doc));
         }
+        if let Some(join) = joins::JOINS.iter().find(|join| join.name == name) {
+            return Ok(format!("{}\n\nBuilt in: {}.\n", join.signature, join.doc));
+        }
         if let Some(function) = functions::find(name) {
             let parameters = function.parameters.iter().map(|parameter| match parameter.default {
                 Some(value) => format!("{} = {value}", parameter.name),
@@ -90,6 +98,7 @@ impl Library {
         }
         let functions = functions::FUNCTIONS.iter().map(|function| function.name);
         let known = entries.iter().map(|(entry, _)| entry.name().text.as_str()).chain(functions);
+        let known = known.chain(joins::JOINS.iter().map(|join| join.name));
         let near = nearest(name, known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
         Err(Failure::Run(format!("the library has no `{name}`{near}\n`cnnc doc` lists all that it has")))
     }

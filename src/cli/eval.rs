@@ -131,7 +131,7 @@ fn classes(graph: &Graph) -> Option<usize> {
 
 fn text(report: &Report<'_>, names: &[String]) -> String {
     let mut text = format!("{} on {} test images\n", report.model, numbers::grouped(report.images));
-    text += &format!("loss      {:.4}\n", report.test_loss);
+    text += &format!("loss      {}\n", numbers::loss(report.test_loss));
     if let Some(accuracy) = report.test_accuracy {
         text += &format!("accuracy  {}\n", numbers::percent(accuracy));
     }

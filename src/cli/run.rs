@@ -203,9 +203,9 @@ impl Screen {
             return;
         }
         self.progress.print(&format!(
-            "\ntest accuracy {}, test loss {:.4}; trained for {} ({} in all)\nweights, curves and records are in {}",
+            "\ntest accuracy {}, test loss {}; trained for {} ({} in all)\nweights, curves and records are in {}",
             numbers::percent(result.test_accuracy),
-            result.test_loss,
+            numbers::loss(result.test_loss),
             numbers::duration(self.train_seconds),
             numbers::duration(self.start.elapsed().as_secs_f64()),
             folder.display()
@@ -243,12 +243,11 @@ impl Observer for Screen {
             return;
         }
         let optional = |value: Option<f64>, show: &dyn Fn(f64) -> String| value.map_or("-".into(), show);
-        let loss = |value: f64| format!("{value:.4}");
         let cells = [
             record.epoch.to_string(),
-            loss(record.train_loss),
+            numbers::loss(record.train_loss),
             numbers::percent(record.train_accuracy),
-            optional(record.val_loss, &loss),
+            optional(record.val_loss, &numbers::loss),
             optional(record.val_accuracy, &numbers::percent),
             numbers::duration(record.seconds),
             numbers::grouped(record.images_per_second as u64),

@@ -29,12 +29,7 @@ impl<'m> Elaborator<'m> {
         arguments: Vec<Argument>,
         label: Option<&Label>,
     ) -> Outcome<Value> {
-        let joined = match callee.text.as_str() {
-            "concat" => Some(joins::concat(self, callee, &arguments, label)),
-            "stack" => Some(joins::stack(self, callee, &arguments, label)),
-            _ => None,
-        };
-        if let Some(result) = joined {
+        if let Some(result) = joins::call(self, callee, &arguments, label) {
             return result;
         }
         if tensors::is_elementwise(&callee.text)
@@ -47,7 +42,7 @@ impl<'m> Elaborator<'m> {
         }
         let Some(function) = functions::find(&callee.text) else {
             let mut others = self.module.callable_names();
-            others.extend(["concat".into(), "stack".into()]);
+            others.extend(joins::JOINS.iter().map(|join| join.name.into()));
             others.sort_unstable();
             return Err(unknown_function(callee, others));
         };

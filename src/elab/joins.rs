@@ -11,6 +11,42 @@ use crate::graph;
 use crate::syntax::ast::{Label, Name};
 use crate::te::{Axis, Equation, Index, Piece, Program};
 
+/// A function that joins tensors; it takes any number of them, which no declaration in the language could say.
+pub struct Join {
+    pub name: &'static str,
+    pub signature: &'static str,
+    /// What it gives, in one line.
+    pub doc: &'static str,
+    run: fn(&mut Elaborator<'_>, &Name, &[Argument], Option<&Label>) -> Outcome<Value>,
+}
+
+/// All of them.
+pub const JOINS: [Join; 2] = [
+    Join {
+        name: "concat",
+        signature: "concat(a, b, ..., axis=1)",
+        doc: "tensors side by side along an axis; their other axes are equal",
+        run: concat,
+    },
+    Join {
+        name: "stack",
+        signature: "stack(a, b, ..., axis=0)",
+        doc: "tensors of one shape side by side along a new axis",
+        run: stack,
+    },
+];
+
+/// Calls the join of a name, if there is one.
+pub(super) fn call(
+    elaborator: &mut Elaborator<'_>,
+    callee: &Name,
+    arguments: &[Argument],
+    label: Option<&Label>,
+) -> Option<Outcome<Value>> {
+    let join = JOINS.iter().find(|join| join.name == callee.text)?;
+    Some((join.run)(elaborator, callee, arguments, label))
+}
+
 /// The tensors and the axis of a call of `concat` or `stack`.
 struct Joined {
     tensors: Vec<TensorValue>,
@@ -18,7 +54,7 @@ struct Joined {
 }
 
 /// `concat(a, b, ..., axis=1)`: tensors side by side along an axis.
-pub(super) fn concat(
+fn concat(
     elaborator: &mut Elaborator<'_>,
     callee: &Name,
     arguments: &[Argument],
@@ -48,7 +84,7 @@ pub(super) fn concat(
 }
 
 /// `stack(a, b, axis=0)`: tensors of one shape side by side along a new axis.
-pub(super) fn stack(
+fn stack(
     elaborator: &mut Elaborator<'_>,
     callee: &Name,
     arguments: &[Argument],

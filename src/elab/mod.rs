@@ -15,7 +15,7 @@ mod evaluate;
 pub mod functions;
 mod input;
 mod interpolate;
-mod joins;
+pub mod joins;
 mod library;
 mod model;
 mod module;

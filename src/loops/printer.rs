@@ -324,9 +324,11 @@ impl Printer<'_, '_, '_> {
     }
 
     fn quotient(&mut self, x: &Index, op: &str, k: i64) -> Result {
-        self.out.write_str("((")?;
+        let single = x.constant() == 0 && matches!(x.terms(), [(Atom::Axis(_), 1)]);
+        let (open, close) = if single { ("", "") } else { ("(", ")") };
+        write!(self.out, "({open}")?;
         self.index(x)?;
-        write!(self.out, ") {op} {k})")
+        write!(self.out, "{close} {op} {k})")
     }
 }
 

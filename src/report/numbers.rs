@@ -65,6 +65,11 @@ fn hours(minutes: u64) -> String {
     format!("{} h {:02} min", minutes / 60, minutes % 60)
 }
 
+/// A loss: four decimals, or four digits and a power of ten where it is large.
+pub fn loss(value: f64) -> String {
+    if value.abs() < 1e5 { format!("{value:.4}") } else { format!("{value:.3e}") }
+}
+
 /// A share as percent with two decimals: `98.76 %`.
 pub fn percent(share: f64) -> String {
     format!("{:.2} %", share * 100.0)

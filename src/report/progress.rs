@@ -38,7 +38,11 @@ impl Progress {
     /// A batch of `images` is done; loss and accuracy (0 to 1) are those of the epoch so far.
     pub fn advance(&self, images: u64, loss: f64, accuracy: f64) {
         if !self.bar.is_hidden() {
-            self.bar.set_message(format!("loss {loss:.4}  accuracy {}", numbers::percent(accuracy)));
+            self.bar.set_message(format!(
+                "loss {}  accuracy {}",
+                numbers::loss(loss),
+                numbers::percent(accuracy)
+            ));
         }
         self.bar.inc(images);
     }

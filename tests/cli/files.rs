@@ -41,6 +41,21 @@ fn examples_are_right() {
     }
 }
 
+/// The library is in the canonical form, and says of each of its items what it is.
+#[test]
+fn the_library_is_formatted_and_explained() {
+    let place = Place::new();
+    for name in ["ops", "layers", "losses", "optimisers"] {
+        let file = format!("{}/src/std/{name}.cnn", env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(place.good(&["fmt", "--check", &file]), "");
+    }
+    let list = place.good(&["doc"]);
+    let entries = list.split("\n\n").flat_map(|chapter| chapter.lines().skip(2));
+    let bare: Vec<&str> = entries.filter(|line| line.split_whitespace().count() == 1).collect();
+    assert_eq!(bare, Vec::<&str>::new());
+    assert!(list.contains("concat"), "{list}");
+}
+
 #[test]
 fn fmt_rewrites_what_is_not_canonical() {
     let place = Place::with("a.cnn", "model   M(x:f32[N,2])->f32[N,2]{x|>relu}");
