@@ -8,4 +8,5 @@ mod cli {
     mod pictures;
     mod runs;
     mod stages;
+    mod training;
 }
