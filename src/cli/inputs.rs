@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use crate::data::bytes::Bytes;
-use crate::data::{Dataset, Prepare, Split, fill_batch};
+use crate::data::geometry::{self, Geometry};
+use crate::data::picture::Picture;
+use crate::data::{Dataset, Prepare};
 use crate::elab::config::DataSpec;
 use crate::graph::Role;
 use crate::syntax::ast::{ExprKind, FnItem, TypeKind};
 
-use super::Failure;
-use super::picture::{self, Picture};
 use super::project::{Project, Subject, assumed_sample};
+use super::{Failure, picture, sections};
 
 /// The pixel value of picture files that reaches a model as 1.0.
 const FULL_SCALE: f32 = 255.0;
@@ -19,8 +19,8 @@ const FULL_SCALE: f32 = 255.0;
 pub struct Input {
     /// As it was written on the command line.
     pub name: String,
-    /// One picture.
-    split: Split,
+    /// After the steps of `prepare` that work on pixels.
+    picture: Picture,
     full_scale: f32,
     /// The name of its class, where the data says it.
     pub label: Option<String>,
@@ -29,19 +29,19 @@ pub struct Input {
 impl Input {
     /// `[C, H, W]`.
     pub fn shape(&self) -> [usize; 3] {
-        self.split.shape
+        self.picture.shape
     }
 
     /// The values that a model reads, after the data section's `prepare`.
     pub fn values(&self, project: &Project<'_>, data: Option<&DataSpec>) -> Result<Vec<f32>, Failure> {
-        let channels = self.split.shape[0];
+        let channels = self.picture.shape[0];
         let prepare = match data {
             Some(data) => project.prepare(data, channels, self.full_scale)?,
-            None => Prepare::new(channels, self.full_scale, None)
+            None => Prepare::new(channels, self.full_scale, &[])
                 .map_err(|error| project.train_failure(error.into()))?,
         };
-        let mut values = vec![0.0; self.split.image_len()];
-        fill_batch(&self.split, &[0], &prepare, &mut values);
+        let mut values = vec![0.0; self.picture.pixels.len()];
+        prepare.write(&self.picture.pixels, &mut values);
         Ok(values)
     }
 }
@@ -62,14 +62,15 @@ pub fn read(
                     Some(dataset) => dataset,
                     None => dataset.insert(open(name, project, data)?),
                 };
-                of_data(name, dataset, split, index)?
+                of_data(name, project, dataset, split, index)?
             }
             None => {
                 let wanted = match wanted {
                     Some(wanted) => wanted,
                     None => *wanted.insert(extents(project, subject)?),
                 };
-                of_file(name, subject.name(), wanted)?
+                let steps = data.map(|data| sections::geometry(&data.prepare)).unwrap_or_default();
+                of_file(name, subject.name(), wanted, &steps)?
             }
         });
     }
@@ -87,22 +88,34 @@ fn open(name: &str, project: &Project<'_>, data: Option<&DataSpec>) -> Result<Da
     project.dataset(data)
 }
 
-fn of_data(name: &str, data: &Dataset, split: &str, index: &str) -> Result<Input, Failure> {
+fn of_data(
+    name: &str,
+    project: &Project<'_>,
+    data: &Dataset,
+    split: &str,
+    index: &str,
+) -> Result<Input, Failure> {
     let images = if split == "test" { &data.test } else { &data.train };
     let index = index.parse().ok().filter(|index| *index < images.len()).ok_or_else(|| {
         Failure::Run(format!("{name}: the {split} split has the pictures 0 to {}", images.len() - 1))
     })?;
     let class = images.labels[index];
     let label = data.class_names.get(class as usize).cloned();
-    let split = Split::new(Bytes::from(images.image(index).to_vec()), vec![class], images.shape);
-    Ok(Input { name: name.into(), split, full_scale: data.full_scale, label })
+    let pixels = images.image(index).map_err(|error| project.train_failure(error.into()))?;
+    let picture = Picture::new(images.shape, pixels.into_owned());
+    Ok(Input { name: name.into(), picture, full_scale: data.full_scale, label })
 }
 
 /// Channels, height and width that a model takes; none for those that it leaves open.
 type Extents = [Option<usize>; 3];
 
-fn of_file(name: &str, model: &str, wanted: Extents) -> Result<Input, Failure> {
-    let Picture { shape, pixels } = picture::read(Path::new(name), wanted[0]).map_err(Failure::Run)?;
+/// A file after `steps`, which bring it to the size and the channels that the model takes.
+fn of_file(name: &str, model: &str, wanted: Extents, steps: &[Geometry]) -> Result<Input, Failure> {
+    let channels = if steps.contains(&Geometry::Grayscale) { Some(3) } else { wanted[0] };
+    let picture = picture::read(Path::new(name), channels).map_err(Failure::Run)?;
+    let picture = geometry::apply(steps, picture);
+    let picture = picture.map_err(|problem| Failure::Run(format!("{name}: {problem}")))?;
+    let shape = picture.shape;
     let fits = |axis: usize| wanted[axis].is_none_or(|extent| extent == shape[axis]);
     if !(fits(1) && fits(2)) {
         let show = |extent: Option<usize>| extent.map_or("any".to_owned(), |extent| extent.to_string());
@@ -112,8 +125,7 @@ fn of_file(name: &str, model: &str, wanted: Extents) -> Result<Input, Failure> {
             found.0, found.1, takes.0, takes.1
         )));
     }
-    let split = Split::new(Bytes::from(pixels), vec![0], shape);
-    Ok(Input { name: name.into(), split, full_scale: FULL_SCALE, label: None })
+    Ok(Input { name: name.into(), picture, full_scale: FULL_SCALE, label: None })
 }
 
 fn extents(project: &Project<'_>, subject: &Subject) -> Result<Extents, Failure> {

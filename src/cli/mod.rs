@@ -16,6 +16,7 @@ mod picture;
 mod predict;
 mod project;
 mod run;
+mod sections;
 mod summary;
 mod trained;
 

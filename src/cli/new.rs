@@ -89,7 +89,7 @@ fn create(path: &Path, text: &str) -> Outcome {
     })
 }
 
-/// The folders that the data sections of a model file name.
+/// The folders and files that the data sections of a model file name.
 fn data_folders(path: &Path, text: &str) -> Vec<PathBuf> {
     let name = path.display().to_string();
     let Ok(module) = Module::from_text(&mut SourceMap::default(), &name, text) else { return Vec::new() };
@@ -97,8 +97,12 @@ fn data_folders(path: &Path, text: &str) -> Vec<PathBuf> {
     let specs = sections.filter_map(|section| module.data_spec(section, &Overrides::default()).ok());
     specs
         .filter_map(|spec| match spec.source {
-            Source::Idx(folder) => Some(folder),
-            Source::Digits => None,
+            Source::Idx(path)
+            | Source::Cifar10(path)
+            | Source::Cifar100(path)
+            | Source::Folder(path)
+            | Source::Npz(path) => Some(path),
+            Source::Digits | Source::Synthetic { .. } => None,
         })
         .collect()
 }

@@ -6,18 +6,10 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use image::{DynamicImage, GrayImage, ImageFormat, ImageReader, RgbImage};
+use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 
 use crate::base::files::write_atomically;
-
-/// A picture.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
-    /// `[C, H, W]`.
-    pub shape: [usize; 3],
-    /// Row-major.
-    pub pixels: Vec<u8>,
-}
+use crate::data::picture::{Picture, decode, from_image};
 
 /// Reads a file as a picture of so many channels; without a number it has those of the file, 1 or 3.
 ///
@@ -26,23 +18,15 @@ pub struct Picture {
 /// What is wrong with the file, in words.
 pub fn read(path: &Path, channels: Option<usize>) -> Result<Picture, String> {
     let name = path.display();
-    let file = ImageReader::open(path).map_err(|error| format!("cannot read {name}: {error}"))?;
-    let image = file
-        .with_guessed_format()
-        .map_err(|error| format!("cannot read {name}: {error}"))?
-        .decode()
-        .map_err(|error| format!("{name}: {error}"))?;
-    let rgba = image.to_rgba8();
-    if rgba.pixels().any(|pixel| pixel.0[3] != u8::MAX) {
-        return Err(format!("{name} has transparent parts; save it without them"));
-    }
-    let shape = |channels| [channels, rgba.height() as usize, rgba.width() as usize];
-    let is_grey = rgba.pixels().all(|pixel| pixel.0[0] == pixel.0[1] && pixel.0[1] == pixel.0[2]);
-    let plane = |channel: usize| rgba.pixels().map(move |pixel| pixel.0[channel]);
-    match channels.unwrap_or(if is_grey_format(&image) { 1 } else { 3 }) {
-        1 if is_grey => Ok(Picture { shape: shape(1), pixels: plane(0).collect() }),
+    let image = decode(path).map_err(|error| error.to_string())?;
+    let is_grey_format = is_grey_format(&image);
+    let picture = from_image(&image.into_rgb8());
+    let [red, green, blue] = picture.red_green_blue().expect("it has three channels");
+    let is_grey = red == green && green == blue;
+    match channels.unwrap_or(if is_grey_format { 1 } else { 3 }) {
+        1 if is_grey => Ok(Picture::new([1, picture.shape[1], picture.shape[2]], red.to_vec())),
         1 => Err(format!("{name} is in colour, but the model takes 1 channel; save it in grey")),
-        3 => Ok(Picture { shape: shape(3), pixels: (0..3).flat_map(plane).collect() }),
+        3 => Ok(picture),
         count => Err(format!("the model takes {count} channels, but picture files have 1 or 3; use --input")),
     }
 }
@@ -114,6 +98,6 @@ mod tests {
         let path = folder.path().join("a.png");
         std::fs::write(&path, b"\x89PNG\r\n\x1a\n").unwrap();
         assert!(read(&path, None).is_err());
-        assert!(read(&folder.path().join("b.png"), None).unwrap_err().starts_with("cannot read"));
+        assert!(read(&folder.path().join("b.png"), None).unwrap_err().contains("No such file"));
     }
 }

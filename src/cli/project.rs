@@ -1,14 +1,16 @@
 //! A model file as a command uses it: loaded, with a model chosen and settings replaced.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::source::SourceMap;
 use crate::base::target::{Level, Target};
-use crate::data::prepare::{Normalize, Prepare};
-use crate::data::{DataError, Dataset, digits, idx};
-use crate::elab::config::{DataSpec, Overrides, Prepare as PrepareStep, Source, TrainSpec};
+use crate::data::augment::Augment;
+use crate::data::prepare::Prepare;
+use crate::data::{DataError, Dataset};
+use crate::elab::config::{DataSpec, Overrides, TrainSpec};
 use crate::elab::{self, ModelCall, Module};
 use crate::runtime::Pool;
 use crate::sched::Machine;
@@ -16,8 +18,8 @@ use crate::syntax::ast::{Data, Expr, ExprKind, FnItem, Train, TypeKind};
 use crate::train::TrainError;
 use crate::train::recipe::Recipe;
 
-use super::Failure;
 use super::arguments::{Device, MachineArguments, ModelArguments};
+use super::{Failure, sections};
 
 /// What a command is about.
 pub enum Subject {
@@ -215,10 +217,8 @@ impl<'a> Project<'a> {
     ///
     /// What is wrong with the files or the settings.
     pub fn read(&self, spec: &DataSpec) -> Result<Dataset, DataError> {
-        let mut data = match &spec.source {
-            Source::Digits => digits::load()?,
-            Source::Idx(folder) => idx::load(self.arguments.data.as_deref().unwrap_or(folder))?,
-        };
+        let mut data = sections::load(&spec.source, self.arguments.data.as_deref())?;
+        data.prepare(&sections::geometry(&spec.prepare))?;
         if let Some(names) = &spec.classes {
             data.name_classes(names.clone())?;
         }
@@ -228,17 +228,28 @@ impl<'a> Project<'a> {
         Ok(data)
     }
 
-    /// What is done to every picture of so many channels, whose pixel value `full_scale` means 1.0.
+    /// What makes numbers of the pixels of so many channels, whose value `full_scale` means 1.0.
     pub fn prepare(&self, spec: &DataSpec, channels: usize, full_scale: f32) -> Result<Prepare, Failure> {
-        let mut normalize = None;
-        for PrepareStep::Normalize { mean, std } in &spec.prepare {
-            if normalize.is_some() {
-                return Err(Failure::Run("`prepare` normalises twice; once is supported".into()));
-            }
-            normalize = Some(Normalize { mean: mean.clone(), std: std.clone() });
-        }
-        Prepare::new(channels, full_scale, normalize.as_ref())
+        Prepare::new(channels, full_scale, &sections::adjust(&spec.prepare))
             .map_err(|error| self.train_failure(error.into()))
+    }
+
+    /// What is done to training images at random; none where the section says nothing.
+    ///
+    /// # Errors
+    ///
+    /// A step that does not fit the data.
+    pub fn augment(
+        &self,
+        spec: &DataSpec,
+        data: &Dataset,
+        seed: u64,
+    ) -> Result<Option<Arc<Augment>>, DataError> {
+        if spec.augment.is_empty() {
+            return Ok(None);
+        }
+        let steps = sections::augment(&spec.augment);
+        Augment::new(steps, data.shape, data.full_scale, seed).map(|augment| Some(Arc::new(augment)))
     }
 
     /// The graphs of a train section.

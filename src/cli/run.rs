@@ -32,11 +32,14 @@ pub fn run(arguments: &RunArguments) -> Outcome {
     check_out(arguments)?;
     let data = phases.time("open data", || project.dataset(&data_spec))?;
     let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;
+    let augment = project.augment(&data_spec, &data, spec.seed);
+    let augment = augment.map_err(|error| project.train_failure(error.into()))?;
     let session = Session {
         recipe: &project.recipe(&spec, Some(data.shape)),
         spec: &spec,
         data: &data,
         prepare: &prepare,
+        augment: augment.as_ref(),
         shuffle: data_spec.shuffle,
         drop_last: data_spec.drop_last,
         machine: &machine,

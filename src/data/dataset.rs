@@ -1,13 +1,19 @@
 //! A data set: training and test images as bytes, their labels, and what the labels are called.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use super::DataError;
 use super::bytes::Bytes;
+use super::geometry::Geometry;
+use super::images::{Images, Records};
 
-/// Images and their labels.
+/// Images and their labels. A clone shares the images.
 #[derive(Clone, Debug)]
 pub struct Split {
-    /// `[images, C, H, W]`, row-major.
-    pub pixels: Bytes,
+    images: Arc<Images>,
+    /// The number of the first image in `images`.
+    first: usize,
     /// One class an image, from 0.
     pub labels: Vec<i32>,
     /// `[C, H, W]`.
@@ -15,10 +21,18 @@ pub struct Split {
 }
 
 impl Split {
-    /// Images and as many labels. `pixels` holds exactly that many images of `shape`.
+    /// Images and as many labels. `pixels` holds exactly that many images of `shape`, row-major.
     pub fn new(pixels: Bytes, labels: Vec<i32>, shape: [usize; 3]) -> Split {
-        assert_eq!(pixels.len(), labels.len() * shape.iter().product::<usize>());
-        Split { pixels, labels, shape }
+        let len = shape.iter().product::<usize>();
+        assert_eq!(pixels.len(), labels.len() * len);
+        Split::of(Images::records(vec![Records::new(pixels, 0, len)], shape), labels)
+    }
+
+    /// Images and as many labels.
+    pub fn of(images: Images, labels: Vec<i32>) -> Split {
+        assert_eq!(images.count(), labels.len());
+        let shape = images.shape();
+        Split { images: Arc::new(images), first: 0, labels, shape }
     }
 
     /// The number of images.
@@ -37,17 +51,34 @@ impl Split {
     }
 
     /// The pixels of one image, `[C, H, W]`.
-    pub fn image(&self, index: usize) -> &[u8] {
-        let len = self.image_len();
-        &self.pixels[index * len..(index + 1) * len]
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read or does not fit.
+    pub fn image(&self, index: usize) -> Result<Cow<'_, [u8]>, DataError> {
+        self.images.get(self.first + index)
+    }
+
+    /// Whether an image is there without decoding or other work.
+    pub fn is_plain(&self) -> bool {
+        self.images.is_plain()
+    }
+
+    /// The same images after some steps, before it is split.
+    fn prepared(&self, steps: &[Geometry]) -> Result<Split, String> {
+        Ok(Split::of(self.images.prepared(steps)?, self.labels.clone()))
     }
 
     /// The first `count` images and the others.
     pub fn split_at(&self, count: usize) -> (Split, Split) {
-        let middle = count * self.image_len();
-        let first = Split::new(self.pixels.slice(0..middle), self.labels[..count].to_vec(), self.shape);
-        let rest = self.pixels.slice(middle..self.pixels.len());
-        (first, Split::new(rest, self.labels[count..].to_vec(), self.shape))
+        let part = |first: usize, labels: &[i32]| Split {
+            images: self.images.clone(),
+            first: self.first + first,
+            labels: labels.to_vec(),
+            shape: self.shape,
+        };
+        let (first, others) = self.labels.split_at(count);
+        (part(0, first), part(count, others))
     }
 }
 
@@ -72,6 +103,23 @@ impl Dataset {
     /// A data set whose classes are those of the training labels, named by their numbers. `what` names the source in
     /// errors: a label of the test split that no training image has.
     pub fn new(what: &str, train: Split, test: Split, full_scale: f32) -> Result<Dataset, DataError> {
+        let classes = train.labels.iter().max().map_or(0, |largest| *largest as usize + 1);
+        let names = (0..classes).map(|class| class.to_string()).collect();
+        Dataset::with_classes(what, train, test, full_scale, names)
+    }
+
+    /// A data set whose classes have names. `what` names the source in errors.
+    ///
+    /// # Errors
+    ///
+    /// Splits that are empty or of several shapes, and labels that have no name.
+    pub fn with_classes(
+        what: &str,
+        train: Split,
+        test: Split,
+        full_scale: f32,
+        class_names: Vec<String>,
+    ) -> Result<Dataset, DataError> {
         if train.shape != test.shape {
             let problem = format!("training images are {:?} and test images {:?}", train.shape, test.shape);
             return Err(DataError::Option(format!("{what}: {problem} ([channels, height, width])")));
@@ -80,12 +128,25 @@ impl Dataset {
             let empty = if train.is_empty() { "training" } else { "test" };
             return Err(DataError::Option(format!("{what}: the {empty} split has no images")));
         }
-        let classes = train.labels.iter().max().map_or(0, |largest| *largest as usize + 1);
-        let class_names = (0..classes).map(|class| class.to_string()).collect();
-        let shape = train.shape;
+        let (classes, shape) = (class_names.len(), train.shape);
         let dataset = Dataset { train, holdout: None, test, classes, class_names, shape, full_scale };
         dataset.check_labels(classes).map_err(|error| DataError::Option(format!("{what}: {error}")))?;
         Ok(dataset)
+    }
+
+    /// Does these steps to every image from now on.
+    ///
+    /// # Errors
+    ///
+    /// A step that does not fit the images, and picture files that are not of one size after all steps.
+    pub fn prepare(&mut self, steps: &[Geometry]) -> Result<(), DataError> {
+        if !steps.is_empty() {
+            self.train = self.train.prepared(steps).map_err(DataError::Option)?;
+            self.test = self.test.prepared(steps).map_err(DataError::Option)?;
+            self.shape = self.train.shape;
+        }
+        self.train.images.check_sizes()?;
+        self.test.images.check_sizes()
     }
 
     /// An error if a label is not below `classes`, the number that a model tells apart.
@@ -152,7 +213,7 @@ mod tests {
         dataset.hold_out(1).unwrap();
         assert_eq!(dataset.train.labels, [0, 1, 2]);
         assert_eq!(dataset.validation().labels, [1]);
-        assert_eq!(dataset.validation().image(0), [12, 13, 14, 15]);
+        assert_eq!(dataset.validation().image(0).unwrap()[..], [12, 13, 14, 15]);
         let error = dataset.hold_out(3).unwrap_err().to_string();
         assert_eq!(error, "`holdout = 3` leaves no training image of 3; take at most 2");
     }

@@ -11,13 +11,16 @@ pub enum DataError {
     Io { path: PathBuf, source: io::Error },
     /// Files of a data set that are not where they are looked for.
     #[error(
-        "no {} in the folder {}; it should hold {}, each as it is or with .gz",
+        "no {} in the folder {}; it should hold {}{note}",
         missing.join(", "), folder.display(), all.join(", ")
     )]
-    Missing { folder: PathBuf, missing: Vec<String>, all: Vec<String> },
+    Missing { folder: PathBuf, missing: Vec<String>, all: Vec<String>, note: &'static str },
     /// A file whose contents are not what they should be.
     #[error("{}: {problem}", path.display())]
     Format { path: PathBuf, problem: String },
+    /// The system gives no threads.
+    #[error("threads that make batches cannot be started: {0}")]
+    Threads(String),
     /// An option that does not fit the data.
     #[error("{0}")]
     Option(String),

@@ -63,7 +63,8 @@ fn find(folder: &Path) -> Result<[PathBuf; 4], DataError> {
         return Ok(found.map(Option::unwrap_or_default));
     }
     let all = names.map(str::to_owned).to_vec();
-    Err(DataError::Missing { folder: folder.to_owned(), missing, all })
+    let note = ", each as it is or with .gz";
+    Err(DataError::Missing { folder: folder.to_owned(), missing, all, note })
 }
 
 /// One IDX file; compressed if its name ends in `.gz`.

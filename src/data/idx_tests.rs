@@ -38,8 +38,8 @@ fn check_folder(folder: &Path, cache: Option<&Path>) {
     let dataset = load_with_cache(folder, cache).unwrap();
     assert_eq!((dataset.shape, dataset.classes), ([1, 2, 3], 2));
     assert_eq!((dataset.train.len(), dataset.test.len()), (2, 1));
-    assert_eq!(dataset.train.image(1), [6, 7, 8, 9, 10, 11]);
-    assert_eq!(dataset.test.image(0), [6, 7, 8, 9, 10, 11]);
+    assert_eq!(dataset.train.image(1).unwrap()[..], [6, 7, 8, 9, 10, 11]);
+    assert_eq!(dataset.test.image(0).unwrap()[..], [6, 7, 8, 9, 10, 11]);
     assert_eq!((&dataset.train.labels[..], &dataset.test.labels[..]), (&[1, 0][..], &[1][..]));
 }
 

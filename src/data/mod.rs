@@ -1,19 +1,33 @@
-//! Data sets: readers, batches and what prepares a picture for a model.
+//! Data sets: readers, batches, and what prepares and changes pictures for a model.
 //!
-//! A reader gives a [`Dataset`] of `u8` pictures and labels, memory-mapped where the file allows it. An epoch is an
-//! order of its training images ([`batches`]), cut into batches, each written as `f32` by [`prepare`] into a buffer
-//! that the compiled step reads. Nothing here touches the network or runs code of a file.
+//! A reader gives a [`Dataset`] of `u8` pictures and labels, memory-mapped where the files allow it, decoded when they
+//! are needed where they are pictures ([`images`]). An epoch is an order of its training images ([`batches`]), cut into
+//! batches, which a [`feed`] makes ahead of the steps: pixels through [`geometry`] and, for training, [`augment`], then
+//! as `f32` through [`prepare`]. Nothing here touches the network or runs code of a file.
 
+pub mod augment;
 pub mod batches;
 pub mod bytes;
 mod cache;
+pub mod cifar;
 pub mod dataset;
 pub mod digits;
+mod draws;
 mod error;
+pub mod feed;
+pub mod folder;
+pub mod geometry;
 pub mod idx;
+pub mod images;
+mod jitter;
 pub mod npy;
+pub mod npz;
+pub mod picture;
 pub mod prepare;
+mod resize;
+pub mod synthetic;
+mod warp;
 
 pub use dataset::{Dataset, Split};
 pub use error::DataError;
-pub use prepare::{Normalize, Prepare, fill_batch, fill_batch_lanes, fill_labels};
+pub use prepare::Prepare;

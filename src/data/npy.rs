@@ -48,19 +48,62 @@ fn header(shape: &[usize]) -> Vec<u8> {
 }
 
 fn parse(bytes: &[u8]) -> Result<Array, String> {
+    let raw = raw(bytes)?;
+    let element = element_type(raw.element)?;
+    Ok(Array { elements: element.convert(raw.data), shape: raw.shape })
+}
+
+/// An array as it lies in its file.
+pub(super) struct Raw<'a> {
+    pub shape: Vec<usize>,
+    /// NumPy's name of the element type, such as `<f4`.
+    pub element: &'a str,
+    /// Exactly the elements.
+    pub data: &'a [u8],
+}
+
+/// Takes a file apart.
+pub(super) fn raw(bytes: &[u8]) -> Result<Raw<'_>, String> {
     let (header, data) = split_header(bytes)?;
     let shape = shape(header)?;
     if field(header, "fortran_order")?.starts_with("True") {
         return Err("the array is in Fortran order; save numpy.ascontiguousarray(x)".into());
     }
-    let element = element_type(field(header, "descr")?)?;
+    let quoted = field(header, "descr")?.trim_start_matches(['\'', '"']);
+    let element = quoted.split(['\'', '"']).next().unwrap_or_default();
     let count = shape.iter().try_fold(1_usize, |count, extent| count.checked_mul(*extent));
-    let expected = count.and_then(|count| count.checked_mul(element.size()));
-    if expected != Some(data.len()) {
+    let expected = count.and_then(|count| count.checked_mul(size(element)?));
+    if expected.is_some_and(|expected| expected != data.len()) || count.is_none() {
         let have = data.len();
         return Err(format!("the header claims the shape {shape:?}, but {have} bytes of elements follow"));
     }
-    Ok(Array { shape, elements: element.convert(data) })
+    Ok(Raw { shape, element, data })
+}
+
+/// Bytes of an element; none of types that nothing here reads.
+fn size(element: &str) -> Option<usize> {
+    let digits = element.strip_prefix(['<', '|'])?.strip_prefix(['u', 'i', 'f'])?;
+    digits.parse().ok().filter(|size| [1, 2, 4, 8].contains(size))
+}
+
+impl Raw<'_> {
+    /// The elements of an array of little-endian integers of any width; none of any other.
+    pub fn integers(&self) -> Option<impl Iterator<Item = i128>> {
+        let is_signed = match self.element.strip_prefix(['<', '|'])?.chars().next()? {
+            'i' => true,
+            'u' => false,
+            _ => return None,
+        };
+        let elements = self.data.chunks_exact(size(self.element)?);
+        Some(elements.map(move |bytes| integer(bytes, is_signed)))
+    }
+}
+
+/// A little-endian integer of at most eight bytes.
+fn integer(bytes: &[u8], is_signed: bool) -> i128 {
+    let unsigned = bytes.iter().rev().fold(0_i128, |value, byte| value << 8 | i128::from(*byte));
+    let range = 1_i128 << (8 * bytes.len());
+    if is_signed && unsigned >= range / 2 { unsigned - range } else { unsigned }
 }
 
 fn split_header(bytes: &[u8]) -> Result<(&str, &[u8]), String> {
@@ -107,8 +150,7 @@ enum Element {
     I32,
 }
 
-fn element_type(value: &str) -> Result<Element, String> {
-    let name = value.trim_start_matches(['\'', '"']).split(['\'', '"']).next().unwrap_or_default();
+fn element_type(name: &str) -> Result<Element, String> {
     match name {
         "<f4" => Ok(Element::F32),
         "<f8" => Ok(Element::F64),
@@ -119,15 +161,6 @@ fn element_type(value: &str) -> Result<Element, String> {
 }
 
 impl Element {
-    /// In bytes.
-    fn size(self) -> usize {
-        match self {
-            Element::F32 | Element::I32 => 4,
-            Element::F64 => 8,
-            Element::U8 => 1,
-        }
-    }
-
     /// `data` holds whole elements.
     fn convert(self, data: &[u8]) -> Vec<f32> {
         match self {

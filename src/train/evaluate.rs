@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::philox::RandomState;
-use crate::data::Split;
-use crate::data::batches;
-use crate::data::prepare::{Prepare, fill_batch, fill_labels};
+use crate::data::feed::{Batch, Feed, Maker, Plan};
+use crate::data::prepare::Prepare;
+use crate::data::{Split, batches};
 use crate::graph::Sink;
 use crate::runtime::{Pool, Program, Store};
 
@@ -47,23 +47,10 @@ impl Figures {
     }
 }
 
-/// Space for one batch of data.
-#[derive(Default)]
-pub struct BatchBuffer {
-    pixels: Vec<f32>,
-    labels: Vec<i32>,
-}
-
-impl BatchBuffer {
-    /// Gives a program the images `indices` of a split.
-    pub fn feed(&mut self, program: &mut Program, split: &Split, indices: &[u32], prepare: &Prepare) {
-        self.pixels.resize(indices.len() * split.image_len(), 0.0);
-        self.labels.resize(indices.len(), 0);
-        fill_batch(split, indices, prepare, &mut self.pixels);
-        fill_labels(split, indices, &mut self.labels);
-        program.set_data(&self.pixels);
-        program.set_labels(&self.labels);
-    }
+/// Gives a program a batch.
+pub fn set_batch(program: &mut Program, batch: &Batch) {
+    program.set_data(&batch.pixels);
+    program.set_labels(&batch.labels);
 }
 
 /// The loss of the last run and its number of right predictions.
@@ -87,7 +74,7 @@ pub type WithProgram<'a> = &'a mut dyn FnMut(Key, &mut dyn FnMut(&mut Program)) 
 ///
 /// # Errors
 ///
-/// Where `program` fails.
+/// Where `program` fails, or an image cannot be read.
 pub fn evaluate(
     split: &Split,
     prepare: &Prepare,
@@ -98,16 +85,18 @@ pub fn evaluate(
     each: &mut dyn FnMut(f32) -> Result<(), TrainError>,
 ) -> Result<Figures, TrainError> {
     let mut figures = Figures::default();
-    let mut buffer = BatchBuffer::default();
+    let maker = Maker { split: split.clone(), prepare: prepare.clone(), augment: None };
     let order = batches::order(split.len(), 0, 0, false);
-    for indices in batches::batches(&order, batch, false) {
+    let mut feed = Feed::new(maker, Plan { order, batch, drop_last: false }, pool.threads())?;
+    while let Some(batch) = feed.next()? {
+        let images = batch.labels.len();
         let mut result = (f32::NAN, f64::NAN);
-        program((Purpose::Evaluation, indices.len() as i64), &mut |program| {
-            buffer.feed(program, split, indices, prepare);
+        program((Purpose::Evaluation, images as i64), &mut |program| {
+            set_batch(program, batch);
             program.run(store, pool, RandomState::default());
             result = loss_and_correct(program, store);
         })?;
-        figures.add(indices.len() as u64, f64::from(result.0), result.1);
+        figures.add(images as u64, f64::from(result.0), result.1);
         each(result.0)?;
     }
     Ok(figures)

@@ -4,22 +4,24 @@
 //! loss, evaluates after each epoch and writes the run's files. A run that was stopped between any two steps goes on
 //! as if it had not been.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::philox::RandomState;
-use crate::data::batches;
+use crate::data::augment::Augment;
+use crate::data::feed::{Batch, Feed, Maker, Plan};
 use crate::data::prepare::Prepare;
-use crate::data::{Dataset, Split};
+use crate::data::{DataError, Dataset, Split, batches};
 use crate::elab::config::{Early, Moment, Phase, TrainSpec, Watch};
 use crate::runtime::{Pool, Program, Store};
 use crate::sched::Machine;
 
 use super::checkpoint::Checkpoint;
 use super::error::TrainError;
-use super::evaluate::{BatchBuffer, Figures, evaluate, keys, loss_and_correct};
+use super::evaluate::{Figures, evaluate, keys, loss_and_correct, set_batch};
 use super::programs::{Key, Phases, Programs, Purpose, compile, initialise};
 use super::recipe::Recipe;
 use super::records::{EpochRecord, FinalRecord, Records, RecordsError, StepRecord};
@@ -31,6 +33,8 @@ pub struct Session<'a> {
     pub spec: &'a TrainSpec,
     pub data: &'a Dataset,
     pub prepare: &'a Prepare,
+    /// What changes training images at random.
+    pub augment: Option<&'a Arc<Augment>>,
     pub shuffle: bool,
     pub drop_last: bool,
     pub machine: &'a Machine,
@@ -204,9 +208,7 @@ impl PhaseRun<'_> {
         std::thread::scope(|scope| {
             let others = self.other_keys();
             let programs = Programs::new(first, others, scope, recipe, self.phase, machine);
-            let buffer = BatchBuffer::default();
-            let mut running =
-                Running { run: self, programs, buffer, store, position, records, observer, phases };
+            let mut running = Running { run: self, programs, store, position, records, observer, phases };
             while running.position.epochs < self.last_epoch && !self.session.is_over(running.position) {
                 running.epoch()?;
             }
@@ -244,7 +246,6 @@ impl PhaseRun<'_> {
 struct Running<'a, 'scope, 'env> {
     run: &'a PhaseRun<'a>,
     programs: Programs<'scope, 'env>,
-    buffer: BatchBuffer,
     store: &'a mut Store,
     position: &'a mut Position,
     records: &'a mut Records,
@@ -307,22 +308,43 @@ impl Running<'_, '_, '_> {
 
     /// The steps of an epoch that are not done yet. Says whether all are done now.
     fn steps(&mut self) -> Result<bool, TrainError> {
-        let Session { data, spec, shuffle, drop_last, .. } = *self.run.session;
         let epoch = self.position.epochs + 1;
         self.observer.epoch_begins(epoch);
-        let order = batches::order(data.train.len(), spec.seed, epoch, shuffle);
-        let done = (self.position.begun.images() as usize).min(order.len());
-        for indices in batches::batches(&order[done..], self.run.batch(), drop_last) {
+        let mut feed = self.feed(epoch)?;
+        loop {
             if self.run.session.is_over(self.position) {
-                return Ok(false);
+                return Ok(feed.next()?.is_none());
             }
-            let (loss, correct) = self.step(epoch, indices)?;
-            let images = indices.len() as u64;
+            let batch = match feed.next() {
+                Ok(Some(batch)) => batch,
+                Ok(None) => return Ok(true),
+                Err(error) => return Err(self.stopped_by_data(error)?),
+            };
+            let (loss, correct) = self.step(epoch, batch)?;
+            let images = batch.labels.len() as u64;
             self.position.begun.add(images, f64::from(loss), correct);
             self.observer.step(images, &self.position.begun);
             self.check_interrupt()?;
         }
-        Ok(true)
+    }
+
+    /// The batches of an epoch that are not done yet.
+    fn feed(&self, epoch: u64) -> Result<Feed, TrainError> {
+        let Session { data, spec, prepare, augment, shuffle, drop_last, pool, .. } = *self.run.session;
+        let mut order = batches::order(data.train.len(), spec.seed, epoch, shuffle);
+        order.drain(..(self.position.begun.images() as usize).min(order.len()));
+        let maker = Maker {
+            split: data.train.clone(),
+            prepare: prepare.clone(),
+            augment: augment.map(|augment| (augment.clone(), epoch)),
+        };
+        Ok(Feed::new(maker, Plan { order, batch: self.run.batch(), drop_last }, pool.threads())?)
+    }
+
+    /// Keeps what was learnt until an image could not be read.
+    fn stopped_by_data(&self, error: DataError) -> Result<TrainError, TrainError> {
+        Checkpoint::save(self.records.folder(), self.store, *self.position)?;
+        Ok(error.into())
     }
 
     /// Ends an interrupted run with a checkpoint.
@@ -334,11 +356,11 @@ impl Running<'_, '_, '_> {
         Err(TrainError::Interrupted { epoch: self.position.seen_epochs(), step: self.position.steps })
     }
 
-    fn step(&mut self, epoch: u64, indices: &[u32]) -> Result<(f32, f64), TrainError> {
-        let Session { data, prepare, spec, pool, .. } = *self.run.session;
+    fn step(&mut self, epoch: u64, batch: &Batch) -> Result<(f32, f64), TrainError> {
+        let Session { spec, pool, .. } = *self.run.session;
         let step = self.position.steps;
-        let program = self.programs.get((Purpose::Step, indices.len() as i64))?;
-        self.buffer.feed(program, &data.train, indices, prepare);
+        let program = self.programs.get((Purpose::Step, batch.labels.len() as i64))?;
+        set_batch(program, batch);
         for (name, value) in self.run.phase.scalars(self.run.moment(self.position)) {
             program.set_scalar(&name, value as f32);
         }

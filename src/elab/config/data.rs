@@ -3,34 +3,42 @@
 use std::path::{Path, PathBuf};
 
 use super::overrides::Overrides;
-use super::settings::{Section, Settings, as_call, call_values, constant, not_yet};
+use super::call::Values;
+use super::pictures::{Augment, Prepare, augment, prepare};
+use super::settings::{Section, Settings, as_call, constant};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::span::Span;
-use crate::elab::evaluate::{Argument, at};
+use crate::elab::evaluate::at;
 use crate::elab::{Module, Outcome, Value};
-use crate::syntax::ast::{Call, Data, Expr, ExprKind, Name};
+use crate::syntax::ast::{Call, Data, Expr, Name};
 
 const DATA: Section = Section {
     word: "data",
-    keys: &["source", "holdout", "shuffle", "drop_last", "prepare", "classes"],
-    later: &["augment"],
+    keys: &["source", "holdout", "shuffle", "drop_last", "prepare", "augment", "classes"],
+    later: &[],
 };
 
+const SOURCES: [&str; 7] = ["digits", "idx", "cifar10", "cifar100", "folder", "npz", "synthetic"];
+/// Bounds of counts.
+const COUNT: [i64; 2] = [1, u32::MAX as i64];
+
 /// Where the samples come from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The embedded handwritten digits, 8×8.
     Digits,
     /// A directory of IDX files, as MNIST comes.
     Idx(PathBuf),
-}
-
-/// What is done to every sample, whose pixels arrive as 0 to 1.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Prepare {
-    /// `(x - mean) / std`, by channel, or with one number for all.
-    Normalize { mean: Vec<f64>, std: Vec<f64> },
+    /// A directory of the binary version.
+    Cifar10(PathBuf),
+    Cifar100(PathBuf),
+    /// A directory of picture files, a directory a class.
+    Folder(PathBuf),
+    /// A file of NumPy arrays.
+    Npz(PathBuf),
+    /// Made up: so many classes of pictures `[C, H, W]`.
+    Synthetic { classes: usize, size: [usize; 3], train: usize, test: usize, seed: u64 },
 }
 
 /// A data section.
@@ -45,6 +53,8 @@ pub struct DataSpec {
     pub drop_last: bool,
     /// In the order in which it is done.
     pub prepare: Vec<Prepare>,
+    /// In the order in which it is done, to training samples alone.
+    pub augment: Vec<Augment>,
     /// The names of the classes.
     pub classes: Option<Vec<String>>,
     pub span: Span,
@@ -76,6 +86,7 @@ impl Module {
         let holdout = settings.integer("holdout", 0, i64::from(u32::MAX), 0) as usize;
         let (shuffle, drop_last) = (settings.truth("shuffle", true), settings.truth("drop_last", false));
         let prepare = settings.read("prepare", prepare).unwrap_or_default();
+        let augment = settings.read("augment", augment).unwrap_or_default();
         let classes = settings.read("classes", classes);
         match (source, settings.errors.is_empty()) {
             (Some(source), true) => Ok(DataSpec {
@@ -85,6 +96,7 @@ impl Module {
                 shuffle,
                 drop_last,
                 prepare,
+                augment,
                 classes,
                 span: data.span,
             }),
@@ -93,79 +105,41 @@ impl Module {
     }
 }
 
-/// What a key's value may call, and what a later version will.
-fn unknown(call: &Call, what: &str, known: &[&str], later: &[&str]) -> Diagnostic {
-    let name = call.callee.text.as_str();
-    if later.contains(&name) {
-        return not_yet(name, call.callee.span);
-    }
-    at(format!("unknown {what} `{name}`"), call.callee.span)
-        .did_you_mean(nearest(name, known.iter().chain(later).copied()))
-}
-
 fn source(expr: &Expr, directory: &Path) -> Outcome<Source> {
     let call = as_call(expr, "a source such as digits() or idx(\"dir\")")?;
     match call.callee.text.as_str() {
-        "digits" => call_values(&call, &[]).map(|_| Source::Digits),
-        "idx" => {
-            let values = call_values(&call, &["dir"])?;
-            match values.into_iter().next().flatten() {
-                Some(Argument { value: Value::String(path), .. }) => Ok(Source::Idx(directory.join(path))),
-                Some(argument) => {
-                    let span = argument.span.unwrap_or(expr.span);
-                    Err(at(format!("`dir` is a string, not {}", argument.value.kind()), span))
-                }
-                None => Err(crate::elab::arguments::missing(&call.callee, "dir")),
-            }
-        }
-        _ => {
-            let later = ["cifar10", "cifar100", "folder", "npz", "synthetic"];
-            Err(unknown(&call, "source", &["digits", "idx"], &later))
+        "digits" => Values::new(&call, &[]).map(|_| Source::Digits),
+        "idx" => path(&call, &["dir"], directory).map(Source::Idx),
+        "cifar10" => path(&call, &["dir"], directory).map(Source::Cifar10),
+        "cifar100" => path(&call, &["dir"], directory).map(Source::Cifar100),
+        "folder" => path(&call, &["dir"], directory).map(Source::Folder),
+        "npz" => path(&call, &["file"], directory).map(Source::Npz),
+        "synthetic" => synthetic(&call),
+        name => {
+            let error = at(format!("unknown source `{name}`"), call.callee.span);
+            let error = error.did_you_mean(nearest(name, SOURCES));
+            Err(error.note(format!("the sources are {}", SOURCES.join(", "))))
         }
     }
 }
 
-/// `a(...) |> b(...)`, in the order in which it is done.
-fn prepare(expr: &Expr) -> Outcome<Vec<Prepare>> {
-    let (mut steps, mut rest) = (Vec::new(), expr);
-    while let ExprKind::Pipe { value, call } = &rest.kind {
-        steps.push(prepare_step(call)?);
-        rest = value;
-    }
-    steps.push(prepare_step(&as_call(rest, "a step such as normalize(0.5, 0.5)")?)?);
-    steps.reverse();
-    Ok(steps)
+/// The only argument of a call: a path from the model file's directory.
+fn path(call: &Call, parameter: &'static [&'static str; 1], directory: &Path) -> Outcome<PathBuf> {
+    let values = Values::new(call, parameter)?;
+    let path = values.string(parameter[0])?;
+    Ok(directory.join(values.required(parameter[0], path)?))
 }
 
-fn prepare_step(call: &Call) -> Outcome<Prepare> {
-    if call.callee.text != "normalize" {
-        let later = ["resize", "centercrop", "grayscale", "scale"];
-        return Err(unknown(call, "step", &["normalize"], &later));
-    }
-    let mut values = call_values(call, &["mean", "std"])?.into_iter();
-    let mean = numbers(call, "mean", values.next().flatten())?;
-    let std = numbers(call, "std", values.next().flatten())?;
-    if mean.len() != std.len() {
-        let message = format!("`normalize` has {} means and {} deviations", mean.len(), std.len());
-        return Err(at(message, call.callee.span));
-    }
-    if std.contains(&0.0) {
-        return Err(at("`normalize` divides by a deviation of 0", call.callee.span));
-    }
-    Ok(Prepare::Normalize { mean, std })
-}
-
-/// A number, or a list of numbers.
-fn numbers(call: &Call, name: &str, argument: Option<Argument>) -> Outcome<Vec<f64>> {
-    let argument = argument.ok_or_else(|| crate::elab::arguments::missing(&call.callee, name))?;
-    let list = match &argument.value {
-        Value::List(values) => values.clone(),
-        value => vec![value.clone()],
-    };
-    let numbers: Option<Vec<f64>> = list.iter().map(Value::as_real).collect();
-    numbers.filter(|numbers| !numbers.is_empty() && numbers.iter().all(|x| x.is_finite())).ok_or_else(|| {
-        let message = format!("`{name}` is a number or a list of numbers, not {}", argument.value);
-        at(message, argument.span.unwrap_or(call.callee.span))
+fn synthetic(call: &Call) -> Outcome<Source> {
+    let values = Values::new(call, &["classes", "size", "train", "test", "seed"])?;
+    let count = |name, default| Ok(values.integer(name, COUNT)?.unwrap_or(default) as usize);
+    let seed = values.integer("seed", [0, i64::MAX])?.unwrap_or(0);
+    Ok(Source::Synthetic {
+        classes: values.integer("classes", [1, 1_000_000])?.unwrap_or(10) as usize,
+        size: values.integers("size", [1, 1 << 16], false)?.unwrap_or([3, 32, 32]),
+        train: count("train", 1000)?,
+        test: count("test", 200)?,
+        seed: seed as u64,
     })
 }
 

@@ -3,16 +3,19 @@
 //! The keys of a section are a closed set. Everything is evaluated once, here; what the language knows but this
 //! version does not is one clear error, never ignored.
 
+mod call;
 mod data;
 mod overrides;
 mod phase;
+mod pictures;
 mod schedule;
 mod settings;
 mod train;
 
-pub use data::{DataSpec, Prepare, Source};
+pub use data::{DataSpec, Source};
 pub use overrides::Overrides;
 pub use phase::{Clip, Early, Group, Phase, Watch};
 pub use schedule::{Moment, Schedule};
+pub use pictures::{Augment, Prepare};
 pub(super) use settings::{accept_constant, as_call, call_values, constant};
 pub use train::{Pretrained, TrainSpec};

@@ -1,0 +1,70 @@
+//! From the settings of a data section to what `data` does with them.
+
+use std::path::Path;
+
+use crate::data::augment::Step;
+use crate::data::geometry::Geometry;
+use crate::data::prepare::{Adjust, Normalize};
+use crate::data::synthetic::{self, Options};
+use crate::data::{DataError, Dataset, cifar, digits, folder, idx, npz};
+use crate::elab::config::{Augment, Prepare, Source};
+
+/// Opens a source; `place` stands for the folder or file that it names.
+pub fn load(source: &Source, place: Option<&Path>) -> Result<Dataset, DataError> {
+    let instead = |path| place.unwrap_or(path);
+    match source {
+        Source::Digits => digits::load(),
+        Source::Idx(path) => idx::load(instead(path)),
+        Source::Cifar10(path) => cifar::load10(instead(path)),
+        Source::Cifar100(path) => cifar::load100(instead(path)),
+        Source::Folder(path) => folder::load(instead(path)),
+        Source::Npz(path) => match (place, path.file_name()) {
+            (Some(place), Some(name)) if place.is_dir() => npz::load(&place.join(name)),
+            _ => npz::load(instead(path)),
+        },
+        &Source::Synthetic { classes, size, train, test, seed } => {
+            synthetic::load(&Options { classes, size, train, test, seed })
+        }
+    }
+}
+
+/// The steps that work on pixels.
+pub fn geometry(steps: &[Prepare]) -> Vec<Geometry> {
+    let step = |step: &Prepare| match *step {
+        Prepare::Resize { height, width } => Some(Geometry::Resize { height, width }),
+        Prepare::CenterCrop { height, width } => Some(Geometry::CenterCrop { height, width }),
+        Prepare::Grayscale => Some(Geometry::Grayscale),
+        Prepare::Scale(_) | Prepare::Normalize { .. } => None,
+    };
+    steps.iter().filter_map(step).collect()
+}
+
+/// The steps that work on numbers.
+pub fn adjust(steps: &[Prepare]) -> Vec<Adjust> {
+    let step = |step: &Prepare| match step {
+        Prepare::Resize { .. } | Prepare::CenterCrop { .. } | Prepare::Grayscale => None,
+        Prepare::Scale(factor) => Some(Adjust::Scale(*factor)),
+        Prepare::Normalize { mean, std } => {
+            Some(Adjust::Normalize(Normalize { mean: mean.clone(), std: std.clone() }))
+        }
+    };
+    steps.iter().filter_map(step).collect()
+}
+
+/// The random steps.
+pub fn augment(steps: &[Augment]) -> Vec<Step> {
+    let step = |step: &Augment| match *step {
+        Augment::Crop { size, pad } => Step::Crop { size, pad },
+        Augment::FlipHorizontally { p } => Step::FlipHorizontally { p },
+        Augment::FlipVertically { p } => Step::FlipVertically { p },
+        Augment::Rotate { degrees } => Step::Rotate { degrees },
+        Augment::Affine { degrees, translate, scale, shear } => {
+            Step::Affine { degrees, translate, scale, shear }
+        }
+        Augment::ColorJitter { brightness, contrast, saturation } => {
+            Step::ColorJitter { brightness, contrast, saturation }
+        }
+        Augment::Erase { p } => Step::Erase { p },
+    };
+    steps.iter().map(step).collect()
+}

@@ -1,0 +1,234 @@
+//! Random changes of training images: each image is another one in every epoch.
+//!
+//! Steps and their parameters are those of torchvision's transforms for pictures. They work on bytes after `prepare`'s
+//! geometry, but for erasing, which clears what the model reads and so comes last. No step changes the size.
+
+use super::DataError;
+use super::draws::Draws;
+use super::jitter::{self, Property};
+use super::picture::Picture;
+use super::warp::Affine;
+use crate::base::philox;
+
+/// How often a rectangle to erase is drawn until one fits.
+const TRIES: usize = 10;
+/// The share of the picture that is erased, and the ratio of height to width.
+const ERASED_AREA: [f64; 2] = [0.02, 0.33];
+const ERASED_RATIO: [f64; 2] = [0.3, 3.3];
+
+/// A step. Pairs are intervals from which a number is drawn, unless they say otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// A part of this height and width, after `pad` rows above and below and columns left and right of 0.
+    Crop { size: [usize; 2], pad: [usize; 2] },
+    /// Left and right exchanged with probability `p`.
+    FlipHorizontally { p: f64 },
+    /// Top and bottom exchanged with probability `p`.
+    FlipVertically { p: f64 },
+    /// Counter-clockwise, in degrees.
+    Rotate { degrees: [f64; 2] },
+    /// Clockwise, in degrees; `translate` is the largest share of the width and of the height.
+    Affine { degrees: [f64; 2], translate: [f64; 2], scale: [f64; 2], shear: [f64; 2] },
+    /// Factors, applied in a random order; none where a property stays as it is.
+    ColorJitter { brightness: Option<[f64; 2]>, contrast: Option<[f64; 2]>, saturation: Option<[f64; 2]> },
+    /// With probability `p`, a rectangle that the model reads as 0.
+    Erase { p: f64 },
+}
+
+/// All steps for images of one shape.
+#[derive(Clone, Debug)]
+pub struct Augment {
+    steps: Vec<Step>,
+    seed: u64,
+    /// The largest value of a pixel.
+    most: u8,
+}
+
+/// A part of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rectangle {
+    pub top: usize,
+    pub left: usize,
+    pub height: usize,
+    pub width: usize,
+}
+
+impl Augment {
+    /// Steps for images `[C, H, W]` whose largest pixel value is `full_scale`.
+    ///
+    /// # Errors
+    ///
+    /// A step that does not fit such images.
+    pub fn new(
+        steps: Vec<Step>,
+        shape: [usize; 3],
+        full_scale: f32,
+        seed: u64,
+    ) -> Result<Augment, DataError> {
+        for step in &steps {
+            step.check(shape).map_err(DataError::Option)?;
+        }
+        Ok(Augment { steps, seed, most: full_scale as u8 })
+    }
+
+    /// The training image `image`, changed as in this epoch.
+    pub fn apply(&self, epoch: u64, image: u32, picture: Picture) -> Picture {
+        self.steps.iter().enumerate().fold(picture, |picture, (at, step)| {
+            step.apply(&mut self.draws(epoch, image, at), self.most, picture)
+        })
+    }
+
+    /// The parts of this image that the model reads as 0 in this epoch.
+    pub fn erased(&self, epoch: u64, image: u32, shape: [usize; 3]) -> impl Iterator<Item = Rectangle> {
+        let steps = self.steps.iter().enumerate();
+        steps.filter_map(move |(at, step)| match step {
+            Step::Erase { p } => erase(&mut self.draws(epoch, image, at), *p, shape),
+            _ => None,
+        })
+    }
+
+    fn draws(&self, epoch: u64, image: u32, step: usize) -> Draws {
+        Draws::new(self.seed, epoch, image, philox::stream("augment") ^ step as u32)
+    }
+}
+
+impl Step {
+    fn check(&self, [channels, height, width]: [usize; 3]) -> Result<(), String> {
+        match self {
+            Step::Crop { size: [high, wide], pad } if [*high, *wide] != [height, width] => {
+                let padded = [height + 2 * pad[0], width + 2 * pad[1]];
+                let why = if *high > padded[0] || *wide > padded[1] {
+                    format!("with its padding a picture is only {}×{}", padded[0], padded[1])
+                } else {
+                    "validation and test pictures would have another size".to_owned()
+                };
+                Err(format!(
+                    "`crop` makes pictures of {high}×{wide} pixels (height×width), but `prepare` makes them \
+                     {height}×{width}, and {why}; write `crop([{height}, {width}], ...)`"
+                ))
+            }
+            Step::ColorJitter { saturation: Some(_), .. } if channels != 3 => Err(format!(
+                "`colorjitter` cannot change the saturation of pictures of {channels} channels; leave it out"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn apply(&self, draws: &mut Draws, most: u8, picture: Picture) -> Picture {
+        match self {
+            Step::Crop { pad, .. } => {
+                let [top, left] = pad.map(|pad| draws.below(2 * pad + 1));
+                shifted(&picture, [top, left], *pad)
+            }
+            Step::FlipHorizontally { p } => if_drawn(draws.chance(*p), picture, flip_horizontally),
+            Step::FlipVertically { p } => if_drawn(draws.chance(*p), picture, flip_vertically),
+            Step::Rotate { degrees } => Affine::rotation(-draws.between(*degrees)).apply(&picture),
+            Step::Affine { degrees, translate, scale, shear } => {
+                let [_, height, width] = picture.shape;
+                let angle = draws.between(*degrees);
+                let most = [translate[0] * width as f64, translate[1] * height as f64];
+                let translate = most.map(|most| draws.between([-most, most]).round_ties_even());
+                let scale = draws.between(*scale);
+                let shear = [draws.between(*shear), 0.0];
+                Affine { angle, translate, scale, shear }.apply(&picture)
+            }
+            Step::ColorJitter { brightness, contrast, saturation } => {
+                let factors = [
+                    (Property::Brightness, *brightness),
+                    (Property::Contrast, *contrast),
+                    (Property::Saturation, *saturation),
+                ];
+                color_jitter(draws, factors, most, picture)
+            }
+            Step::Erase { .. } => picture,
+        }
+    }
+}
+
+fn if_drawn(drawn: bool, mut picture: Picture, change: fn(&mut Picture)) -> Picture {
+    if drawn {
+        change(&mut picture);
+    }
+    picture
+}
+
+fn flip_horizontally(picture: &mut Picture) {
+    let width = picture.shape[2];
+    picture.pixels.chunks_exact_mut(width).for_each(<[u8]>::reverse);
+}
+
+fn flip_vertically(picture: &mut Picture) {
+    let [_, height, width] = picture.shape;
+    for plane in picture.pixels.chunks_exact_mut(height * width) {
+        for row in 0..height / 2 {
+            let (upper, lower) = plane.split_at_mut((height - 1 - row) * width);
+            upper[row * width..][..width].swap_with_slice(&mut lower[..width]);
+        }
+    }
+}
+
+/// The window at `[top, left]` of the picture with a border of `pad` rows and columns of 0, as large as the picture.
+fn shifted(picture: &Picture, [top, left]: [usize; 2], pad: [usize; 2]) -> Picture {
+    let [_, height, width] = picture.shape;
+    let mut pixels = vec![0; picture.pixels.len()];
+    let (rows, columns) = (overlap(height, top, pad[0]), overlap(width, left, pad[1]));
+    for (plane, out) in picture.planes().zip(pixels.chunks_exact_mut(height * width)) {
+        for row in 0..rows.len {
+            let from = &plane[(rows.from + row) * width + columns.from..][..columns.len];
+            out[(rows.to + row) * width + columns.to..][..columns.len].copy_from_slice(from);
+        }
+    }
+    Picture::new(picture.shape, pixels)
+}
+
+/// Which pixels of a line go where.
+struct Overlap {
+    from: usize,
+    to: usize,
+    len: usize,
+}
+
+fn overlap(extent: usize, start: usize, pad: usize) -> Overlap {
+    let (from, to) = (start.saturating_sub(pad), pad.saturating_sub(start));
+    Overlap { from: from.min(extent), to: to.min(extent), len: extent.saturating_sub(from.max(to)) }
+}
+
+/// Changes the properties in a random order.
+fn color_jitter(
+    draws: &mut Draws,
+    mut factors: [(Property, Option<[f64; 2]>); 3],
+    most: u8,
+    mut picture: Picture,
+) -> Picture {
+    for last in (1..factors.len()).rev() {
+        factors.swap(last, draws.below(last + 1));
+    }
+    for (property, interval) in factors {
+        if let Some(interval) = interval {
+            jitter::change(property, draws.between(interval), most, &mut picture);
+        }
+    }
+    picture
+}
+
+/// A rectangle inside the picture, smaller than it; none if it is not to be or none of the tries fits.
+fn erase(draws: &mut Draws, p: f64, [_, height, width]: [usize; 3]) -> Option<Rectangle> {
+    if !draws.chance(p) {
+        return None;
+    }
+    let logarithms = ERASED_RATIO.map(f64::ln);
+    (0..TRIES).find_map(|_| {
+        let area = (height * width) as f64 * draws.between(ERASED_AREA);
+        let ratio = draws.between(logarithms).exp();
+        let high = (area * ratio).sqrt().round_ties_even() as usize;
+        let wide = (area / ratio).sqrt().round_ties_even() as usize;
+        (high < height && wide < width).then(|| {
+            let (top, left) = (draws.below(height - high + 1), draws.below(width - wide + 1));
+            Rectangle { top, left, height: high, width: wide }
+        })
+    })
+}
+
+#[cfg(test)]
+#[path = "augment_tests.rs"]
+mod tests;

@@ -1,0 +1,199 @@
+//! The pictures of a split, wherever they are: in memory, in mapped files, or in a file each.
+//!
+//! Pictures in files of their own are decoded when a batch needs them. What was decoded is kept for the epochs after,
+//! as bytes after `prepare`, until [`MOST_KEPT`] is used; the others are decoded again in every epoch. So memory is
+//! bounded whatever the size of the folder, and the results do not depend on what was kept.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use super::DataError;
+use super::bytes::Bytes;
+use super::geometry::{self, Geometry};
+use super::picture::{self, Picture};
+
+/// Bytes of decoded pictures that a split keeps.
+pub const MOST_KEPT: usize = 1 << 30;
+
+/// Records of one length: a head of some bytes, then the pixels of a picture.
+#[derive(Clone, Debug)]
+pub struct Records {
+    bytes: Bytes,
+    head: usize,
+    len: usize,
+}
+
+impl Records {
+    /// Whole records of `len` bytes, of which `head` come before the pixels.
+    pub fn new(bytes: Bytes, head: usize, len: usize) -> Records {
+        assert!(head < len && bytes.len().is_multiple_of(len));
+        Records { bytes, head, len }
+    }
+
+    fn count(&self) -> usize {
+        self.bytes.len() / self.len
+    }
+
+    fn pixels(&self, index: usize) -> &[u8] {
+        &self.bytes[index * self.len + self.head..(index + 1) * self.len]
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Stored {
+    /// `[C, H, W]` each, one part after the other.
+    Records { parts: Vec<Records>, shape: [usize; 3] },
+    /// Picture files, read as three channels.
+    Files(Arc<[PathBuf]>),
+}
+
+/// Pictures by their numbers, all of one shape.
+#[derive(Debug)]
+pub struct Images {
+    stored: Stored,
+    /// What is done to every stored picture.
+    steps: Vec<Geometry>,
+    shape: [usize; 3],
+    kept: Vec<OnceLock<Box<[u8]>>>,
+    /// Bytes that may still be kept.
+    room: AtomicUsize,
+}
+
+impl Images {
+    /// Pictures `[C, H, W]` in the records of some parts. Each record has a picture of that shape.
+    pub fn records(parts: Vec<Records>, shape: [usize; 3]) -> Images {
+        assert!(parts.iter().all(|part| part.len - part.head == shape.iter().product::<usize>()));
+        Images::new(Stored::Records { parts, shape }, Vec::new(), shape)
+    }
+
+    /// Picture files that are of this size if no step changes it.
+    pub fn files(paths: Vec<PathBuf>, [height, width]: [usize; 2]) -> Images {
+        Images::new(Stored::Files(paths.into()), Vec::new(), [3, height, width])
+    }
+
+    fn new(stored: Stored, steps: Vec<Geometry>, shape: [usize; 3]) -> Images {
+        let files = if let Stored::Files(paths) = &stored { paths.len() } else { 0 };
+        let kept = (0..files).map(|_| OnceLock::new()).collect();
+        Images { stored, steps, shape, kept, room: AtomicUsize::new(MOST_KEPT) }
+    }
+
+    /// The same pictures after some steps.
+    ///
+    /// # Errors
+    ///
+    /// The step that does not fit the shape, in words.
+    pub fn prepared(&self, steps: &[Geometry]) -> Result<Images, String> {
+        let shape = geometry::shape_after(steps, self.shape)?;
+        Ok(Images::new(self.stored.clone(), [&self.steps, steps].concat(), shape))
+    }
+
+    /// The number of pictures.
+    pub fn count(&self) -> usize {
+        match &self.stored {
+            Stored::Records { parts, .. } => parts.iter().map(Records::count).sum(),
+            Stored::Files(paths) => paths.len(),
+        }
+    }
+
+    /// `[C, H, W]`.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// Whether a picture is there without any work.
+    pub fn is_plain(&self) -> bool {
+        self.steps.is_empty() && matches!(self.stored, Stored::Records { .. })
+    }
+
+    /// The pixels of a picture, `[C, H, W]`.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read or whose picture has another size.
+    pub fn get(&self, index: usize) -> Result<Cow<'_, [u8]>, DataError> {
+        match &self.stored {
+            Stored::Records { parts, shape } => self.of_record(pixels(parts, index), *shape),
+            Stored::Files(paths) => match self.kept[index].get() {
+                Some(pixels) => Ok(Cow::Borrowed(pixels)),
+                None => self.decode(&paths[index], &self.kept[index]),
+            },
+        }
+    }
+
+    fn of_record<'a>(&self, pixels: &'a [u8], shape: [usize; 3]) -> Result<Cow<'a, [u8]>, DataError> {
+        if self.steps.is_empty() {
+            return Ok(Cow::Borrowed(pixels));
+        }
+        let picture = geometry::apply(&self.steps, Picture::new(shape, pixels.to_vec()));
+        picture.map(|picture| Cow::Owned(picture.pixels)).map_err(DataError::Option)
+    }
+
+    fn decode<'a>(
+        &'a self,
+        path: &PathBuf,
+        place: &'a OnceLock<Box<[u8]>>,
+    ) -> Result<Cow<'a, [u8]>, DataError> {
+        let picture = geometry::apply(&self.steps, picture::read(path)?);
+        let picture = picture.map_err(|problem| DataError::format(path, problem))?;
+        if picture.shape != self.shape {
+            let [_, height, width] = picture.shape;
+            return Err(DataError::format(path, other_size([height, width], self.shape)));
+        }
+        if self.make_room(picture.pixels.len()) {
+            return Ok(Cow::Borrowed(place.get_or_init(|| picture.pixels.into())));
+        }
+        Ok(Cow::Owned(picture.pixels))
+    }
+
+    fn make_room(&self, bytes: usize) -> bool {
+        let take = |room: usize| room.checked_sub(bytes);
+        self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// Checks the sizes that the heads of picture files claim, where no step makes them one.
+    ///
+    /// # Errors
+    ///
+    /// The first file whose picture has another size.
+    pub fn check_sizes(&self) -> Result<(), DataError> {
+        use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
+        let Stored::Files(paths) = &self.stored else { return Ok(()) };
+        let resizes = |step: &Geometry| matches!(step, Geometry::Resize { .. });
+        if self.steps.iter().any(resizes) {
+            return Ok(());
+        }
+        let wrong = paths.par_iter().map(|path| self.check_size(path)).find_first(Result::is_err);
+        wrong.unwrap_or(Ok(()))
+    }
+
+    fn check_size(&self, path: &PathBuf) -> Result<(), DataError> {
+        let [height, width] = picture::size(path)?;
+        let shape = geometry::shape_after(&self.steps, [3, height, width]);
+        if shape.map_err(|problem| DataError::format(path, problem))? == self.shape {
+            return Ok(());
+        }
+        Err(DataError::format(path, other_size([height, width], self.shape)))
+    }
+}
+
+fn other_size([height, width]: [usize; 2], shape: [usize; 3]) -> String {
+    format!(
+        "the picture is {height}×{width} pixels (height×width), but the first one is {}×{}; \
+         give all one size with `prepare = resize(h, w)`",
+        shape[1], shape[2]
+    )
+}
+
+/// The pixels of a record of several parts, of which there are few.
+fn pixels(parts: &[Records], index: usize) -> &[u8] {
+    let mut index = index;
+    for part in parts {
+        if index < part.count() {
+            return part.pixels(index);
+        }
+        index -= part.count();
+    }
+    panic!("there is no picture {index} after the last")
+}
