@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::overrides::Overrides;
 use super::call::Values;
+use super::overrides::Overrides;
 use super::pictures::{Augment, Prepare, augment, prepare};
 use super::settings::{Section, Settings, as_call, constant};
 use crate::base::diagnostic::Diagnostic;
@@ -38,7 +38,13 @@ pub enum Source {
     /// A file of NumPy arrays.
     Npz(PathBuf),
     /// Made up: so many classes of pictures `[C, H, W]`.
-    Synthetic { classes: usize, size: [usize; 3], train: usize, test: usize, seed: u64 },
+    Synthetic {
+        classes: usize,
+        size: [usize; 3],
+        train: usize,
+        test: usize,
+        seed: u64,
+    },
 }
 
 /// A data section.

@@ -15,7 +15,7 @@ mod train;
 pub use data::{DataSpec, Source};
 pub use overrides::Overrides;
 pub use phase::{Clip, Early, Group, Phase, Watch};
-pub use schedule::{Moment, Schedule};
 pub use pictures::{Augment, Prepare};
+pub use schedule::{Moment, Schedule};
 pub(super) use settings::{accept_constant, as_call, call_values, constant};
 pub use train::{Pretrained, TrainSpec};
