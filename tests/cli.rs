@@ -5,6 +5,7 @@ mod place;
 mod cli {
     mod errors;
     mod files;
+    mod lints;
     mod pictures;
     mod runs;
     mod stages;

@@ -51,7 +51,7 @@ fn warnings(project: &Project<'_>, arguments: &CheckArguments) -> Vec<Diagnostic
     let name = arguments.file.display().to_string();
     let Some(id) = project.sources.find(&name) else { return Vec::new() };
     let text = project.sources.text(id);
-    lints::run(&syntax::parse(id, text).0, id, text)
+    lints::names::run(&syntax::parse(id, text).0, id, text)
 }
 
 struct Check<'a> {
@@ -109,23 +109,26 @@ impl Check<'_> {
         match self.elaborate(spec, data.as_ref()) {
             Err(TrainError::Source(errors)) => self.add(errors),
             Err(error) => self.add(vec![Diagnostic::error(error.to_string())]),
-            Ok(()) => {}
+            Ok(warnings) => self.add(warnings),
         }
     }
 
-    fn elaborate(&self, spec: &TrainSpec, data: Option<&Dataset>) -> Result<(), TrainError> {
+    /// Elaborates all that a training needs and gives the warnings about its layers.
+    fn elaborate(&self, spec: &TrainSpec, data: Option<&Dataset>) -> Result<Vec<Diagnostic>, TrainError> {
         let mut recipe = self.project.recipe(spec, data.map(|data| data.shape));
         if data.is_none() {
             recipe.sample = self.project.module.model(&spec.model.name).ok().and_then(assumed_sample);
         }
+        let mut warnings = Vec::new();
         for phase in &spec.phases {
-            recipe.step(phase.batch, phase)?;
+            let step = recipe.step(phase.batch, phase)?;
+            warnings.extend(lints::layers::run(&step, &self.project.sources));
         }
         let graph = recipe.evaluation(1)?;
-        match data {
-            Some(data) => recipe.check_data(&graph, data),
-            None => Ok(()),
+        if let Some(data) = data {
+            recipe.check_data(&graph, data)?;
         }
+        Ok(warnings)
     }
 
     /// The models that no train section names.
