@@ -121,8 +121,7 @@ mod tests {
     fn what_does_not_fit() {
         let crop = Geometry::CenterCrop { height: 9, width: 3 };
         let error = apply(&[crop], counting([1, 4, 5])).unwrap_err();
-        let message =
-            "`centercrop(9, 3)` cuts from a picture of 4×5 pixels (height×width); resize it before";
+        let message = "`centercrop(9, 3)` cuts from a picture of 4×5 pixels (height×width); resize it before";
         assert_eq!(error, message);
         assert_eq!(
             shape_after(&[Geometry::Grayscale], [2, 4, 4]).unwrap_err(),

@@ -50,7 +50,11 @@ fn check_names(archive: &Archive) -> Result<(), String> {
         return Ok(());
     }
     let held = if held.is_empty() { "nothing".into() } else { held.join(", ") };
-    Err(format!("no array {} in it; it holds {held}, but should hold {}", missing.join(", "), NAMES.join(", ")))
+    Err(format!(
+        "no array {} in it; it holds {held}, but should hold {}",
+        missing.join(", "),
+        NAMES.join(", ")
+    ))
 }
 
 fn split(archive: &mut Archive, x: &str, y: &str) -> Result<Split, String> {
@@ -83,7 +87,11 @@ fn entry(archive: &mut Archive, name: &str) -> Result<Vec<u8>, String> {
     }
     let mut bytes = Vec::new();
     let read = entry.take(claim + 1).read_to_end(&mut bytes).map_err(|error| corrupt(&error))?;
-    if read as u64 == claim { Ok(bytes) } else { Err(format!("{read} bytes, but the archive claims {claim}")) }
+    if read as u64 == claim {
+        Ok(bytes)
+    } else {
+        Err(format!("{read} bytes, but the archive claims {claim}"))
+    }
 }
 
 /// The shape of a picture, `[C, H, W]`, and the pixels of all in that order.
@@ -130,7 +138,11 @@ fn labels(raw: &Raw<'_>) -> Result<Vec<i32>, String> {
     let label = |(at, value): (usize, i128)| {
         let wrong = |_| format!("label {at} is {value}; classes are counted from 0");
         i32::try_from(value).map_err(wrong).and_then(|label| {
-            if label < 0 { Err(format!("label {at} is {value}; classes are counted from 0")) } else { Ok(label) }
+            if label < 0 {
+                Err(format!("label {at} is {value}; classes are counted from 0"))
+            } else {
+                Ok(label)
+            }
         })
     };
     integers.enumerate().map(label).collect()

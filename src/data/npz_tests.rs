@@ -43,7 +43,8 @@ fn good() -> Arrays {
 }
 
 fn with(name: &str, contents: Vec<u8>) -> Arrays {
-    let replace = |(old, kept): (&'static str, Vec<u8>)| (old, if old == name { contents.clone() } else { kept });
+    let replace =
+        |(old, kept): (&'static str, Vec<u8>)| (old, if old == name { contents.clone() } else { kept });
     good().into_iter().map(replace).collect()
 }
 
@@ -102,8 +103,14 @@ fn wrong_arrays() {
         &with("x_test", array("<f4", "1, 2, 2", &[0; 16])),
         "x_test: pixels are bytes (uint8), not `<f4`; save (x * 255).astype(\"uint8\") of numbers from 0 to 1",
     );
-    check_error(&with("y_train", array("|u1", "3,", &[0; 3])), "y_train: 3 labels for the 2 images of x_train");
-    check_error(&with("y_train", array("|u1", "1, 2", &[0; 2])), "y_train: labels are [N] or [N, 1], not [1, 2]");
+    check_error(
+        &with("y_train", array("|u1", "3,", &[0; 3])),
+        "y_train: 3 labels for the 2 images of x_train",
+    );
+    check_error(
+        &with("y_train", array("|u1", "1, 2", &[0; 2])),
+        "y_train: labels are [N] or [N, 1], not [1, 2]",
+    );
     check_error(&with("x_train", b"hello".to_vec()), "x_train: not a .npy file");
     check_error(
         &with("x_train", array("|u1", "9, 2, 2", &[0; 8])),

@@ -363,6 +363,9 @@ impl Running<'_, '_, '_> {
             },
         );
         self.check_interrupt()?;
-        result
+        match result {
+            Err(TrainError::Data(error)) => Err(self.stopped_by_data(error)?),
+            result => result,
+        }
     }
 }

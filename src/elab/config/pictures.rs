@@ -85,11 +85,7 @@ pub(super) fn augment(expr: &Expr) -> Outcome<Vec<Augment>> {
 }
 
 /// The steps of `a(...) |> b(...)` in the order in which they are done.
-fn pipeline<T>(
-    expr: &Expr,
-    wanted: &str,
-    read: impl Fn(&Call) -> Outcome<T>,
-) -> Outcome<Vec<(Call, T)>> {
+fn pipeline<T>(expr: &Expr, wanted: &str, read: impl Fn(&Call) -> Outcome<T>) -> Outcome<Vec<(Call, T)>> {
     let (mut calls, mut rest) = (Vec::new(), expr);
     while let ExprKind::Pipe { value, call } = &rest.kind {
         calls.push(call.clone());

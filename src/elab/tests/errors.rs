@@ -83,3 +83,8 @@ fn equations() {
 fn sections() {
     check("sections");
 }
+
+#[test]
+fn data() {
+    check("data");
+}
