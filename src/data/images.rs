@@ -5,7 +5,7 @@
 //! bounded whatever the size of the folder, and the results do not depend on what was kept.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -130,11 +130,7 @@ impl Images {
         picture.map(|picture| Cow::Owned(picture.pixels)).map_err(DataError::Option)
     }
 
-    fn decode<'a>(
-        &'a self,
-        path: &PathBuf,
-        place: &'a OnceLock<Box<[u8]>>,
-    ) -> Result<Cow<'a, [u8]>, DataError> {
+    fn decode<'a>(&'a self, path: &Path, place: &'a OnceLock<Box<[u8]>>) -> Result<Cow<'a, [u8]>, DataError> {
         let picture = geometry::apply(&self.steps, picture::read(path)?);
         let picture = picture.map_err(|problem| DataError::format(path, problem))?;
         if picture.shape != self.shape {
