@@ -9,7 +9,8 @@ use std::time::Instant;
 use cnnc::base::philox::RandomState;
 use cnnc::base::source::SourceMap;
 use cnnc::base::target::Target;
-use cnnc::elab::{self, config::Overrides};
+use cnnc::elab;
+use cnnc::elab::config::{Moment, Overrides};
 use cnnc::runtime::{Pool, Program, Store};
 use cnnc::sched::Machine;
 use cnnc::train::programs::{Phases, compile, initialise};
@@ -44,7 +45,7 @@ fn measure(model: &str, pool: &Pool) -> (i64, Vec<f64>) {
     let spec = module.train_spec(section, &Overrides::default()).expect("its section is right");
     let phase = &spec.phases[0];
     let recipe = Recipe::of(&module, &spec);
-    let graph = recipe.step(phase.batch, &phase.optim).expect("it elaborates");
+    let graph = recipe.step(phase.batch, phase).expect("it elaborates");
     let mut store = Store::default();
     initialise(&graph, spec.seed, &mut store);
     let machine = Machine::of(Target::host());
@@ -54,8 +55,9 @@ fn measure(model: &str, pool: &Pool) -> (i64, Vec<f64>) {
     program.set_labels(&(0..phase.batch).map(|at| (at * 7 % 10) as i32).collect::<Vec<_>>());
     let mut times = Vec::new();
     let mut step = 0;
+    let moment = |step| Moment { step, steps: u64::MAX, epoch_steps: u64::MAX };
     while times.len() < STEPS || times.iter().sum::<f64>() < SECONDS {
-        for (name, value) in phase.optim.scalars(step) {
+        for (name, value) in phase.scalars(moment(step)) {
             program.set_scalar(&name, value as f32);
         }
         times.push(timed(&mut program, &mut store, pool, RandomState { seed: spec.seed, step }));

@@ -35,7 +35,7 @@
 //! let module = Module::from_text(&mut source::SourceMap::default(), "tiny.cnn", text).unwrap();
 //! let spec = module.train_spec(module.train_sections()[0], &config::Overrides::default()).unwrap();
 //! let recipe = cnnc::train::recipe::Recipe::of(&module, &spec);
-//! let (step, machine) = (recipe.step(8, &spec.phases[0].optim).unwrap(), Machine::of(target::Target::host()));
+//! let (step, machine) = (recipe.step(8, &spec.phases[0]).unwrap(), Machine::of(target::Target::host()));
 //! let (mut store, pool) = (Store::default(), Pool::new(1).unwrap());
 //! programs::initialise(&step, spec.seed, &mut store);
 //! let mut program = programs::compile(&step, &machine, &mut programs::Phases::default()).unwrap();

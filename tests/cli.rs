@@ -9,4 +9,5 @@ mod cli {
     mod pictures;
     mod runs;
     mod stages;
+    mod training;
 }

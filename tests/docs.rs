@@ -89,7 +89,7 @@ fn graphs(sources: &mut SourceMap, text: &str) -> Result<Vec<Graph>, Vec<Diagnos
     for train in &trains {
         let spec = module.train_spec(train, &none)?;
         let recipe = Recipe::of(&module, &spec);
-        graphs.push(recipe.step(4, &spec.phases[0].optim)?);
+        graphs.push(recipe.step(4, &spec.phases[0])?);
         graphs.push(recipe.inference(4)?);
     }
     for model in module.models() {

@@ -50,7 +50,7 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let recipe = project.recipe(&spec, None);
     let phase = &spec.phases[0];
     let fail = |errors| project.failure(errors);
-    let step = recipe.step(phase.batch, &phase.optim).map_err(fail)?;
+    let step = recipe.step(phase.batch, phase).map_err(fail)?;
     let inference = recipe.inference(phase.batch).map_err(fail)?;
     let mut store = Store::default();
     initialise(&step, spec.seed, &mut store);

@@ -132,7 +132,7 @@ impl Check<'_> {
             recipe.sample = self.project.module.model(&spec.model.name).ok().and_then(assumed_sample);
         }
         for phase in &spec.phases {
-            recipe.step(phase.batch, &phase.optim)?;
+            recipe.step(phase.batch, phase)?;
         }
         let graph = recipe.evaluation(1)?;
         match data {

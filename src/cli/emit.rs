@@ -86,8 +86,8 @@ fn graph(arguments: &EmitArguments, project: &Project<'_>) -> Result<Graph, Fail
             return Err(Failure::Usage("only a training step has gradients; see --stage graph".into()));
         }
         (None, _) => recipe.inference(batch),
-        (Some(_), Stage::Graph | Stage::Dot) => recipe.forward(batch),
-        (Some(spec), _) => recipe.step(batch, &spec.phases[0].optim),
+        (Some(_), Stage::Graph | Stage::Dot) => recipe.forward(batch, None),
+        (Some(spec), _) => recipe.step(batch, &spec.phases[0]),
     };
     graph.map_err(|errors| project.failure(errors))
 }

@@ -128,9 +128,18 @@ fn begin(arguments: &RunArguments, session: &Session<'_>, store: &mut Store) -> 
     if let Some(folder) = &arguments.resume {
         return restore::resume(session, folder, store);
     }
+    let graph = || session.recipe.forward(session.spec.phases[0].batch, None);
     if let Some(file) = &arguments.init {
-        let graph = session.recipe.forward(session.spec.phases[0].batch)?;
-        restore::load(file, &graph, store)?;
+        restore::load(file, &graph()?, store)?;
+    } else if let Some(from) = &session.spec.weights {
+        let skipped = restore::pretrained(from, &graph()?, session.spec.seed, store)?;
+        if !skipped.is_empty() {
+            eprintln!(
+                "note: auxiliary heads in {} are not used ({} tensors)",
+                from.file.display(),
+                skipped.len()
+            );
+        }
     }
     Ok(Position::default())
 }

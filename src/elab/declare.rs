@@ -29,9 +29,11 @@ pub(super) fn declare(
     };
     let init = chosen.0.init(&shape).map_err(|message| at(message, chosen.1))?;
     check_finite(init, chosen.1)?;
+    let frozen = elaborator.freeze.is_some_and(|freeze| freeze.holds(&path));
     let role = match kind {
-        DeclareKind::Param => Role::Param { path: path.clone(), init },
-        DeclareKind::State => Role::State { path: path.clone(), init },
+        DeclareKind::Param if !frozen => Role::Param { path: path.clone(), init },
+        // A frozen parameter is a tensor that is kept and not trained: no gradient is derived for it.
+        DeclareKind::Param | DeclareKind::State => Role::State { path: path.clone(), init },
     };
     let id = elaborator.graph.input(path, DType::F32, shape, role);
     Ok(Value::Tensor(elaborator.tensor(id)))

@@ -4,12 +4,15 @@ use std::collections::HashMap;
 
 use super::evaluate::{Argument, Context, at, count_step, interpolated};
 use super::module::Module;
+use super::selection::Selection;
 use super::value::{TensorValue, Value};
 use super::{Outcome, tensors};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::span::Span;
 use crate::graph::{self, Graph, OpId};
-use crate::syntax::ast::{self, BinaryOp, Call, FnItem, Label, Name, TypeExpr, UnaryOp};
+use crate::syntax::ast::{
+    self, BinaryOp, Call, DeclareKind, FnItem, Label, Name, StmtKind, TypeExpr, UnaryOp,
+};
 
 /// How the label of a call begins whose block has the error.
 const TRACE: &str = "in this call of";
@@ -51,6 +54,7 @@ pub(super) struct Elaborator<'m> {
     pub module: &'m Module,
     pub graph: Graph,
     pub training: bool,
+    pub freeze: Option<&'m Selection>,
     pub rules: &'m [InitRule],
     /// Which of the rules have been used.
     pub used_rules: Vec<bool>,
@@ -75,6 +79,7 @@ impl<'m> Elaborator<'m> {
             module,
             graph,
             training,
+            freeze: None,
             rules: &[],
             used_rules: Vec::new(),
             frames: Vec::new(),
@@ -96,6 +101,13 @@ impl<'m> Elaborator<'m> {
     /// The instance that parameters and calls now belong to.
     pub fn instance(&self) -> usize {
         self.frames.last().map_or(0, |frame| frame.instance)
+    }
+
+    /// Whether the block under evaluation keeps states that are frozen: then it works as outside of training.
+    fn rests(&self) -> bool {
+        let (Some(freeze), Some(frame)) = (self.freeze, self.frames.last()) else { return false };
+        let prefix = &self.instances[frame.instance].prefix;
+        keeps_state(&frame.item.body) && freeze.holds_statistics(prefix.trim_end_matches('.'))
     }
 
     /// The value of the innermost variable of a name.
@@ -214,11 +226,16 @@ impl<'m> Elaborator<'m> {
     }
 }
 
+/// Whether a block declares a state, outside of the blocks that it calls.
+fn keeps_state(body: &ast::Block) -> bool {
+    body.stmts.iter().any(|stmt| matches!(&stmt.kind, StmtKind::Declare { kind: DeclareKind::State, .. }))
+}
+
 impl Context for Elaborator<'_> {
     fn lookup(&self, name: &str) -> Option<Value> {
         let scopes = self.frames.last().map_or(&[][..], |frame| &frame.scopes);
         let found = scopes.iter().rev().find_map(|scope| scope.get(name)).cloned();
-        found.or_else(|| (name == "training").then_some(Value::Bool(self.training)))
+        found.or_else(|| (name == "training").then(|| Value::Bool(self.training && !self.rests())))
     }
 
     fn names(&self) -> Vec<String> {

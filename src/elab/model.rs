@@ -3,6 +3,7 @@
 use super::elaborator::{Elaborator, InitRule};
 use super::evaluate::{Argument, at, evaluate};
 use super::module::{Callable, Module};
+use super::selection::Selection;
 use super::value::{TensorValue, Value};
 use super::{Outcome, block};
 use crate::base::diagnostic::Diagnostic;
@@ -38,12 +39,14 @@ pub struct Request<'a> {
     pub sample: Option<&'a [i64]>,
     /// Initialisers that replace those of the layers.
     pub init: &'a [InitRule],
+    /// What is not trained.
+    pub freeze: Option<&'a Selection>,
 }
 
 impl Request<'_> {
     /// The prediction of a batch.
     pub fn inference(batch: i64) -> Request<'static> {
-        Request { batch, training: false, loss: None, sample: None, init: &[] }
+        Request { batch, training: false, loss: None, sample: None, init: &[], freeze: None }
     }
 }
 
@@ -56,6 +59,7 @@ impl Module {
     pub fn graph(&self, model: &ModelCall, request: &Request<'_>) -> Result<Graph, Vec<Diagnostic>> {
         let mut elaborator = Elaborator::new(self, Graph::default(), request.training);
         elaborator.rules = request.init;
+        elaborator.freeze = request.freeze;
         elaborator.used_rules = vec![false; request.init.len()];
         elaborator.run_model(model, request).map_err(|error| vec![error])?;
         Ok(elaborator.graph)
@@ -100,7 +104,17 @@ impl<'m> Elaborator<'m> {
             let sinks = updates.into_iter().map(|(state, next, _)| (next, Sink::Update(state)));
             self.graph.outputs.extend(sinks);
         }
+        if let Some(freeze) = self.freeze {
+            freeze.check("freeze", &self.tensor_paths())?;
+        }
         self.check_rules()
+    }
+
+    /// The paths of all parameters and states.
+    fn tensor_paths(&self) -> Vec<String> {
+        let mut paths: Vec<String> = self.paths.keys().cloned().collect();
+        paths.sort_unstable();
+        paths
     }
 
     pub(super) fn model_arguments(&mut self, model: &ModelCall) -> Outcome<Vec<Argument>> {

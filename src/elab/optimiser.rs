@@ -27,6 +27,8 @@ const SCALARS: [&str; 4] = ["lr", "first", "step_size", "bias_correction2_sqrt"]
 pub struct OptimSpec {
     /// The name of the op.
     pub op: String,
+    /// The name of the group of parameters that it is for; empty for the main one.
+    pub group: String,
     pub learning_rate: f64,
     /// The hyperparameters of the op, all of them.
     pub hyperparameters: Vec<(String, Value)>,
@@ -55,6 +57,7 @@ impl OptimSpec {
         let (item, layout) = variant(module, item, &hyperparameters).unwrap_or(Ok((item, layout)))?;
         let spec = OptimSpec {
             op: item.name.text.clone(),
+            group: String::new(),
             learning_rate,
             hyperparameters,
             states: layout.states.iter().map(|param| param.name.text.clone()).collect(),
@@ -65,16 +68,35 @@ impl OptimSpec {
         Ok(spec)
     }
 
-    /// The values of the runtime scalars in a step, counted from 0.
-    pub fn scalars(&self, step: u64) -> Vec<(String, f64)> {
-        let t = step as f64 + 1.0;
+    /// The same for a group of parameters, with runtime scalars of its own.
+    pub fn of_group(self, group: &str) -> OptimSpec {
+        OptimSpec { group: group.to_owned(), ..self }
+    }
+
+    /// The same without weight decay.
+    pub fn without_decay(&self) -> OptimSpec {
+        let mut spec = self.clone();
+        for (_, value) in spec.hyperparameters.iter_mut().filter(|(name, _)| name == "weight_decay") {
+            *value = Value::Real(0.0);
+        }
+        spec
+    }
+
+    /// The values of the runtime scalars in a step, counted from 0; the schedule multiplies the learning rate with
+    /// `factor`.
+    pub fn scalars(&self, step: u64, factor: f64) -> Vec<(String, f64)> {
+        let (t, rate) = (step as f64 + 1.0, self.learning_rate * factor);
         let value = |name: &str| match name {
             "first" => f64::from(step == 0),
-            "step_size" => self.learning_rate / (1.0 - self.hyperparameter("beta1").powf(t)),
+            "step_size" => rate / (1.0 - self.hyperparameter("beta1").powf(t)),
             "bias_correction2_sqrt" => (1.0 - self.hyperparameter("beta2").powf(t)).sqrt(),
-            _ => self.learning_rate,
+            _ => rate,
         };
-        self.scalars.iter().map(|name| (name.clone(), value(name))).collect()
+        self.scalars.iter().map(|name| (self.scalar_name(name), value(name))).collect()
+    }
+
+    fn scalar_name(&self, name: &str) -> String {
+        if self.group.is_empty() { name.to_owned() } else { format!("{name}.{}", self.group) }
     }
 
     fn hyperparameter(&self, name: &str) -> f64 {
@@ -104,17 +126,23 @@ pub fn apply(
 ) -> Result<(), Diagnostic> {
     let callee = Name { text: optim.op.clone(), span: optim.span };
     let item = find(module, &callee)?;
-    let scalars: Vec<graph::Value> = optim
-        .scalars
-        .iter()
-        .map(|name| graph.input(name, DType::F32, Vec::new(), Role::Scalar(name.clone())))
-        .collect();
+    let names = optim.scalars.iter().map(|name| optim.scalar_name(name));
+    let scalars: Vec<graph::Value> = names.map(|name| scalar_input(graph, name)).collect();
     let mut elaborator = Elaborator::new(module, std::mem::take(graph), true);
     let result = grads
         .iter()
         .try_for_each(|(p, g)| apply_one(&mut elaborator, item, &callee, optim, (*p, *g), &scalars));
     *graph = elaborator.graph;
     result.map_err(|error| relocated(module, error, optim.span))
+}
+
+/// The input of a runtime scalar: the one that is there, or a new one.
+fn scalar_input(graph: &mut Graph, name: String) -> graph::Value {
+    let found = graph.inputs.iter().find(|(_, role)| matches!(role, Role::Scalar(known) if *known == name));
+    match found {
+        Some((value, _)) => *value,
+        None => graph.input(name.clone(), DType::F32, Vec::new(), Role::Scalar(name)),
+    }
 }
 
 fn apply_one<'m>(

@@ -72,18 +72,43 @@ impl Fusion {
 
     /// The kernel that does the work of both, if they can be joined.
     fn joined(&mut self, one: usize, other: usize) -> Option<Kernel> {
-        if self.order.reaches_through_others(one, other) || self.order.reaches_through_others(other, one) {
+        let follows = |from: usize, to: usize| self.order.successors[from].contains(&to);
+        let (first, second, siblings) = match (follows(one, other), follows(other, one)) {
+            (true, _) => (one, other, false),
+            (_, true) => (other, one, false),
+            _ => (one.min(other), one.max(other), true),
+        };
+        let fits = if siblings { self.are_siblings(first, second) } else { self.may_follow(second) };
+        let mut apart = |from, to| self.order.reaches_through_others(from, to);
+        if !fits || apart(first, second) || (siblings && apart(second, first)) {
             return None;
         }
-        let (a, b) = (self.kernels[one].clone()?, self.kernels[other].clone()?);
-        if self.order.successors[one].contains(&other) {
-            self.with_epilogue(&a, &b).or_else(|| self.with_windows(&a, &b))
-        } else if self.order.successors[other].contains(&one) {
-            self.with_epilogue(&b, &a).or_else(|| self.with_windows(&b, &a))
-        } else {
-            let (a, b) = if one < other { (a, b) } else { (b, a) };
-            self.with_sibling(&a, &b)
+        let (a, b) = (self.kernels[first].clone()?, self.kernels[second].clone()?);
+        match siblings {
+            true => Some(self.with_sibling(&a, &b)),
+            false => self.with_epilogue(&a, &b).or_else(|| self.with_windows(&a, &b)),
         }
+    }
+
+    /// Whether a kernel has the form of one that joins what it reads: the cheap part of the rules.
+    fn may_follow(&self, consumer: usize) -> bool {
+        match self.kernels[consumer].as_ref().map(|kernel| kernel.nests.as_slice()) {
+            Some([nest]) => nest.reduce.is_empty() || self.windows,
+            _ => false,
+        }
+    }
+
+    /// Whether two kernels have the same axes and read a common tensor, so that one pass over it can serve both. A
+    /// single number, such as the learning rate, is worth no pass.
+    fn are_siblings(&self, one: usize, other: usize) -> bool {
+        let (Some(a), Some(b)) = (&self.kernels[one], &self.kernels[other]) else { return false };
+        let alike = |(a, b): (&Nest, &Nest)| {
+            a.axes == b.axes && a.reduce == b.reduce && a.windows.is_empty() && b.windows.is_empty()
+        };
+        let same = a.nests.len() == b.nests.len() && a.nests.iter().zip(&b.nests).all(alike);
+        let mut common = self.order.reads[one].intersection(&self.order.reads[other]);
+        same && common.any(|tensor| self.order.readers.contains_key(tensor))
+            && !a.nests.iter().chain(&b.nests).any(|nest| has_reuse(&self.program, nest))
     }
 
     fn with_epilogue(&mut self, producer: &Kernel, consumer: &Kernel) -> Option<Kernel> {
@@ -247,23 +272,14 @@ impl Fusion {
         matches.then_some(())
     }
 
-    fn with_sibling(&mut self, a: &Kernel, b: &Kernel) -> Option<Kernel> {
-        let alike = |(a, b): (&Nest, &Nest)| {
-            a.axes == b.axes && a.reduce == b.reduce && a.windows.is_empty() && b.windows.is_empty()
-        };
-        let same = a.nests.len() == b.nests.len() && a.nests.iter().zip(&b.nests).all(alike);
-        let common = a.reads(&self.program).intersection(&b.reads(&self.program)).next().is_some();
-        let tiled = a.nests.iter().chain(&b.nests).any(|nest| has_reuse(&self.program, nest));
-        if !same || !common || tiled {
-            return None;
-        }
+    fn with_sibling(&self, a: &Kernel, b: &Kernel) -> Kernel {
         let mut joined = a.clone();
         for (nest, other) in joined.nests.iter_mut().zip(&b.nests) {
             nest.statements.extend(other.statements.iter().cloned());
             nest.statements.sort_by_key(|statement| !is_reduction(&self.program, statement.body));
         }
         joined.name = format!("{}+{}", a.name, b.name);
-        Some(joined)
+        joined
     }
 
     /// The kernels, each after those whose results it reads, otherwise in the order of definition.
@@ -308,12 +324,19 @@ fn sums_products_with_reuse(program: &Program, axes: &[Axis], body: ExprId) -> b
 }
 
 /// Who reads whose results, kept up to date while kernels join.
+///
+/// `rank` is an order in which every kernel stands before its readers. A search for a way between two kernels looks
+/// only at those between them in this order, and a join repairs the order only there (Pearce and Kelly, 2006).
 struct Order {
     predecessors: Vec<BTreeSet<usize>>,
     successors: Vec<BTreeSet<usize>>,
-    /// The kernels that read a tensor.
+    /// The kernels that read a tensor of more than one element: those that might be siblings.
     readers: BTreeMap<Tensor, BTreeSet<usize>>,
     reads: Vec<BTreeSet<Tensor>>,
+    rank: Vec<usize>,
+    /// The search that has seen a kernel last, and the number of searches.
+    seen: Vec<usize>,
+    searches: usize,
 }
 
 impl Order {
@@ -327,10 +350,15 @@ impl Order {
             successors: vec![BTreeSet::new(); kernels.len()],
             readers: BTreeMap::new(),
             reads: kernels.iter().map(|kernel| kernel.reads(program)).collect(),
+            rank: (0..kernels.len()).collect(),
+            seen: vec![0; kernels.len()],
+            searches: 0,
         };
         for at in 0..kernels.len() {
             for tensor in order.reads[at].clone() {
-                order.readers.entry(tensor).or_default().insert(at);
+                if program.tensors[tensor].len() > 1 {
+                    order.readers.entry(tensor).or_default().insert(at);
+                }
                 if let Some(from) = owner.get(&tensor).filter(|from| **from != at) {
                     order.predecessors[at].insert(*from);
                     order.successors[*from].insert(at);
@@ -342,13 +370,14 @@ impl Order {
 
     /// The kernels worth joining with this one: those it reads from, and those that read what it reads.
     fn neighbours(&self, at: usize) -> Vec<usize> {
-        let siblings = self.reads[at].iter().flat_map(|tensor| &self.readers[tensor]);
+        let siblings = self.reads[at].iter().filter_map(|tensor| self.readers.get(tensor)).flatten();
         let found: BTreeSet<usize> = siblings.chain(&self.predecessors[at]).copied().collect();
         found.into_iter().filter(|other| *other != at).collect()
     }
 
-    /// Lets one kernel stand for two.
+    /// Lets one kernel stand for two, between which no way passes a third one.
     fn merge(&mut self, stays: usize, goes: usize) {
+        self.rank_as_one(stays, goes);
         let (before, after) =
             (std::mem::take(&mut self.predecessors[goes]), std::mem::take(&mut self.successors[goes]));
         for other in before {
@@ -366,22 +395,70 @@ impl Order {
             }
         }
         for tensor in std::mem::take(&mut self.reads[goes]) {
-            let readers = self.readers.entry(tensor).or_default();
-            readers.remove(&goes);
-            readers.insert(stays);
+            if let Some(readers) = self.readers.get_mut(&tensor) {
+                readers.remove(&goes);
+                readers.insert(stays);
+            }
             self.reads[stays].insert(tensor);
         }
     }
 
+    /// Gives two kernels one rank: what leads to one of them stands before it, what follows from one behind it.
+    fn rank_as_one(&mut self, stays: usize, goes: usize) {
+        let (first, last) = if self.rank[stays] < self.rank[goes] { (stays, goes) } else { (goes, stays) };
+        let (low, high) = (self.rank[first], self.rank[last]);
+        let mut after = self.search(first, |order, at| (&order.successors[at], order.rank[at] < high));
+        let mut before = self.search(last, |order, at| (&order.predecessors[at], order.rank[at] > low));
+        let moved = before.iter().chain(&after);
+        let mut ranks: Vec<usize> = moved.map(|at| self.rank[*at]).chain([low, high]).collect();
+        ranks.sort_unstable();
+        before.sort_by_key(|at| self.rank[*at]);
+        after.sort_by_key(|at| self.rank[*at]);
+        for (at, rank) in before.iter().zip(&ranks) {
+            self.rank[*at] = *rank;
+        }
+        self.rank[stays] = ranks[before.len()];
+        self.rank[goes] = ranks[before.len()];
+        for (at, rank) in after.iter().rev().zip(ranks.iter().rev()) {
+            self.rank[*at] = *rank;
+        }
+    }
+
+    /// The kernels beyond one, each once: `next` gives the neighbours of a kernel, and whether it is to be entered.
+    fn search(
+        &mut self,
+        from: usize,
+        next: impl Fn(&Order, usize) -> (&BTreeSet<usize>, bool),
+    ) -> Vec<usize> {
+        self.searches += 1;
+        let (mut found, mut open) = (Vec::new(), vec![from]);
+        while let Some(at) = open.pop() {
+            for neighbour in next(self, at).0.clone() {
+                if next(self, neighbour).1 && self.seen[neighbour] != self.searches {
+                    self.seen[neighbour] = self.searches;
+                    found.push(neighbour);
+                    open.push(neighbour);
+                }
+            }
+        }
+        found
+    }
+
     /// Whether a way leads from one to the other that passes a third kernel.
-    fn reaches_through_others(&self, from: usize, to: usize) -> bool {
+    fn reaches_through_others(&mut self, from: usize, to: usize) -> bool {
+        let end = self.rank[to];
+        self.searches += 1;
         let mut open: Vec<usize> = self.successors[from].iter().copied().filter(|next| *next != to).collect();
-        let mut seen: BTreeSet<usize> = open.iter().copied().collect();
         while let Some(at) = open.pop() {
             if at == to {
                 return true;
             }
-            open.extend(self.successors[at].iter().filter(|next| seen.insert(**next)));
+            for next in &self.successors[at] {
+                if self.rank[*next] <= end && self.seen[*next] != self.searches {
+                    self.seen[*next] = self.searches;
+                    open.push(*next);
+                }
+            }
         }
         false
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::elab::optimiser::OptimSpec;
+use crate::elab::config::Phase;
 use crate::graph::{Graph, Role};
 use crate::runtime::program::lower;
 use crate::runtime::{Program, Store};
@@ -77,7 +77,7 @@ pub struct Programs<'scope, 'env> {
     coming: Option<ScopedJoinHandle<'scope, Compiled>>,
     scope: &'scope Scope<'scope, 'env>,
     recipe: &'env Recipe<'env>,
-    optim: &'env OptimSpec,
+    phase: &'env Phase,
     machine: &'env Machine,
 }
 
@@ -88,21 +88,21 @@ impl<'scope, 'env> Programs<'scope, 'env> {
         others: Vec<Key>,
         scope: &'scope Scope<'scope, 'env>,
         recipe: &'env Recipe<'env>,
-        optim: &'env OptimSpec,
+        phase: &'env Phase,
         machine: &'env Machine,
     ) -> Programs<'scope, 'env> {
-        Programs { ready: HashMap::from([first]), others, coming: None, scope, recipe, optim, machine }
+        Programs { ready: HashMap::from([first]), others, coming: None, scope, recipe, phase, machine }
     }
 
     /// Begins to compile the others, unless that has been done.
     pub fn prepare(&mut self) {
-        let (recipe, optim, machine) = (self.recipe, self.optim, self.machine);
+        let (recipe, phase, machine) = (self.recipe, self.phase, self.machine);
         let others = std::mem::take(&mut self.others);
         if others.is_empty() {
             return;
         }
         let compile_others = move || {
-            let compiled = others.into_iter().map(|key| Ok((key, compile_key(key, recipe, optim, machine)?)));
+            let compiled = others.into_iter().map(|key| Ok((key, compile_key(key, recipe, phase, machine)?)));
             compiled.collect()
         };
         self.coming = Some(self.scope.spawn(compile_others));
@@ -128,11 +128,11 @@ impl<'scope, 'env> Programs<'scope, 'env> {
 fn compile_key(
     (purpose, batch): Key,
     recipe: &Recipe<'_>,
-    optim: &OptimSpec,
+    phase: &Phase,
     machine: &Machine,
 ) -> Result<Program, TrainError> {
     let graph = match purpose {
-        Purpose::Step => recipe.step(batch, optim)?,
+        Purpose::Step => recipe.step(batch, phase)?,
         Purpose::Evaluation => recipe.evaluation(batch)?,
     };
     compile(&graph, machine, &mut Phases::default())

@@ -1,10 +1,12 @@
 //! The graphs that a training needs, for any batch size.
 
 use crate::base::diagnostic::Diagnostic;
+use crate::base::nearest::nearest;
 use crate::data::Dataset;
-use crate::elab::config::TrainSpec;
+use crate::elab::config::{Phase, TrainSpec};
 use crate::elab::optimiser::{self, OptimSpec};
-use crate::elab::{InitRule, ModelCall, Module, Request};
+use crate::elab::selection::Selection;
+use crate::elab::{InitRule, ModelCall, Module, Request, clip};
 use crate::graph::{Graph, Role, Sink, Value};
 use crate::passes::autodiff;
 use crate::syntax::ast::Expr;
@@ -42,6 +44,7 @@ impl<'m> Recipe<'m> {
             loss: self.loss.as_ref(),
             sample: self.sample.as_deref(),
             init: &self.init,
+            freeze: None,
         }
     }
 
@@ -49,9 +52,9 @@ impl<'m> Recipe<'m> {
     ///
     /// # Errors
     ///
-    /// What is wrong with the model.
-    pub fn forward(&self, batch: i64) -> Result<Graph, Vec<Diagnostic>> {
-        self.module.graph(&self.model, &Request { training: true, ..self.request(batch) })
+    /// What is wrong with the model, and parts in `freeze` that it does not have.
+    pub fn forward(&self, batch: i64, freeze: Option<&Selection>) -> Result<Graph, Vec<Diagnostic>> {
+        self.module.graph(&self.model, &Request { training: true, freeze, ..self.request(batch) })
     }
 
     /// The forward graph with the gradients of all parameters.
@@ -60,7 +63,7 @@ impl<'m> Recipe<'m> {
     ///
     /// What is wrong with the model.
     pub fn gradients(&self, batch: i64) -> Result<Graph, Vec<Diagnostic>> {
-        let mut graph = self.forward(batch)?;
+        let mut graph = self.forward(batch, None)?;
         autodiff::run(&mut graph);
         Ok(graph)
     }
@@ -95,19 +98,19 @@ impl<'m> Recipe<'m> {
     ///
     /// # Errors
     ///
-    /// What is wrong with the model or the optimiser.
-    pub fn step(&self, batch: i64, optim: &OptimSpec) -> Result<Graph, Vec<Diagnostic>> {
-        self.step_of(self.forward(batch)?, optim)
+    /// What is wrong with the model or the phase.
+    pub fn step(&self, batch: i64, phase: &Phase) -> Result<Graph, Vec<Diagnostic>> {
+        self.step_of(self.forward(batch, phase.freeze.as_ref())?, phase)
     }
 
     /// The training step of a [`forward`](Recipe::forward) graph.
     ///
     /// # Errors
     ///
-    /// What is wrong with the optimiser.
-    pub fn step_of(&self, mut graph: Graph, optim: &OptimSpec) -> Result<Graph, Vec<Diagnostic>> {
+    /// What is wrong with the optimisers, and a phase in which nothing is trained.
+    pub fn step_of(&self, mut graph: Graph, phase: &Phase) -> Result<Graph, Vec<Diagnostic>> {
         autodiff::run(&mut graph);
-        let gradients: Vec<(Value, Value)> = graph
+        let mut gradients: Vec<(Value, Value)> = graph
             .outputs
             .iter()
             .filter_map(|(value, sink)| match sink {
@@ -115,9 +118,38 @@ impl<'m> Recipe<'m> {
                 Sink::Loss | Sink::Prediction | Sink::Metric(_) | Sink::Update(_) => None,
             })
             .collect();
-        optimiser::apply(&mut graph, self.module, optim, &gradients).map_err(|error| vec![error])?;
+        if gradients.is_empty() && phase.freeze.is_some() {
+            let error =
+                Diagnostic::error("nothing is trained: all parameters that the loss depends on are frozen");
+            return Err(vec![error.primary(phase.optim.span, "")]);
+        }
+        self.update(&mut graph, phase, &mut gradients).map_err(|error| vec![error])?;
         graph.outputs.retain(|(_, sink)| !matches!(sink, Sink::Gradient(_) | Sink::Prediction));
         Ok(graph)
+    }
+
+    /// Clipping, and the optimiser of every parameter.
+    fn update(
+        &self,
+        graph: &mut Graph,
+        phase: &Phase,
+        gradients: &mut [(Value, Value)],
+    ) -> Result<(), Diagnostic> {
+        if let Some(kind) = phase.clip {
+            clip::apply(graph, self.module, kind, phase.optim.span, gradients)?;
+        }
+        let paths: Vec<(Value, String)> = graph.inputs.iter().filter_map(path_of_param).collect();
+        check_groups(phase, &paths)?;
+        let mut optimisers: Vec<(OptimSpec, Vec<(Value, Value)>)> = Vec::new();
+        for (param, gradient) in gradients.iter().copied() {
+            let path = paths.iter().find(|(value, _)| *value == param).map_or("", |(_, path)| path.as_str());
+            let optim = phase.optimiser_of(path, graph.values[param].shape.len());
+            match optimisers.iter_mut().find(|(known, _)| *known == optim) {
+                Some((_, pairs)) => pairs.push((param, gradient)),
+                None => optimisers.push((optim, vec![(param, gradient)])),
+            }
+        }
+        optimisers.iter().try_for_each(|(optim, pairs)| optimiser::apply(graph, self.module, optim, pairs))
     }
 
     /// Prediction, loss and metrics outside of training.
@@ -137,4 +169,20 @@ impl<'m> Recipe<'m> {
     pub fn inference(&self, batch: i64) -> Result<Graph, Vec<Diagnostic>> {
         self.module.graph(&self.model, &Request { loss: None, ..self.request(batch) })
     }
+}
+
+fn path_of_param((value, role): &(Value, Role)) -> Option<(Value, String)> {
+    match role {
+        Role::Param { path, .. } => Some((*value, path.clone())),
+        Role::Data | Role::Target | Role::State { .. } | Role::Scalar(_) => None,
+    }
+}
+
+/// An error where a group of parameters is empty.
+fn check_groups(phase: &Phase, paths: &[(Value, String)]) -> Result<(), Diagnostic> {
+    let empty = phase.groups.iter().find(|group| !paths.iter().any(|(_, path)| group.holds(path)));
+    let Some(group) = empty else { return Ok(()) };
+    let message = format!("`groups` names `{}`, but no trained parameter is called so", group.target);
+    let known = paths.iter().flat_map(|(_, path)| path.split('.'));
+    Err(Diagnostic::error(message).primary(group.span, "").did_you_mean(nearest(&group.target, known)))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::elab::config::Pretrained;
 use crate::graph::Graph;
 use crate::runtime::Store;
 
@@ -23,7 +24,30 @@ pub const OPTIMISER: &str = "optim.";
 pub fn load(file: &Path, graph: &Graph, store: &mut Store) -> Result<(), TrainError> {
     // The values do not matter: the file has all of them.
     initialise(graph, 0, store);
-    take(store, weights::load(file)?, &|_| false).map_err(|error| misfit(file, &error))
+    take(store, weights::load(file)?, &|_| false).map(|_| ()).map_err(|error| misfit(file, &error))
+}
+
+/// Sets the parameters and states of a graph from the pretrained weights of a train section, but for those that it
+/// excepts: these begin with the values of the seed. Gives the tensors of the file that were left out.
+///
+/// # Errors
+///
+/// A file that cannot be read, and tensors that are missing, unknown or of another shape.
+pub fn pretrained(
+    from: &Pretrained,
+    graph: &Graph,
+    seed: u64,
+    store: &mut Store,
+) -> Result<Vec<String>, TrainError> {
+    initialise(graph, seed, store);
+    if let Some(except) = &from.except {
+        let paths: Vec<String> = store.entries().iter().map(|entry| entry.path.clone()).collect();
+        except.check("except", &paths).map_err(|error| vec![error])?;
+    }
+    let except = |path: &str| from.except.as_ref().is_some_and(|except| except.holds(path));
+    let help = "`except=...` of load leaves parts out that another task needs anew";
+    let found = take(store, weights::load(&from.file)?, &except);
+    found.map_err(|error| TrainError::Other(format!("{}: {error}\n  {help}", from.file.display())))
 }
 
 fn misfit(file: &Path, error: &WeightsError) -> TrainError {
@@ -38,7 +62,7 @@ fn misfit(file: &Path, error: &WeightsError) -> TrainError {
 pub fn resume(session: &Session<'_>, folder: &Path, store: &mut Store) -> Result<Position, TrainError> {
     let Checkpoint { position, tensors } = Checkpoint::load(folder)?;
     let (phase, first_epoch) = session.phase_at(&position);
-    let graph = session.recipe.step(phase.batch, &phase.optim)?;
+    let graph = session.recipe.step(phase.batch, phase)?;
     initialise(&graph, session.spec.seed, store);
     // A phase that has not begun has a fresh optimiser, perhaps another one than the checkpoint.
     let is_fresh = position.epochs == first_epoch && position.begun.images() == 0;
@@ -49,8 +73,12 @@ pub fn resume(session: &Session<'_>, folder: &Path, store: &mut Store) -> Result
     Ok(position)
 }
 
-/// Sets all kept tensors, but for those that `except` names.
-fn take(store: &mut Store, tensors: Tensors, except: &dyn Fn(&str) -> bool) -> Result<(), WeightsError> {
+/// Sets all kept tensors, but for those that `except` names; gives those that no model needs.
+fn take(
+    store: &mut Store,
+    tensors: Tensors,
+    except: &dyn Fn(&str) -> bool,
+) -> Result<Vec<String>, WeightsError> {
     let entries = store.entries().iter();
     let shapes: Vec<(String, Vec<i64>)> =
         entries.map(|entry| (entry.path.clone(), entry.shape.clone())).collect();
@@ -62,7 +90,30 @@ fn take(store: &mut Store, tensors: Tensors, except: &dyn Fn(&str) -> bool) -> R
             entry.values_mut().copy_from_slice(&tensor.elements);
         }
     }
-    Ok(())
+    Ok(matched.skipped)
+}
+
+/// The file of the best epoch's weights in a run's folder.
+const BEST: &str = "best.safetensors";
+
+/// Writes the weights of the best epoch so far.
+///
+/// # Errors
+///
+/// Where the file cannot be written.
+pub fn save_best(folder: &Path, store: &Store) -> Result<(), WeightsError> {
+    save(&folder.join(BEST), store)
+}
+
+/// Takes the weights of the best epoch back.
+///
+/// # Errors
+///
+/// Where the file cannot be read.
+pub fn best(folder: &Path, store: &mut Store) -> Result<(), TrainError> {
+    let file = folder.join(BEST);
+    let kept = |path: &str| path.starts_with(OPTIMISER);
+    take(store, weights::load(&file)?, &kept).map(|_| ()).map_err(|error| misfit(&file, &error))
 }
 
 /// Writes the parameters and running statistics, without the optimiser's states.

@@ -15,7 +15,7 @@ use crate::data::augment::Augment;
 use crate::data::feed::{Batch, Feed, Maker, Plan};
 use crate::data::prepare::Prepare;
 use crate::data::{DataError, Dataset, Split, batches};
-use crate::elab::config::{Phase, TrainSpec};
+use crate::elab::config::{Early, Moment, Phase, TrainSpec, Watch};
 use crate::runtime::{Pool, Program, Store};
 use crate::sched::Machine;
 
@@ -25,7 +25,7 @@ use super::evaluate::{Figures, evaluate, keys, loss_and_correct, set_batch};
 use super::programs::{Key, Phases, Programs, Purpose, compile, initialise};
 use super::recipe::Recipe;
 use super::records::{EpochRecord, FinalRecord, Records, RecordsError, StepRecord};
-use super::restore::OPTIMISER;
+use super::restore::{self, OPTIMISER};
 
 /// What a training works with.
 pub struct Session<'a> {
@@ -68,6 +68,12 @@ pub struct Position {
     pub phase_steps: u64,
     /// What is done of the epoch after `epochs`.
     pub begun: Figures,
+    /// The best figure so far of the run's rule for saving.
+    #[serde(default)]
+    pub best: Option<f64>,
+    /// The best figure so far of the phase's rule for stopping, and the epochs since.
+    #[serde(default)]
+    pub stopping: (Option<f64>, u64),
 }
 
 impl Position {
@@ -128,6 +134,7 @@ pub fn train(
         if position.epochs == first_epoch && position.begun.images() == 0 {
             store.clear_states(OPTIMISER);
             position.phase_steps = 0;
+            position.stopping = (None, 0);
         }
         let run = PhaseRun { session, phase, last_epoch: first_epoch + u64::from(phase.epochs) };
         let first = run.compile(store, &mut phases)?;
@@ -147,7 +154,7 @@ pub fn train(
 /// Finds the errors of all phases but the first before anything runs; the first is compiled at once anyway.
 fn check_later_phases(session: &Session<'_>) -> Result<(), TrainError> {
     for phase in session.spec.phases.iter().skip(1) {
-        session.recipe.step(phase.batch, &phase.optim)?;
+        session.recipe.step(phase.batch, phase)?;
     }
     Ok(())
 }
@@ -169,12 +176,13 @@ impl PhaseRun<'_> {
         let Session { recipe, machine, spec, data, .. } = *self.session;
         let batch = self.batch() as i64;
         let graph = phases.time("elaborate, differentiate", || -> Result<_, TrainError> {
-            let forward = recipe.forward(batch)?;
+            let freeze = self.phase.freeze.as_ref();
+            let forward = recipe.forward(batch, freeze)?;
             recipe.check_data(&forward, data)?;
             if let Some(rest) = self.rest() {
-                recipe.forward(rest)?;
+                recipe.forward(rest, freeze)?;
             }
-            Ok(recipe.step_of(forward, &self.phase.optim)?)
+            Ok(recipe.step_of(forward, self.phase)?)
         })?;
         initialise(&graph, spec.seed, store);
         Ok(((Purpose::Step, batch), compile(&graph, machine, phases)?))
@@ -199,15 +207,28 @@ impl PhaseRun<'_> {
         let Session { recipe, machine, .. } = *self.session;
         std::thread::scope(|scope| {
             let others = self.other_keys();
-            let programs = Programs::new(first, others, scope, recipe, &self.phase.optim, machine);
+            let programs = Programs::new(first, others, scope, recipe, self.phase, machine);
             let mut running = Running { run: self, programs, store, position, records, observer, phases };
             while running.position.epochs < self.last_epoch && !self.session.is_over(running.position) {
                 running.epoch()?;
             }
             let is_last = running.position.epochs >= self.session.epochs();
             let ends = is_last || self.session.is_over(running.position);
-            if ends { running.evaluate(&self.session.data.test, "test").map(Some) } else { Ok(None) }
+            if !ends {
+                return Ok(None);
+            }
+            if self.session.spec.save.is_some() && running.position.best.is_some() {
+                restore::best(running.records.folder(), running.store)?;
+            }
+            running.evaluate(&self.session.data.test, "test").map(Some)
         })
+    }
+
+    /// Where the phase stands before a step.
+    fn moment(&self, position: &Position) -> Moment {
+        let Session { data, drop_last, .. } = *self.session;
+        let epoch_steps = batches::count(data.train.len(), self.batch(), drop_last) as u64;
+        Moment { step: position.phase_steps, steps: epoch_steps * u64::from(self.phase.epochs), epoch_steps }
     }
 
     /// The programs beside that of a whole batch.
@@ -251,15 +272,37 @@ impl Running<'_, '_, '_> {
             val_accuracy: Some(validation.accuracy()),
             seconds,
             images_per_second: (trained.images() - images_before) as f64 / seconds,
-            learning_rate: self.run.phase.optim.learning_rate,
+            learning_rate: self.learning_rate(),
         };
         if whole {
             self.position.epochs += 1;
             self.position.begun = Figures::default();
         }
         self.records.epoch(&record)?;
+        self.keep_best(&record)?;
+        if whole && self.run.phase.stop.is_some_and(|rule| stops(rule, &record, &mut self.position.stopping))
+        {
+            self.position.epochs = self.run.last_epoch;
+        }
         Checkpoint::save(self.records.folder(), self.store, *self.position)?;
         self.observer.epoch(&record);
+        Ok(())
+    }
+
+    /// The learning rate of the last step.
+    fn learning_rate(&self) -> f64 {
+        let moment = self.run.moment(self.position);
+        self.run.phase.learning_rate(Moment { step: moment.step.saturating_sub(1), ..moment })
+    }
+
+    /// Writes the weights if they are the best so far by the run's rule.
+    fn keep_best(&mut self, record: &EpochRecord) -> Result<(), TrainError> {
+        let Some(watch) = self.run.session.spec.save else { return Ok(()) };
+        let figure = watched(watch, record);
+        if figure.is_some_and(|figure| is_better(watch, figure, self.position.best, 0.0)) {
+            self.position.best = figure;
+            restore::save_best(self.records.folder(), self.store)?;
+        }
         Ok(())
     }
 
@@ -318,7 +361,7 @@ impl Running<'_, '_, '_> {
         let step = self.position.steps;
         let program = self.programs.get((Purpose::Step, batch.labels.len() as i64))?;
         set_batch(program, batch);
-        for (name, value) in self.run.phase.optim.scalars(self.position.phase_steps) {
+        for (name, value) in self.run.phase.scalars(self.run.moment(self.position)) {
             program.set_scalar(&name, value as f32);
         }
         let run =
@@ -366,6 +409,38 @@ impl Running<'_, '_, '_> {
         match result {
             Err(TrainError::Data(error)) => Err(self.stopped_by_data(error)?),
             result => result,
+        }
+    }
+}
+
+/// A figure of an epoch.
+fn watched(watch: Watch, record: &EpochRecord) -> Option<f64> {
+    match (watch.validation, watch.accuracy) {
+        (true, true) => record.val_accuracy,
+        (true, false) => record.val_loss,
+        (false, true) => Some(record.train_accuracy),
+        (false, false) => Some(record.train_loss),
+    }
+}
+
+fn is_better(watch: Watch, figure: f64, best: Option<f64>, min_delta: f64) -> bool {
+    match best {
+        None => !figure.is_nan(),
+        Some(best) if watch.accuracy => figure > best + min_delta,
+        Some(best) => figure < best - min_delta,
+    }
+}
+
+/// Whether a phase ends after this epoch; keeps the best figure and the epochs since.
+fn stops(rule: Early, record: &EpochRecord, (best, since): &mut (Option<f64>, u64)) -> bool {
+    match watched(rule.watch, record) {
+        Some(figure) if is_better(rule.watch, figure, *best, rule.min_delta) => {
+            (*best, *since) = (Some(figure), 0);
+            false
+        }
+        _ => {
+            *since += 1;
+            *since >= rule.patience
         }
     }
 }

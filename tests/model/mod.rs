@@ -55,7 +55,7 @@ impl Model {
     /// The messages of the elaborator.
     pub fn forward(&self, batch: i64, training: bool) -> Result<Graph, String> {
         let loss = self.setting("loss");
-        let request = Request { batch, training, loss: loss.as_ref(), sample: None, init: &[] };
+        let request = Request { batch, training, loss: loss.as_ref(), sample: None, init: &[], freeze: None };
         let call = ModelCall::new(self.module.models()[0]);
         self.module.graph(&call, &request).map_err(|errors| format!("{errors:?}"))
     }

@@ -6,12 +6,16 @@
 mod call;
 mod data;
 mod overrides;
+mod phase;
 mod pictures;
+mod schedule;
 mod settings;
 mod train;
 
 pub use data::{DataSpec, Source};
 pub use overrides::Overrides;
+pub use phase::{Clip, Early, Group, Phase, Watch};
 pub use pictures::{Augment, Prepare};
+pub use schedule::{Moment, Schedule};
 pub(super) use settings::{accept_constant, as_call, call_values, constant};
-pub use train::{Phase, TrainSpec};
+pub use train::{Pretrained, TrainSpec};

@@ -46,6 +46,28 @@ impl<'a> Settings<'a> {
         read
     }
 
+    /// The settings of a part, those of the whole where the part has none, and overrides of both.
+    pub fn with_defaults(
+        section: &'static Section,
+        own: &'a [Setting],
+        common: &'a [Setting],
+        overrides: &'a [(Name, Expr)],
+    ) -> Settings<'a> {
+        let mut read = Settings::new(section, own, &[]);
+        for setting in common {
+            if let SettingKind::Key { name, value } = &setting.kind
+                && !read.values.contains_key(name.text.as_str())
+            {
+                read.add(name, value);
+            }
+        }
+        for (name, value) in overrides {
+            read.values.remove(name.text.as_str());
+            read.add(name, value);
+        }
+        read
+    }
+
     fn add(&mut self, name: &'a Name, value: &'a Expr) {
         let key = name.text.as_str();
         if self.section.later.contains(&key) {

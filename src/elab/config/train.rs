@@ -1,34 +1,36 @@
 //! Train sections.
 
+use std::path::{Path, PathBuf};
+
 use super::overrides::Overrides;
-use super::settings::{Section, Settings, as_call, constant, not_yet};
+use super::phase::{self, PHASE, Phase, Watch};
+use super::settings::{Section, Settings, as_call, call_values, constant, not_yet};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::span::Span;
-use crate::elab::evaluate::at;
-use crate::elab::optimiser::OptimSpec;
+use crate::elab::evaluate::{Argument, at};
+use crate::elab::selection::Selection;
 use crate::elab::{InitRule, ModelCall, Module, Outcome, Scheme, Value};
-use crate::syntax::ast::{Arg, Expr, ExprKind, Name, SettingKind, Train};
+use crate::syntax::ast::{Arg, Call, Expr, ExprKind, Name, Setting, SettingKind, Train};
 
-const LATER: &[&str] = &["schedule", "clip", "stop", "save", "log", "fast_math", "weights", "freeze"];
+pub(super) const LATER: &[&str] = &["log", "fast_math"];
 
 const TRAIN: Section = Section {
     word: "train",
-    keys: &["loss", "optim", "batch", "epochs", "seed", "init", "metrics"],
+    keys: &[
+        "loss", "optim", "batch", "epochs", "seed", "init", "metrics", "schedule", "groups", "decay", "clip",
+        "freeze", "stop", "weights", "save",
+    ],
     later: LATER,
 };
 
-const PHASE: Section = Section { word: "phase", keys: &["optim", "batch", "epochs"], later: LATER };
-
-/// A part of a training with settings of its own. Each begins with a fresh optimiser.
+/// Trained weights to begin with.
 #[derive(Clone, Debug)]
-pub struct Phase {
-    /// None where the section has no phases and this is all of it.
-    pub name: Option<String>,
-    pub optim: OptimSpec,
-    /// Samples a step.
-    pub batch: i64,
-    pub epochs: u32,
+pub struct Pretrained {
+    pub file: PathBuf,
+    /// What the file need not hold, and what is not taken from it.
+    pub except: Option<Selection>,
+    pub span: Span,
 }
 
 /// A train section.
@@ -45,6 +47,9 @@ pub struct TrainSpec {
     pub init: Vec<InitRule>,
     /// Whether the accuracy is reported.
     pub accuracy: bool,
+    pub weights: Option<Pretrained>,
+    /// The figure whose best epoch gives the run's weights; without it the last epoch does.
+    pub save: Option<Watch>,
     /// At least one.
     pub phases: Vec<Phase>,
     pub span: Span,
@@ -59,15 +64,17 @@ impl Module {
     pub fn train_spec(&self, train: &Train, overrides: &Overrides) -> Result<TrainSpec, Vec<Diagnostic>> {
         let mut settings = Settings::new(&TRAIN, &train.settings, &overrides.train);
         let loss = settings.required("loss", train.model.span, |expr| Ok(expr.clone()));
-        let phases = self.phases(train, overrides, &mut settings);
         let seed = settings.integer("seed", 0, i64::MAX, 0) as u64;
         let init = settings.read("init", init).unwrap_or_default();
         let accuracy = settings.read("metrics", metrics).unwrap_or(true);
-        let mut errors = settings.errors;
+        let weights = settings.read("weights", |expr| weights(expr, self.directory()));
+        let save = settings.read("save", save);
+        let mut errors = std::mem::take(&mut settings.errors);
+        let phases = self.phases(train, overrides, &mut errors);
         errors.extend(self.model(&train.model).err());
         errors.extend(self.data(&train.data).err());
-        match (loss, phases) {
-            (Some(loss), Some(phases)) if errors.is_empty() => Ok(TrainSpec {
+        match loss {
+            Some(loss) if errors.is_empty() => Ok(TrainSpec {
                 name: train.alias.as_ref().unwrap_or(&train.model).text.clone(),
                 model: model_call(train, overrides),
                 data: train.data.clone(),
@@ -75,6 +82,8 @@ impl Module {
                 seed,
                 init,
                 accuracy,
+                weights,
+                save,
                 phases,
                 span: train.span,
             }),
@@ -82,63 +91,68 @@ impl Module {
         }
     }
 
-    /// The phases of a section, or the section as its only phase.
-    fn phases(
-        &self,
-        train: &Train,
-        overrides: &Overrides,
-        settings: &mut Settings<'_>,
-    ) -> Option<Vec<Phase>> {
+    /// The phases of a section, or the section as its only phase. What the section gives stands for what a phase
+    /// leaves out; what the command line gives stands for all.
+    fn phases(&self, train: &Train, overrides: &Overrides, errors: &mut Vec<Diagnostic>) -> Vec<Phase> {
         let mut overrides = overrides.train.clone();
-        overrides.retain(|(name, _)| PHASE.keys.contains(&name.text.as_str()));
-        let named: Vec<(&Name, Settings<'_>)> = train
-            .settings
-            .iter()
-            .filter_map(|setting| match &setting.kind {
-                SettingKind::Phase { name, settings } => {
-                    Some((name, Settings::new(&PHASE, settings, &overrides)))
-                }
-                SettingKind::Key { .. } => None,
-            })
-            .collect();
-        let batch = settings.integer("batch", 1, 1 << 20, 64);
-        let epochs = settings.integer("epochs", 1, i64::from(u32::MAX), 10);
-        if named.is_empty() {
-            let read = |expr: &Expr| OptimSpec::resolve(self, expr);
-            let optim = settings.required("optim", train.model.span, read)?;
-            return Some(vec![Phase { name: None, optim, batch, epochs: epochs as u32 }]);
-        }
-        let common = settings.get("optim").cloned();
+        overrides.retain(|(name, _)| phase::KEYS.contains(&name.text.as_str()));
+        let is_common = |setting: &&Setting| match &setting.kind {
+            SettingKind::Key { name, .. } => phase::KEYS.contains(&name.text.as_str()),
+            SettingKind::Phase { .. } => false,
+        };
+        let common: Vec<Setting> = train.settings.iter().filter(is_common).cloned().collect();
+        let named = train.settings.iter().filter_map(|setting| match &setting.kind {
+            SettingKind::Phase { name, settings } => Some((name, settings)),
+            SettingKind::Key { .. } => None,
+        });
         let mut phases = Vec::new();
         for (name, own) in named {
-            phases.extend(self.phase(name, own, common.as_ref(), (batch, epochs), settings));
+            let mut settings = Settings::with_defaults(&PHASE, own, &common, &overrides);
+            phases.extend(Phase::read(self, Some(name), name.span, &mut settings));
+            errors.append(&mut settings.errors);
         }
-        Some(phases)
+        if phases.is_empty() && errors.is_empty() {
+            let mut settings = Settings::new(&PHASE, &common, &overrides);
+            phases.extend(Phase::read(self, None, train.model.span, &mut settings));
+            errors.append(&mut settings.errors);
+        }
+        phases
     }
+}
 
-    fn phase(
-        &self,
-        name: &Name,
-        mut own: Settings<'_>,
-        common: Option<&Expr>,
-        (batch, epochs): (i64, i64),
-        all: &mut Settings<'_>,
-    ) -> Option<Phase> {
-        let batch = own.integer("batch", 1, 1 << 20, batch);
-        let epochs = own.integer("epochs", 1, i64::from(u32::MAX), epochs) as u32;
-        let optim = match own.get("optim").or(common) {
-            Some(expr) => OptimSpec::resolve(self, expr),
-            None => Err(at(format!("the phase `{}` needs the key `optim`", name.text), name.span)),
-        };
-        all.errors.append(&mut own.errors);
-        match optim {
-            Ok(optim) => Some(Phase { name: Some(name.text.clone()), optim, batch, epochs }),
-            Err(error) => {
-                all.errors.push(error);
-                None
-            }
-        }
+/// `load("file.safetensors", except=head)`
+fn weights(expr: &Expr, directory: &Path) -> Outcome<Pretrained> {
+    let call = as_call(expr, "load(\"weights.safetensors\")")?;
+    if call.callee.text != "load" {
+        let message = format!("unknown source of weights `{}`", call.callee.text);
+        return Err(at(message, call.callee.span).did_you_mean(Some("load")));
     }
+    let is_except = |arg: &&Arg| arg.name.as_ref().is_some_and(|name| name.text == "except");
+    let except = call.args.iter().find(is_except).map(|arg| Selection::parse(&arg.value)).transpose()?;
+    let args = call.args.iter().filter(|arg| !is_except(arg)).cloned().collect();
+    let values = call_values(&Call { callee: call.callee.clone(), args }, &["file"])?;
+    match values.into_iter().next().flatten() {
+        Some(Argument { value: Value::String(file), .. }) => {
+            Ok(Pretrained { file: directory.join(file), except, span: call.callee.span })
+        }
+        Some(argument) => {
+            let message = format!("`file` is a string, not {}", argument.value.kind());
+            Err(at(message, argument.span.unwrap_or(expr.span)))
+        }
+        None => Err(crate::elab::arguments::missing(&call.callee, "file")),
+    }
+}
+
+/// `best(val.accuracy)`
+fn save(expr: &Expr) -> Outcome<Watch> {
+    let call = as_call(expr, "best(val.accuracy)")?;
+    if call.callee.text != "best" {
+        let message = format!("unknown rule for saving `{}`", call.callee.text);
+        return Err(at(message, call.callee.span).did_you_mean(Some("best")));
+    }
+    let (watch, rest) = phase::split_watch(&call)?;
+    call_values(&rest, &[])?;
+    Ok(watch)
 }
 
 /// The model with its arguments; an override replaces the argument of its name, or is a new one.

@@ -41,8 +41,8 @@ fn sections_are_typed() {
     let phase = &train.phases[0];
     assert_eq!((phase.batch, phase.epochs), (32, 3));
     assert_eq!(phase.optim.op, "sgd_momentum");
-    assert_eq!(phase.optim.scalars(0), [("lr".to_owned(), 0.1), ("first".to_owned(), 1.0)]);
-    assert_eq!(phase.optim.scalars(1)[1].1, 0.0);
+    assert_eq!(phase.optim.scalars(0, 1.0), [("lr".to_owned(), 0.1), ("first".to_owned(), 1.0)]);
+    assert_eq!(phase.optim.scalars(1, 1.0)[1].1, 0.0);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn descend(optim: &str, steps: u64) -> Vec<f64> {
     let mut seen = Vec::new();
     for step in 0..steps {
         let mut given: Vec<(String, Vec<f64>)> =
-            optim.scalars(step).into_iter().map(|(name, value)| (name, vec![value])).collect();
+            optim.scalars(step, 1.0).into_iter().map(|(name, value)| (name, vec![value])).collect();
         for (value, role) in &graph.inputs {
             if let Role::Param { path, .. } | Role::State { path, .. } = role {
                 let now = state.iter().find(|(known, _)| known == value).map_or(0.0, |(_, now)| *now);

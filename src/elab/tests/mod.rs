@@ -25,7 +25,7 @@ fn graph(text: &str, batch: i64, training: bool) -> Graph {
     let module = Module::from_text(&mut sources, "model.cnn", text)
         .unwrap_or_else(|errors| panic!("{}", rendered(&sources, &errors)));
     let loss = loss_of(&module);
-    let request = Request { batch, training, loss: loss.as_ref(), sample: None, init: &[] };
+    let request = Request { batch, training, loss: loss.as_ref(), sample: None, init: &[], freeze: None };
     let call = ModelCall::new(module.models()[0]);
     let graph =
         module.graph(&call, &request).unwrap_or_else(|errors| panic!("{}", rendered(&sources, &errors)));

@@ -1,0 +1,209 @@
+//! The networks of `examples/zoo` against torchvision: parameters, predictions, losses of training steps.
+//!
+//! The fixtures hold results only. Weights, pictures and labels come from the formula that both sides compute.
+
+mod formula;
+
+use std::path::{Path, PathBuf};
+
+use cnnc::base::philox::RandomState;
+use cnnc::base::source::SourceMap;
+use cnnc::base::target::Target;
+use cnnc::elab::config::{Moment, Overrides, TrainSpec};
+use cnnc::elab::{self, Module};
+use cnnc::graph::{Graph, Role, Sink};
+use cnnc::runtime::{Pool, Program, Store};
+use cnnc::sched::Machine;
+use cnnc::train::programs::{Phases, compile, initialise};
+use cnnc::train::recipe::Recipe;
+use serde_json::Value;
+
+/// How far a prediction may be from torchvision's, relative to the largest.
+const NEAR: f64 = 1e-4;
+
+fn fixtures() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/zoo.json");
+    serde_json::from_str(&std::fs::read_to_string(path).expect("the fixtures")).expect("JSON")
+}
+
+fn file(family: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/zoo/{family}.cnn"))
+}
+
+/// A model of the zoo with settings in place of its own.
+struct Net {
+    module: Module,
+    spec: TrainSpec,
+}
+
+impl Net {
+    fn new(family: &str, name: &str, settings: &[String]) -> Net {
+        let mut sources = SourceMap::default();
+        let module = elab::load(&mut sources, &file(family)).expect("the file is right");
+        let overrides = Overrides::parse(&mut sources, settings).expect("the settings are right");
+        let sections = module.train_sections();
+        let section = sections.iter().find(|section| section.model.text == name).expect("a train section");
+        let spec = module.train_spec(section, &overrides).expect("the section is right");
+        Net { spec, module }
+    }
+
+    fn recipe(&self) -> Recipe<'_> {
+        Recipe::of(&self.module, &self.spec)
+    }
+
+    /// A case's net: its arguments and the size of a picture.
+    fn of(case: &Value, more: &[String]) -> Net {
+        let name = case["model"].as_str().expect("a name");
+        let args = case["args"].as_object().into_iter().flatten();
+        let mut settings: Vec<String> = args.map(|(key, value)| format!("args.{key}={value}")).collect();
+        // The size of LeNet's pictures, and that of the networks for CIFAR, is part of them.
+        if !matches!(name, "lenet5" | "resnet20" | "vgg_cifar") {
+            settings.push(format!("args.size={}", case["size"]));
+        }
+        settings.extend_from_slice(more);
+        Net::new(case["file"].as_str().expect("a family"), name, &settings)
+    }
+}
+
+/// A store with the formula's values for a graph; the optimiser's states are 0.
+fn filled(name: &str, graph: &Graph) -> Store {
+    let mut store = Store::default();
+    initialise(graph, 0, &mut store);
+    for entry in store.entries_mut() {
+        if !entry.path.starts_with("optim.") {
+            let shape: Vec<usize> = entry.shape.iter().map(|extent| *extent as usize).collect();
+            let values = formula::values_f32(&entry.path, &shape, rule_of(name, &entry.path, shape.len()));
+            entry.values_mut().copy_from_slice(&values);
+        }
+    }
+    store
+}
+
+/// The rule of a tensor, as in `zoo.py`.
+fn rule_of(name: &str, path: &str, axes: usize) -> &'static str {
+    match path.rsplit('.').next() {
+        Some("running_mean") => "small",
+        Some("running_var") if name.starts_with("resnet") => "near_one",
+        Some("running_var") => "unit",
+        _ if axes > 1 => "weight",
+        Some("weight") => "near_one",
+        _ => "small",
+    }
+}
+
+fn pictures(graph: &Graph, number: usize) -> Vec<f32> {
+    let (value, _) = graph.inputs.iter().find(|(_, role)| *role == Role::Data).expect("pictures");
+    let shape: Vec<usize> = graph.values[*value].shape.iter().map(|extent| *extent as usize).collect();
+    formula::values_f32(&format!("input {number}"), &shape, "pixel")
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().expect("numbers").iter().map(|number| number.as_f64().expect("a number")).collect()
+}
+
+fn compiled(graph: &Graph) -> Program {
+    compile(graph, &Machine::of(Target::host()), &mut Phases::default()).expect("it compiles")
+}
+
+/// The predictions of the formula's pictures.
+fn predict(case: &Value, batch: i64) -> Vec<f64> {
+    let net = Net::of(case, &[]);
+    let graph = net.recipe().inference(batch).expect("it elaborates");
+    let mut program = compiled(&graph);
+    let store = filled(case["model"].as_str().expect("a name"), &graph);
+    program.set_data(&pictures(&graph, 0));
+    program.run(&store, &Pool::new(2).expect("threads"), RandomState::default());
+    program.output(&Sink::Prediction, &store).expect("a prediction").into_iter().map(f64::from).collect()
+}
+
+fn check(what: &str, found: &[f64], expected: &[f64], largest: f64) {
+    let far = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / largest;
+    println!("{what}: {far:.1e} of the largest prediction");
+    assert_eq!(found.len(), expected.len(), "{what}");
+    assert!(far <= NEAR, "{what}: {far:.1e} of the largest prediction apart");
+}
+
+#[test]
+fn parameters_are_those_of_torchvision() {
+    let fixtures = fixtures();
+    let counts = fixtures["parameters"].as_object().expect("counts");
+    let mut seen = 0;
+    for family in ["lenet", "alexnet", "vgg", "googlenet", "inception", "resnet", "densenet", "efficientnet"]
+    {
+        let module = elab::load(&mut SourceMap::default(), &file(family)).expect("the file is right");
+        for section in module.train_sections() {
+            let name = section.model.text.clone();
+            let net = Net::new(family, &name, &[]);
+            let graph = net.recipe().inference(1).expect("it elaborates");
+            let count = |role: &Role, value| match role {
+                Role::Param { .. } => graph.values[value].shape.iter().product::<i64>(),
+                Role::Data | Role::Target | Role::State { .. } | Role::Scalar(_) => 0,
+            };
+            let total: i64 = graph.inputs.iter().map(|(value, role)| count(role, *value)).sum();
+            assert_eq!(Some(total), counts[&name].as_i64(), "{name}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, counts.len());
+}
+
+#[test]
+fn predictions_of_small_pictures_are_those_of_torchvision() {
+    for case in fixtures()["small"].as_array().expect("cases") {
+        let expected: Vec<f64> = case["logits"].as_array().expect("rows").iter().flat_map(numbers).collect();
+        let largest = expected.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
+        check(case["model"].as_str().expect("a name"), &predict(case, 2), &expected, largest);
+    }
+}
+
+/// Ten steps: every loss at most three times as far from PyTorch's double precision as its single precision is.
+#[test]
+fn training_steps_are_those_of_torchvision() {
+    for case in fixtures()["trained"].as_array().expect("cases") {
+        let name = case["model"].as_str().expect("a name");
+        let optim = format!("train.optim=sgd({}, momentum={})", case["learning_rate"], case["momentum"]);
+        let net = Net::of(case, &[optim, format!("train.batch={}", case["batch"])]);
+        let (exact, single) = (numbers(&case["loss_f64"]), numbers(&case["loss_f32"]));
+        for (step, loss) in losses(name, &net, case).into_iter().enumerate() {
+            let allowed = (3.0 * (single[step] - exact[step]).abs()).max(1e-5 * exact[step].abs());
+            let far = (loss - exact[step]).abs();
+            println!(
+                "{name} step {step}: loss {loss}, PyTorch {}, {:.2} of the bound",
+                exact[step],
+                far / allowed
+            );
+            assert!(far <= allowed, "{name} step {step}: loss {loss}, PyTorch {}", exact[step]);
+        }
+    }
+}
+
+fn losses(name: &str, net: &Net, case: &Value) -> Vec<f64> {
+    let phase = &net.spec.phases[0];
+    let graph = net.recipe().step(phase.batch, phase).expect("it elaborates");
+    let (mut program, mut store) = (compiled(&graph), filled(name, &graph));
+    let (pool, batches) =
+        (Pool::new(2).expect("threads"), case["batches"].as_u64().expect("batches") as usize);
+    let mut losses = Vec::new();
+    for step in 0..numbers(&case["loss_f64"]).len() {
+        program.set_data(&pictures(&graph, step % batches));
+        program.set_labels(&formula::labels(&format!("label {}", step % batches), phase.batch as usize, 10));
+        let moment = Moment { step: step as u64, steps: 100, epoch_steps: 100 };
+        for (scalar, value) in phase.scalars(moment) {
+            program.set_scalar(&scalar, value as f32);
+        }
+        program.run(&store, &pool, RandomState { seed: 0, step: step as u64 });
+        losses.push(f64::from(program.output(&Sink::Loss, &store).expect("a loss")[0]));
+        program.commit(&mut store);
+    }
+    losses
+}
+
+#[test]
+#[ignore = "full sizes, 4 minutes"]
+fn predictions_of_full_pictures_are_those_of_torchvision() {
+    for case in fixtures()["full"].as_array().expect("cases") {
+        let largest = case["largest"].as_f64().expect("a number");
+        let found = predict(case, 1);
+        check(case["model"].as_str().expect("a name"), &found[..8], &numbers(&case["first"]), largest);
+    }
+}
