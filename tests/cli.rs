@@ -3,6 +3,7 @@
 mod place;
 
 mod cli {
+    mod data;
     mod errors;
     mod files;
     mod lints;

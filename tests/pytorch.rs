@@ -206,7 +206,7 @@ fn check_optimiser(case: &Case) {
     optimiser::apply(&mut graph, &model.module, &spec, &[(value, gradient)]).expect("it applies");
     let mut kept: Vec<(Value, Vec<f64>)> = vec![(value, case.values("p", &p.shape, &p.rule))];
     for (step, expected) in case.after.iter().enumerate() {
-        let scalars = spec.scalars(step as u64);
+        let scalars = spec.scalars(step as u64, 1.0);
         let inputs: Vec<Vec<f64>> = graph
             .inputs
             .iter()
@@ -312,7 +312,7 @@ fn train(example: &str, steps: &Steps) -> (Vec<f64>, f64) {
     let mut inputs = start(steps, &graph);
     let mut losses = Vec::new();
     for step in 0..steps.steps {
-        feed(&graph, &mut inputs, steps, step % steps.batches, &optimiser.scalars(step as u64));
+        feed(&graph, &mut inputs, steps, step % steps.batches, &optimiser.scalars(step as u64, 1.0));
         let outputs = native.run(&inputs, &pool, RandomState { seed: 1, step: step as u64 });
         for ((_, sink), values) in graph.outputs.iter().zip(outputs) {
             match sink {

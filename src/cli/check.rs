@@ -7,7 +7,7 @@
 use crate::base::diagnostic::Diagnostic;
 use crate::data::{DataError, Dataset};
 use crate::elab::ModelCall;
-use crate::elab::config::TrainSpec;
+use crate::elab::config::{DataSpec, TrainSpec};
 use crate::syntax;
 use crate::syntax::ast::FnItem;
 use crate::train::TrainError;
@@ -93,12 +93,15 @@ impl Check<'_> {
 
     /// A train section: its step, its evaluation, and whether the data fits.
     fn training(&mut self, spec: &TrainSpec) {
-        let data = match self.project.data(spec) {
-            Ok(data) => self.project.read(&data),
+        let data_spec = match self.project.data(spec) {
+            Ok(data_spec) => data_spec,
             Err(failure) => return self.add_failure(failure),
         };
-        let data = match data {
-            Ok(data) => Some(data),
+        let data = match self.project.read(&data_spec) {
+            Ok(data) => {
+                self.pictures(spec, &data_spec, &data);
+                Some(data)
+            }
             Err(DataError::Missing { folder, .. }) => {
                 let (name, folder) = (&spec.name, folder.display());
                 self.notes.push(format!("the data of `{name}` was not looked at: it is not in {folder}"));
@@ -110,6 +113,16 @@ impl Check<'_> {
             Err(TrainError::Source(errors)) => self.add(errors),
             Err(error) => self.add(vec![Diagnostic::error(error.to_string())]),
             Ok(warnings) => self.add(warnings),
+        }
+    }
+
+    /// Whether what is done to pictures fits the data.
+    fn pictures(&mut self, spec: &TrainSpec, data_spec: &DataSpec, data: &Dataset) {
+        if let Err(failure) = self.project.prepare(data_spec, data.shape[0], data.full_scale) {
+            self.add_failure(failure);
+        }
+        if let Err(error) = self.project.augment(data_spec, data, spec.seed) {
+            self.add(vec![Diagnostic::error(error.to_string())]);
         }
     }
 

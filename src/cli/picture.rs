@@ -1,7 +1,7 @@
 //! Picture files: PNG, JPEG and PNM to pixels, and outputs to PNG.
 //!
-//! Nothing is converted that would lose something: a grey picture in three equal channels is one channel and the
-//! other way round, but colour is never turned to grey, nor is a picture scaled.
+//! Nothing is converted here that would lose something: a grey picture in three equal channels is one channel and the
+//! other way round, but colour is turned to grey and a picture is scaled only where `prepare` says so.
 
 use std::io::Cursor;
 use std::path::Path;

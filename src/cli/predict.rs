@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::base::philox::RandomState;
 use crate::data::npy;
-use crate::elab::config::DataSpec;
+use crate::elab::config::{DataSpec, Source};
 use crate::graph::{Graph, Sink};
 use crate::report::numbers;
 use crate::runtime::{Pool, Program, Store};
@@ -106,6 +106,7 @@ impl Runner<'_> {
             Subject::Trained(spec) => Some(self.project.data(spec)?),
             Subject::Model(_) => None,
         };
+        let names = data.as_ref().map(|data| self.class_names(data)).unwrap_or_default();
         let inputs = inputs::read(&self.arguments.images, self.project, self.subject, data.as_ref())?;
         let mut all = Outputs::default();
         for input in &inputs {
@@ -113,7 +114,7 @@ impl Runner<'_> {
             let outputs = self.outputs(&shape, &input.values(self.project, data.as_ref())?)?;
             match output {
                 Some(_) => all.push(outputs)?,
-                None => self.show(input, &outputs, data.as_ref())?,
+                None => self.show(input, &outputs, &names)?,
             }
         }
         write(&all, output)
@@ -148,15 +149,26 @@ impl Runner<'_> {
         trained::store(self.project, self.subject.name(), &model.file, weights.as_deref(), graph)
     }
 
+    /// The names of the classes: those of the section, or of a source that has names and is there. Others have their
+    /// numbers.
+    fn class_names(&self, data: &DataSpec) -> Vec<String> {
+        match (&data.classes, &data.source) {
+            (Some(names), _) => names.clone(),
+            (None, Source::Cifar10(_) | Source::Cifar100(_) | Source::Folder(_)) => {
+                self.project.read(data).map(|data| data.class_names).unwrap_or_default()
+            }
+            (None, _) => Vec::new(),
+        }
+    }
+
     /// Prints the most probable classes of a picture.
-    fn show(&self, input: &Input, outputs: &Outputs, data: Option<&DataSpec>) -> Outcome {
+    fn show(&self, input: &Input, outputs: &Outputs, names: &[String]) -> Outcome {
         let [1, _] = outputs.shape[..] else {
             return Err(Failure::Run(format!(
                 "the output {:?} is not one score a class; write it with --output FILE.png or FILE.npy",
                 outputs.shape
             )));
         };
-        let names = data.and_then(|data| data.classes.as_deref()).unwrap_or(&[]);
         let mut classes: Vec<Class> = probabilities(&outputs.values)
             .into_iter()
             .enumerate()

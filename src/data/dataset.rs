@@ -69,6 +69,13 @@ impl Split {
         Ok(Split::of(self.images.prepared(steps)?, self.labels.clone()))
     }
 
+    /// Checks the first image of each run of one class.
+    fn check_sizes(&self) -> Result<(), DataError> {
+        let is_first = |at: &usize| *at == 0 || self.labels[at - 1] != self.labels[*at];
+        let mut firsts = (0..if self.is_plain() { 0 } else { self.len() }).filter(is_first);
+        firsts.try_for_each(|at| self.images.check_size(at))
+    }
+
     /// The first `count` images and the others.
     pub fn split_at(&self, count: usize) -> (Split, Split) {
         let part = |first: usize, labels: &[i32]| Split {
@@ -138,15 +145,16 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// A step that does not fit the images, and picture files that are not of one size after all steps.
+    /// A step that does not fit the images, and the first picture file of a class that is not of the size of the
+    /// others after all steps. Further files are checked when they are decoded.
     pub fn prepare(&mut self, steps: &[Geometry]) -> Result<(), DataError> {
         if !steps.is_empty() {
             self.train = self.train.prepared(steps).map_err(DataError::Option)?;
             self.test = self.test.prepared(steps).map_err(DataError::Option)?;
             self.shape = self.train.shape;
         }
-        self.train.images.check_sizes()?;
-        self.test.images.check_sizes()
+        self.train.check_sizes()?;
+        self.test.check_sizes()
     }
 
     /// An error if a label is not below `classes`, the number that a model tells apart.

@@ -43,7 +43,7 @@ impl Draws {
 
     /// An integer from 0 to `count - 1`; `count` is at least 1 and fits 32 bits.
     pub fn below(&mut self, count: usize) -> usize {
-        (u64::from(self.bits()) * count as u64 >> 32) as usize
+        ((u64::from(self.bits()) * count as u64) >> 32) as usize
     }
 
     /// True with probability `p`.

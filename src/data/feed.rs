@@ -148,7 +148,7 @@ impl Feed {
     /// # Errors
     ///
     /// An image that cannot be read.
-    pub fn next(&mut self) -> Result<Option<&Batch>, DataError> {
+    pub fn next_batch(&mut self) -> Result<Option<&Batch>, DataError> {
         match &mut self.0 {
             Kind::Here { maker, plan, done, space } => {
                 let mut batches = batches::batches(&plan.order, plan.batch, plan.drop_last);
@@ -157,13 +157,13 @@ impl Feed {
                 maker.fill(indices, space)?;
                 Ok(Some(space))
             }
-            Kind::Ahead(ahead) => ahead.next(),
+            Kind::Ahead(ahead) => ahead.next_batch(),
         }
     }
 }
 
 impl Ahead {
-    fn next(&mut self) -> Result<Option<&Batch>, DataError> {
+    fn next_batch(&mut self) -> Result<Option<&Batch>, DataError> {
         if let Some(batch) = self.current.take() {
             // The thread may be done and no longer want it.
             let _ = self.used.send(batch);
@@ -216,10 +216,10 @@ mod tests {
         let plan = Plan { order: order.to_vec(), batch, drop_last: false };
         let mut feed = Feed::new(maker, plan, threads).unwrap();
         let mut found = Vec::new();
-        while let Some(batch) = feed.next().unwrap() {
+        while let Some(batch) = feed.next_batch().unwrap() {
             found.push(batch.clone());
         }
-        assert!(feed.next().unwrap().is_none());
+        assert!(feed.next_batch().unwrap().is_none());
         found
     }
 
@@ -261,7 +261,7 @@ mod tests {
         let idle = Augment::new(vec![Step::FlipVertically { p: 0.5 }], [2, 1, 2], 255.0, 0).unwrap();
         let plan = Plan { order: vec![0; 1000], batch: 1, drop_last: false };
         let mut feed = Feed::new(maker(Some(idle)), plan, 2).unwrap();
-        assert!(feed.next().unwrap().is_some());
+        assert!(feed.next_batch().unwrap().is_some());
     }
 
     #[test]

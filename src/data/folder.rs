@@ -4,7 +4,7 @@
 //! one class after the other. Every picture is read as three channels. Files with other endings, folders inside a
 //! class, and names that begin with a dot are left out.
 
-use std::fs;
+use std::fs::{self, FileType};
 use std::path::{Path, PathBuf};
 
 use super::images::Images;
@@ -42,7 +42,7 @@ fn find(folder: &Path) -> Result<(), DataError> {
 
 /// The classes of a part, by name, with their pictures. Each has at least one.
 fn classes(part: &Path) -> Result<Vec<(String, Vec<PathBuf>)>, DataError> {
-    let folders: Vec<PathBuf> = entries(part)?.into_iter().filter(|path| path.is_dir()).collect();
+    let folders = entries(part, FileType::is_dir)?;
     if folders.is_empty() {
         let problem = "the folder has no folders; each class needs one with its pictures";
         return Err(DataError::format(part, problem));
@@ -52,24 +52,29 @@ fn classes(part: &Path) -> Result<Vec<(String, Vec<PathBuf>)>, DataError> {
 
 /// The picture files of a class.
 fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let is_picture = |path: &PathBuf| {
+    let mut found = entries(folder, FileType::is_file)?;
+    found.retain(|path| {
         let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) && path.is_file()
-    };
-    let found: Vec<PathBuf> = entries(folder)?.into_iter().filter(is_picture).collect();
+        ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+    });
     if found.is_empty() {
         return Err(DataError::format(folder, "the folder has no pictures (.png, .jpg or .jpeg)"));
     }
     Ok(found)
 }
 
-/// What is in a folder, sorted, but for hidden names.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+/// What is of a type in a folder, sorted, but for hidden names.
+fn entries(folder: &Path, is_wanted: fn(&FileType) -> bool) -> Result<Vec<PathBuf>, DataError> {
     let io = |error| DataError::io(folder, error);
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(io)? {
-        let path = entry.map_err(io)?.path();
-        if !name(&path).starts_with('.') {
+        let entry = entry.map_err(io)?;
+        let (path, mut kind) = (entry.path(), entry.file_type().map_err(io)?);
+        if kind.is_symlink() {
+            // One that leads nowhere is an error that names it.
+            kind = fs::metadata(&path).map_err(|error| DataError::io(&path, error))?.file_type();
+        }
+        if is_wanted(&kind) && !name(&path).starts_with('.') {
             found.push(path);
         }
     }

@@ -5,7 +5,7 @@
 //! bounded whatever the size of the folder, and the results do not depend on what was kept.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -130,11 +130,7 @@ impl Images {
         picture.map(|picture| Cow::Owned(picture.pixels)).map_err(DataError::Option)
     }
 
-    fn decode<'a>(
-        &'a self,
-        path: &PathBuf,
-        place: &'a OnceLock<Box<[u8]>>,
-    ) -> Result<Cow<'a, [u8]>, DataError> {
+    fn decode<'a>(&'a self, path: &Path, place: &'a OnceLock<Box<[u8]>>) -> Result<Cow<'a, [u8]>, DataError> {
         let picture = geometry::apply(&self.steps, picture::read(path)?);
         let picture = picture.map_err(|problem| DataError::format(path, problem))?;
         if picture.shape != self.shape {
@@ -152,23 +148,17 @@ impl Images {
         self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
-    /// Checks the sizes that the heads of picture files claim, where no step makes them one.
+    /// Checks the size that the head of a picture's file claims, where no step makes all sizes one.
     ///
     /// # Errors
     ///
-    /// The first file whose picture has another size.
-    pub fn check_sizes(&self) -> Result<(), DataError> {
-        use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
+    /// A file that is no picture or whose picture has another size.
+    pub fn check_size(&self, index: usize) -> Result<(), DataError> {
         let Stored::Files(paths) = &self.stored else { return Ok(()) };
-        let resizes = |step: &Geometry| matches!(step, Geometry::Resize { .. });
-        if self.steps.iter().any(resizes) {
+        if self.steps.iter().any(|step| matches!(step, Geometry::Resize { .. })) {
             return Ok(());
         }
-        let wrong = paths.par_iter().map(|path| self.check_size(path)).find_first(Result::is_err);
-        wrong.unwrap_or(Ok(()))
-    }
-
-    fn check_size(&self, path: &PathBuf) -> Result<(), DataError> {
+        let path = &paths[index];
         let [height, width] = picture::size(path)?;
         let shape = geometry::shape_after(&self.steps, [3, height, width]);
         if shape.map_err(|problem| DataError::format(path, problem))? == self.shape {

@@ -90,6 +90,6 @@ mod tests {
     /// A shear of 45 degrees along x moves each row by its distance from the middle.
     #[test]
     fn shears() {
-        check(Affine { shear: [45.0, 0.0], ..Affine::rotation(0.0) }, &[2, 3, 0, 4, 5, 6, 0, 7, 8]);
+        check(Affine { shear: [45.0, 0.0], ..Affine::rotation(0.0) }, &[0, 1, 2, 4, 5, 6, 8, 9, 0]);
     }
 }

@@ -88,7 +88,7 @@ pub fn evaluate(
     let maker = Maker { split: split.clone(), prepare: prepare.clone(), augment: None };
     let order = batches::order(split.len(), 0, 0, false);
     let mut feed = Feed::new(maker, Plan { order, batch, drop_last: false }, pool.threads())?;
-    while let Some(batch) = feed.next()? {
+    while let Some(batch) = feed.next_batch()? {
         let images = batch.labels.len();
         let mut result = (f32::NAN, f64::NAN);
         program((Purpose::Evaluation, images as i64), &mut |program| {

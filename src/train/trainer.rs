@@ -313,9 +313,9 @@ impl Running<'_, '_, '_> {
         let mut feed = self.feed(epoch)?;
         loop {
             if self.run.session.is_over(self.position) {
-                return Ok(feed.next()?.is_none());
+                return Ok(feed.next_batch()?.is_none());
             }
-            let batch = match feed.next() {
+            let batch = match feed.next_batch() {
                 Ok(Some(batch)) => batch,
                 Ok(None) => return Ok(true),
                 Err(error) => return Err(self.stopped_by_data(error)?),
@@ -406,7 +406,10 @@ impl Running<'_, '_, '_> {
             },
         );
         self.check_interrupt()?;
-        result
+        match result {
+            Err(TrainError::Data(error)) => Err(self.stopped_by_data(error)?),
+            result => result,
+        }
     }
 }
 

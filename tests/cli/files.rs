@@ -114,7 +114,10 @@ fn check_finds_errors_of_all_models_and_sections() {
 
 #[test]
 fn check_warns_of_unused_names() {
-    let place = Place::with("a.cnn", &TINY.replace("{\n  x |>", "{\n  let unused = 3;\n  x |>"));
+    let place = Place::with(
+        "a.cnn",
+        &TINY.replace("{\n  x |> conv(4, 3)", "{\n  let unused = 3;\n  x |> conv(4, 3, bias=false)"),
+    );
     let said = place.run(&["check", "a.cnn"]);
     assert_eq!((said.code, said.out.as_str()), (Some(0), "a.cnn: 1 warning\n"));
     assert!(said.err.starts_with("warning: unused variable `unused`\n --> a.cnn:2:7\n"), "{}", said.err);

@@ -70,15 +70,22 @@ const CASES: [(&str, &str, &str); 9] = [
     ("no-gradient", "x |> flatten |> lost |> linear(10)", "the parameter `lost1.weight` gets no gradient"),
 ];
 
-const LOST: &str = "op cut(x: f32[N, C], w: f32[C]) -> y: f32[N, C] { y[n, c] = x[n, c] * detach(w[c]); }
-block lost(x: f32[N, C]) { param weight: f32[C] = 1;  cut(x, weight) }
-";
+/// A block whose parameter gets no gradient, with a comment on the line that reads it.
+fn lost(comment: &str) -> String {
+    format!(
+        "op cut(x: f32[N, C], w: f32[C]) -> y: f32[N, C] {{ y[n, c] = x[n, c] * detach(w[c]); }}
+block lost(x: f32[N, C]) {{ param weight: f32[C] = 1;
+  {comment}cut(x, weight) }}
+"
+    )
+}
 
 #[test]
 fn each_lint_warns_and_is_silenced_by_its_name() {
     for (name, layers, message) in CASES {
         // Items may stand in any order, so the block of the last case can follow the model.
-        let body = |comment: &str| format!("{comment}{layers}\n}}\n{LOST}block unused(x: any) {{ x");
+        let body =
+            |comment: &str| format!("{comment}{layers}\n}}\n{}block unused(x: any) {{ x", lost(comment));
         assert_eq!(warnings(&body("")), [message], "{name}");
         assert_eq!(warnings(&body(&format!("// allow({name})\n  "))), [""; 0], "{name}");
         assert_eq!(warnings(&body("// allow(something-else)\n  ")), [message], "{name}");

@@ -99,7 +99,7 @@ fn pictures_that_do_not_fit_are_refused() {
         "error: wide.png is 8×9 pixels (height×width), but `Tiny` takes 8×8; resize it first",
     );
     predict("red.png", "error: red.png is in colour, but the model takes 1 channel; save it in grey");
-    predict("no.png", "error: cannot read no.png: No such file or directory (os error 2)");
+    predict("no.png", "error: no.png: No such file or directory (os error 2)");
     predict("test:359", "error: test:359: the test split has the pictures 0 to 358");
     predict("test:x", "error: test:x: the test split has the pictures 0 to 358");
     let said = place.run(&["predict", "tiny.cnn", "text.png", "--weights", "run/model.safetensors"]);

@@ -123,16 +123,20 @@ impl<'a> Lints<'a> {
         let windows: Vec<Window> =
             [2, 3].iter().filter_map(|at| Window::of(program, program.inputs[0], *at)).collect();
         let [rows, columns] = windows[..] else { return };
-        for (unread, what) in [(rows.unread(*height), "row"), (columns.unread(*width), "column")] {
-            if unread > 0 {
-                let lines = if unread == 1 { format!("{what} is") } else { format!("{unread} {what}s are") };
-                let message = format!(
-                    "the last {lines} never read: the stride does not come out even on {height}×{width}"
-                );
-                let fix =
-                    "change the padding or the input's size, or use `ceil_mode=true` where a pooling has it";
-                self.warn("dropped-pixels", node.span, message, fix);
-            }
+        let lines: Vec<String> = [(rows.unread(*height), "row"), (columns.unread(*width), "column")]
+            .into_iter()
+            .filter(|(unread, _)| *unread > 0)
+            .map(|(unread, what)| if unread == 1 { what.to_owned() } else { format!("{unread} {what}s") })
+            .collect();
+        if !lines.is_empty() {
+            let verb = if lines == ["row"] || lines == ["column"] { "is" } else { "are" };
+            let lines = lines.join(" and ");
+            let message = format!(
+                "the last {lines} {verb} never read: the stride does not come out even on {height}×{width}"
+            );
+            let fix =
+                "change the padding or the input's size, or use `ceil_mode=true` where a pooling has it";
+            self.warn("dropped-pixels", node.span, message, fix);
         }
         if !weighs {
             return;

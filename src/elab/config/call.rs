@@ -96,7 +96,8 @@ impl<'a> Values<'a> {
         widen: fn(f64) -> [f64; 2],
     ) -> Outcome<Option<[f64; 2]>> {
         let is_fine = |x: f64| (least..=most).contains(&x);
-        let wanted = format!("{} or [low, high] within that", number_wanted([least.max(0.0), most]));
+        let number = number_wanted([least.max(0.0), most]);
+        let wanted = format!("{number}, or [low, high] from {least} to {most}");
         self.read(parameter, &wanted, |value| {
             let interval = match value.as_real() {
                 Some(number) if number >= 0.0 => widen(number),

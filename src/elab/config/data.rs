@@ -137,13 +137,13 @@ fn path(call: &Call, parameter: &'static [&'static str; 1], directory: &Path) ->
 }
 
 fn synthetic(call: &Call) -> Outcome<Source> {
-    let values = Values::new(call, &["classes", "size", "train", "test", "seed"])?;
+    let values = Values::new(call, &["classes", "size", "images", "test", "seed"])?;
     let count = |name, default| Ok(values.integer(name, COUNT)?.unwrap_or(default) as usize);
     let seed = values.integer("seed", [0, i64::MAX])?.unwrap_or(0);
     Ok(Source::Synthetic {
         classes: values.integer("classes", [1, 1_000_000])?.unwrap_or(10) as usize,
         size: values.integers("size", [1, 1 << 16], false)?.unwrap_or([3, 32, 32]),
-        train: count("train", 1000)?,
+        train: count("images", 1000)?,
         test: count("test", 200)?,
         seed: seed as u64,
     })

@@ -214,16 +214,16 @@ pub(super) fn split_watch(call: &Call) -> Outcome<(Watch, Call)> {
     Ok((watch(&first.value)?, Call { callee: call.callee.clone(), args: rest.to_vec() }))
 }
 
-/// `val.loss`, `val.accuracy`, `train.loss`, `train.accuracy`
+/// `val.loss`, `val.accuracy`, `training.loss`, `training.accuracy`
 fn watch(expr: &Expr) -> Outcome<Watch> {
     let wrong = || {
         at("no figure of an epoch", expr.span)
-            .help("there are val.loss, val.accuracy, train.loss, train.accuracy")
+            .help("there are val.loss, val.accuracy, training.loss, training.accuracy")
     };
     let ExprKind::Field { base, name } = &expr.kind else { return Err(wrong()) };
     let ExprKind::Name(split) = &base.kind else { return Err(wrong()) };
     match (split.as_str(), name.text.as_str()) {
-        ("val" | "train", "loss" | "accuracy") => {
+        ("val" | "training", "loss" | "accuracy") => {
             Ok(Watch { validation: split == "val", accuracy: name.text == "accuracy" })
         }
         _ => Err(wrong()),

@@ -1,7 +1,7 @@
 //! Sections and optimisers.
 
 use super::*;
-use crate::elab::config::{DataSpec, Overrides, Prepare, Source, TrainSpec};
+use crate::elab::config::{Augment, DataSpec, Overrides, Prepare, Source, TrainSpec};
 use crate::elab::optimiser::{self, OptimSpec};
 
 const MODEL: &str = "model M(x: f32[N, 2], width: int = 3) { x |> linear(width) }\n";
@@ -152,4 +152,55 @@ fn train_sections_choose_initialisers() {
         .collect();
     let bound = 3.0_f64.sqrt() * (2.0_f64 / 6.0).sqrt();
     assert_eq!(inits, [Init::Uniform { low: -bound, high: bound }, Init::Constant(0.01)]);
+}
+
+fn data(settings: &str) -> DataSpec {
+    let text = format!("data D {{ {settings} }} train M on D {{ loss = mse; optim = adam; }}");
+    parsed(&text, &[]).expect("it is right").1
+}
+
+#[test]
+fn sources_are_typed() {
+    let source = |text: &str| data(&format!("source = {text};")).source;
+    assert_eq!(source("cifar10(\"c\")"), Source::Cifar10("dir/c".into()));
+    assert_eq!(source("cifar100(dir=\"c\")"), Source::Cifar100("dir/c".into()));
+    assert_eq!(source("folder(\"/f\")"), Source::Folder("/f".into()));
+    assert_eq!(source("npz(\"f.npz\")"), Source::Npz("dir/f.npz".into()));
+    let synthetic = |classes, size, train| Source::Synthetic { classes, size, train, test: 200, seed: 0 };
+    assert_eq!(source("synthetic()"), synthetic(10, [3, 32, 32], 1000));
+    assert_eq!(source("synthetic(3, [1, 8, 9], images=20)"), synthetic(3, [1, 8, 9], 20));
+}
+
+#[test]
+fn steps_are_typed_and_in_order() {
+    let steps = "resize(9, 8) |> centercrop(6, 7) |> grayscale |> scale(2) |> normalize(0.5, 1)";
+    let expect = [
+        Prepare::Resize { height: 9, width: 8 },
+        Prepare::CenterCrop { height: 6, width: 7 },
+        Prepare::Grayscale,
+        Prepare::Scale(2.0),
+        Prepare::Normalize { mean: vec![0.5], std: vec![1.0] },
+    ];
+    assert_eq!(data(&format!("source = digits(); prepare = {steps};")).prepare, expect);
+    let steps = "crop([9, 8], 2) |> hflip |> vflip(0.1) |> rotate(10) |> affine([-5, 9], 0.1, [0.8, 1.2], 3) |> \
+                 colorjitter(0.25, saturation=[0, 3], contrast=2) |> erase(p=0.3)";
+    let expect = [
+        Augment::Crop { size: [9, 8], pad: [2, 2] },
+        Augment::FlipHorizontally { p: 0.5 },
+        Augment::FlipVertically { p: 0.1 },
+        Augment::Rotate { degrees: [-10.0, 10.0] },
+        Augment::Affine {
+            degrees: [-5.0, 9.0],
+            translate: [0.1, 0.1],
+            scale: [0.8, 1.2],
+            shear: [-3.0, 3.0],
+        },
+        Augment::ColorJitter {
+            brightness: Some([0.75, 1.25]),
+            contrast: Some([0.0, 3.0]),
+            saturation: Some([0.0, 3.0]),
+        },
+        Augment::Erase { p: 0.3 },
+    ];
+    assert_eq!(data(&format!("source = digits(); augment = {steps};")).augment, expect);
 }

@@ -84,3 +84,8 @@ fn equations() {
 fn sections() {
     check("sections");
 }
+
+#[test]
+fn data() {
+    check("data");
+}

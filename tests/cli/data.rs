@@ -1,0 +1,210 @@
+//! Sources, what is done to pictures, and what is said where data does not fit.
+
+use std::io::Write;
+
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+use crate::place::Place;
+
+/// A place with a model `m.cnn` of pictures `[3, size, size]` and this data section.
+fn place(size: usize, section: &str) -> Place {
+    let text = format!(
+        "model M(x: f32[N, 3, {size}, {size}]) -> f32[N, 3] {{\n  \
+           x |> conv(4, 3, pad=1) as c |> relu |> flatten |> linear(3) as fc\n}}\n\
+         data D {{ {section} }}\n\
+         train M on D {{ loss = cross_entropy;  optim = adam(1e-2);  batch = 8;  epochs = 2;  seed = 3; }}\n"
+    );
+    Place::with("m.cnn", &text)
+}
+
+/// Trains, and says what was printed.
+fn trains(place: &Place) -> String {
+    assert_eq!(place.good(&["check", "m.cnn"]), "m.cnn: no problems\n");
+    let out = place.good(&["run", "m.cnn", "--out", "run"]);
+    assert!(out.contains("\ntest accuracy "), "{out}");
+    out
+}
+
+/// Writes pictures in folders: three classes of six training and two test pictures of one shade each.
+fn pictures(place: &Place, height: u32, width: u32) {
+    for (at, class) in ["dark", "grey", "light"].iter().enumerate() {
+        for (part, count) in [("train", 6), ("test", 2)] {
+            let folder = place.path(&format!("data/{part}/{class}"));
+            std::fs::create_dir_all(&folder).expect("a folder");
+            for picture in 0..count {
+                let shade = 20 + 90 * at as u8 + picture;
+                let image = image::RgbImage::from_pixel(width, height, image::Rgb([shade; 3]));
+                let ending = if picture % 2 == 0 { "png" } else { "jpg" };
+                image.save(folder.join(format!("{picture}.{ending}"))).expect("a picture");
+            }
+        }
+    }
+}
+
+#[test]
+fn synthetic_data_is_learnt() {
+    let place = place(8, "source = synthetic(classes=3, size=[3, 8, 8], images=200, test=60);");
+    assert!(trains(&place).contains("\ntest accuracy 100.00 %"));
+}
+
+#[test]
+fn cifar10_in_its_binary_version() {
+    let place = place(32, "source = cifar10(\"data\");  classes = [\"a\"];");
+    std::fs::create_dir(place.path("data")).expect("a folder");
+    let record = |label: u8| [&[label][..], &[label * 80; 3072]].concat();
+    for name in ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"]
+    {
+        place.write(&format!("data/{name}.bin"), [record(0), record(1), record(2)].concat());
+    }
+    place.bad(&["run", "m.cnn"], 1, "error: `classes` names 1 classes, but the labels need 10");
+    place.write("m.cnn", place.text("m.cnn").replace("  classes = [\"a\"];", ""));
+    trains(&place);
+    let out = place.good(&["predict", "m.cnn", "test:1", "--weights", "run/model.safetensors"]);
+    assert!(out.ends_with("(labelled automobile)\n"), "{out}");
+    std::fs::remove_file(place.path("data/data_batch_3.bin")).expect("it is there");
+    place.bad(
+        &["run", "m.cnn"],
+        1,
+        "error: no data_batch_3.bin in the folder data; it should hold data_batch_1.bin, data_batch_2.bin, \
+         data_batch_3.bin, data_batch_4.bin, data_batch_5.bin, test_batch.bin, the files of the binary version",
+    );
+}
+
+#[test]
+fn cifar100_in_its_binary_version() {
+    let place = place(32, "source = cifar100(\"data\");");
+    std::fs::create_dir(place.path("data")).expect("a folder");
+    let record = |label: u8| [&[0, label][..], &[label * 80; 3072]].concat();
+    for name in ["train", "test"] {
+        place.write(&format!("data/{name}.bin"), [record(0), record(1), record(2)].concat());
+    }
+    trains(&place);
+}
+
+#[test]
+fn pictures_in_folders() {
+    let section = "source = folder(\"data\");  prepare = resize(8, 8) |> normalize(0.5, 0.25);  \
+                   augment = crop(8, 1) |> hflip |> colorjitter(0.1) |> erase(0.1);";
+    let place = place(8, section);
+    pictures(&place, 12, 10);
+    trains(&place);
+    // The same with another number of threads.
+    place.good(&["run", "m.cnn", "--out", "other", "--threads", "3"]);
+    assert_eq!(place.read("run/model.safetensors"), place.read("other/model.safetensors"));
+    // A picture of any size is resized as `prepare` says, and classes have the names of the folders.
+    image::RgbImage::from_pixel(31, 17, image::Rgb([200; 3])).save(place.path("a.png")).expect("a picture");
+    let out = place.good(&["predict", "m.cnn", "a.png", "--weights", "run/model.safetensors"]);
+    assert!(out.contains("light") && out.contains("dark") && out.contains("grey"), "{out}");
+    place.good(&["eval", "m.cnn", "--weights", "run/model.safetensors"]);
+}
+
+/// A run that stops in the middle of an epoch goes on with the same random changes.
+#[test]
+fn random_changes_are_resumed() {
+    let section = "source = synthetic(classes=3, size=[3, 8, 8], images=40, test=9);  \
+                   augment = crop(8, 2) |> rotate(20) |> erase;";
+    let place = place(8, section);
+    place.good(&["run", "m.cnn", "--out", "whole"]);
+    place.good(&["run", "m.cnn", "--out", "part", "--steps", "7"]);
+    place.good(&["run", "m.cnn", "--resume", "part"]);
+    assert_eq!(place.read("whole/model.safetensors"), place.read("part/model.safetensors"));
+}
+
+#[test]
+fn folders_that_do_not_fit() {
+    let place = place(8, "source = folder(\"data\");");
+    let should = "it should hold train, test, each with a folder of pictures for every class";
+    place.bad(&["run", "m.cnn"], 1, &format!("error: no train, test in the folder data; {should}"));
+    pictures(&place, 8, 8);
+    let large = image::RgbImage::from_pixel(9, 8, image::Rgb([0; 3]));
+    large.save(place.path("data/test/grey/0.png")).expect("a picture");
+    place.bad(
+        &["run", "m.cnn"],
+        1,
+        "error: data/test/grey/0.png: the picture is 8×9 pixels (height×width), but the first one is 8×8; \
+         give all one size with `prepare = resize(h, w)`",
+    );
+}
+
+/// What was learnt before a picture that cannot be read is kept.
+#[test]
+fn broken_pictures_stop_a_run() {
+    let place = place(8, "source = folder(\"data\");  shuffle = false;");
+    pictures(&place, 8, 8);
+    let name = "data/train/light/5.jpg";
+    let whole = place.read(name);
+    place.write(name, b"no picture");
+    let said = place.run(&["run", "m.cnn", "--out", "run"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains(&format!("error: {name}: ")), "{}", said.err);
+    place.write(name, whole);
+    place.good(&["run", "m.cnn", "--resume", "run"]);
+    place.good(&["run", "m.cnn", "--out", "other"]);
+    assert_eq!(place.read("run/model.safetensors"), place.read("other/model.safetensors"));
+}
+
+/// The `.npy` file of bytes.
+fn array(shape: &str, data: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({shape}), }}\n");
+    let len = (header.len() as u16).to_le_bytes();
+    [b"\x93NUMPY\x01\x00", &len[..], header.as_bytes(), data].concat()
+}
+
+#[test]
+fn arrays_of_numpy() {
+    let place = place(4, "source = npz(\"data.npz\");");
+    let pixels: Vec<u8> = (0..6 * 48).map(|at| (at / 48 % 3 * 80) as u8).collect();
+    let write = |place: &Place, names: &[&str]| {
+        let mut archive = ZipWriter::new(std::fs::File::create(place.path("data.npz")).expect("a file"));
+        for name in names {
+            archive.start_file(format!("{name}.npy"), SimpleFileOptions::default()).expect("an entry");
+            let array = if name.starts_with('x') {
+                array("6, 4, 4, 3", &pixels)
+            } else {
+                array("6,", &[0, 1, 2, 0, 1, 2])
+            };
+            archive.write_all(&array).expect("it is written");
+        }
+        archive.finish().expect("it is written");
+    };
+    write(&place, &["x_train", "y_train", "x_test", "y_test"]);
+    trains(&place);
+    write(&place, &["x_train", "y_train", "x_test"]);
+    place.bad(
+        &["run", "m.cnn"],
+        1,
+        "error: data.npz: no array y_test in it; it holds x_test, x_train, y_train, but should hold x_train, \
+         y_train, x_test, y_test",
+    );
+    place.write("data.npz", b"PK");
+    let said = place.run(&["run", "m.cnn"]);
+    assert!(
+        said.err.starts_with("error: data.npz: not a .npz file, which is a zip archive ("),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn steps_that_do_not_fit_the_data() {
+    let check = |section: &str, message: &str| {
+        let place = place(8, &format!("source = synthetic(3, [3, 8, 8], 20, 5);  {section}"));
+        place.bad(&["run", "m.cnn"], 1, &format!("error: {message}"));
+        let said = place.run(&["check", "m.cnn"]);
+        assert!(said.err.contains(message), "{}", said.err);
+    };
+    check(
+        "prepare = centercrop(9, 9);",
+        "`centercrop(9, 9)` cuts from a picture of 8×8 pixels (height×width); resize it before",
+    );
+    check(
+        "augment = crop(6, 1);",
+        "`crop` makes pictures of 6×6 pixels (height×width), but `prepare` makes them 8×8, and validation and \
+         test pictures would have another size; write `crop([8, 8], ...)`",
+    );
+    check(
+        "prepare = normalize([0.5, 0.5], [1, 1]);",
+        "the `mean` of normalize(mean, std) lists 2 numbers, but images have 3 channels",
+    );
+}
