@@ -5,6 +5,7 @@ mod place;
 mod cli {
     mod data;
     mod errors;
+    mod examples;
     mod files;
     mod lints;
     mod pictures;
