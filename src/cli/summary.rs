@@ -46,23 +46,27 @@ fn text(summary: &Summary) -> String {
         ("parameters", Align::Right),
         ("MACs", Align::Right),
         ("sees", Align::Right),
+        ("jump", Align::Right),
         ("memory", Align::Right),
     ]);
     for layer in &summary.layers {
-        let sees = layer.receptive_field.map_or("-".into(), |[height, width]| format!("{height}×{width}"));
+        let pair =
+            |pair: Option<[i64; 2]>| pair.map_or("-".into(), |[rows, columns]| format!("{rows}×{columns}"));
         table.row(vec![
             layer.name.clone(),
             layer.shape.iter().map(i64::to_string).collect::<Vec<_>>().join("×"),
             count(layer.parameters),
             if layer.macs == 0 { "-".into() } else { numbers::short(layer.macs as f64) },
-            sees,
+            pair(layer.receptive_field),
+            pair(layer.jump),
             if layer.activation_bytes == 0 { "-".into() } else { numbers::bytes(layer.activation_bytes) },
         ]);
     }
     let images = if summary.batch == 1 { "one input".into() } else { format!("{} inputs", summary.batch) };
     format!(
         "{table}\n{}: {} parameters ({}); for {images} {} multiply-adds and {} of outputs\n\
-         `sees` is the receptive field: the part of the input that one output depends on\n",
+         `sees` is the receptive field: the part of the input that one output depends on; `jump` is how far the fields of\n\
+         neighbouring outputs lie apart\n",
         summary.model,
         numbers::grouped(summary.parameters),
         numbers::bytes(4 * summary.parameters),

@@ -6,7 +6,7 @@ use super::resize::resize;
 /// A step from bytes to bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Geometry {
-    /// To a height and width, each at least 1, see [`resize`].
+    /// To a height and width, each at least 1, by bilinear interpolation over the area that a new pixel covers.
     Resize { height: usize, width: usize },
     /// The middle of a picture, at most as large as the picture.
     CenterCrop { height: usize, width: usize },

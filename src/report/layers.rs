@@ -28,6 +28,8 @@ pub struct Layer {
     /// The height and width of the part of the input that one output element depends on; none where the input is not
     /// a picture.
     pub receptive_field: Option<[i64; 2]>,
+    /// The rows and columns of the input between what neighbouring output elements see; none without neighbours.
+    pub jump: Option<[i64; 2]>,
     /// Bytes of its output; none are counted for one that only renames elements, such as a reshape.
     pub activation_bytes: u64,
 }
@@ -72,12 +74,14 @@ fn layer(graph: &Graph, name: String, nodes: &[&Node], counted: &mut HashSet<Val
     let parameters = graph.inputs.iter().filter(|(value, role)| {
         matches!(role, Role::Param { .. }) && inputs.contains(value) && counted.insert(*value)
     });
+    let field = reach::of_value(graph, output);
     Layer {
         name,
         ops: nodes.iter().map(|node| graph.ops[node.op].name.clone()).collect(),
         parameters: parameters.map(|(value, _)| elements(&graph.values[*value].shape)).sum(),
         macs: programs().map(multiply_adds).sum(),
-        receptive_field: reach::of_value(graph, output),
+        receptive_field: field.map(|field| field.size),
+        jump: field.and_then(|field| field.jump),
         activation_bytes: if programs().all(only_renames) {
             0
         } else {

@@ -16,14 +16,40 @@ type Interval = (i64, i64);
 /// One interval an axis.
 type Region = Vec<Interval>;
 
-/// The height and width of the receptive field of a value's middle element; none where the graph's data are not
-/// pictures, or the value does not depend on them.
-pub fn of_value(graph: &Graph, value: Value) -> Option<[i64; 2]> {
+/// What one element of a value sees of a picture, rows first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The height and width of the part that it depends on.
+    pub size: [i64; 2],
+    /// How far these parts of neighbours lie apart; none where the value has no neighbours in a direction.
+    pub jump: Option<[i64; 2]>,
+}
+
+/// The receptive field of a value's middle element; none where the graph's data are not pictures, or the value does
+/// not depend on them.
+pub fn of_value(graph: &Graph, value: Value) -> Option<Field> {
     let (data, _) = graph.inputs.iter().find(|(_, role)| *role == Role::Data)?;
     let [_, _, height, width] = graph.values[*data].shape[..] else { return None };
+    let shape = &graph.values[value].shape;
+    let middle: Vec<i64> = shape.iter().map(|extent| extent / 2).collect();
+    let region = of_element(graph, *data, value, &middle)?;
+    let size = |axis: usize, extent: i64| (region[axis].1 - region[axis].0 + 1).min(extent);
+    let jump = match shape[..] {
+        [_, _, rows, columns] if rows > 1 && columns > 1 => {
+            // The element before the middle one exists in both directions.
+            let before = [middle[0], middle[1], middle[2] - 1, middle[3] - 1];
+            let other = of_element(graph, *data, value, &before)?;
+            Some([2, 3].map(|axis: usize| region[axis].1 - other[axis].1))
+        }
+        _ => None,
+    };
+    Some(Field { size: [size(2, height), size(3, width)], jump })
+}
+
+/// The part of the data that one element of a value depends on.
+fn of_element(graph: &Graph, data: Value, value: Value, element: &[i64]) -> Option<Region> {
     let mut regions: HashMap<Value, Region> = HashMap::new();
-    let middle = graph.values[value].shape.iter().map(|extent| (extent / 2, extent / 2)).collect();
-    regions.insert(value, middle);
+    regions.insert(value, element.iter().map(|index| (*index, *index)).collect());
     for node in graph.nodes.iter().rev() {
         let program = &graph.ops[node.op].program;
         let results = program.outputs.iter().zip(&node.results);
@@ -39,9 +65,7 @@ pub fn of_value(graph: &Graph, value: Value) -> Option<[i64; 2]> {
             }
         }
     }
-    let region = regions.get(data)?;
-    let size = |axis: usize, extent: i64| (region[axis].1 - region[axis].0 + 1).min(extent);
-    Some([size(2, height), size(3, width)])
+    regions.remove(&data)
 }
 
 fn join<K: std::hash::Hash + Eq>(regions: &mut HashMap<K, Region>, key: K, other: Region) {
