@@ -151,7 +151,7 @@ fn wanted() -> Vec<String> {
         Callable::Fn(_) => None,
     });
     let passes = PIPELINE.iter().map(|pass| pass.name).chain(["split", "fuse"]);
-    let schedule = ["window", "vectorize", "tile", "unroll", "flatten", "restrict", "summed apart"];
+    let schedule = ["vectorize", "tile", "unroll", "flatten", "restrict", "summed apart"];
     ops.chain(["op concat", "op stack", "op reshape"].map(str::to_owned))
         .chain(passes.map(|pass| format!("pass {pass}")))
         .chain(schedule.map(|step| format!("schedule {step}")))
