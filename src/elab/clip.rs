@@ -1,4 +1,4 @@
-//! Clipping of gradients, by the library's ops.
+//! Clipping of gradients, by the library's blocks.
 
 use super::config::Clip;
 use super::elaborator::Elaborator;
@@ -15,7 +15,7 @@ use crate::syntax::ast::Name;
 ///
 /// # Errors
 ///
-/// What is wrong with the graph's size; the library's ops take any gradient.
+/// What is wrong with the graph's size; the library's blocks take any gradient.
 pub fn apply(
     graph: &mut Graph,
     module: &Module,
@@ -67,7 +67,7 @@ impl Clipper<'_> {
         Ok(())
     }
 
-    /// Calls an item of the library with tensors and a number.
+    /// Calls a block of the library with tensors and a number.
     fn call(&mut self, name: &str, tensors: &[&TensorValue], number: Option<f64>) -> Outcome<TensorValue> {
         let callee = Name { text: name.to_owned(), span: self.span };
         let tensors = tensors.iter().map(|tensor| Value::Tensor((*tensor).clone()));
@@ -75,11 +75,10 @@ impl Clipper<'_> {
         let arguments: Vec<Argument> =
             values.map(|value| Argument { name: None, value, span: None }).collect();
         let module = self.elaborator.module;
-        let value = match module.find(name, true) {
-            Some(Callable::Op(item)) => self.elaborator.call_op(item, &callee, &arguments, None)?,
-            Some(Callable::Fn(item)) => self.elaborator.call_fn(item, &callee, &arguments, None)?,
-            None => return Err(at(format!("the library has no `{name}`"), self.span)),
+        let Some(Callable::Fn(item)) = module.find(name, true) else {
+            return Err(at(format!("the library has no block `{name}`"), self.span));
         };
+        let value = self.elaborator.call_fn(item, &callee, &arguments, None)?;
         match block::single(value, self.span)? {
             Value::Tensor(tensor) => Ok(tensor),
             value => Err(at(format!("`{name}` gives {}", value.kind()), self.span)),

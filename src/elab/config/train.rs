@@ -105,16 +105,23 @@ impl Module {
             SettingKind::Phase { name, settings } => Some((name, settings)),
             SettingKind::Key { .. } => None,
         });
+        let mut named = named.peekable();
+        if named.peek().is_none() {
+            let mut settings = Settings::new(&PHASE, &common, &overrides);
+            let phase = Phase::read(self, None, train.model.span, &mut settings);
+            errors.append(&mut settings.errors);
+            return phase.into_iter().collect();
+        }
         let mut phases = Vec::new();
         for (name, own) in named {
             let mut settings = Settings::with_defaults(&PHASE, own, &common, &overrides);
             phases.extend(Phase::read(self, Some(name), name.span, &mut settings));
-            errors.append(&mut settings.errors);
-        }
-        if phases.is_empty() && errors.is_empty() {
-            let mut settings = Settings::new(&PHASE, &common, &overrides);
-            phases.extend(Phase::read(self, None, train.model.span, &mut settings));
-            errors.append(&mut settings.errors);
+            // What is wrong in the section itself is wrong in every phase, and said once.
+            for error in settings.errors {
+                if !errors.contains(&error) {
+                    errors.push(error);
+                }
+            }
         }
         phases
     }
