@@ -11,6 +11,7 @@ use cnnc::base::source::SourceMap;
 use cnnc::base::target::Target;
 use cnnc::elab;
 use cnnc::elab::config::{Moment, Overrides};
+use cnnc::graph::Role;
 use cnnc::runtime::{Pool, Program, Store};
 use cnnc::sched::Machine;
 use cnnc::train::programs::{Phases, compile, initialise};
@@ -52,7 +53,7 @@ fn measure(model: &str, pool: &Pool) -> (i64, Vec<f64>) {
     let mut program = compile(&graph, &machine, &mut Phases::default()).expect("it compiles");
     let pixels = (0..phase.batch * 784).map(|at| (at * 37 % 101) as f32 / 101.0);
     program.set_data(&pixels.collect::<Vec<_>>());
-    program.set_labels(&(0..phase.batch).map(|at| (at * 7 % 10) as i32).collect::<Vec<_>>());
+    program.set_labels(&Role::Target, &(0..phase.batch).map(|at| (at * 7 % 10) as i32).collect::<Vec<_>>());
     let mut times = Vec::new();
     let mut step = 0;
     let moment = |step| Moment { step, steps: u64::MAX, epoch_steps: u64::MAX };

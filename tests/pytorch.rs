@@ -101,7 +101,7 @@ fn inputs(case: &Case, graph: &Graph, data: &Made, states: &[(String, Vec<f64>)]
     let made = |made: &Made| single(case.values(&made.name, &made.shape, &made.rule));
     let value_of = |(value, role): &(Value, Role)| match role {
         Role::Data => made(data),
-        Role::Target => match &case.target {
+        Role::Target | Role::Partner => match &case.target {
             Some(cases::Target { values: Some(labels), .. }) => {
                 labels.iter().map(|label| *label as f32).collect()
             }
@@ -225,7 +225,9 @@ fn check_optimiser(case: &Case) {
         let results = oracle(&graph, &inputs, RandomState::default());
         let next = graph.outputs.iter().zip(&results).filter_map(|((_, sink), result)| match sink {
             Sink::Update(of) => Some((*of, result.iter().map(|number| number.value).collect())),
-            Sink::Loss | Sink::Prediction | Sink::Metric(_) | Sink::Gradient(_) => None,
+            Sink::Loss | Sink::Prediction | Sink::Metric(_) | Sink::Gradient(_) | Sink::GradientNorm(_) => {
+                None
+            }
         });
         kept = next.collect();
     }
@@ -274,7 +276,7 @@ fn start(steps: &Steps, graph: &Graph) -> Tensors {
         Role::Param { path, .. } | Role::State { path, .. } => {
             start_values(steps, path, graph.values[*value].shape.iter().product::<i64>() as usize)
         }
-        Role::Data | Role::Target | Role::Scalar(_) => Vec::new(),
+        Role::Data | Role::Target | Role::Partner | Role::Scalar(_) => Vec::new(),
     });
     values.collect()
 }
@@ -286,7 +288,7 @@ fn feed(graph: &Graph, inputs: &mut Tensors, steps: &Steps, batch: usize, scalar
             Role::Data => {
                 *values = formula::values_f32(&format!("input {batch}"), &steps.input.shape, "pixel")
             }
-            Role::Target => {
+            Role::Target | Role::Partner => {
                 let labels = formula::labels(&format!("label {batch}"), steps.batch, 10);
                 *values = labels.into_iter().map(|label| label as f32).collect();
             }
@@ -321,7 +323,7 @@ fn train(example: &str, steps: &Steps) -> (Vec<f64>, f64) {
                     let at = graph.inputs.iter().position(|(value, _)| value == of).expect("an input");
                     inputs[at] = values;
                 }
-                Sink::Prediction | Sink::Metric(_) | Sink::Gradient(_) => {}
+                Sink::Prediction | Sink::Metric(_) | Sink::Gradient(_) | Sink::GradientNorm(_) => {}
             }
         }
     }

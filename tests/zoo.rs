@@ -137,7 +137,7 @@ fn parameters_are_those_of_torchvision() {
             let graph = net.recipe().inference(1).expect("it elaborates");
             let count = |role: &Role, value| match role {
                 Role::Param { .. } => graph.values[value].shape.iter().product::<i64>(),
-                Role::Data | Role::Target | Role::State { .. } | Role::Scalar(_) => 0,
+                Role::Data | Role::Target | Role::Partner | Role::State { .. } | Role::Scalar(_) => 0,
             };
             let total: i64 = graph.inputs.iter().map(|(value, role)| count(role, *value)).sum();
             assert_eq!(Some(total), counts[&name].as_i64(), "{name}");
@@ -186,7 +186,10 @@ fn losses(name: &str, net: &Net, case: &Value) -> Vec<f64> {
     let mut losses = Vec::new();
     for step in 0..numbers(&case["loss_f64"]).len() {
         program.set_data(&pictures(&graph, step % batches));
-        program.set_labels(&formula::labels(&format!("label {}", step % batches), phase.batch as usize, 10));
+        program.set_labels(
+            &Role::Target,
+            &formula::labels(&format!("label {}", step % batches), phase.batch as usize, 10),
+        );
         let moment = Moment { step: step as u64, steps: 100, epoch_steps: 100 };
         for (scalar, value) in phase.scalars(moment) {
             program.set_scalar(&scalar, value as f32);

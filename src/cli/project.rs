@@ -176,7 +176,15 @@ impl<'a> Project<'a> {
 
     /// The recipe of a model without a train section.
     pub fn untrained(&self, model: &ModelCall, sample: Option<Vec<i64>>) -> Recipe<'_> {
-        Recipe { module: &self.module, model: model.clone(), loss: None, init: Vec::new(), sample }
+        Recipe {
+            module: &self.module,
+            model: model.clone(),
+            loss: None,
+            init: Vec::new(),
+            sample,
+            mixed: false,
+            gradient_norms: false,
+        }
     }
 
     fn open_sample(&self, subject: &Subject) -> Result<Option<Vec<i64>>, Failure> {
@@ -249,7 +257,12 @@ impl<'a> Project<'a> {
             return Ok(None);
         }
         let steps = sections::augment(&spec.augment);
-        Augment::new(steps, data.shape, data.full_scale, seed).map(|augment| Some(Arc::new(augment)))
+        let augment = Augment::new(steps, data.shape, data.full_scale, seed)?;
+        let augment = match sections::mix(&spec.augment) {
+            Some(mix) => augment.with_mix(mix),
+            None => augment,
+        };
+        Ok(Some(Arc::new(augment)))
     }
 
     /// The graphs of a train section.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::report::progress::Progress;
 use crate::report::table::{Align, Columns};
-use crate::report::{curves, numbers};
+use crate::report::{curves, gradients, numbers};
 use crate::runtime::Store;
 use crate::train::evaluate::Figures;
 use crate::train::programs::Phases;
@@ -171,12 +171,20 @@ fn open(
     Ok((folder, records))
 }
 
-/// Writes the weights and the curves.
+/// Writes the weights, the curves and, where their norms were written down, the picture of the gradients.
 fn save(folder: &Path, store: &Store) -> Result<(), TrainError> {
     restore::save(&folder.join("model.safetensors"), store)?;
-    let epochs = records::read_epochs(folder)?;
+    let failed =
+        |path: &Path, error: std::io::Error| TrainError::Other(format!("{}: {error}", path.display()));
     let path = folder.join("curves.svg");
-    curves::write(&path, &epochs).map_err(|error| TrainError::Other(format!("{}: {error}", path.display())))
+    curves::write(&path, &records::read_epochs(folder)?).map_err(|error| failed(&path, error))?;
+    let norms = records::read_gradients(folder)?;
+    if norms.is_empty() {
+        return Ok(());
+    }
+    let path = folder.join("gradients.svg");
+    let is_weight = |param: &str| store.position(param).is_some_and(|at| store.entries()[at].shape.len() > 1);
+    gradients::write(&path, &norms, is_weight).map_err(|error| failed(&path, error))
 }
 
 /// What a person sees.

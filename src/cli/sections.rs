@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::data::augment::Step;
 use crate::data::geometry::Geometry;
+use crate::data::mix::Mix;
 use crate::data::prepare::{Adjust, Normalize};
 use crate::data::synthetic::{self, Options};
 use crate::data::{DataError, Dataset, cifar, digits, folder, idx, npz};
@@ -51,20 +52,30 @@ pub fn adjust(steps: &[Prepare]) -> Vec<Adjust> {
     steps.iter().filter_map(step).collect()
 }
 
-/// The random steps.
+/// The random steps on single images.
 pub fn augment(steps: &[Augment]) -> Vec<Step> {
     let step = |step: &Augment| match *step {
-        Augment::Crop { size, pad } => Step::Crop { size, pad },
-        Augment::FlipHorizontally { p } => Step::FlipHorizontally { p },
-        Augment::FlipVertically { p } => Step::FlipVertically { p },
-        Augment::Rotate { degrees } => Step::Rotate { degrees },
+        Augment::Crop { size, pad } => Some(Step::Crop { size, pad }),
+        Augment::FlipHorizontally { p } => Some(Step::FlipHorizontally { p }),
+        Augment::FlipVertically { p } => Some(Step::FlipVertically { p }),
+        Augment::Rotate { degrees } => Some(Step::Rotate { degrees }),
         Augment::Affine { degrees, translate, scale, shear } => {
-            Step::Affine { degrees, translate, scale, shear }
+            Some(Step::Affine { degrees, translate, scale, shear })
         }
         Augment::ColorJitter { brightness, contrast, saturation } => {
-            Step::ColorJitter { brightness, contrast, saturation }
+            Some(Step::ColorJitter { brightness, contrast, saturation })
         }
-        Augment::Erase { p } => Step::Erase { p },
+        Augment::Erase { p } => Some(Step::Erase { p }),
+        Augment::MixUp { .. } | Augment::CutMix { .. } => None,
     };
-    steps.iter().map(step).collect()
+    steps.iter().filter_map(step).collect()
+}
+
+/// The random step on batches.
+pub fn mix(steps: &[Augment]) -> Option<Mix> {
+    steps.iter().find_map(|step| match *step {
+        Augment::MixUp { alpha } => Some(Mix::Blend { alpha }),
+        Augment::CutMix { alpha } => Some(Mix::Paste { alpha }),
+        _ => None,
+    })
 }

@@ -5,7 +5,9 @@
 
 use super::DataError;
 use super::draws::Draws;
+use super::feed::Batch;
 use super::jitter::{self, Property};
+use super::mix::Mix;
 use super::picture::Picture;
 use super::warp::Affine;
 use crate::base::philox;
@@ -39,6 +41,8 @@ pub enum Step {
 #[derive(Clone, Debug)]
 pub struct Augment {
     steps: Vec<Step>,
+    /// What is done to whole batches, after the steps.
+    mix: Option<Mix>,
     seed: u64,
     /// The largest value of a pixel.
     most: u8,
@@ -68,7 +72,19 @@ impl Augment {
         for step in &steps {
             step.check(shape).map_err(DataError::Option)?;
         }
-        Ok(Augment { steps, seed, most: full_scale as u8 })
+        Ok(Augment { steps, mix: None, seed, most: full_scale as u8 })
+    }
+
+    /// The same, with the images of a batch mixed.
+    pub fn with_mix(self, mix: Mix) -> Augment {
+        Augment { mix: Some(mix), ..self }
+    }
+
+    /// Mixes the images `[C, H, W]` of a batch that begins with the training image `first`, if that is asked for.
+    pub fn mix(&self, epoch: u64, first: u32, shape: [usize; 3], batch: &mut Batch) {
+        if let Some(mix) = self.mix {
+            mix.apply(self.seed, epoch, first, shape, batch);
+        }
     }
 
     /// The training image `image`, changed as in this epoch.

@@ -46,6 +46,34 @@ impl Draws {
         ((u64::from(self.bits()) * count as u64) >> 32) as usize
     }
 
+    /// A number from the normal distribution around 0 with deviation 1, by the method of Box and Muller.
+    fn normal(&mut self) -> f64 {
+        let (radius, angle) = (1.0 - self.unit(), self.unit());
+        (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
+    }
+
+    /// The logarithm of a number from the gamma distribution of shape `alpha` > 0 and scale 1, by the method of
+    /// Marsaglia and Tsang (2000). Small shapes give numbers that only a logarithm can hold.
+    fn log_gamma(&mut self, alpha: f64) -> f64 {
+        if alpha < 1.0 {
+            return self.log_gamma(alpha + 1.0) + (1.0 - self.unit()).ln() / alpha;
+        }
+        let d = alpha - 1.0 / 3.0;
+        loop {
+            let x = self.normal();
+            let v = (1.0 + x / (9.0 * d).sqrt()).powi(3);
+            if v > 0.0 && (1.0 - self.unit()).ln() < 0.5 * x * x + d * (1.0 - v + v.ln()) {
+                return d.ln() + v.ln();
+            }
+        }
+    }
+
+    /// A number in `[0, 1]` from the beta distribution whose parameters both are `alpha` > 0.
+    pub fn beta(&mut self, alpha: f64) -> f64 {
+        let (x, y) = (self.log_gamma(alpha), self.log_gamma(alpha));
+        1.0 / (1.0 + (y - x).exp())
+    }
+
     /// True with probability `p`.
     pub fn chance(&mut self, p: f64) -> bool {
         self.unit() < p
@@ -78,5 +106,21 @@ mod tests {
         assert!((200..300).contains(&heads), "{heads}");
         assert!((0..100).all(|_| (3.0..4.0).contains(&draws.between([3.0, 4.0]))));
         assert!((0..100).all(|_| draws.chance(1.0) && !draws.chance(0.0)));
+    }
+
+    /// Mean 1/2 and variance 1 / (8 alpha + 4), for alpha from where nearly all is 0 or 1 to where nearly all is 1/2.
+    #[test]
+    fn beta_has_its_moments() {
+        for alpha in [0.001, 0.2, 1.0, 4.0, 1000.0] {
+            let mut draws = Draws::new(1, 0, 0, 0);
+            let count = 20_000;
+            let numbers: Vec<f64> = (0..count).map(|_| draws.beta(alpha)).collect();
+            assert!(numbers.iter().all(|x| (0.0..=1.0).contains(x)));
+            let mean = numbers.iter().sum::<f64>() / f64::from(count);
+            let variance = numbers.iter().map(|x| (x - 0.5).powi(2)).sum::<f64>() / f64::from(count);
+            let expected = 1.0 / (8.0 * alpha + 4.0);
+            assert!((mean - 0.5).abs() < 4.0 * (expected / f64::from(count)).sqrt(), "{alpha}: {mean}");
+            assert!((variance / expected - 1.0).abs() < 0.05, "{alpha}: {variance}, not {expected}");
+        }
     }
 }

@@ -25,6 +25,17 @@ pub struct Batch {
     pub pixels: Vec<f32>,
     /// `[N]`.
     pub labels: Vec<i32>,
+    /// What is mixed into the images, where that is asked for.
+    pub partners: Option<Partners>,
+}
+
+/// The other halves of mixed images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Partners {
+    /// `[N]`: the labels of the images that were mixed in.
+    pub labels: Vec<i32>,
+    /// What is left of the images themselves, 0 to 1.
+    pub share: f32,
 }
 
 /// What turns images into batches. Only training has an `augment`, with its epoch.
@@ -92,7 +103,11 @@ impl Maker {
         self.size(indices, batch);
         let images = indices.par_iter().zip(batch.pixels.par_chunks_exact_mut(self.split.image_len()));
         let results = images.map(|(index, out)| self.write(*index, out));
-        results.find_first(Result::is_err).unwrap_or(Ok(()))
+        results.find_first(Result::is_err).unwrap_or(Ok(()))?;
+        if let Some((augment, epoch)) = &self.augment {
+            augment.mix(*epoch, indices[0], self.split.shape, batch);
+        }
+        Ok(())
     }
 }
 
@@ -203,6 +218,7 @@ mod tests {
     use super::*;
     use crate::data::augment::Step;
     use crate::data::bytes::Bytes;
+    use crate::data::mix::Mix;
 
     /// Five images of two channels of 1×2 pixels; pixel `p` of channel `c` of image `i` is `50 i + 10 c + p`.
     fn maker(augment: Option<Augment>) -> Maker {
@@ -227,8 +243,8 @@ mod tests {
     fn images_follow_each_other() {
         let found = all(maker(None), &[2, 0, 4], 2, 1);
         let first = vec![100.0, 101.0, 110.0, 111.0, 0.0, 1.0, 10.0, 11.0];
-        assert_eq!(found[0], Batch { pixels: first, labels: vec![7, 5] });
-        assert_eq!(found[1], Batch { pixels: vec![200.0, 201.0, 210.0, 211.0], labels: vec![9] });
+        assert_eq!(found[0], Batch { pixels: first, labels: vec![7, 5], partners: None });
+        assert_eq!((found[1].labels.as_slice(), found[1].pixels[0]), ([9].as_slice(), 200.0));
         assert_eq!(found.len(), 2);
     }
 
@@ -254,6 +270,25 @@ mod tests {
         let others: Vec<f32> =
             all(maker(Some(augment())), &order, 3, 2).into_iter().flat_map(|batch| batch.pixels).collect();
         assert_eq!(images, others);
+    }
+
+    /// What is mixed follows from the images and the epoch, also where an epoch is begun in its middle.
+    #[test]
+    fn batches_are_mixed() {
+        let mixing = || {
+            let augment = Augment::new(vec![], [2, 1, 2], 255.0, 3).unwrap();
+            maker(Some(augment.with_mix(Mix::Blend { alpha: 1.0 })))
+        };
+        let order = [2, 0, 4, 1, 3];
+        let whole = all(mixing(), &order, 2, 3);
+        assert_eq!(whole[..], [all(mixing(), &order[..2], 2, 1), all(mixing(), &order[2..], 2, 1)].concat());
+        let partners = whole[0].partners.as_ref().unwrap();
+        assert_eq!(
+            (whole[0].labels.as_slice(), partners.labels.as_slice()),
+            ([7, 5].as_slice(), [5, 7].as_slice())
+        );
+        assert_eq!(whole[0].pixels[0], partners.share * 100.0);
+        assert_ne!(partners.share, whole[1].partners.as_ref().unwrap().share);
     }
 
     #[test]

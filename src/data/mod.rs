@@ -20,6 +20,7 @@ pub mod geometry;
 pub mod idx;
 pub mod images;
 mod jitter;
+pub mod mix;
 pub mod npy;
 pub mod npz;
 pub mod picture;

@@ -5,7 +5,8 @@ use super::elaborator::Elaborator;
 use super::evaluate::{Argument, at, unknown_function};
 use super::module::Callable;
 use super::value::{TensorValue, Value};
-use super::{functions, joins, op, tensors};
+use super::{block, functions, joins, op, tensors};
+use crate::base::span::Span;
 use crate::syntax::ast::{Call, Label, Name, OpItem};
 
 impl<'m> Elaborator<'m> {
@@ -20,6 +21,28 @@ impl<'m> Elaborator<'m> {
             Some(Callable::Fn(item)) => self.call_fn(item, callee, &arguments, label),
             Some(Callable::Op(item)) => self.call_op(item, callee, &arguments, label),
             None => self.call_builtin(callee, arguments, label),
+        }
+    }
+
+    /// The tensor that a block of the library makes of tensors and a number; `span` is for errors.
+    pub fn call_library(
+        &mut self,
+        name: &str,
+        tensors: &[&TensorValue],
+        number: Option<f64>,
+        span: Span,
+    ) -> Outcome<TensorValue> {
+        let callee = Name { text: name.to_owned(), span };
+        let tensors = tensors.iter().map(|tensor| Value::Tensor((*tensor).clone()));
+        let values = tensors.chain(number.map(Value::Real));
+        let arguments: Vec<Argument> =
+            values.map(|value| Argument { name: None, value, span: None }).collect();
+        let Some(Callable::Fn(item)) = self.module.find(name, true) else {
+            return Err(at(format!("the library has no block `{name}`"), span));
+        };
+        match block::single(self.call_fn(item, &callee, &arguments, None)?, span)? {
+            Value::Tensor(tensor) => Ok(tensor),
+            value => Err(at(format!("`{name}` gives {}", value.kind()), span)),
         }
     }
 

@@ -37,6 +37,11 @@ pub trait Context {
     /// All names in scope, for suggestions.
     fn names(&self) -> Vec<String>;
 
+    /// What a name in scope stands for that has no value at compile time: "an axis".
+    fn without_value(&self, _name: &str) -> Option<&'static str> {
+        None
+    }
+
     /// Brings a name into scope; types bind the names that they see first.
     fn bind(&mut self, name: &str, value: Value);
 
@@ -169,6 +174,9 @@ fn evaluate_name(context: &mut dyn Context, name: &str, span: Span) -> Outcome<V
         let defaults: Vec<Value> =
             function.parameters.iter().filter_map(|parameter| parameter.default.map(Value::Real)).collect();
         return (function.run)(&defaults).map_err(|message| at(message, span));
+    }
+    if let Some(what) = context.without_value(name) {
+        return Err(at(format!("`{name}` is {what}, and what stands here is known at compile time"), span));
     }
     let known = context.names();
     let error = at(format!("unknown name `{name}`"), span);

@@ -41,12 +41,14 @@ pub struct Request<'a> {
     pub init: &'a [InitRule],
     /// What is not trained.
     pub freeze: Option<&'a Selection>,
+    /// Whether pictures have parts of others, and so two targets each.
+    pub mixed: bool,
 }
 
 impl Request<'_> {
     /// The prediction of a batch.
     pub fn inference(batch: i64) -> Request<'static> {
-        Request { batch, training: false, loss: None, sample: None, init: &[], freeze: None }
+        Request { batch, training: false, loss: None, sample: None, init: &[], freeze: None, mixed: false }
     }
 }
 
@@ -97,7 +99,7 @@ impl<'m> Elaborator<'m> {
         let prediction = self.call_model(item, &model.name, &arguments)?;
         self.graph.outputs.push((prediction.id, Sink::Prediction));
         if let Some(loss) = request.loss {
-            self.add_loss(loss, &prediction, request.batch)?;
+            self.add_loss(loss, &prediction, request)?;
         }
         if self.training {
             let updates = std::mem::take(&mut self.updates);
@@ -137,8 +139,9 @@ impl<'m> Elaborator<'m> {
         }
     }
 
-    /// Adds the loss of the prediction, and the metrics that its target allows.
-    fn add_loss(&mut self, loss: &Expr, prediction: &TensorValue, batch: i64) -> Outcome<()> {
+    /// Adds the loss of the prediction, and the metrics that its target allows. Those of mixed pictures are sums over
+    /// both targets by their shares, so that any loss can be used.
+    fn add_loss(&mut self, loss: &Expr, prediction: &TensorValue, request: &Request<'_>) -> Outcome<()> {
         let (callee, args) = match &loss.kind {
             ExprKind::Name(text) => (Name { text: text.clone(), span: loss.span }, &[][..]),
             ExprKind::Call(call) => (call.callee.clone(), call.args.as_slice()),
@@ -149,65 +152,69 @@ impl<'m> Elaborator<'m> {
             return Err(at(format!("unknown loss `{}`", callee.text), callee.span)
                 .did_you_mean(nearest(&callee.text, known.iter().map(String::as_str))));
         };
-        let target = self.target_input(item, &callee, prediction, batch)?;
-        let mut arguments: Vec<Argument> = [prediction, &target]
-            .map(|tensor| Argument { name: None, value: Value::Tensor(tensor.clone()), span: None })
-            .to_vec();
+        let (dtype, shape) = target_type(item, &callee, prediction, request.batch)?;
+        let id = self.graph.input("target", dtype, shape.clone(), Role::Target);
+        let target = self.tensor(id);
+        let mut value = self.loss_of(loss, (&callee, args), prediction, &target)?;
+        let mut correct = self.count_correct(prediction, &target)?;
+        if request.mixed {
+            let id = self.graph.input("partner", dtype, shape, Role::Partner);
+            let partner = self.tensor(id);
+            let id = self.graph.input(SHARE, DType::F32, Vec::new(), Role::Scalar(SHARE.into()));
+            let share = self.tensor(id);
+            let other = self.loss_of(loss, (&callee, args), prediction, &partner)?;
+            value = self.call_library(MIXED, &[&value, &other, &share], None, loss.span)?;
+            correct = match (correct, self.count_correct(prediction, &partner)?) {
+                (Some(own), Some(other)) => {
+                    Some(self.call_library(MIXED, &[&own, &other, &share], None, loss.span)?)
+                }
+                _ => None,
+            };
+        }
+        self.graph.outputs.push((value.id, Sink::Loss));
+        self.graph.outputs.extend(correct.map(|count| (count.id, Sink::Metric(CORRECT.into()))));
+        Ok(())
+    }
+
+    /// The loss of the prediction for a target: one number.
+    fn loss_of(
+        &mut self,
+        loss: &Expr,
+        (callee, args): (&Name, &[ast::Arg]),
+        prediction: &TensorValue,
+        target: &TensorValue,
+    ) -> Outcome<TensorValue> {
+        let mut arguments: Vec<Argument> = [prediction, target].map(tensor_argument).to_vec();
         for arg in args {
             let value = evaluate(self, &arg.value)?;
             arguments.push(Argument { name: arg.name.clone(), value, span: Some(arg.value.span) });
         }
         self.site = Some(callee.span);
-        let value =
-            self.call_with(&callee, arguments, None).map_err(|error| self.relocate(error, &callee))?;
+        let value = self.call_with(callee, arguments, None).map_err(|error| self.relocate(error, callee))?;
         let Value::Tensor(value) = block::single(value, loss.span)? else {
             return Err(at("a loss is a number", loss.span));
         };
         if value.dtype != DType::F32 || !value.shape.is_empty() {
             return Err(at(format!("a loss is one number, not {value}"), loss.span));
         }
-        self.graph.outputs.push((value.id, Sink::Loss));
-        self.add_metric(prediction, &target)
-    }
-
-    /// The target that the loss takes as its second parameter: labels, or numbers like the prediction's.
-    fn target_input(
-        &mut self,
-        item: Callable<'_>,
-        callee: &Name,
-        prediction: &TensorValue,
-        batch: i64,
-    ) -> Outcome<TensorValue> {
-        let [_, param, ..] = item.params() else {
-            return Err(at(
-                format!("`{}` does not take a prediction and a target", callee.text),
-                callee.span,
-            )
-            .note("a loss has two parameters without defaults: the prediction and the target"));
-        };
-        let (dtype, shape) = match &param.ty.kind {
-            TypeKind::Tensor { dtype: DType::I32, .. } => (DType::I32, vec![batch]),
-            TypeKind::Tensor { .. } | TypeKind::Named(_) => (DType::F32, prediction.shape.clone()),
-        };
-        let id = self.graph.input("target", dtype, shape, Role::Target);
-        Ok(self.tensor(id))
+        Ok(value)
     }
 
     /// The number of right predictions, where the targets are labels of classes.
-    fn add_metric(&mut self, prediction: &TensorValue, target: &TensorValue) -> Outcome<()> {
+    fn count_correct(
+        &mut self,
+        prediction: &TensorValue,
+        target: &TensorValue,
+    ) -> Outcome<Option<TensorValue>> {
         let classes = target.dtype == DType::I32 && prediction.shape.len() == 2;
         let Some(Callable::Op(item)) = self.module.find(CORRECT, true).filter(|_| classes) else {
-            return Ok(());
+            return Ok(None);
         };
-        let arguments = [prediction, target].map(|tensor| Argument {
-            name: None,
-            value: Value::Tensor(tensor.clone()),
-            span: None,
-        });
-        if let Value::Tensor(count) = self.call_op(item, &item.name, &arguments, None)? {
-            self.graph.outputs.push((count.id, Sink::Metric(CORRECT.into())));
+        let arguments = [prediction, target].map(tensor_argument);
+        match self.call_op(item, &item.name, &arguments, None)? {
+            Value::Tensor(count) => Ok(Some(count)),
+            _ => Ok(None),
         }
-        Ok(())
     }
 
     /// A rule for initialisers that no parameter has used is an error.
@@ -239,5 +246,30 @@ impl<'m> Elaborator<'m> {
     }
 }
 
+/// The type of the target that a loss takes as its second parameter: labels, or numbers like the prediction's.
+fn target_type(
+    item: Callable<'_>,
+    callee: &Name,
+    prediction: &TensorValue,
+    batch: i64,
+) -> Outcome<(DType, Vec<i64>)> {
+    let [_, param, ..] = item.params() else {
+        return Err(at(format!("`{}` does not take a prediction and a target", callee.text), callee.span)
+            .note("a loss has two parameters without defaults: the prediction and the target"));
+    };
+    Ok(match &param.ty.kind {
+        TypeKind::Tensor { dtype: DType::I32, .. } => (DType::I32, vec![batch]),
+        TypeKind::Tensor { .. } | TypeKind::Named(_) => (DType::F32, prediction.shape.clone()),
+    })
+}
+
+fn tensor_argument(tensor: &TensorValue) -> Argument {
+    Argument { name: None, value: Value::Tensor(tensor.clone()), span: None }
+}
+
 /// The library's op that counts right predictions, and the name of its metric.
 pub const CORRECT: &str = "correct";
+/// The library's block for the losses of mixed pictures.
+const MIXED: &str = "mixed";
+/// The runtime scalar that says what is left of each picture where they are mixed, 0 to 1.
+pub const SHARE: &str = "share";

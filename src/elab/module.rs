@@ -101,7 +101,7 @@ impl Module {
         let files: Vec<Loaded> = files.into_iter().map(|(_, loaded)| loaded).collect();
         let callables = table(&files, 0..own, &mut errors);
         let library = table(&files, own..files.len(), &mut errors);
-        check_sections(&files[..own], &mut errors);
+        check_sections(&files[own - 1].ast, &mut errors);
         if errors.iter().any(Diagnostic::is_error) {
             return Err(errors);
         }
@@ -154,18 +154,18 @@ impl Module {
         self.models().into_iter().filter(|model| model.span.file == file).collect()
     }
 
-    /// The data sections.
+    /// The data sections of the model file. Those of files that it uses are theirs alone.
     pub fn data_sections(&self) -> Vec<&ast::Data> {
-        let items = self.own_items().filter_map(|item| match item {
+        let items = self.main_items().iter().filter_map(|item| match item {
             Item::Data(data) => Some(data),
             _ => None,
         });
         items.collect()
     }
 
-    /// The train sections.
+    /// The train sections of the model file.
     pub fn train_sections(&self) -> Vec<&ast::Train> {
-        let items = self.own_items().filter_map(|item| match item {
+        let items = self.main_items().iter().filter_map(|item| match item {
             Item::Train(train) => Some(train),
             _ => None,
         });
@@ -181,6 +181,10 @@ impl Module {
 
     fn doc(&self, place: Place) -> &str {
         self.docs.get(&place).map_or("", String::as_str)
+    }
+
+    fn main_items(&self) -> &[Item] {
+        &self.files[self.own - 1].ast.items
     }
 
     fn own_items(&self) -> impl Iterator<Item = &Item> {
@@ -268,9 +272,9 @@ fn defined_twice(name: &Name, first: Span) -> Diagnostic {
 }
 
 /// Data sections have names of their own, and so have train sections that are named by `as`.
-fn check_sections(files: &[Loaded], errors: &mut Vec<Diagnostic>) {
+fn check_sections(file: &ast::File, errors: &mut Vec<Diagnostic>) {
     let (mut data, mut trains): (HashMap<&str, Span>, HashMap<&str, Span>) = Default::default();
-    for item in files.iter().flat_map(|loaded| &loaded.ast.items) {
+    for item in &file.items {
         let (names, name) = match item {
             Item::Data(section) => (&mut data, Some(&section.name)),
             Item::Train(section) => (&mut trains, section.alias.as_ref()),

@@ -193,7 +193,9 @@ fn param_path(graph: &Graph, param: graph::Value) -> String {
     let found = graph.inputs.iter().find(|(value, _)| *value == param);
     match found {
         Some((_, Role::Param { path, .. } | Role::State { path, .. })) => path.clone(),
-        Some((_, Role::Data | Role::Target | Role::Scalar(_))) | None => graph.values[param].name.clone(),
+        Some((_, Role::Data | Role::Target | Role::Partner | Role::Scalar(_))) | None => {
+            graph.values[param].name.clone()
+        }
     }
 }
 

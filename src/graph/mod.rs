@@ -75,6 +75,8 @@ pub enum Role {
     Data,
     /// The labels: `[N]`, or targets of the prediction's shape.
     Target,
+    /// The targets of the pictures that are mixed into those of the batch, like [`Role::Target`].
+    Partner,
     /// A trained tensor.
     Param { path: String, init: Init },
     /// A kept tensor that is not trained: running statistics, the optimiser's moments.
@@ -96,6 +98,8 @@ pub enum Sink {
     Update(Value),
     /// The gradient of this parameter (an input of the graph), where a command asks for it.
     Gradient(Value),
+    /// The norm of the gradient of this parameter (an input of the graph), before any clipping.
+    GradientNorm(Value),
 }
 
 /// A network or a training step.

@@ -91,6 +91,7 @@ impl Resolver<'_> {
         match (tree.name.as_str(), tree.arguments.as_slice()) {
             ("data", []) => Ok(Role::Data),
             ("target", []) => Ok(Role::Target),
+            ("partner", []) => Ok(Role::Partner),
             ("scalar", [String(name)]) => Ok(Role::Scalar(name.clone())),
             ("param", [String(path), Property(init)]) => {
                 Ok(Role::Param { path: path.clone(), init: self.init(init)? })
@@ -120,6 +121,9 @@ impl Resolver<'_> {
             ("metric", [String(name)]) => Ok(Sink::Metric(name.clone())),
             ("update", [Property(value)]) => Ok(Sink::Update(self.value(&value.name, value.offset)?)),
             ("gradient", [Property(value)]) => Ok(Sink::Gradient(self.value(&value.name, value.offset)?)),
+            ("gradient_norm", [Property(value)]) => {
+                Ok(Sink::GradientNorm(self.value(&value.name, value.offset)?))
+            }
             (other, _) => self.error(tree.offset, format!("`{other}` with these arguments is no sink")),
         }
     }

@@ -79,6 +79,7 @@ impl fmt::Display for RoleText<'_> {
         match self.0 {
             Role::Data => f.write_str("data"),
             Role::Target => f.write_str("target"),
+            Role::Partner => f.write_str("partner"),
             Role::Param { path, init } => write!(f, "param({}, {})", quote(path), init_text(*init)),
             Role::State { path, init } => write!(f, "state({}, {})", quote(path), init_text(*init)),
             Role::Scalar(name) => write!(f, "scalar({})", quote(name)),
@@ -105,6 +106,7 @@ impl fmt::Display for SinkText<'_> {
             Sink::Metric(name) => write!(f, "metric({})", quote(name)),
             Sink::Update(value) => write!(f, "update({value})"),
             Sink::Gradient(value) => write!(f, "gradient({value})"),
+            Sink::GradientNorm(value) => write!(f, "gradient_norm({value})"),
         }
     }
 }

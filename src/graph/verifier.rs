@@ -56,12 +56,13 @@ impl Verifier<'_> {
 
     fn inputs(&mut self) {
         let mut paths = BTreeSet::new();
-        let (mut data, mut targets) = (0, 0);
+        let (mut data, mut targets, mut partners) = (0, 0, 0);
         for (value, role) in &self.graph.inputs {
             self.define(*value);
             match role {
                 Role::Data => data += 1,
                 Role::Target => targets += 1,
+                Role::Partner => partners += 1,
                 Role::Param { path, .. } | Role::State { path, .. } => {
                     if !paths.insert(path) {
                         self.findings.push(format!("two tensors have the path {path}"));
@@ -70,7 +71,8 @@ impl Verifier<'_> {
                 Role::Scalar(_) => self.scalar(*value, &RoleText(role).to_string()),
             }
         }
-        for (count, what) in [(data, "batches of data"), (targets, "targets")] {
+        for (count, what) in [(data, "batches of data"), (targets, "targets"), (partners, "targets mixed in")]
+        {
             if count > 1 {
                 self.findings.push(format!("there are {count} {what}"));
             }
@@ -131,8 +133,18 @@ impl Verifier<'_> {
                 Sink::Loss | Sink::Metric(_) => self.scalar(*value, &text),
                 Sink::Prediction => {}
                 Sink::Update(of) | Sink::Gradient(of) => self.next(*value, *of, sink, &text),
+                Sink::GradientNorm(of) => {
+                    self.scalar(*value, &text);
+                    if !self.is_param(*of) {
+                        self.findings.push(format!("{text} is of no parameter"));
+                    }
+                }
             }
         }
+    }
+
+    fn is_param(&self, of: Value) -> bool {
+        self.graph.inputs.iter().any(|(value, role)| *value == of && matches!(role, Role::Param { .. }))
     }
 
     fn next(&mut self, value: Value, of: Value, sink: &Sink, text: &str) {
@@ -140,7 +152,7 @@ impl Verifier<'_> {
         let fits = match role {
             Some(Role::Param { .. }) => true,
             Some(Role::State { .. }) => matches!(sink, Sink::Update(_)),
-            Some(Role::Data | Role::Target | Role::Scalar(_)) | None => false,
+            Some(Role::Data | Role::Target | Role::Partner | Role::Scalar(_)) | None => false,
         };
         if !fits {
             self.findings.push(format!("{text} is of no parameter or state"));

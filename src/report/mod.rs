@@ -1,6 +1,8 @@
 //! What a person sees: live progress, tables, numbers, curves.
 
+mod chart;
 pub mod curves;
+pub mod gradients;
 pub mod layers;
 pub mod numbers;
 pub mod output;

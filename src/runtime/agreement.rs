@@ -42,8 +42,8 @@ pub fn inputs(graph: &Graph, state: RandomState) -> Tensors {
         let data = &graph.values[*value];
         let values = grid(state, at as u32, data.shape.iter().product::<i64>() as usize);
         match role {
-            Role::Target if data.dtype != DType::F32 => labels(&values, classes(graph)),
-            Role::Data | Role::Target => values,
+            Role::Target | Role::Partner if data.dtype != DType::F32 => labels(&values, classes(graph)),
+            Role::Data | Role::Target | Role::Partner => values,
             Role::Param { .. } => scaled(values, weight_scale(&data.shape)),
             Role::State { .. } => values.iter().map(|value| (value.abs() + 0.125) / 2.0).collect(),
             Role::Scalar(name) if name == "first" => vec![f32::from(u8::from(state.step == 0))],
@@ -117,7 +117,7 @@ impl Native {
             match role {
                 Role::Param { path, .. } => _ = store.add(path, shape, true),
                 Role::State { path, .. } => _ = store.add(path, shape, false),
-                Role::Data | Role::Target | Role::Scalar(_) => {}
+                Role::Data | Role::Target | Role::Partner | Role::Scalar(_) => {}
             }
         }
         let integer =
@@ -136,10 +136,11 @@ impl Native {
         for (role, values) in self.roles.iter().zip(inputs) {
             match role {
                 Role::Data => self.program.set_data(values),
-                Role::Target if self.integer_targets => {
-                    self.program.set_labels(&values.iter().map(|label| *label as i32).collect::<Vec<_>>());
+                Role::Target | Role::Partner if self.integer_targets => {
+                    let labels: Vec<i32> = values.iter().map(|label| *label as i32).collect();
+                    self.program.set_labels(role, &labels);
                 }
-                Role::Target => self.program.set_targets(values),
+                Role::Target | Role::Partner => self.program.set_targets(role, values),
                 Role::Scalar(name) => self.program.set_scalar(name, values[0]),
                 Role::Param { path, .. } | Role::State { path, .. } => {
                     let at = self.store.position(path).expect("added when it was compiled");
@@ -282,7 +283,9 @@ pub fn same_bits(graph: &Graph, one: &Tensors, other: &Tensors) -> Result<(), St
 
 fn name(graph: &Graph, sink: &Sink) -> String {
     match sink {
-        Sink::Update(value) | Sink::Gradient(value) => format!("{sink:?} {}", graph.values[*value].name),
+        Sink::Update(value) | Sink::Gradient(value) | Sink::GradientNorm(value) => {
+            format!("{sink:?} {}", graph.values[*value].name)
+        }
         Sink::Loss | Sink::Prediction | Sink::Metric(_) => format!("{sink:?}"),
     }
 }

@@ -98,7 +98,7 @@ fn verified(pass: &str, verify: impl FnOnce() -> Result<(), Vec<String>>) {
 fn batched_inputs(graph: &Graph, step: &te::Program) -> Vec<Tensor> {
     let inputs = graph.inputs.iter().zip(&step.inputs);
     let batched = inputs.filter(|((_, role), tensor)| {
-        matches!(role, Role::Data | Role::Target) && !step.tensors[**tensor].shape.is_empty()
+        matches!(role, Role::Data | Role::Target | Role::Partner) && !step.tensors[**tensor].shape.is_empty()
     });
     batched.map(|(_, tensor)| *tensor).collect()
 }
@@ -128,6 +128,8 @@ pub struct Program {
     dtypes: HashMap<Tensor, DType>,
     /// The place in the store of each kept tensor, and whether the program updates it.
     kept: Vec<(String, bool)>,
+    /// The parameters' paths and the outputs that are the norms of their gradients.
+    norms: Vec<(String, Sink)>,
 }
 
 impl Program {
@@ -147,9 +149,16 @@ impl Program {
         let program = &lowered.kernels.program;
         let path_of = |role: &Role| match role {
             Role::Param { path, .. } | Role::State { path, .. } => Some(path.clone()),
-            Role::Data | Role::Target | Role::Scalar(_) => None,
+            Role::Data | Role::Target | Role::Partner | Role::Scalar(_) => None,
         };
         let paths = graph.inputs.iter().filter_map(|(_, role)| path_of(role));
+        let norms = graph.outputs.iter().filter_map(|(_, sink)| match sink {
+            Sink::GradientNorm(param) => {
+                let (_, role) = graph.inputs.iter().find(|(value, _)| value == param)?;
+                Some((path_of(role)?, sink.clone()))
+            }
+            _ => None,
+        });
         let mut compiled = Program {
             module,
             launches: launches.collect(),
@@ -170,6 +179,7 @@ impl Program {
             kept: paths.zip(&lowered.kept).map(|(path, kept)| (path, kept.next.is_some())).collect(),
             layouts: lowered.layouts,
             plan: lowered.plan,
+            norms: norms.collect(),
         };
         compiled.fill_halos();
         Ok(compiled)
@@ -218,16 +228,16 @@ impl Program {
         }
     }
 
-    /// Gives targets of the prediction's shape, row-major.
-    pub fn set_targets(&mut self, targets: &[f32]) {
-        if let Some((tensor, offset)) = self.input(&Role::Target) {
+    /// Gives targets of the prediction's shape, row-major, those of the batch or of what is mixed in.
+    pub fn set_targets(&mut self, role: &Role, targets: &[f32]) {
+        if let Some((tensor, offset)) = self.input(role) {
             self.pack(tensor, offset, targets);
         }
     }
 
-    /// Gives the labels.
-    pub fn set_labels(&mut self, labels: &[i32]) {
-        let Some((tensor, offset)) = self.input(&Role::Target) else { return };
+    /// Gives the labels, those of the batch or of what is mixed in.
+    pub fn set_labels(&mut self, role: &Role, labels: &[i32]) {
+        let Some((tensor, offset)) = self.input(role) else { return };
         let len = self.layouts[&tensor].len();
         let memory = self.arena.bytes_mut(offset, 4 * len);
         for (lane, bytes) in memory.chunks_exact_mut(4).enumerate() {
@@ -299,6 +309,12 @@ impl Program {
         let updated = self.kept.iter().filter(|(_, updated)| *updated);
         let updated: Vec<usize> = updated.filter_map(|(path, _)| store.position(path)).collect();
         store.commit(&updated);
+    }
+
+    /// The norms of the gradients in the last run, by the parameters' paths in the order of the model.
+    pub fn gradient_norms(&self, store: &Store) -> Vec<(String, f32)> {
+        let norm = |(path, sink): &(String, Sink)| Some((path.clone(), *self.output(sink, store)?.first()?));
+        self.norms.iter().filter_map(norm).collect()
     }
 
     /// An output of the last run, row-major; none where the program has no such output.

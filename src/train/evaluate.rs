@@ -1,12 +1,14 @@
 //! Loss and accuracy of a model on a split of the data.
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::base::philox::RandomState;
 use crate::data::feed::{Batch, Feed, Maker, Plan};
 use crate::data::prepare::Prepare;
 use crate::data::{Split, batches};
-use crate::graph::Sink;
+use crate::elab::SHARE;
+use crate::graph::{Role, Sink};
 use crate::runtime::{Pool, Program, Store};
 
 use super::error::TrainError;
@@ -50,7 +52,11 @@ impl Figures {
 /// Gives a program a batch.
 pub fn set_batch(program: &mut Program, batch: &Batch) {
     program.set_data(&batch.pixels);
-    program.set_labels(&batch.labels);
+    program.set_labels(&Role::Target, &batch.labels);
+    if let Some(partners) = &batch.partners {
+        program.set_labels(&Role::Partner, &partners.labels);
+        program.set_scalar(SHARE, partners.share);
+    }
 }
 
 /// The loss of the last run and its number of right predictions.
@@ -58,6 +64,13 @@ pub fn loss_and_correct(program: &Program, store: &Store) -> (f32, f64) {
     let scalar = |sink: &Sink| program.output(sink, store).and_then(|values| values.first().copied());
     let loss = scalar(&Sink::Loss).unwrap_or(f32::NAN);
     (loss, scalar(&Sink::Metric("correct".into())).map_or(f64::NAN, f64::from))
+}
+
+/// The norms of the gradients in the last run, by the paths of the parameters; none where the program does not give
+/// them.
+pub fn gradient_norms(program: &Program, store: &Store) -> IndexMap<String, Option<f32>> {
+    let norms = program.gradient_norms(store).into_iter();
+    norms.map(|(path, norm)| (path, Some(norm).filter(|norm| norm.is_finite()))).collect()
 }
 
 /// The programs that [`evaluate`] needs for so many images.

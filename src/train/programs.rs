@@ -61,7 +61,7 @@ pub fn initialise(graph: &Graph, seed: u64, store: &mut Store) {
         let (path, init, trained) = match role {
             Role::Param { path, init } => (path, init, true),
             Role::State { path, init } => (path, init, false),
-            Role::Data | Role::Target | Role::Scalar(_) => continue,
+            Role::Data | Role::Target | Role::Partner | Role::Scalar(_) => continue,
         };
         if store.position(path).is_none() {
             let entry = store.add(path, &graph.values[*value].shape, trained);

@@ -6,7 +6,7 @@ use crate::data::Dataset;
 use crate::elab::config::{Phase, TrainSpec};
 use crate::elab::optimiser::{self, OptimSpec};
 use crate::elab::selection::Selection;
-use crate::elab::{InitRule, ModelCall, Module, Request, clip};
+use crate::elab::{InitRule, ModelCall, Module, Request, gradients};
 use crate::graph::{Graph, Role, Sink, Value};
 use crate::passes::autodiff;
 use crate::syntax::ast::Expr;
@@ -23,6 +23,10 @@ pub struct Recipe<'m> {
     pub init: Vec<InitRule>,
     /// The shape of one sample of the data, where there is data.
     pub sample: Option<Vec<i64>>,
+    /// Whether training pictures have parts of others, and so two targets each.
+    pub mixed: bool,
+    /// Whether a training step reports the norm of every gradient.
+    pub gradient_norms: bool,
 }
 
 impl<'m> Recipe<'m> {
@@ -34,6 +38,8 @@ impl<'m> Recipe<'m> {
             loss: Some(spec.loss.clone()),
             init: spec.init.clone(),
             sample: None,
+            mixed: spec.mixed,
+            gradient_norms: spec.log_gradients,
         }
     }
 
@@ -45,6 +51,7 @@ impl<'m> Recipe<'m> {
             sample: self.sample.as_deref(),
             init: &self.init,
             freeze: None,
+            mixed: false,
         }
     }
 
@@ -54,7 +61,8 @@ impl<'m> Recipe<'m> {
     ///
     /// What is wrong with the model, and parts in `freeze` that it does not have.
     pub fn forward(&self, batch: i64, freeze: Option<&Selection>) -> Result<Graph, Vec<Diagnostic>> {
-        self.module.graph(&self.model, &Request { training: true, freeze, ..self.request(batch) })
+        self.module
+            .graph(&self.model, &Request { training: true, freeze, mixed: self.mixed, ..self.request(batch) })
     }
 
     /// The forward graph with the gradients of all parameters.
@@ -115,7 +123,9 @@ impl<'m> Recipe<'m> {
             .iter()
             .filter_map(|(value, sink)| match sink {
                 Sink::Gradient(param) => Some((*param, *value)),
-                Sink::Loss | Sink::Prediction | Sink::Metric(_) | Sink::Update(_) => None,
+                Sink::Loss | Sink::Prediction | Sink::Metric(_) | Sink::Update(_) | Sink::GradientNorm(_) => {
+                    None
+                }
             })
             .collect();
         if gradients.is_empty() && phase.freeze.is_some() {
@@ -133,15 +143,18 @@ impl<'m> Recipe<'m> {
         &self,
         graph: &mut Graph,
         phase: &Phase,
-        gradients: &mut [(Value, Value)],
+        grads: &mut [(Value, Value)],
     ) -> Result<(), Diagnostic> {
+        if self.gradient_norms {
+            gradients::report_norms(graph, self.module, phase.optim.span, grads)?;
+        }
         if let Some(kind) = phase.clip {
-            clip::apply(graph, self.module, kind, phase.optim.span, gradients)?;
+            gradients::clip(graph, self.module, kind, phase.optim.span, grads)?;
         }
         let paths: Vec<(Value, String)> = graph.inputs.iter().filter_map(path_of_param).collect();
         check_groups(phase, &paths)?;
         let mut optimisers: Vec<(OptimSpec, Vec<(Value, Value)>)> = Vec::new();
-        for (param, gradient) in gradients.iter().copied() {
+        for (param, gradient) in grads.iter().copied() {
             let path = paths.iter().find(|(value, _)| *value == param).map_or("", |(_, path)| path.as_str());
             let optim = phase.optimiser_of(path, graph.values[param].shape.len());
             match optimisers.iter_mut().find(|(known, _)| *known == optim) {
@@ -174,7 +187,7 @@ impl<'m> Recipe<'m> {
 fn path_of_param((value, role): &(Value, Role)) -> Option<(Value, String)> {
     match role {
         Role::Param { path, .. } => Some((*value, path.clone())),
-        Role::Data | Role::Target | Role::State { .. } | Role::Scalar(_) => None,
+        Role::Data | Role::Target | Role::Partner | Role::State { .. } | Role::Scalar(_) => None,
     }
 }
 

@@ -2,13 +2,17 @@
 //!
 //! Every line is appended by one write, so a crash leaves whole lines; one that a full disk tore is dropped on resume.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::base::files::write_atomically;
+
+const GRADIENTS: &str = "gradients.jsonl";
 
 /// Why a run's files cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,20 @@ pub struct StepRecord<'a> {
     pub step: u64,
     pub loss: f32,
 }
+
+/// A line of `gradients.jsonl`: the norm of the gradient of every trained parameter in one step, by its path.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GradientRecord {
+    /// Counted from 1.
+    pub epoch: u64,
+    /// Counted from 1, over all epochs.
+    pub step: u64,
+    /// In the order of the model; None where the norm is not finite.
+    pub norms: IndexMap<String, Option<f32>>,
+}
+
+/// Mean norms in each epoch, by the parameters' paths in the order of the model.
+pub type GradientNorms = BTreeMap<u64, IndexMap<String, f64>>;
 
 /// The contents of `final.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -111,6 +129,8 @@ pub struct Records {
     folder: PathBuf,
     metrics: Lines,
     steps: Lines,
+    /// Begun by the first record.
+    gradients: Option<Lines>,
 }
 
 impl Records {
@@ -118,7 +138,7 @@ impl Records {
     pub fn create(folder: &Path) -> Result<Records, RecordsError> {
         let metrics = Lines::open(folder.join("metrics.jsonl"))?;
         let steps = Lines::open(folder.join("steps.jsonl"))?;
-        Ok(Records { folder: folder.to_owned(), metrics, steps })
+        Ok(Records { folder: folder.to_owned(), metrics, steps, gradients: None })
     }
 
     /// Goes on after the first `epochs` epochs and the first `steps` steps: lines of later ones, and lines that a
@@ -126,6 +146,7 @@ impl Records {
     pub fn resume(folder: &Path, epochs: u64, steps: u64) -> Result<Records, RecordsError> {
         keep_lines(&folder.join("metrics.jsonl"), epochs, steps)?;
         keep_lines(&folder.join("steps.jsonl"), epochs, steps)?;
+        keep_lines(&folder.join(GRADIENTS), epochs, steps)?;
         Records::create(folder)
     }
 
@@ -144,6 +165,15 @@ impl Records {
         self.steps.append(record)
     }
 
+    /// Appends to `gradients.jsonl`.
+    pub fn gradients(&mut self, record: &GradientRecord) -> Result<(), RecordsError> {
+        let lines = match &mut self.gradients {
+            Some(lines) => lines,
+            none => none.insert(Lines::open(self.folder.join(GRADIENTS))?),
+        };
+        lines.append(record)
+    }
+
     /// Writes `final.json`.
     pub fn finish(&self, record: &FinalRecord) -> Result<(), RecordsError> {
         let path = self.folder.join("final.json");
@@ -156,6 +186,31 @@ pub fn read_epochs(folder: &Path) -> Result<Vec<EpochRecord>, RecordsError> {
     let path = folder.join("metrics.jsonl");
     let text = fs::read_to_string(&path).map_err(|source| failed(&path, source))?;
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+/// The mean of every gradient's norm in each epoch of a run, by the parameters' paths; none where they were not
+/// written down. Steps with a norm that is not finite are left out.
+pub fn read_gradients(folder: &Path) -> Result<GradientNorms, RecordsError> {
+    let path = folder.join(GRADIENTS);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(source) => return Err(failed(&path, source)),
+    };
+    let mut sums: BTreeMap<u64, IndexMap<String, (f64, u64)>> = BTreeMap::new();
+    for line in BufReader::new(file).lines() {
+        let line = line.map_err(|source| failed(&path, source))?;
+        let Ok(record) = serde_json::from_str::<GradientRecord>(&line) else { continue };
+        let epoch = sums.entry(record.epoch).or_default();
+        for (param, norm) in record.norms {
+            let Some(norm) = norm else { continue };
+            let (sum, steps) = epoch.entry(param).or_default();
+            *sum += f64::from(norm);
+            *steps += 1;
+        }
+    }
+    let mean = |(param, (sum, steps)): (String, (f64, u64))| (param, sum / steps as f64);
+    Ok(sums.into_iter().map(|(epoch, sums)| (epoch, sums.into_iter().map(mean).collect())).collect())
 }
 
 /// A file that grows by whole lines.
@@ -194,7 +249,7 @@ fn keep_lines(path: &Path, epochs: u64, steps: u64) -> Result<(), RecordsError> 
         step: Option<u64>,
     }
     let is_done = |line: Line| {
-        let trained = line.split.is_some_and(|split| split == "train");
+        let trained = line.split.is_none_or(|split| split == "train");
         line.epoch <= epochs || (trained && line.step.is_some_and(|step| step <= steps))
     };
     let bytes = match fs::read(path) {
@@ -284,6 +339,28 @@ mod tests {
         assert_eq!(steps.lines().count(), 4, "{steps}");
         assert!(!steps.contains("val") && !steps.contains("\"step\":4"), "{steps}");
         assert!(steps.ends_with("\"loss\":9.0}\n"));
+    }
+
+    #[test]
+    fn gradients_are_averaged_over_an_epoch() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read_gradients(folder.path()).unwrap().is_empty());
+        let mut records = Records::create(folder.path()).unwrap();
+        let add = |records: &mut Records, epoch, step, first: f32, second: f32| {
+            let norms = [("b", first), ("a", second)]
+                .map(|(name, norm)| (name.to_owned(), norm.is_finite().then_some(norm)));
+            records.gradients(&GradientRecord { epoch, step, norms: IndexMap::from(norms) }).unwrap();
+        };
+        add(&mut records, 1, 1, 1.0, 2.0);
+        add(&mut records, 1, 2, 3.0, f32::NAN);
+        add(&mut records, 2, 3, 5.0, 6.0);
+        add(&mut records, 2, 4, 9.0, 9.0);
+        let found = read_gradients(Records::resume(folder.path(), 1, 3).unwrap().folder()).unwrap();
+        let epochs: Vec<Vec<(&str, f64)>> = found
+            .values()
+            .map(|norms| norms.iter().map(|(name, norm)| (name.as_str(), *norm)).collect())
+            .collect();
+        assert_eq!(epochs, [[("b", 2.0), ("a", 2.0)], [("b", 5.0), ("a", 6.0)]]);
     }
 
     #[test]

@@ -21,10 +21,10 @@ use crate::sched::Machine;
 
 use super::checkpoint::Checkpoint;
 use super::error::TrainError;
-use super::evaluate::{Figures, evaluate, keys, loss_and_correct, set_batch};
+use super::evaluate::{Figures, evaluate, gradient_norms, keys, loss_and_correct, set_batch};
 use super::programs::{Key, Phases, Programs, Purpose, compile, initialise};
 use super::recipe::Recipe;
-use super::records::{EpochRecord, FinalRecord, Records, RecordsError, StepRecord};
+use super::records::{EpochRecord, FinalRecord, GradientRecord, Records, RecordsError, StepRecord};
 use super::restore::{self, OPTIMISER};
 
 /// What a training works with.
@@ -374,6 +374,7 @@ impl Running<'_, '_, '_> {
             None => run(program),
         }
         let (loss, correct) = loss_and_correct(program, self.store);
+        let norms = gradient_norms(program, self.store);
         if !loss.is_finite() {
             Checkpoint::save(self.records.folder(), self.store, *self.position)?;
             return Err(TrainError::NotFinite { loss, epoch, step: step + 1 });
@@ -383,6 +384,9 @@ impl Running<'_, '_, '_> {
         self.position.steps += 1;
         self.position.phase_steps += 1;
         self.records.step(&StepRecord { split: "train", epoch, step: self.position.steps, loss })?;
+        if !norms.is_empty() {
+            self.records.gradients(&GradientRecord { epoch, step: self.position.steps, norms })?;
+        }
         Ok((loss, correct))
     }
 

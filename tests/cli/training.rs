@@ -137,6 +137,51 @@ fn another_head_begins_anew() {
     );
 }
 
+/// Without momentum, a step at a learning rate of 1 moves a parameter by its gradient.
+#[test]
+fn norms_of_gradients_are_written_down() {
+    let settings = "optim = sgd(1.0); epochs = 1; log = [gradients]; clip = norm(1e6); freeze = stem;";
+    let place = Place::with("net.cnn", &net(settings));
+    place.good(&["run", "net.cnn", "--steps", "1", "--out", "one", "--seed", "3"]);
+    place.good(&["run", "net.cnn", "--steps", "2", "--out", "two", "--seed", "3"]);
+    let lines = place.text("two/gradients.jsonl");
+    let records: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(records.len(), 2);
+    let norms = records[1]["norms"].as_object().expect("norms");
+    let names: Vec<&String> = norms.keys().collect();
+    assert_eq!(names, ["bn.bias", "bn.weight", "head.bias", "head.weight", "hidden.bias", "hidden.weight"]);
+    let (one, two) = (tensors(&place, "one/model.safetensors"), tensors(&place, "two/model.safetensors"));
+    for (name, norm) in norms {
+        let moved = numbers(&one[name]).into_iter().zip(numbers(&two[name])).map(|(a, b)| f64::from(b - a));
+        let moved = moved.map(|moved| moved * moved).sum::<f64>().sqrt();
+        let norm = norm.as_f64().expect("a number");
+        assert!(norm > 0.0 && (moved / norm - 1.0).abs() < 1e-3, "{name}: {norm}, moved by {moved}");
+    }
+    assert!(place.text("two/gradients.svg").contains("epoch 1"));
+}
+
+fn numbers(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+/// Mixing trains, is never done to what validates, and is the same in a run that is resumed.
+#[test]
+fn mixed_pictures_train() {
+    for mix in ["mixup(0.4)", "cutmix(1)", "hflip(0) |> erase(0.1) |> cutmix(0.5)"] {
+        let place = Place::with("net.cnn", &net("optim = adam(1e-2); epochs = 8;"));
+        let set = format!("data.augment={mix}");
+        let run = |more: &[&str]| place.good(&[&["run", "net.cnn", "--set", &set][..], more].concat());
+        run(&["--out", "whole"]);
+        run(&["--out", "part", "--steps", "20"]);
+        run(&["--resume", "part"]);
+        assert_eq!(place.read("whole/model.safetensors"), place.read("part/model.safetensors"), "{mix}");
+        let last = epochs(&place, "whole").pop().expect("epochs");
+        let (train, val) = (last["train_accuracy"].as_f64().unwrap(), last["val_accuracy"].as_f64().unwrap());
+        assert!(val > 0.85 && train < val, "{mix}: {last}");
+    }
+}
+
 /// A step on gradients that are clipped to almost nothing moves a parameter by at most the learning rate times that.
 #[test]
 fn clipped_gradients_are_small() {
@@ -148,9 +193,6 @@ fn clipped_gradients_are_small() {
         let (one, two) = (tensors(&place, "one/model.safetensors"), tensors(&place, "two/model.safetensors"));
         let mut squares = 0.0;
         for name in one.keys().filter(|name| !name.contains("running")) {
-            let numbers = |bytes: &[u8]| -> Vec<f32> {
-                bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
-            };
             for (a, b) in numbers(&one[name]).iter().zip(numbers(&two[name])) {
                 let moved = f64::from(b - a);
                 assert!(clip.starts_with("norm") || moved.abs() <= most * 1.01, "{name} by {moved}");

@@ -55,7 +55,15 @@ impl Model {
     /// The messages of the elaborator.
     pub fn forward(&self, batch: i64, training: bool) -> Result<Graph, String> {
         let loss = self.setting("loss");
-        let request = Request { batch, training, loss: loss.as_ref(), sample: None, init: &[], freeze: None };
+        let request = Request {
+            batch,
+            training,
+            loss: loss.as_ref(),
+            sample: None,
+            init: &[],
+            freeze: None,
+            mixed: false,
+        };
         let call = ModelCall::new(self.module.models()[0]);
         self.module.graph(&call, &request).map_err(|errors| format!("{errors:?}"))
     }
@@ -83,7 +91,7 @@ impl Model {
 pub fn gradients(graph: &Graph) -> Vec<(Value, Value)> {
     let gradient = |(value, sink): &(Value, Sink)| match sink {
         Sink::Gradient(param) => Some((*param, *value)),
-        Sink::Loss | Sink::Prediction | Sink::Metric(_) | Sink::Update(_) => None,
+        Sink::Loss | Sink::Prediction | Sink::Metric(_) | Sink::Update(_) | Sink::GradientNorm(_) => None,
     };
     graph.outputs.iter().filter_map(gradient).collect()
 }

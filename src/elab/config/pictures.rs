@@ -4,7 +4,7 @@
 //! that work on numbers.
 
 use super::call::Values;
-use super::settings::{as_call, not_yet};
+use super::settings::as_call;
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::elab::Outcome;
@@ -19,6 +19,12 @@ const DEGREES: [f64; 2] = [-360.0, 360.0];
 /// A shear of a right angle has no picture.
 const SHEAR: [f64; 2] = [-89.0, 89.0];
 const FACTOR: [f64; 2] = [0.0, 1000.0];
+/// Smaller ones mix nothing, larger ones always by halves.
+const ALPHA: [f64; 2] = [1e-3, 1e3];
+
+const PREPARES: [&str; 5] = ["resize", "centercrop", "grayscale", "scale", "normalize"];
+const AUGMENTS: [&str; 9] =
+    ["crop", "hflip", "vflip", "rotate", "affine", "colorjitter", "erase", "mixup", "cutmix"];
 
 /// What is done to every sample.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +73,21 @@ pub enum Augment {
     Erase {
         p: f64,
     },
+    /// Of the images of a batch and their labels, by shares from a beta distribution: sums.
+    MixUp {
+        alpha: f64,
+    },
+    /// Of the images of a batch and their labels, by shares from a beta distribution: rectangles.
+    CutMix {
+        alpha: f64,
+    },
+}
+
+impl Augment {
+    /// Whether images have parts of others, and so two labels.
+    pub fn mixes(&self) -> bool {
+        matches!(self, Augment::MixUp { .. } | Augment::CutMix { .. })
+    }
 }
 
 /// The value of `prepare`.
@@ -80,7 +101,15 @@ pub(super) fn prepare(expr: &Expr) -> Outcome<Vec<Prepare>> {
 /// The value of `augment`.
 pub(super) fn augment(expr: &Expr) -> Outcome<Vec<Augment>> {
     let steps = pipeline(expr, "a step such as hflip(0.5)", augment_step)?;
-    in_order(&steps, |step| matches!(step, Augment::Erase { .. }), "moves pixels or changes their colour")?;
+    let is_late = |step: &Augment| step.mixes() || matches!(step, Augment::Erase { .. });
+    in_order(&steps, is_late, "moves pixels or changes their colour")?;
+    in_order(&steps, Augment::mixes, "works on single images")?;
+    let mut mixing = steps.iter().filter(|(_, step)| step.mixes()).map(|(call, _)| &call.callee);
+    if let (Some(first), Some(second)) = (mixing.next(), mixing.next()) {
+        let message =
+            format!("`{}` mixes what is already mixed, and an image has at most two labels", second.text);
+        return Err(at(message, second.span).secondary(first.span, "it is mixed here"));
+    }
     Ok(steps.into_iter().map(|(_, step)| step).collect())
 }
 
@@ -113,12 +142,9 @@ fn in_order<T>(steps: &[(Call, T)], is_late: impl Fn(&T) -> bool, why: &str) -> 
     Ok(())
 }
 
-fn unknown(call: &Call, known: &[&str], later: &[&str]) -> Diagnostic {
+fn unknown(call: &Call, known: &[&str]) -> Diagnostic {
     let name = call.callee.text.as_str();
-    if later.contains(&name) {
-        return not_yet(name, call.callee.span);
-    }
-    let near = nearest(name, known.iter().chain(later).copied());
+    let near = nearest(name, known.iter().copied());
     let error = at(format!("unknown step `{name}`"), call.callee.span).did_you_mean(near);
     error.note(format!("the steps are {}", known.join(", ")))
 }
@@ -134,7 +160,7 @@ fn prepare_step(call: &Call) -> Outcome<Prepare> {
             Ok(Prepare::Scale(values.required("x", factor)?))
         }
         "normalize" => normalize(call),
-        _ => Err(unknown(call, &["resize", "centercrop", "grayscale", "scale", "normalize"], &[])),
+        _ => Err(unknown(call, &PREPARES)),
     }
 }
 
@@ -175,11 +201,16 @@ fn augment_step(call: &Call) -> Outcome<Augment> {
         "affine" => affine(call),
         "colorjitter" => color_jitter(call),
         "erase" => probability().map(|p| Augment::Erase { p }),
-        _ => {
-            let known = ["crop", "hflip", "vflip", "rotate", "affine", "colorjitter", "erase"];
-            Err(unknown(call, &known, &["mixup", "cutmix"]))
-        }
+        "mixup" => Ok(Augment::MixUp { alpha: alpha(call)? }),
+        "cutmix" => Ok(Augment::CutMix { alpha: alpha(call)? }),
+        _ => Err(unknown(call, &AUGMENTS)),
     }
+}
+
+/// The parameter of a beta distribution.
+fn alpha(call: &Call) -> Outcome<f64> {
+    let values = Values::new(call, &["a"])?;
+    values.required("a", values.number("a", ALPHA)?)
 }
 
 fn both_ways(most: f64) -> [f64; 2] {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::overrides::Overrides;
 use super::phase::{self, PHASE, Phase, Watch};
+use super::pictures::Augment;
 use super::settings::{Section, Settings, as_call, call_values, constant, not_yet};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
@@ -13,13 +14,13 @@ use crate::elab::selection::Selection;
 use crate::elab::{InitRule, ModelCall, Module, Outcome, Scheme, Value};
 use crate::syntax::ast::{Arg, Call, Expr, ExprKind, Name, Setting, SettingKind, Train};
 
-pub(super) const LATER: &[&str] = &["log", "fast_math"];
+pub(super) const LATER: &[&str] = &["fast_math"];
 
 const TRAIN: Section = Section {
     word: "train",
     keys: &[
         "loss", "optim", "batch", "epochs", "seed", "init", "metrics", "schedule", "groups", "decay", "clip",
-        "freeze", "stop", "weights", "save",
+        "freeze", "stop", "weights", "save", "log",
     ],
     later: LATER,
 };
@@ -47,6 +48,10 @@ pub struct TrainSpec {
     pub init: Vec<InitRule>,
     /// Whether the accuracy is reported.
     pub accuracy: bool,
+    /// Whether the norm of every gradient is written down in every step.
+    pub log_gradients: bool,
+    /// Whether the data mixes training images, so that each has two labels.
+    pub mixed: bool,
     pub weights: Option<Pretrained>,
     /// The figure whose best epoch gives the run's weights; without it the last epoch does.
     pub save: Option<Watch>,
@@ -69,6 +74,7 @@ impl Module {
         let accuracy = settings.read("metrics", metrics).unwrap_or(true);
         let weights = settings.read("weights", |expr| weights(expr, self.directory()));
         let save = settings.read("save", save);
+        let log_gradients = settings.read("log", log).unwrap_or(false);
         let mut errors = std::mem::take(&mut settings.errors);
         let phases = self.phases(train, overrides, &mut errors);
         errors.extend(self.model(&train.model).err());
@@ -82,6 +88,8 @@ impl Module {
                 seed,
                 init,
                 accuracy,
+                log_gradients,
+                mixed: self.mixes(&train.data, overrides),
                 weights,
                 save,
                 phases,
@@ -89,6 +97,12 @@ impl Module {
             }),
             _ => Err(errors),
         }
+    }
+
+    /// Whether a data section mixes images; what is wrong with it is said where it is read.
+    fn mixes(&self, data: &Name, overrides: &Overrides) -> bool {
+        let spec = self.data(data).ok().and_then(|section| self.data_spec(section, overrides).ok());
+        spec.is_some_and(|spec| spec.augment.iter().any(Augment::mixes))
     }
 
     /// The phases of a section, or the section as its only phase. What the section gives stands for what a phase
@@ -198,20 +212,29 @@ fn init(expr: &Expr) -> Outcome<Vec<InitRule>> {
 
 /// `[accuracy]`: whether the accuracy is among them.
 fn metrics(expr: &Expr) -> Outcome<bool> {
+    listed(expr, "metrics", "metric", "accuracy", &["top", "confusion"])
+}
+
+/// `[gradients]`: whether gradients are among them.
+fn log(expr: &Expr) -> Outcome<bool> {
+    listed(expr, "log", "log", "gradients", &["csv", "tensorboard", "html"])
+}
+
+/// Whether the list of a key has `known`. What is to come later is an error like what is unknown.
+fn listed(expr: &Expr, key: &str, what: &str, known: &'static str, later: &[&'static str]) -> Outcome<bool> {
     let ExprKind::List(items) = &expr.kind else {
-        return Err(at("`metrics` is a list", expr.span).help("such as `[accuracy]`"));
+        return Err(at(format!("`{key}` is a list"), expr.span).help(format!("such as `[{known}]`")));
     };
-    let mut accuracy = false;
     for item in items {
-        let call = as_call(&item.value, "a metric such as accuracy")?;
-        match call.callee.text.as_str() {
-            "accuracy" => accuracy = true,
-            "top" | "confusion" => return Err(not_yet(&call.callee.text, call.callee.span)),
-            name => {
-                return Err(at(format!("unknown metric `{name}`"), call.callee.span)
-                    .did_you_mean(nearest(name, ["accuracy", "top", "confusion"])));
-            }
+        let Call { callee, .. } = as_call(&item.value, &format!("a {what} such as {known}"))?;
+        let name = callee.text.as_str();
+        if later.contains(&name) {
+            return Err(not_yet(name, callee.span));
+        }
+        if name != known {
+            let all = later.iter().copied().chain([known]);
+            return Err(at(format!("unknown {what} `{name}`"), callee.span).did_you_mean(nearest(name, all)));
         }
     }
-    Ok(accuracy)
+    Ok(!items.is_empty())
 }

@@ -245,6 +245,16 @@ impl Context for Equations<'_> {
         }
     }
 
+    fn without_value(&self, name: &str) -> Option<&'static str> {
+        if self.axes.iter().any(|(axis, _)| axis == name) {
+            return Some("an axis");
+        }
+        self.names.get(name).map(|symbol| match symbol {
+            Symbol::Tensor(_) => "a tensor",
+            Symbol::Term(_) | Symbol::Const(_) => "a value of the equations",
+        })
+    }
+
     fn names(&self) -> Vec<String> {
         let axes = self.axes.iter().map(|(name, _)| name.clone());
         let mut names: Vec<String> = self.names.keys().cloned().chain(axes).collect();

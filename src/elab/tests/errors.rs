@@ -31,8 +31,15 @@ pub(super) fn errors_of(sources: &mut SourceMap, text: &str) -> Vec<Diagnostic> 
         graphs.extend(module.models().last().map(|model| (ModelCall::new(model), None, Vec::new())));
     }
     for (call, loss, init) in &graphs {
-        let request =
-            Request { batch: 2, training: true, loss: loss.as_ref(), sample: None, init, freeze: None };
+        let request = Request {
+            batch: 2,
+            training: true,
+            loss: loss.as_ref(),
+            sample: None,
+            init,
+            freeze: None,
+            mixed: false,
+        };
         match module.graph(call, &request) {
             Ok(graph) => assert_eq!(crate::graph::verifier::verify(&graph), Ok(())),
             Err(found) => errors.extend(found),

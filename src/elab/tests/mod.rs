@@ -21,11 +21,16 @@ fn rendered(sources: &SourceMap, errors: &[Diagnostic]) -> String {
 
 /// The graph of the only model of a text; its loss is that of the train section.
 fn graph(text: &str, batch: i64, training: bool) -> Graph {
+    graph_for(text, Request { training, ..Request::inference(batch) })
+}
+
+/// The graph of the only model of a text for a request, with the loss of the train section.
+fn graph_for(text: &str, request: Request<'_>) -> Graph {
     let mut sources = SourceMap::default();
     let module = Module::from_text(&mut sources, "model.cnn", text)
         .unwrap_or_else(|errors| panic!("{}", rendered(&sources, &errors)));
     let loss = loss_of(&module);
-    let request = Request { batch, training, loss: loss.as_ref(), sample: None, init: &[], freeze: None };
+    let request = Request { loss: loss.as_ref(), ..request };
     let call = ModelCall::new(module.models()[0]);
     let graph =
         module.graph(&call, &request).unwrap_or_else(|errors| panic!("{}", rendered(&sources, &errors)));
@@ -54,6 +59,9 @@ fn run(graph: &Graph, data: &[f64], target: &[f64], given: &[(&str, Vec<f64>)]) 
         let numbers = match role {
             Role::Data => data.to_vec(),
             Role::Target => target.to_vec(),
+            Role::Partner => {
+                given.iter().find(|(known, _)| *known == "partner").expect("a partner").1.clone()
+            }
             Role::Param { path, init } | Role::State { path, init } => {
                 match (given.iter().find(|(known, _)| known == path), init) {
                     (Some((_, numbers)), _) => numbers.clone(),
@@ -96,7 +104,7 @@ fn assert_close(found: &[f64], expected: &[f64]) {
 fn paths(graph: &Graph) -> Vec<String> {
     let named = graph.inputs.iter().filter_map(|(_, role)| match role {
         Role::Param { path, .. } | Role::State { path, .. } => Some(path.clone()),
-        Role::Data | Role::Target | Role::Scalar(_) => None,
+        Role::Data | Role::Target | Role::Partner | Role::Scalar(_) => None,
     });
     named.collect()
 }

@@ -39,6 +39,26 @@ fn digits_model() {
     assert!(loss.is_finite() && loss > 0.0);
 }
 
+/// Mixed pictures have the losses of both their labels, and their numbers of right predictions, by their shares.
+#[test]
+fn two_targets_have_their_shares() {
+    let sinks = [Sink::Loss, Sink::Metric("correct".into())];
+    let data = pattern(3 * 64, 1);
+    let single = graph(DIGITS, 3, true);
+    let of = |labels: &[f64]| {
+        let values = run(&single, &data, labels, &[]);
+        sinks.clone().map(|sink| numbers(&values, output(&single, &sink))[0])
+    };
+    let (own, other) = ([1.0, 2.0, 3.0], [4.0, 0.0, 9.0]);
+    let mixed = graph_for(DIGITS, Request { training: true, mixed: true, ..Request::inference(3) });
+    let given = [("partner", other.to_vec()), ("share", vec![0.25])];
+    let values = run(&mixed, &data, &own, &given);
+    for ((sink, own), other) in sinks.iter().zip(of(&own)).zip(of(&other)) {
+        assert_close(&numbers(&values, output(&mixed, sink)), &[0.25 * own + 0.75 * other]);
+    }
+    assert_ne!(of(&own)[0], of(&other)[0]);
+}
+
 #[test]
 fn conv_by_hand() {
     let text = "model M(x: f32[N, 1, 3, 3]) { x |> conv(1, 2, pad=[[1, 0], [0, 0]]) }";
