@@ -1,6 +1,6 @@
 //! How long it takes from the text of a model to its compiled training step, and how that grows with the model.
 //!
-//! The networks of `examples/zoo` at 64 pixels, batch 8; then one network of more and more equal blocks, which have
+//! The networks of `examples/zoo` at full size, batch 8; then one network of more and more equal blocks, which have
 //! the same kernels: time grows with the graph, and native code is made once for what is equal.
 
 use std::path::Path;
@@ -36,8 +36,7 @@ fn main() {
         ("densenet", "densenet121"),
         ("efficientnet", "efficientnet_b0"),
     ] {
-        let size = if model == "lenet5" { 28 } else { 64 };
-        let settings = [format!("args.size={size}"), "train.batch=8".into()];
+        let settings = ["train.batch=8".into()];
         print(model, &measure(&format!("zoo/{file}.cnn"), model, &settings));
     }
     for pairs in [8, 16, 32, 64] {

@@ -202,7 +202,7 @@ fn losses(name: &str, net: &Net, case: &Value) -> Vec<f64> {
 }
 
 #[test]
-#[ignore = "full sizes, 4 minutes"]
+#[ignore = "full sizes, 1 minute"]
 fn predictions_of_full_pictures_are_those_of_torchvision() {
     for case in fixtures()["full"].as_array().expect("cases") {
         let largest = case["largest"].as_f64().expect("a number");
