@@ -7,6 +7,10 @@ pub enum Level {
     Sse4,
     /// 128-bit vectors with fused multiply-add: x86-64 from 2013 on, every aarch64.
     Fma,
+    /// 256-bit vectors with fused multiply-add: x86-64 from 2013 on.
+    Avx2,
+    /// 512-bit vectors with masks (F, VL, BW, DQ): x86-64 servers from 2017 on, AMD's from 2022 on.
+    Avx512,
 }
 
 /// A machine to compile for.
@@ -23,8 +27,13 @@ pub struct Target {
 impl Target {
     /// The target of a level.
     pub fn of(level: Level) -> Target {
-        let registers = if cfg!(target_arch = "aarch64") { 32 } else { 16 };
-        Target { level, lanes: 4, registers }
+        let (lanes, registers) = match level {
+            Level::Fma if cfg!(target_arch = "aarch64") => (4, 32),
+            Level::Sse4 | Level::Fma => (4, 16),
+            Level::Avx2 => (8, 16),
+            Level::Avx512 => (16, 32),
+        };
+        Target { level, lanes, registers }
     }
 
     /// The best level this machine runs.
@@ -40,10 +49,15 @@ impl Target {
 
 #[cfg(target_arch = "x86_64")]
 fn host_level() -> Level {
-    if std::arch::is_x86_feature_detected!("fma") && std::arch::is_x86_feature_detected!("avx2") {
-        Level::Fma
-    } else {
-        Level::Sse4
+    use std::arch::is_x86_feature_detected as has;
+    let avx2 = has!("fma") && has!("avx2");
+    let avx512 = has!("avx512f") && has!("avx512vl") && has!("avx512bw") && has!("avx512dq");
+    match (avx2, avx512) {
+        // Windows passes arguments in other registers than the wide back end expects.
+        (true, _) if cfg!(windows) => Level::Fma,
+        (true, true) => Level::Avx512,
+        (true, false) => Level::Avx2,
+        (false, _) => Level::Sse4,
     }
 }
 
@@ -57,6 +71,8 @@ impl std::fmt::Display for Level {
         f.write_str(match self {
             Level::Sse4 => "sse4",
             Level::Fma => "fma",
+            Level::Avx2 => "avx2",
+            Level::Avx512 => "avx512",
         })
     }
 }
@@ -68,7 +84,9 @@ impl std::str::FromStr for Level {
         match text {
             "sse4" => Ok(Level::Sse4),
             "fma" => Ok(Level::Fma),
-            _ => Err(format!("unknown CPU level `{text}`; known are sse4 and fma")),
+            "avx2" => Ok(Level::Avx2),
+            "avx512" => Ok(Level::Avx512),
+            _ => Err(format!("unknown CPU level `{text}`; known are sse4, fma, avx2 and avx512")),
         }
     }
 }

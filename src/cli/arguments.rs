@@ -36,6 +36,8 @@ pub enum Command {
     Summary(SummaryArguments),
     /// Measure a training step and an inference
     Bench(BenchArguments),
+    /// Show where the time of a step goes, kernel by kernel
+    Profile(ProfileArguments),
 }
 
 /// Which model, and changes to its file.
@@ -72,7 +74,7 @@ pub struct MachineArguments {
     /// What runs it
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     pub device: Device,
-    /// Vector level: sse4 or fma; the best the machine has by default
+    /// Vector level: sse4, fma, avx2 or avx512; the best the machine has by default
     #[arg(long, value_name = "LEVEL")]
     pub cpu: Option<Level>,
 }
@@ -265,7 +267,7 @@ pub struct EmitArguments {
     /// Print the equations after every pass before the stage
     #[arg(long)]
     pub print_after_all: bool,
-    /// Vector level: sse4 or fma; the best the machine has by default
+    /// Vector level: sse4, fma, avx2 or avx512; the best the machine has by default
     #[arg(long, value_name = "LEVEL")]
     pub cpu: Option<Level>,
 }
@@ -280,6 +282,26 @@ pub struct BenchArguments {
     #[arg(long, value_name = "N")]
     pub batch: Option<u32>,
     /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ProfileArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    #[command(flatten)]
+    pub machine: MachineArguments,
+    /// The training step or the prediction
+    #[arg(long, value_enum, default_value_t = Mode::Train)]
+    pub mode: Mode,
+    /// Samples a step, in place of the file's
+    #[arg(long, value_name = "N")]
+    pub batch: Option<u32>,
+    /// How many kernels are shown, those that take most first
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub top: usize,
+    /// Print one JSON object, with all kernels
     #[arg(long)]
     pub json: bool,
 }

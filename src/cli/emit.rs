@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::diagnostic::Diagnostic;
 use crate::base::source::SourceMap;
-use crate::codegen::cranelift::{self, disassemble};
+use crate::codegen::{self, cranelift, disassemble};
 use crate::graph::dot::dot;
 use crate::graph::{Graph, OpId};
 use crate::kernels;
@@ -148,12 +148,16 @@ fn low(
 
 fn launch_text(stage: Stage, launch: &Launch, machine: &Machine) -> Result<String, Failure> {
     let function = &launch.function;
-    let failed = |error: cranelift::Error| Failure::Run(error.to_string());
+    let failed = |error: codegen::Error| Failure::Run(error.to_string());
     match stage {
         Stage::Sched => Ok(format!("{}\n{}", function.name, launch.schedule)),
+        Stage::Clif if codegen::is_assembled(function, machine.target) => {
+            let level = machine.target.level;
+            Ok(format!("; assembled without Cranelift for {level}: see --stage asm, or give --cpu fma\n"))
+        }
         Stage::Clif => cranelift::clif(function, machine.target).map_err(failed),
         Stage::Asm => {
-            let module = cranelift::Module::compile(std::slice::from_ref(function), machine.target);
+            let module = codegen::Module::compile(std::slice::from_ref(function), machine.target);
             let module = module.map_err(failed)?;
             let (name, code) = module.code(0);
             Ok(format!("{name}:\n{}", disassemble(code)))

@@ -14,6 +14,7 @@ mod lints;
 mod new;
 mod picture;
 mod predict;
+mod profile;
 mod project;
 mod run;
 mod sections;
@@ -124,6 +125,7 @@ pub fn main() -> ExitCode {
         Command::Fmt(arguments) => fmt::run(&arguments),
         Command::Summary(arguments) => summary::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Profile(arguments) => profile::run(&arguments),
     };
     outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }

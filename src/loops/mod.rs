@@ -9,6 +9,7 @@
 //! code agree bit for bit.
 
 mod bounds;
+pub mod cost;
 pub mod interpreter;
 pub mod math;
 #[cfg(test)]

@@ -108,10 +108,16 @@ fn network(n: i64, size: i64, stride: i64) -> Graph {
     g
 }
 
+/// The CPU levels that this machine can run.
+fn levels() -> impl Iterator<Item = Level> {
+    let known = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512].into_iter();
+    known.filter(|level| *level <= Target::host().level)
+}
+
 #[test]
 fn a_small_network_and_its_gradients() {
     for (n, size, stride) in [(8, 8, 1), (8, 9, 2), (3, 8, 1), (11, 7, 2), (1, 6, 1)] {
-        for level in [Level::Sse4, Level::Fma] {
+        for level in levels() {
             let machine = Machine::of(Target::of(level));
             assert_eq!(
                 check(&network(n, size, stride), &machine),

@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use rayon::prelude::*;
+
 use crate::base::philox::RandomState;
-use crate::codegen::cranelift::{Error, Module};
+use crate::codegen::{Error, Module};
 use crate::loops::{
     Access, AxisData, Binary, BufferData, DType, Expr, ForKind, Function, Index, LocalData, Scalar, Stmt,
     Type,
@@ -38,6 +40,23 @@ pub fn measure(machine: &Machine, pool: &Pool) -> Result<f64, Error> {
         best = best.min(start.elapsed().as_secs_f64());
     }
     Ok(flop / best * 1e-9)
+}
+
+/// Bytes of memory that the bandwidth is measured on: more than caches hold.
+const STREAM: usize = 1 << 28;
+
+/// Billions of bytes a second that all threads of a pool read from memory: the best of several tries.
+pub fn bandwidth(pool: &Pool) -> f64 {
+    let memory = vec![1_u64; STREAM / size_of::<u64>()];
+    let part = memory.len() / pool.threads();
+    let read = || pool.install(|| memory.par_chunks(part).map(|part| part.iter().sum::<u64>()).sum::<u64>());
+    let mut best = f64::INFINITY;
+    for _ in 0..5 {
+        let start = Instant::now();
+        std::hint::black_box(read());
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    STREAM as f64 / best * 1e-9
 }
 
 fn chains(machine: &Machine, threads: i64, lanes: u32) -> Function {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::base::philox::RandomState;
-use crate::codegen::cranelift::Kernel;
+use crate::codegen::Kernel;
 
 /// A kernel that does less than this many operations is not worth waking another thread for.
 const SMALLEST_SHARED_WORK: u64 = 40_000;

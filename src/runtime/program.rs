@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::base::philox::RandomState;
-use crate::codegen::cranelift::{Error, Module};
+use crate::codegen::{Error, Module};
 use crate::graph::{self, Graph, Role, Sink, Value};
 use crate::kernels::{self, Kernels, Layouts, fuse, layout};
 use crate::loops::{DType, Stmt};

@@ -1,7 +1,7 @@
 //! Why a training stops.
 
 use crate::base::diagnostic::Diagnostic;
-use crate::codegen::cranelift;
+use crate::codegen;
 use crate::data::DataError;
 
 use super::records::RecordsError;
@@ -20,7 +20,7 @@ pub enum TrainError {
     #[error("{0}")]
     Weights(#[from] WeightsError),
     #[error("{0}")]
-    Codegen(#[from] cranelift::Error),
+    Codegen(#[from] codegen::Error),
     #[error("threads cannot be started: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
     #[error(

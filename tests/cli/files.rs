@@ -183,7 +183,9 @@ fn nothing_at_all_shows_how_to_begin() {
     let place = Place::new();
     assert!(place.good(&[]).contains("cnnc new digits"));
     let help = place.good(&["--help"]);
-    for command in ["run", "eval", "predict", "new", "doc", "emit", "check", "fmt", "summary", "bench"] {
+    for command in
+        ["run", "eval", "predict", "new", "doc", "emit", "check", "fmt", "summary", "bench", "profile"]
+    {
         assert!(help.contains(&format!("\n  {command} ")), "{command} in {help}");
     }
 }

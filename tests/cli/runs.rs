@@ -175,6 +175,20 @@ fn bench_measures() {
     }
 }
 
+#[test]
+fn profile_measures_every_kernel() {
+    let place = Place::tiny();
+    let json = place.good(&["profile", "tiny.cnn", "--batch", "16", "--json", "--threads", "1"]);
+    let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let kernels = value["kernels"].as_array().expect("kernels");
+    let sum = |key: &str| kernels.iter().map(|kernel| kernel[key].as_f64().expect("a number")).sum::<f64>();
+    assert!((sum("milliseconds") / value["step_ms"].as_f64().unwrap() - 1.0).abs() < 1e-6, "{json}");
+    assert!((sum("share") - 1.0).abs() < 1e-6 && sum("gflop") > 0.0 && sum("megabytes") > 0.0, "{json}");
+    assert!(value["memory_gigabytes_per_second"].as_f64() > Some(0.1), "{json}");
+    let text = place.good(&["profile", "tiny.cnn", "--mode", "infer", "--top", "1"]);
+    assert!(text.contains("of roofline") && text.contains("--top N shows more"), "{text}");
+}
+
 /// An interrupt ends a run after its step, with a checkpoint to go on from.
 #[cfg(unix)]
 #[test]

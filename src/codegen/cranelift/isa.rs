@@ -3,10 +3,10 @@
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 
-use super::Error;
 #[cfg(target_arch = "x86_64")]
 use crate::base::target::Level;
 use crate::base::target::Target;
+use crate::codegen::module::Error;
 
 /// The instruction set of this machine, restricted to the target's level.
 pub fn build(target: Target) -> Result<OwnedTargetIsa, Error> {

@@ -1,17 +1,18 @@
 //! Compiled functions and the memory they live in.
+//!
+//! Each function is made by the back end that has the widest vectors for it, and all lie in one block of memory.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
-use cranelift_codegen::{CodegenError, Context, ir, settings};
+use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::{CodegenError, Context, settings};
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{FuncId, Module as _, ModuleError, ModuleReloc, default_libcall_names};
 use rayon::prelude::*;
 
-use super::{isa, statement};
+use super::cranelift;
 use crate::base::philox::RandomState;
 use crate::base::target::Target;
 use crate::loops::{ForKind, Function, Stmt};
@@ -81,12 +82,16 @@ impl Kernel<'_> {
 impl Module {
     /// Compiles verified functions in parallel.
     pub fn compile(functions: &[Function], target: Target) -> Result<Module, Error> {
-        let isa = isa::build(target)?;
+        let isa = cranelift::isa(target)?;
         let codes: Vec<Code> = functions
             .par_iter()
             .enumerate()
-            .map_init(Context::new, |context, (index, function)| {
-                compile_one(context, FuncId::from_u32(index as u32), function, &*isa, target)
+            .map_init(Context::new, |context, (index, function)| match wide(function, target) {
+                Some(bytes) => Ok(Code { bytes, alignment: CODE_ALIGNMENT, relocations: Vec::new() }),
+                None => {
+                    let id = FuncId::from_u32(index as u32);
+                    cranelift::compile(context, id, function, &*isa, target)
+                }
             })
             .collect::<Result<_, _>>()?;
         Module::place(isa, functions, codes)
@@ -149,14 +154,6 @@ impl Drop for Module {
     }
 }
 
-/// The Cranelift IR that a function is lowered to, as text.
-pub fn clif(function: &Function, target: Target) -> Result<String, Error> {
-    let isa = isa::build(target)?;
-    let mut code = ir::Function::new();
-    lower(function, &mut code, &*isa, target)?;
-    Ok(code.display().to_string())
-}
-
 /// The extent of the parallel loop that is the whole body.
 pub fn parallel_extent(function: &Function) -> Option<i64> {
     match function.body.as_slice() {
@@ -165,53 +162,30 @@ pub fn parallel_extent(function: &Function) -> Option<i64> {
     }
 }
 
-struct Code {
-    bytes: Vec<u8>,
-    alignment: u64,
-    relocations: Vec<ModuleReloc>,
+/// Whether a function needs no Cranelift for a target.
+pub fn is_assembled(function: &Function, target: Target) -> bool {
+    wide(function, target).is_some()
 }
 
-fn lower(
-    function: &Function,
-    code: &mut ir::Function,
-    isa: &dyn TargetIsa,
-    target: Target,
-) -> Result<(), Error> {
-    let parallel = |stmt: &Stmt| matches!(stmt, Stmt::For { kind: ForKind::Parallel, .. });
-    if function.body.len() > 1 && function.body.iter().any(parallel) {
-        return Err(Error::ParallelNotAlone(function.name.clone()));
-    }
-    statement::lower(function, code, isa, target);
-    Ok(())
+/// The machine code of a function.
+pub(super) struct Code {
+    pub bytes: Vec<u8>,
+    pub alignment: u64,
+    pub relocations: Vec<ModuleReloc>,
 }
 
-fn compile_one(
-    context: &mut Context,
-    id: FuncId,
-    function: &Function,
-    isa: &dyn TargetIsa,
-    target: Target,
-) -> Result<Code, Error> {
-    context.clear();
-    lower(function, &mut context.func, isa, target)?;
-    let failed = |error: &dyn std::fmt::Display| Error::Compile {
-        name: function.name.clone(),
-        reason: error.to_string(),
-    };
-    context.compile(isa, &mut ControlPlane::default()).map_err(|error| failed(&error.inner))?;
-    let compiled = context.compiled_code().ok_or_else(|| failed(&"no code"))?;
-    let relocations = compiled.buffer.relocs().iter();
-    Ok(Code {
-        bytes: compiled.code_buffer().to_vec(),
-        alignment: u64::from(compiled.buffer.alignment).max(CODE_ALIGNMENT),
-        relocations: relocations
-            .map(|reloc| ModuleReloc::from_mach_reloc(reloc, &context.func, id))
-            .collect(),
-    })
+#[cfg(target_arch = "x86_64")]
+fn wide(function: &Function, target: Target) -> Option<Vec<u8>> {
+    crate::codegen::wide::compile(function, target)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn wide(_: &Function, _: Target) -> Option<Vec<u8>> {
+    None
 }
 
 /// Functions begin at a cache line, so that their loops do not depend on what lies before them.
-const CODE_ALIGNMENT: u64 = 64;
+pub(super) const CODE_ALIGNMENT: u64 = 64;
 
 fn new_jit(isa: OwnedTargetIsa, code_bytes: usize) -> Result<JITModule, Error> {
     let reserve = 2 * code_bytes + (1 << 16);
@@ -223,7 +197,7 @@ fn new_jit(isa: OwnedTargetIsa, code_bytes: usize) -> Result<JITModule, Error> {
 }
 
 fn define(jit: &mut JITModule, code: &Code) -> Result<FuncId, Box<ModuleError>> {
-    let signature = statement::signature(jit.isa());
+    let signature = cranelift::signature(jit.isa());
     let id = jit.declare_anonymous_function(&signature).map_err(Box::new)?;
     jit.define_function_bytes(id, code.alignment, &code.bytes, &code.relocations).map_err(Box::new)?;
     Ok(id)

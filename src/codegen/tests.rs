@@ -1,6 +1,7 @@
 //! Native code against the interpreter, bit for bit.
 
-use super::{Module, clif, disassemble};
+use super::cranelift::clif;
+use super::{Module, disassemble};
 use crate::base::philox::RandomState;
 use crate::base::target::{Level, Target};
 use crate::loops::interpreter::{self, BufferMemory};
@@ -14,7 +15,7 @@ const STATE: RandomState = RandomState { seed: 7, step: 3 };
 
 /// The CPU levels that this machine can run.
 fn targets() -> Vec<Target> {
-    let known = [Level::Sse4, Level::Fma].into_iter();
+    let known = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512].into_iter();
     known.filter(|level| *level <= Target::host().level).map(Target::of).collect()
 }
 
@@ -101,7 +102,7 @@ fn tiles_stay_in_registers() {
             kernel: 3,
             fma: true,
         };
-        let module = Module::compile(&[shape.function()], Target::host()).expect("compiles");
+        let module = Module::compile(&[shape.function()], Target::of(Level::Fma)).expect("compiles");
         let text = disassemble(module.code(0).1);
         let spills = text.lines().filter(|line| line.contains("xmm") && line.contains("[rsp"));
         assert_eq!(spills.count(), 0, "{shape:?}\n{text}");

@@ -1,0 +1,151 @@
+//! `cnnc profile`: where the time of a step goes, against what the machine can do.
+
+use serde::Serialize;
+
+use crate::base::philox::RandomState;
+use crate::loops::cost::cost;
+use crate::report::numbers;
+use crate::report::table::{Align, Table};
+use crate::runtime::program::lower;
+use crate::runtime::{Program, Store, peak};
+use crate::train::programs::initialise;
+
+use super::arguments::{Mode, ProfileArguments};
+use super::project::{Project, execution, stem};
+use super::{Failure, Outcome, print, print_json};
+
+/// Runs of which each kernel's middle time is given.
+const ROUNDS: usize = 15;
+
+/// One kernel of a step.
+#[derive(Debug, Serialize)]
+struct Line {
+    kernel: String,
+    milliseconds: f64,
+    /// Of the whole step, 0 to 1.
+    share: f64,
+    gflop: f64,
+    gflops: f64,
+    /// The sizes of its buffers.
+    megabytes: f64,
+    /// What these would be a second: more than memory gives where the caches keep them.
+    gigabytes_per_second: f64,
+    /// The time that the machine's peaks allow, as a part of the time it took.
+    of_roofline: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    model: String,
+    batch: i64,
+    threads: usize,
+    level: String,
+    step_ms: f64,
+    peak_gflops: f64,
+    memory_gigabytes_per_second: f64,
+    /// In the order in which they run.
+    kernels: Vec<Line>,
+}
+
+/// Measures and prints.
+pub fn run(arguments: &ProfileArguments) -> Outcome {
+    let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
+    let project = Project::load(&arguments.model, &flags)?;
+    let spec = project.train()?;
+    let (machine, pool) = execution(&arguments.machine)?;
+    let (recipe, phase) = (project.recipe(&spec, None), &spec.phases[0]);
+    let fail = |errors| project.failure(errors);
+    let mut store = Store::default();
+    let step = recipe.step(phase.batch, phase).map_err(fail)?;
+    initialise(&step, spec.seed, &mut store);
+    let graph = match arguments.mode {
+        Mode::Train => step,
+        Mode::Infer => recipe.inference(phase.batch).map_err(fail)?,
+    };
+    let lowered = lower(&graph, &machine, &mut |_, _| {});
+    let costs: Vec<_> =
+        lowered.launches.iter().map(|l| (l.function.name.clone(), cost(&l.function))).collect();
+    let code = |error: crate::codegen::Error| Failure::Run(error.to_string());
+    let peak_gflops = peak::measure(&machine, &pool).map_err(code)?;
+    let bandwidth = peak::bandwidth(&pool);
+    let mut program = Program::compile(&graph, lowered, &machine).map_err(code)?;
+    let mut rounds: Vec<Vec<f64>> = Vec::new();
+    for step in 0..ROUNDS as u64 {
+        rounds.push(program.run_timed(&store, &pool, RandomState { seed: 0, step }));
+        program.commit(&mut store);
+    }
+    let median = |launch: usize| {
+        let mut times: Vec<f64> = rounds.iter().map(|times| times[launch]).collect();
+        times.sort_by(f64::total_cmp);
+        times[ROUNDS / 2]
+    };
+    let seconds: Vec<f64> = (0..costs.len()).map(median).collect();
+    let total: f64 = seconds.iter().sum();
+    let line = |((kernel, cost), seconds): ((String, crate::loops::cost::Cost), &f64)| {
+        let (gflop, gigabytes) = (cost.flop as f64 * 1e-9, cost.bytes as f64 * 1e-9);
+        let least = (gflop / peak_gflops).max(gigabytes / bandwidth);
+        Line {
+            kernel,
+            milliseconds: seconds * 1e3,
+            share: seconds / total,
+            gflop,
+            gflops: gflop / seconds,
+            megabytes: gigabytes * 1e3,
+            gigabytes_per_second: gigabytes / seconds,
+            of_roofline: least / seconds,
+        }
+    };
+    let report = Report {
+        model: stem(&arguments.model.file),
+        batch: phase.batch,
+        threads: pool.threads(),
+        level: machine.target.level.to_string(),
+        step_ms: total * 1e3,
+        peak_gflops,
+        memory_gigabytes_per_second: bandwidth,
+        kernels: costs.into_iter().zip(&seconds).map(line).collect(),
+    };
+    if arguments.json { print_json(&report) } else { print(&text(&report, arguments.top)) }
+}
+
+fn text(report: &Report, top: usize) -> String {
+    let mut kernels: Vec<&Line> = report.kernels.iter().collect();
+    kernels.sort_by(|a, b| b.milliseconds.total_cmp(&a.milliseconds));
+    let mut table = Table::new(&[
+        ("kernel", Align::Left),
+        ("ms", Align::Right),
+        ("share", Align::Right),
+        ("GFLOP/s", Align::Right),
+        ("MB", Align::Right),
+        ("GB/s", Align::Right),
+        ("of roofline", Align::Right),
+    ]);
+    for line in kernels.iter().take(top) {
+        table.row(vec![
+            line.kernel.clone(),
+            format!("{:.3}", line.milliseconds),
+            numbers::percent(line.share),
+            format!("{:.1}", line.gflops),
+            format!("{:.2}", line.megabytes),
+            format!("{:.1}", line.gigabytes_per_second),
+            numbers::percent(line.of_roofline),
+        ]);
+    }
+    let rest = kernels.len().saturating_sub(top);
+    let shown = if rest > 0 {
+        format!("\nand {rest} kernels that take less; --top N shows more\n")
+    } else {
+        String::new()
+    };
+    format!(
+        "{}, batch {}, {} threads, {}: {:.3} ms a step in {} kernels\npeaks: {:.1} GFLOP/s, {:.1} GB/s from memory\n\n{table}{shown}",
+        report.model,
+        report.batch,
+        report.threads,
+        report.level,
+        report.step_ms,
+        report.kernels.len(),
+        report.peak_gflops,
+        report.memory_gigabytes_per_second,
+    )
+}

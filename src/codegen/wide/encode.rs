@@ -1,0 +1,396 @@
+//! From instructions on virtual registers to machine code.
+//!
+//! The frame of a function holds every pointer, the counters of the outer loops and the vectors that found no register.
+//! In an innermost loop the pointers that are used most and the counter have registers. The last vector registers are
+//! kept for what an instruction needs beside its operands.
+
+#[macro_use]
+mod macros;
+mod access;
+mod compute;
+mod pointers;
+
+use std::collections::HashMap;
+
+use iced_x86::code_asm::registers::{gpr32::*, gpr64::*};
+use iced_x86::code_asm::{
+    AsmMemoryOperand, AsmRegister64, AsmRegisterXmm, AsmRegisterYmm, AsmRegisterZmm, CodeAssembler,
+    CodeLabel, dword_bcst, get_xmm, get_ymm, get_zmm, ptr, qword_ptr,
+};
+use iced_x86::{IcedError, Register};
+
+use super::code::{Code, ConstantId, Inst, Join, Loop, Node, PointerId, PointerKind, Reg, Source, Width};
+use super::registers::{Assignment, Location, assign};
+use crate::loops::Unary;
+
+/// Vector registers that are kept free where values live in memory. The last one is for maxima where masks are
+/// vectors.
+const SCRATCH: u8 = 5;
+/// Bytes of the frame above the first slot: the saved registers.
+const SAVED: i32 = 40;
+/// Bytes of a slot for a vector.
+const VECTOR: i32 = 64;
+/// Constants begin at a cache line.
+const ALIGNMENT: usize = 64;
+
+/// The machine code of a function.
+///
+/// # Errors
+///
+/// What the assembler refuses.
+pub fn encode(code: &Code, registers: u8, evex: bool) -> Result<Vec<u8>, IcedError> {
+    let mut padding = 0;
+    loop {
+        let mut encoder = Encoder::new(code, registers, evex)?;
+        encoder.function()?;
+        let bytes = encoder.finish(padding)?;
+        let constants = VECTOR as usize * encoder.constants.len();
+        let misplaced = (bytes.len() - constants) % ALIGNMENT;
+        if constants == 0 || misplaced == 0 {
+            return Ok(bytes);
+        }
+        padding = ALIGNMENT - misplaced;
+    }
+}
+
+/// What an instruction reads last.
+#[derive(Clone, Copy)]
+enum Operand {
+    Reg(u8),
+    Mem(AsmMemoryOperand),
+}
+
+fn xmm(register: u8) -> AsmRegisterXmm {
+    get_xmm(Register::XMM0 + u32::from(register)).expect("one of 32")
+}
+
+fn ymm(register: u8) -> AsmRegisterYmm {
+    get_ymm(Register::YMM0 + u32::from(register)).expect("one of 32")
+}
+
+fn zmm(register: u8) -> AsmRegisterZmm {
+    get_zmm(Register::ZMM0 + u32::from(register)).expect("one of 32")
+}
+
+type Done = Result<(), IcedError>;
+
+struct Encoder<'c> {
+    asm: CodeAssembler,
+    code: &'c Code,
+    assignment: Assignment,
+    /// Whether there are masks and 32 registers.
+    evex: bool,
+    /// The first of the scratch registers.
+    scratch: u8,
+    /// The constants with the labels of their places.
+    constants: Vec<(Vec<u32>, CodeLabel)>,
+    /// Constants of the encoder's own, by their bits.
+    own: HashMap<u32, usize>,
+    /// The registers of pointers in the innermost loop at hand.
+    pointers: HashMap<PointerId, AsmRegister64>,
+    /// The pointer that `rax` holds.
+    held: Option<PointerId>,
+    /// Counters of outer loops so far.
+    counters: i32,
+    loops: i32,
+}
+
+impl<'c> Encoder<'c> {
+    fn new(code: &'c Code, registers: u8, evex: bool) -> Result<Encoder<'c>, IcedError> {
+        let mut asm = CodeAssembler::new(64)?;
+        asm.set_prefer_vex(!evex);
+        let mut scratch = registers - spares(&code.body, evex);
+        let mut assignment = assign(code, scratch);
+        if assignment.slots > 0 {
+            scratch = registers - SCRATCH;
+            assignment = assign(code, scratch);
+        }
+        let mut constants = Vec::new();
+        for lanes in &code.constants {
+            constants.push((lanes.clone(), asm.create_label()));
+        }
+        Ok(Encoder {
+            asm,
+            code,
+            assignment,
+            evex,
+            scratch,
+            constants,
+            own: HashMap::new(),
+            pointers: HashMap::new(),
+            held: None,
+            counters: 0,
+            loops: count_loops(&code.body),
+        })
+    }
+
+    /// The bytes, with so many of padding before the constants.
+    fn finish(&mut self, padding: usize) -> Result<Vec<u8>, IcedError> {
+        if padding > 0 {
+            self.asm.db(&vec![0xcc; padding])?;
+        }
+        for (lanes, label) in &mut self.constants {
+            self.asm.set_label(label)?;
+            let bytes: Vec<u8> = lanes.iter().flat_map(|lane| lane.to_le_bytes()).collect();
+            self.asm.db(&bytes)?;
+        }
+        self.asm.assemble(0)
+    }
+
+    fn function(&mut self) -> Done {
+        self.asm.push(rbp)?;
+        self.asm.mov(rbp, rsp)?;
+        for register in [rbx, r12, r13, r14, r15] {
+            self.asm.push(register)?;
+        }
+        let frame = SAVED + 8 * (self.first_vector_slot()) + VECTOR * self.assignment.slots as i32;
+        self.asm.sub(rsp, (frame + 15) / 16 * 16)?;
+        let [start, end] = self.range();
+        self.asm.mov(qword_ptr(start), rdx)?;
+        self.asm.mov(qword_ptr(end), rcx)?;
+        for pointer in 0..self.code.pointers.len() {
+            if let PointerKind::Base = self.code.pointers[pointer].kind {
+                match self.code.pointers[pointer].buffer {
+                    Some(buffer) => {
+                        let at = 8 * cranelift_entity::EntityRef::index(buffer) as i32;
+                        self.asm.mov(rax, qword_ptr(rdi + at))?;
+                    }
+                    None => self.asm.xor(eax, eax)?,
+                }
+                let slot = self.slot(pointer);
+                self.asm.mov(qword_ptr(slot), rax)?;
+            }
+        }
+        let code = self.code;
+        self.nodes(&code.body)?;
+        self.asm.vzeroupper()?;
+        self.asm.lea(rsp, rbp - SAVED)?;
+        for register in [r15, r14, r13, r12, rbx, rbp] {
+            self.asm.pop(register)?;
+        }
+        self.asm.ret()
+    }
+
+    // The frame, downwards from the saved registers: pointers, counters, the caller's range, vectors.
+
+    fn word_slot(&self, at: i32) -> AsmMemoryOperand {
+        rbp - (SAVED + 8 * (at + 1))
+    }
+
+    fn slot(&self, pointer: PointerId) -> AsmMemoryOperand {
+        self.word_slot(pointer as i32)
+    }
+
+    fn counter(&mut self) -> AsmMemoryOperand {
+        self.counters += 1;
+        self.word_slot(self.code.pointers.len() as i32 + self.counters - 1)
+    }
+
+    fn range(&self) -> [AsmMemoryOperand; 2] {
+        let first = self.code.pointers.len() as i32 + self.loops;
+        [self.word_slot(first), self.word_slot(first + 1)]
+    }
+
+    fn first_vector_slot(&self) -> i32 {
+        self.code.pointers.len() as i32 + self.loops + 2
+    }
+
+    fn vector_slot(&self, slot: usize) -> AsmMemoryOperand {
+        rbp - (SAVED + 8 * self.first_vector_slot() + VECTOR * (slot as i32 + 1))
+    }
+
+    fn nodes(&mut self, nodes: &[Node]) -> Done {
+        for node in nodes {
+            match node {
+                Node::Inst(inst) => self.inst(inst)?,
+                Node::Loop(inner) => self.for_loop(inner)?,
+                Node::If { condition, then, otherwise } => self.branch(*condition, then, otherwise)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn branch(&mut self, condition: Reg, then: &[Node], otherwise: &[Node]) -> Done {
+        let (mut skip, mut end) = (self.asm.create_label(), self.asm.create_label());
+        let condition = self.read(condition, 0)?;
+        self.asm.vmovd(ecx, xmm(condition))?;
+        self.asm.test(ecx, ecx)?;
+        self.asm.je(skip)?;
+        self.held = None;
+        self.nodes(then)?;
+        self.asm.jmp(end)?;
+        self.asm.set_label(&mut skip)?;
+        self.asm.zero_bytes()?;
+        self.held = None;
+        self.nodes(otherwise)?;
+        self.asm.set_label(&mut end)?;
+        self.asm.zero_bytes()?;
+        self.held = None;
+        Ok(())
+    }
+
+    fn for_loop(&mut self, inner: &Loop) -> Done {
+        let innermost = inner.is_innermost();
+        let (mut top, mut end) = (self.asm.create_label(), self.asm.create_label());
+        self.held = None;
+        if innermost {
+            self.pointers = self.registers_for(inner);
+        }
+        let counter = self.counter();
+        if inner.parallel {
+            let [start, stop] = self.range();
+            self.asm.mov(rcx, qword_ptr(stop))?;
+            self.asm.sub(rcx, qword_ptr(start))?;
+            self.asm.jle(end)?;
+            self.asm.mov(qword_ptr(counter), rcx)?;
+        } else if !innermost {
+            self.asm.mov(qword_ptr(counter), i32::try_from(inner.extent).expect("an extent"))?;
+        }
+        self.begin_pointers(inner)?;
+        match (innermost, inner.parallel) {
+            (true, true) => self.asm.mov(r15, qword_ptr(counter))?,
+            (true, false) => self.asm.mov(r15, inner.extent)?,
+            (false, _) => {}
+        }
+        self.asm.set_label(&mut top)?;
+        self.held = None;
+        self.computed_pointers(inner)?;
+        self.nodes(&inner.body)?;
+        self.advance_pointers(inner)?;
+        match innermost {
+            true => self.asm.dec(r15)?,
+            false => self.asm.dec(qword_ptr(counter))?,
+        }
+        self.asm.jne(top)?;
+        self.asm.set_label(&mut end)?;
+        self.asm.zero_bytes()?;
+        self.held = None;
+        if innermost {
+            self.pointers.clear();
+        }
+        Ok(())
+    }
+
+    fn width(&self, reg: Reg) -> Width {
+        self.code.widths[reg]
+    }
+
+    fn spare(&self, which: u8) -> u8 {
+        self.scratch + which
+    }
+
+    /// The machine register of a value; one that lives in memory is loaded into a scratch register.
+    fn read(&mut self, reg: Reg, spare: u8) -> Result<u8, IcedError> {
+        match self.assignment.locations[reg] {
+            Location::Register(register) => Ok(register),
+            Location::Slot(slot) => {
+                let (slot, spare) = (self.vector_slot(slot), self.spare(spare));
+                two!(self, vmovups, self.width(reg), spare, Operand::Mem(ptr(slot)))?;
+                Ok(spare)
+            }
+        }
+    }
+
+    /// The machine register to set for a value; [`Self::commit`] follows.
+    fn target(&self, reg: Reg) -> u8 {
+        match self.assignment.locations[reg] {
+            Location::Register(register) => register,
+            Location::Slot(_) => self.spare(2),
+        }
+    }
+
+    /// Writes a value that lives in memory.
+    fn commit(&mut self, reg: Reg, register: u8) -> Done {
+        let Location::Slot(slot) = self.assignment.locations[reg] else { return Ok(()) };
+        let slot = self.vector_slot(slot);
+        self.store_vector(self.width(reg), ptr(slot), register)
+    }
+
+    fn constant(&self, constant: ConstantId) -> Operand {
+        Operand::Mem(ptr(self.constants[constant].1))
+    }
+
+    /// A constant that the encoder itself needs, in all lanes.
+    fn bits(&mut self, bits: u32) -> Operand {
+        let at = match self.own.get(&bits) {
+            Some(at) => *at,
+            None => {
+                let label = self.asm.create_label();
+                self.constants.push((vec![bits; Width::W512.lanes()], label));
+                self.own.insert(bits, self.constants.len() - 1);
+                self.constants.len() - 1
+            }
+        };
+        self.constant(at)
+    }
+
+    fn operand(&mut self, source: Source) -> Result<Operand, IcedError> {
+        Ok(match source {
+            Source::Reg(reg) => match self.assignment.locations[reg] {
+                Location::Register(register) => Operand::Reg(register),
+                Location::Slot(slot) => Operand::Mem(ptr(self.vector_slot(slot))),
+            },
+            Source::Memory(place) => Operand::Mem(ptr(self.memory(place)?)),
+            Source::Broadcast(place) => Operand::Mem(dword_bcst(self.memory(place)?)),
+            Source::Constant(constant) => self.constant(constant),
+        })
+    }
+
+    /// An operand in a register.
+    fn in_register(&mut self, operand: Operand, width: Width, spare: u8) -> Result<u8, IcedError> {
+        match operand {
+            Operand::Reg(register) => Ok(register),
+            from => {
+                let spare = self.spare(spare);
+                two!(self, vmovups, width, spare, from)?;
+                Ok(spare)
+            }
+        }
+    }
+
+    fn inst(&mut self, inst: &Inst) -> Done {
+        match inst.target() {
+            Some(to) => {
+                let register = self.target(to);
+                self.compute(inst, register, self.width(to))?;
+                self.commit(to, register)
+            }
+            None => self.store(inst),
+        }
+    }
+}
+
+/// How many scratch registers instructions need beside those for values that live in memory.
+fn spares(nodes: &[Node], evex: bool) -> u8 {
+    let of = |node: &Node| match node {
+        Node::Inst(inst) => spares_of(inst, evex),
+        Node::Loop(inner) => spares(&inner.body, evex),
+        Node::If { then, otherwise, .. } => spares(then, evex).max(spares(otherwise, evex)),
+    };
+    nodes.iter().map(of).max().unwrap_or(0)
+}
+
+/// One more than the last of the scratch registers that an instruction names.
+fn spares_of(inst: &Inst, evex: bool) -> u8 {
+    let is_reg = |source: &Source| matches!(source, Source::Reg(_));
+    match inst {
+        Inst::Join { op: Join::MaxF, .. } | Inst::Fold { .. } => SCRATCH,
+        Inst::Join { op: Join::MinF, .. } | Inst::Unary { op: Unary::ToInt, .. } => 4,
+        Inst::SelectWhere { .. } | Inst::StoreBytes { .. } if !evex => 4,
+        Inst::Scatter { .. } => 3,
+        Inst::Gather { .. } => 2,
+        Inst::Compare { float: false, y, .. } if !evex && !is_reg(y) => 2,
+        Inst::Unary { from, .. } if !is_reg(from) => 1,
+        Inst::Number { .. } => 1,
+        _ => 0,
+    }
+}
+
+fn count_loops(nodes: &[Node]) -> i32 {
+    let count = |node: &Node| match node {
+        Node::Inst(_) => 0,
+        Node::Loop(inner) => 1 + count_loops(&inner.body),
+        Node::If { then, otherwise, .. } => count_loops(then) + count_loops(otherwise),
+    };
+    nodes.iter().map(count).sum()
+}

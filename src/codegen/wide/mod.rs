@@ -1,0 +1,25 @@
+//! The back end for wide vectors of x86-64: AVX2 and AVX-512.
+//!
+//! Cranelift has no vectors of more than 128 bits on this machine, so functions are assembled here: [`lower`] turns
+//! loop IR into instructions on virtual registers ([`code`]), [`registers`] gives out machine registers, and [`encode`]
+//! writes the bytes. What has no instructions here (`lower::Unsupported`) is compiled by Cranelift, which gives the
+//! same bits in narrower steps. The results are those of the loop interpreter, bit for bit.
+
+mod code;
+mod encode;
+mod lower;
+mod registers;
+
+use crate::base::target::{Level, Target};
+use crate::loops::Function;
+
+/// The machine code of a function; none where the target has no wide vectors or the function needs another back end.
+pub fn compile(function: &Function, target: Target) -> Option<Vec<u8>> {
+    let (widest, evex) = match target.level {
+        Level::Sse4 | Level::Fma => return None,
+        Level::Avx2 => (code::Width::W256, false),
+        Level::Avx512 => (code::Width::W512, true),
+    };
+    let code = lower::lower(function, widest, evex).ok()?;
+    Some(encode::encode(&code, target.registers as u8, evex).expect("the assembler takes what is lowered"))
+}
