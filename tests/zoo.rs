@@ -156,7 +156,9 @@ fn predictions_of_small_pictures_are_those_of_torchvision() {
     }
 }
 
-/// Ten steps: every loss at most three times as far from PyTorch's double precision as its single precision is.
+/// Ten steps: the losses are at most three times as far from PyTorch's double precision as those of its single
+/// precision. Rounding grows from step to step by factors that are a matter of luck, in both, so the distance is that of
+/// all ten; but that of the first three alone, before it has grown, is held too.
 #[test]
 fn training_steps_are_those_of_torchvision() {
     for case in fixtures()["trained"].as_array().expect("cases") {
@@ -164,8 +166,13 @@ fn training_steps_are_those_of_torchvision() {
         let optim = format!("train.optim=sgd({}, momentum={})", case["learning_rate"], case["momentum"]);
         let net = Net::of(case, &[optim, format!("train.batch={}", case["batch"])]);
         let (exact, single) = (numbers(&case["loss_f64"]), numbers(&case["loss_f32"]));
+        let rounding = |steps: usize| {
+            let far = single.iter().zip(&exact).take(steps).map(|(single, exact)| (single - exact).abs());
+            far.fold(0.0, f64::max)
+        };
         for (step, loss) in losses(name, &net, case).into_iter().enumerate() {
-            let allowed = (3.0 * (single[step] - exact[step]).abs()).max(1e-5 * exact[step].abs());
+            let steps = if step < 3 { 3 } else { exact.len() };
+            let allowed = (3.0 * rounding(steps)).max(1e-5 * exact[step].abs());
             let far = (loss - exact[step]).abs();
             println!(
                 "{name} step {step}: loss {loss}, PyTorch {}, {:.2} of the bound",

@@ -108,6 +108,15 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     if arguments.json { print_json(&report) } else { print(&text(&report, arguments.top)) }
 }
 
+/// The first and the last of the equations that a kernel computes.
+fn short(kernel: &str) -> String {
+    let equations: Vec<&str> = kernel.split('+').collect();
+    match equations.as_slice() {
+        [first, .., last] if equations.len() > 2 => format!("{first} … {last}"),
+        _ => kernel.to_owned(),
+    }
+}
+
 fn text(report: &Report, top: usize) -> String {
     let mut kernels: Vec<&Line> = report.kernels.iter().collect();
     kernels.sort_by(|a, b| b.milliseconds.total_cmp(&a.milliseconds));
@@ -122,7 +131,7 @@ fn text(report: &Report, top: usize) -> String {
     ]);
     for line in kernels.iter().take(top) {
         table.row(vec![
-            line.kernel.clone(),
+            short(&line.kernel),
             format!("{:.3}", line.milliseconds),
             numbers::percent(line.share),
             format!("{:.1}", line.gflops),

@@ -8,23 +8,32 @@
 //! - *Windows.* A reduction over small windows that partition what a kernel defines joins that kernel: conv + bias +
 //!   relu + pooling. It comes last, so that a maximum and its position, siblings by then, join as one.
 //!
-//! A join is legal where no third kernel stands between the two.
+//! A join is legal where no third kernel stands between the two. One is not worth it: a sum over the batch has its
+//! lanes in the batch and gives single numbers, so an optimiser's roots and quotients stay apart from the gradient of
+//! a large weight, in a kernel that has lanes for them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
+use super::layout::{batch_axis, batch_dimensions};
+use super::order::Order;
 use super::{Kernel, Kernels, Nest, Statement};
-use crate::te::{Axis, Binary, Equation, Expr, ExprId, Index, Program, Reduction, Tensor};
+use crate::te::{Axis, Binary, Equation, Expr, ExprId, Index, Program, Reduction, Tensor, Unary};
 
 /// The points of a window, at most: each needs registers for a sum of its own.
 const LARGEST_WINDOW: i64 = 4;
 
-/// Groups the equations of a canonical program into kernels.
-pub fn run(mut program: Program) -> Kernels {
+/// From so many elements on, slow functions of the elements of a sum over the batch have a kernel of their own.
+const LARGE_SUM: i64 = 1024;
+
+/// Groups the equations of a canonical program into kernels. `batched` are the inputs whose first dimension is the
+/// batch, which will be stored in blocks of so many lanes.
+pub fn run(mut program: Program, batched: &[Tensor], lanes: i64) -> Kernels {
     let equations = std::mem::take(&mut program.equations);
     let kernels: Vec<Kernel> = equations.iter().map(|equation| single(&program, equation)).collect();
     let order = Order::of(&program, &kernels);
+    let batch = batch_dimensions(&program, &kernels, batched, lanes);
     let kernels = kernels.into_iter().map(Some).collect();
-    let mut fusion = Fusion { program, kernels, order, windows: false };
+    let mut fusion = Fusion { program, kernels, order, windows: false, batch, lanes };
     fusion.join_all();
     fusion.windows = true;
     fusion.join_all();
@@ -50,6 +59,9 @@ struct Fusion {
     order: Order,
     /// Whether the rule of windows applies already.
     windows: bool,
+    /// The dimension of each tensor that is the batch, and the lanes of its blocks.
+    batch: HashMap<Tensor, usize>,
+    lanes: i64,
 }
 
 impl Fusion {
@@ -116,6 +128,9 @@ impl Fusion {
         if !nest.reduce.is_empty() {
             return None;
         }
+        if self.is_slow(&nest.statements) && producer.nests.iter().any(|nest| self.sums_batch(nest)) {
+            return None;
+        }
         let mut joined = producer.clone();
         for target in &mut joined.nests {
             let (from, replace) = self.matching(target, nest, &producer.results())?;
@@ -127,6 +142,28 @@ impl Fusion {
         }
         joined.name = format!("{}+{}", producer.name, consumer.name);
         Some(joined)
+    }
+
+    /// Whether statements have functions that take many cycles for each element.
+    fn is_slow(&self, statements: &[Statement]) -> bool {
+        let mut slow = false;
+        for statement in statements {
+            self.program.for_each_expr(statement.body, &mut |id| {
+                slow |= match &self.program.exprs[id] {
+                    Expr::Binary(op, ..) => matches!(op, Binary::Div | Binary::Pow),
+                    Expr::Unary(op, _) => !matches!(op, Unary::Neg | Unary::Abs | Unary::Not),
+                    _ => false,
+                };
+            });
+        }
+        slow
+    }
+
+    /// Whether a nest gives many elements, each a sum over the batch.
+    fn sums_batch(&self, nest: &Nest) -> bool {
+        let elements: i64 = nest.free().iter().map(|axis| self.program.axes[*axis].extent).product();
+        let batch = batch_axis(&self.program, nest, &self.batch, self.lanes);
+        elements >= LARGE_SUM && batch.is_some_and(|axis| nest.reduce.contains(&axis))
     }
 
     fn with_windows(&mut self, producer: &Kernel, consumer: &Kernel) -> Option<Kernel> {
@@ -321,164 +358,4 @@ fn sums_products_with_reuse(program: &Program, axes: &[Axis], body: ExprId) -> b
         let reads = matches!(program.exprs[*factor], Expr::Read { .. });
         reads && axes.iter().any(|axis| program.axes[*axis].extent > 1 && !free.contains(axis))
     })
-}
-
-/// Who reads whose results, kept up to date while kernels join.
-///
-/// `rank` is an order in which every kernel stands before its readers. A search for a way between two kernels looks
-/// only at those between them in this order, and a join repairs the order only there (Pearce and Kelly, 2006).
-struct Order {
-    predecessors: Vec<BTreeSet<usize>>,
-    successors: Vec<BTreeSet<usize>>,
-    /// The kernels that read a tensor of more than one element: those that might be siblings.
-    readers: BTreeMap<Tensor, BTreeSet<usize>>,
-    reads: Vec<BTreeSet<Tensor>>,
-    rank: Vec<usize>,
-    /// The search that has seen a kernel last, and the number of searches.
-    seen: Vec<usize>,
-    searches: usize,
-}
-
-impl Order {
-    fn of(program: &Program, kernels: &[Kernel]) -> Order {
-        let mut owner = HashMap::new();
-        for (at, kernel) in kernels.iter().enumerate() {
-            owner.extend(kernel.results().into_iter().map(|tensor| (tensor, at)));
-        }
-        let mut order = Order {
-            predecessors: vec![BTreeSet::new(); kernels.len()],
-            successors: vec![BTreeSet::new(); kernels.len()],
-            readers: BTreeMap::new(),
-            reads: kernels.iter().map(|kernel| kernel.reads(program)).collect(),
-            rank: (0..kernels.len()).collect(),
-            seen: vec![0; kernels.len()],
-            searches: 0,
-        };
-        for at in 0..kernels.len() {
-            for tensor in order.reads[at].clone() {
-                if program.tensors[tensor].len() > 1 {
-                    order.readers.entry(tensor).or_default().insert(at);
-                }
-                if let Some(from) = owner.get(&tensor).filter(|from| **from != at) {
-                    order.predecessors[at].insert(*from);
-                    order.successors[*from].insert(at);
-                }
-            }
-        }
-        order
-    }
-
-    /// The kernels worth joining with this one: those it reads from, and those that read what it reads.
-    fn neighbours(&self, at: usize) -> Vec<usize> {
-        let siblings = self.reads[at].iter().filter_map(|tensor| self.readers.get(tensor)).flatten();
-        let found: BTreeSet<usize> = siblings.chain(&self.predecessors[at]).copied().collect();
-        found.into_iter().filter(|other| *other != at).collect()
-    }
-
-    /// Lets one kernel stand for two, between which no way passes a third one.
-    fn merge(&mut self, stays: usize, goes: usize) {
-        self.rank_as_one(stays, goes);
-        let (before, after) =
-            (std::mem::take(&mut self.predecessors[goes]), std::mem::take(&mut self.successors[goes]));
-        for other in before {
-            self.successors[other].remove(&goes);
-            if other != stays {
-                self.successors[other].insert(stays);
-                self.predecessors[stays].insert(other);
-            }
-        }
-        for other in after {
-            self.predecessors[other].remove(&goes);
-            if other != stays {
-                self.predecessors[other].insert(stays);
-                self.successors[stays].insert(other);
-            }
-        }
-        for tensor in std::mem::take(&mut self.reads[goes]) {
-            if let Some(readers) = self.readers.get_mut(&tensor) {
-                readers.remove(&goes);
-                readers.insert(stays);
-            }
-            self.reads[stays].insert(tensor);
-        }
-    }
-
-    /// Gives two kernels one rank: what leads to one of them stands before it, what follows from one behind it.
-    fn rank_as_one(&mut self, stays: usize, goes: usize) {
-        let (first, last) = if self.rank[stays] < self.rank[goes] { (stays, goes) } else { (goes, stays) };
-        let (low, high) = (self.rank[first], self.rank[last]);
-        let mut after = self.search(first, |order, at| (&order.successors[at], order.rank[at] < high));
-        let mut before = self.search(last, |order, at| (&order.predecessors[at], order.rank[at] > low));
-        let moved = before.iter().chain(&after);
-        let mut ranks: Vec<usize> = moved.map(|at| self.rank[*at]).chain([low, high]).collect();
-        ranks.sort_unstable();
-        before.sort_by_key(|at| self.rank[*at]);
-        after.sort_by_key(|at| self.rank[*at]);
-        for (at, rank) in before.iter().zip(&ranks) {
-            self.rank[*at] = *rank;
-        }
-        self.rank[stays] = ranks[before.len()];
-        self.rank[goes] = ranks[before.len()];
-        for (at, rank) in after.iter().rev().zip(ranks.iter().rev()) {
-            self.rank[*at] = *rank;
-        }
-    }
-
-    /// The kernels beyond one, each once: `next` gives the neighbours of a kernel, and whether it is to be entered.
-    fn search(
-        &mut self,
-        from: usize,
-        next: impl Fn(&Order, usize) -> (&BTreeSet<usize>, bool),
-    ) -> Vec<usize> {
-        self.searches += 1;
-        let (mut found, mut open) = (Vec::new(), vec![from]);
-        while let Some(at) = open.pop() {
-            for neighbour in next(self, at).0.clone() {
-                if next(self, neighbour).1 && self.seen[neighbour] != self.searches {
-                    self.seen[neighbour] = self.searches;
-                    found.push(neighbour);
-                    open.push(neighbour);
-                }
-            }
-        }
-        found
-    }
-
-    /// Whether a way leads from one to the other that passes a third kernel.
-    fn reaches_through_others(&mut self, from: usize, to: usize) -> bool {
-        let end = self.rank[to];
-        self.searches += 1;
-        let mut open: Vec<usize> = self.successors[from].iter().copied().filter(|next| *next != to).collect();
-        while let Some(at) = open.pop() {
-            if at == to {
-                return true;
-            }
-            for next in &self.successors[at] {
-                if self.rank[*next] <= end && self.seen[*next] != self.searches {
-                    self.seen[*next] = self.searches;
-                    open.push(*next);
-                }
-            }
-        }
-        false
-    }
-
-    /// The kernels that are left in an order of dependence, the earliest first where there is a choice.
-    fn sorted(&self, is_left: impl Fn(usize) -> bool) -> Vec<usize> {
-        let left: Vec<usize> = (0..self.reads.len()).filter(|at| is_left(*at)).collect();
-        let mut waiting: Vec<usize> = self.predecessors.iter().map(BTreeSet::len).collect();
-        let mut ready: BTreeSet<usize> = left.iter().copied().filter(|at| waiting[*at] == 0).collect();
-        let mut sorted = Vec::new();
-        while let Some(at) = ready.pop_first() {
-            sorted.push(at);
-            for next in &self.successors[at] {
-                waiting[*next] -= 1;
-                if waiting[*next] == 0 {
-                    ready.insert(*next);
-                }
-            }
-        }
-        assert_eq!(sorted.len(), left.len(), "kernels have no cycle");
-        sorted
-    }
 }

@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 
-use super::{Kernels, Nest};
+use super::{Kernel, Kernels, Nest};
 use crate::te::{Atom, Axes, Axis, Expr, Index, Program, Real, Tensor};
 
 const PAGE: i64 = 4096;
@@ -109,15 +109,7 @@ pub type Layouts = HashMap<Tensor, Layout>;
 
 /// Chooses the layouts. `batched` are the inputs whose first dimension is the batch.
 pub fn choose(kernels: &Kernels, batched: &[Tensor], lanes: i64) -> Layouts {
-    let mut dimension: HashMap<Tensor, usize> = batched.iter().map(|tensor| (*tensor, 0)).collect();
-    for nest in kernels.kernels.iter().flat_map(|kernel| &kernel.nests) {
-        let Some(axis) = batch_axis(&kernels.program, nest, &dimension, lanes) else { continue };
-        for statement in &nest.statements {
-            if let Some(at) = statement.at.iter().position(|index| index.as_axis() == Some(axis)) {
-                dimension.insert(statement.result, at);
-            }
-        }
-    }
+    let mut dimension = batch_dimensions(&kernels.program, &kernels.kernels, batched, lanes);
     for tensor in read_beside_batch(kernels, &dimension) {
         dimension.remove(&tensor);
     }
@@ -132,6 +124,25 @@ pub fn choose(kernels: &Kernels, batched: &[Tensor], lanes: i64) -> Layouts {
         }
     }
     layouts
+}
+
+/// The dimension of each tensor that is the batch, where it has one; `batched` are the inputs whose first one is.
+pub fn batch_dimensions(
+    program: &Program,
+    kernels: &[Kernel],
+    batched: &[Tensor],
+    lanes: i64,
+) -> HashMap<Tensor, usize> {
+    let mut dimension: HashMap<Tensor, usize> = batched.iter().map(|tensor| (*tensor, 0)).collect();
+    for nest in kernels.iter().flat_map(|kernel| &kernel.nests) {
+        let Some(axis) = batch_axis(program, nest, &dimension, lanes) else { continue };
+        for statement in &nest.statements {
+            if let Some(at) = statement.at.iter().position(|index| index.as_axis() == Some(axis)) {
+                dimension.insert(statement.result, at);
+            }
+        }
+    }
+    dimension
 }
 
 /// The tensors that are read before their first or behind their last picture. Lanes beyond the last picture hold

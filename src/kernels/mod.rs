@@ -9,6 +9,7 @@
 
 pub mod fuse;
 pub mod layout;
+mod order;
 pub mod parser;
 pub mod printer;
 pub mod verifier;

@@ -15,7 +15,7 @@ fn lowered(mut program: Program, lanes: i64) -> (Kernels, Layouts) {
     passes::simplify(&mut program, &mut |_, _| {});
     let batched = |tensor: &&Tensor| !program.tensors[**tensor].name.starts_with('w');
     let batched: Vec<Tensor> = program.inputs.iter().filter(batched).copied().collect();
-    let kernels = fuse::run(program);
+    let kernels = fuse::run(program, &[], 8);
     let layouts = layout::choose(&kernels, &batched, lanes);
     (kernels, layouts)
 }

@@ -3,12 +3,19 @@
 use std::alloc::{self, Layout};
 use std::ptr::NonNull;
 
+use memmap2::MmapMut;
+
 const ALIGNMENT: usize = 64;
+/// The bytes of a large page. A kernel walks through many channels at once, more places than the machine keeps
+/// addresses of small pages for.
+const LARGE_PAGE: usize = 1 << 21;
 
 /// A block of zeroed memory, aligned to a cache line.
 pub struct Memory {
     start: NonNull<u8>,
     bytes: usize,
+    /// What holds a large block; small ones are on the heap.
+    pages: Option<MmapMut>,
 }
 
 // SAFETY: a `Memory` owns its block; kernels that share it between threads are kept apart by the verifier.
@@ -19,11 +26,29 @@ unsafe impl Sync for Memory {}
 impl Memory {
     /// A new block of so many bytes.
     pub fn zeroed(bytes: usize) -> Memory {
+        if bytes >= 2 * LARGE_PAGE
+            && let Some(memory) = Memory::large(bytes)
+        {
+            return memory;
+        }
         let layout = Memory::layout(bytes);
         // SAFETY: the layout's size is at least one cache line, never 0.
         let start = unsafe { alloc::alloc_zeroed(layout) };
         let Some(start) = NonNull::new(start) else { alloc::handle_alloc_error(layout) };
-        Memory { start, bytes }
+        Memory { start, bytes, pages: None }
+    }
+
+    /// A block in large pages, as far as the system gives them; none where it gives no pages.
+    fn large(bytes: usize) -> Option<Memory> {
+        let mut pages = MmapMut::map_anon(bytes + LARGE_PAGE).ok()?;
+        // Only a hint: a system without large pages, or without any left, takes small ones.
+        #[cfg(target_os = "linux")]
+        let _ = pages.advise(memmap2::Advice::HugePage);
+        let first = pages.as_mut_ptr();
+        let skipped = first.align_offset(LARGE_PAGE).min(LARGE_PAGE);
+        // SAFETY: the map has a large page more than the block.
+        let start = NonNull::new(unsafe { first.add(skipped) })?;
+        Some(Memory { start, bytes, pages: Some(pages) })
     }
 
     fn layout(bytes: usize) -> Layout {
@@ -62,7 +87,9 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: allocated in `zeroed` with the same layout.
-        unsafe { alloc::dealloc(self.start.as_ptr(), Memory::layout(self.bytes)) }
+        if self.pages.is_none() {
+            // SAFETY: allocated in `zeroed` with the same layout.
+            unsafe { alloc::dealloc(self.start.as_ptr(), Memory::layout(self.bytes)) }
+        }
     }
 }

@@ -68,7 +68,7 @@ pub fn lower_through(
     passes::verify_after("split", &step);
     between(Stage::Equations(&mut step));
     let (batched, kept) = (batched_inputs(graph, &step), kept_tensors(graph, &step));
-    let mut kernels = fuse::run(step);
+    let mut kernels = fuse::run(step, &batched, machine.lanes);
     between(Stage::Kernels(&mut kernels));
     let mut layouts = layout::choose(&kernels, &batched, machine.lanes);
     for tensor in kept.iter().flat_map(|kept| [Some(kept.present), kept.next]).flatten() {

@@ -11,17 +11,15 @@ use crate::te::{Axis, Binary, Expr, ExprId, Index, Program, Reduction};
 use super::Machine;
 use super::nest::LoopNest;
 
-/// Straight-line copies of a reduction's body, at most.
-const LARGEST_UNROLL: i64 = 32;
+/// Straight-line copies of a reduction's body, at most: with wide vectors, and with those of 128 bits, whose back end
+/// takes longer over long code.
+const LARGEST_UNROLL: [i64; 2] = [64, 32];
 
 /// A reduction loop over more than this is split into blocks.
 const LONGEST_SUM: i64 = 256;
 
 /// Multiply-adds under way at once that hide their latency: two a cycle, four cycles each.
 const LATENCY: f64 = 8.0;
-
-/// Accumulators that fit half of 32 registers; the other half holds the factors, and a multiply-add overwrites one.
-const MOST_CHAINS: i64 = 16;
 
 /// The scheduled loops of a nest: one, or two where a vector axis leaves a rest.
 pub fn plan(kernels: &mut Kernels, layouts: &Layouts, machine: &Machine, nest: &Nest) -> Vec<LoopNest> {
@@ -268,10 +266,9 @@ impl Planner<'_> {
     }
 
     /// The block of each side with the lowest cost: cycles of latency, loads or arithmetic a multiply-add, whichever
-    /// is most. Accumulators take at most half of the registers; measured, more of them spill.
+    /// is most.
     fn best_tile(&self, x: &Side, y: &Side, vector: bool, windows: i64) -> (Option<Block>, Option<Block>) {
         let wide = if vector { self.machine.registers_per_value() as i64 } else { 1 };
-        let registers = self.machine.target.registers as i64;
         let cost_of = |side: &Side| side.points * if side.vector { wide } else { 1 };
         let (x_cost, y_cost) = (cost_of(x), cost_of(y));
         let mut best = ((None, None), f64::INFINITY);
@@ -279,7 +276,7 @@ impl Planner<'_> {
             for b in &y.blocks {
                 let (m, n) = (a.map_or(1, |(_, f)| f), b.map_or(1, |(_, f)| f));
                 let chains = m * n * wide * windows;
-                if chains > MOST_CHAINS.min(registers / 2) {
+                if chains > self.most_chains((m * x.points * wide).min(n * y.points * wide)) {
                     continue;
                 }
                 let loads = (m * x_cost + n * y_cost) as f64 / chains as f64;
@@ -290,6 +287,17 @@ impl Planner<'_> {
             }
         }
         best.0
+    }
+
+    /// The most accumulators of a tile whose smaller side has so many registers. Where this project's own back end gives
+    /// out registers, that side stays in registers, and the elements of the other come one after the other; Cranelift's
+    /// keeps to half of the registers, measured: with more of them it spills.
+    fn most_chains(&self, smaller: i64) -> i64 {
+        let registers = self.machine.target.registers as i64;
+        match self.machine.target.lanes {
+            4 => (registers / 2).min(16),
+            _ => registers - smaller - 1,
+        }
     }
 
     /// The blocks one side can have: for each axis, the divisors of its extent.
@@ -346,7 +354,7 @@ impl Planner<'_> {
         let mut copies: i64 = plan.tile.iter().chain(&plan.windows).map(extent).product::<i64>() * reductions;
         while let Some(axis) = plan.reduce.last().copied() {
             copies *= self.extent(axis);
-            if copies > LARGEST_UNROLL {
+            if copies > LARGEST_UNROLL[usize::from(self.machine.target.lanes == 4)] {
                 break;
             }
             plan.unroll(self.program());

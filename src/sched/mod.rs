@@ -18,15 +18,15 @@ use crate::te::Tensor;
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
     pub target: Target,
-    /// Lanes of a vector in the loops: a small multiple of a register's, so that a block of pictures fills a cache
-    /// line and one load feeds several operations.
+    /// Lanes of a vector in the loops: those of a register, but at least eight, so that a block of pictures fills half
+    /// of a cache line.
     pub lanes: i64,
 }
 
 impl Machine {
     /// The machine of a target.
     pub fn of(target: Target) -> Machine {
-        Machine { target, lanes: 2 * target.lanes as i64 }
+        Machine { target, lanes: (target.lanes as i64).max(8) }
     }
 
     /// Vector registers that one value of `lanes` lanes takes.

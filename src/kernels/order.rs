@@ -1,0 +1,167 @@
+//! The order of kernels while they join: who reads whose results, and whether a way leads from one to another.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::Kernel;
+use crate::te::{Program, Tensor};
+
+/// Who reads whose results, kept up to date while kernels join.
+///
+/// `rank` is an order in which every kernel stands before its readers. A search for a way between two kernels looks
+/// only at those between them in this order, and a join repairs the order only there (Pearce and Kelly, 2006).
+pub struct Order {
+    predecessors: Vec<BTreeSet<usize>>,
+    pub successors: Vec<BTreeSet<usize>>,
+    /// The kernels that read a tensor of more than one element: those that might be siblings.
+    pub readers: BTreeMap<Tensor, BTreeSet<usize>>,
+    pub reads: Vec<BTreeSet<Tensor>>,
+    rank: Vec<usize>,
+    /// The search that has seen a kernel last, and the number of searches.
+    seen: Vec<usize>,
+    searches: usize,
+}
+
+impl Order {
+    /// The order of kernels as they stand.
+    pub fn of(program: &Program, kernels: &[Kernel]) -> Order {
+        let mut owner = HashMap::new();
+        for (at, kernel) in kernels.iter().enumerate() {
+            owner.extend(kernel.results().into_iter().map(|tensor| (tensor, at)));
+        }
+        let mut order = Order {
+            predecessors: vec![BTreeSet::new(); kernels.len()],
+            successors: vec![BTreeSet::new(); kernels.len()],
+            readers: BTreeMap::new(),
+            reads: kernels.iter().map(|kernel| kernel.reads(program)).collect(),
+            rank: (0..kernels.len()).collect(),
+            seen: vec![0; kernels.len()],
+            searches: 0,
+        };
+        for at in 0..kernels.len() {
+            for tensor in order.reads[at].clone() {
+                if program.tensors[tensor].len() > 1 {
+                    order.readers.entry(tensor).or_default().insert(at);
+                }
+                if let Some(from) = owner.get(&tensor).filter(|from| **from != at) {
+                    order.predecessors[at].insert(*from);
+                    order.successors[*from].insert(at);
+                }
+            }
+        }
+        order
+    }
+
+    /// The kernels worth joining with this one: those it reads from, and those that read what it reads.
+    pub fn neighbours(&self, at: usize) -> Vec<usize> {
+        let siblings = self.reads[at].iter().filter_map(|tensor| self.readers.get(tensor)).flatten();
+        let found: BTreeSet<usize> = siblings.chain(&self.predecessors[at]).copied().collect();
+        found.into_iter().filter(|other| *other != at).collect()
+    }
+
+    /// Lets one kernel stand for two, between which no way passes a third one.
+    pub fn merge(&mut self, stays: usize, goes: usize) {
+        self.rank_as_one(stays, goes);
+        let (before, after) =
+            (std::mem::take(&mut self.predecessors[goes]), std::mem::take(&mut self.successors[goes]));
+        for other in before {
+            self.successors[other].remove(&goes);
+            if other != stays {
+                self.successors[other].insert(stays);
+                self.predecessors[stays].insert(other);
+            }
+        }
+        for other in after {
+            self.predecessors[other].remove(&goes);
+            if other != stays {
+                self.predecessors[other].insert(stays);
+                self.successors[stays].insert(other);
+            }
+        }
+        for tensor in std::mem::take(&mut self.reads[goes]) {
+            if let Some(readers) = self.readers.get_mut(&tensor) {
+                readers.remove(&goes);
+                readers.insert(stays);
+            }
+            self.reads[stays].insert(tensor);
+        }
+    }
+
+    /// Gives two kernels one rank: what leads to one of them stands before it, what follows from one behind it.
+    fn rank_as_one(&mut self, stays: usize, goes: usize) {
+        let (first, last) = if self.rank[stays] < self.rank[goes] { (stays, goes) } else { (goes, stays) };
+        let (low, high) = (self.rank[first], self.rank[last]);
+        let mut after = self.search(first, |order, at| (&order.successors[at], order.rank[at] < high));
+        let mut before = self.search(last, |order, at| (&order.predecessors[at], order.rank[at] > low));
+        let moved = before.iter().chain(&after);
+        let mut ranks: Vec<usize> = moved.map(|at| self.rank[*at]).chain([low, high]).collect();
+        ranks.sort_unstable();
+        before.sort_by_key(|at| self.rank[*at]);
+        after.sort_by_key(|at| self.rank[*at]);
+        for (at, rank) in before.iter().zip(&ranks) {
+            self.rank[*at] = *rank;
+        }
+        self.rank[stays] = ranks[before.len()];
+        self.rank[goes] = ranks[before.len()];
+        for (at, rank) in after.iter().rev().zip(ranks.iter().rev()) {
+            self.rank[*at] = *rank;
+        }
+    }
+
+    /// The kernels beyond one, each once: `next` gives the neighbours of a kernel, and whether it is to be entered.
+    fn search(
+        &mut self,
+        from: usize,
+        next: impl Fn(&Order, usize) -> (&BTreeSet<usize>, bool),
+    ) -> Vec<usize> {
+        self.searches += 1;
+        let (mut found, mut open) = (Vec::new(), vec![from]);
+        while let Some(at) = open.pop() {
+            for neighbour in next(self, at).0.clone() {
+                if next(self, neighbour).1 && self.seen[neighbour] != self.searches {
+                    self.seen[neighbour] = self.searches;
+                    found.push(neighbour);
+                    open.push(neighbour);
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether a way leads from one to the other that passes a third kernel.
+    pub fn reaches_through_others(&mut self, from: usize, to: usize) -> bool {
+        let end = self.rank[to];
+        self.searches += 1;
+        let mut open: Vec<usize> = self.successors[from].iter().copied().filter(|next| *next != to).collect();
+        while let Some(at) = open.pop() {
+            if at == to {
+                return true;
+            }
+            for next in &self.successors[at] {
+                if self.rank[*next] <= end && self.seen[*next] != self.searches {
+                    self.seen[*next] = self.searches;
+                    open.push(*next);
+                }
+            }
+        }
+        false
+    }
+
+    /// The kernels that are left in an order of dependence, the earliest first where there is a choice.
+    pub fn sorted(&self, is_left: impl Fn(usize) -> bool) -> Vec<usize> {
+        let left: Vec<usize> = (0..self.reads.len()).filter(|at| is_left(*at)).collect();
+        let mut waiting: Vec<usize> = self.predecessors.iter().map(BTreeSet::len).collect();
+        let mut ready: BTreeSet<usize> = left.iter().copied().filter(|at| waiting[*at] == 0).collect();
+        let mut sorted = Vec::new();
+        while let Some(at) = ready.pop_first() {
+            sorted.push(at);
+            for next in &self.successors[at] {
+                waiting[*next] -= 1;
+                if waiting[*next] == 0 {
+                    ready.insert(*next);
+                }
+            }
+        }
+        assert_eq!(sorted.len(), left.len(), "kernels have no cycle");
+        sorted
+    }
+}
