@@ -17,7 +17,9 @@ use super::pool::Pool;
 
 /// Independent chains of multiply-adds: enough to hide their latency.
 const CHAINS: usize = 10;
-const ROUNDS: i64 = 100_000;
+const ROUNDS: i64 = 10_000;
+/// Pieces for each thread, so that all have work from the start to the end.
+const PIECES: i64 = 16;
 
 /// GFLOP/s of multiply-adds in registers on all threads of a pool: the best of several tries.
 ///
@@ -25,7 +27,7 @@ const ROUNDS: i64 = 100_000;
 ///
 /// Where the code generator fails.
 pub fn measure(machine: &Machine, pool: &Pool) -> Result<f64, Error> {
-    let threads = pool.threads() as i64;
+    let threads = PIECES * pool.threads() as i64;
     let lanes = machine.target.lanes as u32;
     let module = Module::compile(&[chains(machine, threads, lanes)], machine.target)?;
     let memory = Memory::zeroed(4 * threads as usize * CHAINS * lanes as usize);

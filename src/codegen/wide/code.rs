@@ -79,8 +79,11 @@ pub enum Join {
     MulI,
     MinI,
     MaxI,
+    /// The upper halves of the products of unsigned numbers.
+    MulHigh,
     And,
     Or,
+    Xor,
     ShiftLeft,
     ShiftRight,
 }
@@ -346,6 +349,8 @@ pub struct Pointer {
 pub enum PointerKind {
     /// The caller's address of the buffer, or 0.
     Base,
+    /// The caller's random state.
+    Random,
     /// Begins a loop at the value of `from` and grows with every iteration.
     Running { from: PointerId, step: i64 },
     /// Computed in every iteration: `from` plus `terms`, in bytes; `axes` are the numbers that these mention.

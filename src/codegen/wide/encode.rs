@@ -84,8 +84,8 @@ struct Encoder<'c> {
     scratch: u8,
     /// The constants with the labels of their places.
     constants: Vec<(Vec<u32>, CodeLabel)>,
-    /// Constants of the encoder's own, by their bits.
-    own: HashMap<u32, usize>,
+    /// Constants of the encoder's own, by the bits of the even and of the odd lanes.
+    own: HashMap<[u32; 2], usize>,
     /// The registers of pointers in the innermost loop at hand.
     pointers: HashMap<PointerId, AsmRegister64>,
     /// The pointer that `rax` holds.
@@ -148,18 +148,18 @@ impl<'c> Encoder<'c> {
         let [start, end] = self.range();
         self.asm.mov(qword_ptr(start), rdx)?;
         self.asm.mov(qword_ptr(end), rcx)?;
-        for pointer in 0..self.code.pointers.len() {
-            if let PointerKind::Base = self.code.pointers[pointer].kind {
-                match self.code.pointers[pointer].buffer {
-                    Some(buffer) => {
-                        let at = 8 * cranelift_entity::EntityRef::index(buffer) as i32;
-                        self.asm.mov(rax, qword_ptr(rdi + at))?;
-                    }
-                    None => self.asm.xor(eax, eax)?,
+        for (pointer, data) in self.code.pointers.iter().enumerate() {
+            match (&data.kind, data.buffer) {
+                (PointerKind::Base, Some(buffer)) => {
+                    let at = 8 * cranelift_entity::EntityRef::index(buffer) as i32;
+                    self.asm.mov(rax, qword_ptr(rdi + at))?;
                 }
-                let slot = self.slot(pointer);
-                self.asm.mov(qword_ptr(slot), rax)?;
+                (PointerKind::Base, None) => self.asm.xor(eax, eax)?,
+                (PointerKind::Random, _) => self.asm.mov(rax, rsi)?,
+                (PointerKind::Running { .. } | PointerKind::Computed { .. }, _) => continue,
             }
+            let slot = self.slot(pointer);
+            self.asm.mov(qword_ptr(slot), rax)?;
         }
         let code = self.code;
         self.nodes(&code.body)?;
@@ -312,11 +312,16 @@ impl<'c> Encoder<'c> {
 
     /// A constant that the encoder itself needs, in all lanes.
     fn bits(&mut self, bits: u32) -> Operand {
+        self.lanes([bits; 2])
+    }
+
+    /// The same with constants for the even and for the odd lanes.
+    fn lanes(&mut self, bits: [u32; 2]) -> Operand {
         let at = match self.own.get(&bits) {
             Some(at) => *at,
             None => {
                 let label = self.asm.create_label();
-                self.constants.push((vec![bits; Width::W512.lanes()], label));
+                self.constants.push((bits.repeat(Width::W512.lanes() / 2), label));
                 self.own.insert(bits, self.constants.len() - 1);
                 self.constants.len() - 1
             }
@@ -375,7 +380,7 @@ fn spares_of(inst: &Inst, evex: bool) -> u8 {
     let is_reg = |source: &Source| matches!(source, Source::Reg(_));
     match inst {
         Inst::Join { op: Join::MaxF, .. } | Inst::Fold { .. } => SCRATCH,
-        Inst::Join { op: Join::MinF, .. } | Inst::Unary { op: Unary::ToInt, .. } => 4,
+        Inst::Join { op: Join::MinF | Join::MulHigh, .. } | Inst::Unary { op: Unary::ToInt, .. } => 4,
         Inst::SelectWhere { .. } | Inst::StoreBytes { .. } if !evex => 4,
         Inst::Scatter { .. } => 3,
         Inst::Gather { .. } => 2,

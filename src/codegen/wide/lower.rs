@@ -5,6 +5,7 @@
 //! to the innermost loop whose axis these mention. A load that one instruction reads is a memory operand of it.
 
 mod expression;
+mod random;
 
 use std::collections::HashMap;
 
@@ -36,8 +37,10 @@ pub fn lower(function: &Function, widest: Width, broadcasts: bool) -> Lowered<Co
         locals: HashMap::new(),
         uses,
         pending: HashMap::new(),
+        loaded: Vec::new(),
         scalars: Vec::new(),
         constants: HashMap::new(),
+        random: None,
     };
     lowering.statements(&function.body)?;
     let root = lowering.frames.pop().expect("the function's own frame");
@@ -112,9 +115,13 @@ struct Lowering<'f> {
     locals: HashMap<Local, Vec<Reg>>,
     uses: Uses,
     pending: HashMap<Local, Pending>,
+    /// Vectors that were loaded since the last change of block, with the registers that hold them.
+    loaded: Vec<(Buffer, Memory, u32, Vec<Reg>)>,
     /// Scalars of the statement at hand that several parts read.
     scalars: Vec<(*const Expr, Reg)>,
     constants: HashMap<Vec<u32>, ConstantId>,
+    /// The pointer to the caller's random state, once it is needed.
+    random: Option<PointerId>,
 }
 
 impl Lowering<'_> {
@@ -170,11 +177,31 @@ impl Lowering<'_> {
             self.pending.insert(local, pending);
             return Ok(());
         }
+        let load = self.vector_load(local, value)?;
+        let known =
+            load.and_then(|load| self.loaded.iter().find(|known| (known.0, known.1, known.2) == load));
+        if let Some((.., registers)) = known {
+            self.locals.insert(local, registers.clone());
+            return Ok(());
+        }
         for part in 0..parts {
             let to = self.local(local, part);
             self.compute(value, part, Some(to))?;
         }
+        if let Some((buffer, memory, lanes)) = load {
+            self.loaded.push((buffer, memory, lanes, self.locals[&local].clone()));
+        }
         Ok(())
+    }
+
+    /// What a register is loaded from that is set in this one place: another one may stand for the same.
+    fn vector_load(&mut self, local: Local, value: &Expr) -> Lowered<Option<(Buffer, Memory, u32)>> {
+        match value {
+            Expr::Load { buffer, index, stride: 1, lanes } if *lanes > 1 && self.uses.sets[&local] == 1 => {
+                Ok(Some((*buffer, self.place(*buffer, index, 0)?, *lanes)))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The load that a register is set to, if the one instruction that reads it can read memory itself.
@@ -206,8 +233,9 @@ impl Lowering<'_> {
         Ok(Some(Pending { buffer, sources }))
     }
 
-    /// Does the loads that wait, all or those of a buffer that is about to be written.
+    /// Does the loads that wait, all or those of a buffer that is about to be written, and forgets those that are done.
     fn flush(&mut self, buffer: Option<Buffer>) {
+        self.loaded.retain(|(loaded, ..)| buffer.is_some_and(|buffer| buffer != *loaded));
         let mut waiting: Vec<Local> = self.pending.keys().copied().collect();
         waiting.sort_unstable();
         for local in waiting {

@@ -130,10 +130,24 @@ impl Encoder<'_> {
             Join::MaxI => three!(self, vpmaxsd, width, to, x, y),
             Join::And => three!(self, vandps, width, to, x, y),
             Join::Or => three!(self, vorps, width, to, x, y),
+            Join::Xor => three!(self, vxorps, width, to, x, y),
+            Join::MulHigh => self.multiply_high(width, to, x, y),
             Join::ShiftLeft => three!(self, vpsllvd, width, to, x, y),
             Join::ShiftRight => three!(self, vpsravd, width, to, x, y),
             Join::MinF | Join::MaxF => self.extreme(op, width, to, x, y),
         }
+    }
+
+    /// The machine multiplies every other lane to 64 bits: the even ones as they stand, the odd ones shifted.
+    fn multiply_high(&mut self, width: Width, to: u8, x: u8, y: Operand) -> Done {
+        let (even, odd) = (self.spare(1), self.spare(3));
+        three!(self, vpmuludq, width, even, x, y)?;
+        two!(self, vpsrlq, width, even, Operand::Reg(even), 32)?;
+        two!(self, vpsrlq, width, odd, Operand::Reg(x), 32)?;
+        three!(self, vpmuludq, width, odd, odd, y)?;
+        let upper = self.lanes([0, u32::MAX]);
+        three!(self, vandps, width, odd, odd, upper)?;
+        three!(self, vorps, width, to, even, Operand::Reg(odd))
     }
 
     /// In both orders the machine's minimum gives the same, but for NaN and for zeros of two signs, where it gives its

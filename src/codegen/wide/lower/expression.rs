@@ -91,13 +91,16 @@ impl Lowering<'_> {
             }
             Expr::Select(condition, x, y) => self.select(to, condition, x, y, part)?,
             Expr::Fold(op, value) => self.fold(to, *op, value)?,
-            Expr::Uniform { .. } => return Err(Unsupported("random numbers")),
+            Expr::Uniform { stream, element } => {
+                let element = self.value(element, part)?;
+                self.uniform(to, *stream, element, ty)
+            }
         };
         self.inst(inst);
         Ok(to)
     }
 
-    fn moved(&mut self, from: Source, ty: Type) -> Reg {
+    pub(super) fn moved(&mut self, from: Source, ty: Type) -> Reg {
         let to = self.temporary(ty);
         self.inst(Inst::Move { to, from });
         to
@@ -276,8 +279,8 @@ impl Join {
     fn commutes(self) -> bool {
         use Join::*;
         match self {
-            AddF | MulF | MinF | MaxF | AddI | MulI | MinI | MaxI | And | Or => true,
-            SubF | DivF | LessF | GreaterF | SubI | ShiftLeft | ShiftRight => false,
+            AddF | MulF | MinF | MaxF | AddI | MulI | MinI | MaxI | And | Or | Xor => true,
+            SubF | DivF | LessF | GreaterF | SubI | MulHigh | ShiftLeft | ShiftRight => false,
         }
     }
 }
