@@ -30,6 +30,8 @@ pub struct Scope {
     splats: HashMap<Local, Value>,
     /// Results that this point has defined.
     defined: HashMap<Tensor, Value>,
+    /// Random numbers, which take long to draw: points that share one draw it once.
+    drawn: HashMap<ExprId, Value>,
 }
 
 impl Scope {
@@ -319,12 +321,16 @@ impl<'a> Writer<'a> {
 
     /// The value of an expression, computed in this scope at most once.
     pub fn value(&mut self, scope: &mut Scope, id: ExprId) -> Value {
-        if let Some(done) = scope.memo.get(&id) {
+        if let Some(done) = scope.memo.get(&id).or_else(|| scope.drawn.get(&id)) {
             return done.clone();
         }
         let value = self.computed(scope, id);
         let value = self.bind(scope, "x", value);
-        scope.memo.insert(id, value.clone());
+        let memo = match self.program().exprs[id] {
+            te::Expr::Uniform { .. } => &mut scope.drawn,
+            _ => &mut scope.memo,
+        };
+        memo.insert(id, value.clone());
         value
     }
 

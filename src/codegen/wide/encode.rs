@@ -30,8 +30,6 @@ const SCRATCH: u8 = 5;
 const SAVED: i32 = 40;
 /// Bytes of a slot for a vector.
 const VECTOR: i32 = 64;
-/// Constants begin at a cache line.
-const ALIGNMENT: usize = 64;
 
 /// The machine code of a function.
 ///
@@ -39,18 +37,9 @@ const ALIGNMENT: usize = 64;
 ///
 /// What the assembler refuses.
 pub fn encode(code: &Code, registers: u8, evex: bool) -> Result<Vec<u8>, IcedError> {
-    let mut padding = 0;
-    loop {
-        let mut encoder = Encoder::new(code, registers, evex)?;
-        encoder.function()?;
-        let bytes = encoder.finish(padding)?;
-        let constants = VECTOR as usize * encoder.constants.len();
-        let misplaced = (bytes.len() - constants) % ALIGNMENT;
-        if constants == 0 || misplaced == 0 {
-            return Ok(bytes);
-        }
-        padding = ALIGNMENT - misplaced;
-    }
+    let mut encoder = Encoder::new(code, registers, evex)?;
+    encoder.function()?;
+    encoder.finish()
 }
 
 /// What an instruction reads last.
@@ -124,11 +113,8 @@ impl<'c> Encoder<'c> {
         })
     }
 
-    /// The bytes, with so many of padding before the constants.
-    fn finish(&mut self, padding: usize) -> Result<Vec<u8>, IcedError> {
-        if padding > 0 {
-            self.asm.db(&vec![0xcc; padding])?;
-        }
+    /// The bytes, with the constants behind the code.
+    fn finish(&mut self) -> Result<Vec<u8>, IcedError> {
         for (lanes, label) in &mut self.constants {
             self.asm.set_label(label)?;
             let bytes: Vec<u8> = lanes.iter().flat_map(|lane| lane.to_le_bytes()).collect();
