@@ -13,7 +13,7 @@
 //! number. A register's type is written where it is first set. Names are those of the function, made identifiers and
 //! told apart by a number where they clash.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt::{Display, Formatter, Result, Write};
 
 use cranelift_entity::SecondaryMap;
@@ -107,7 +107,7 @@ struct Names {
 
 impl Names {
     fn of(function: &Function) -> Names {
-        let mut taken: HashSet<String> = RESERVED.iter().map(|word| word.to_string()).collect();
+        let mut taken: HashMap<String, usize> = RESERVED.iter().map(|word| (word.to_string(), 1)).collect();
         let mut names =
             Names { axes: SecondaryMap::new(), buffers: SecondaryMap::new(), locals: SecondaryMap::new() };
         for (buffer, data) in &function.buffers {
@@ -123,15 +123,19 @@ impl Names {
     }
 }
 
-/// The name as an identifier that is not taken yet; `default` if it is empty.
-fn distinct(name: &str, default: &str, taken: &mut HashSet<String>) -> String {
+/// The name as an identifier that is not taken yet; `default` if it is empty. `taken` has for each identifier the number
+/// that the next one of its name tries first: a kernel has hundreds of registers of one name.
+fn distinct(name: &str, default: &str, taken: &mut HashMap<String, usize>) -> String {
     let base = identifier(name, default);
     let mut candidate = base.clone();
-    let mut count = 1;
-    while !taken.insert(candidate.clone()) {
-        candidate = format!("{base}_{count}");
-        count += 1;
+    if let Some(mut number) = taken.get(&base).copied() {
+        while taken.contains_key(&candidate) {
+            candidate = format!("{base}_{number}");
+            number += 1;
+        }
+        taken.insert(base, number);
     }
+    taken.insert(candidate.clone(), 1);
     candidate
 }
 
