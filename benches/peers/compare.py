@@ -1,13 +1,27 @@
-"""Training steps of the course-note models: PyTorch as it comes, and cnnc, by turns in one run.
+"""Times PyTorch and ONNX Runtime beside cnnc, by turns in one run.
 
-    python benches/peers/compare.py [--rounds 5] [--seconds 2] [--threads 2] [--cnnc PATH] [MODEL...]
+    python benches/peers/compare.py [MODEL...] [--large] [--infer] [--ways WAY,...] [--rounds 5] [--seconds 2]
+                                    [--threads 2] [--cnnc PATH] [--json]
 
 It installs nothing. It needs Python 3.9 with PyTorch 2 (the CPU build is enough: `pip install torch`), and the release
-binary (`cargo build --release`). Each round times one model first in PyTorch, for `seconds`, then by `cnnc bench`;
-the table shows the medians over the rounds and their ratio. A step is forward, loss, backward and Adam on a batch
-that stays in memory. PyTorch runs as it comes: eager, contiguous, torch.optim.Adam with its defaults.
+binary (`cargo build --release`). The large models need torchvision, and the way `onnxruntime` needs onnxruntime, onnx
+and onnxscript; what is not installed is left out, and a line says so.
 
-Other programs on the machine disturb both sides; each column of the table shows how far the rounds lie apart.
+A training step is forward, loss, backward and Adam on a batch that stays in memory. The ways of PyTorch:
+
+    default                 as it comes: eager, contiguous, torch.optim.Adam with its defaults
+    fused                   eager, contiguous, torch.optim.Adam(fused=True)
+    channels-last           eager, net and pictures in channels_last, fused Adam
+    compile                 forward and loss by torch.compile, contiguous, fused Adam
+    compile-channels-last   the same in channels_last
+
+With `--infer` it times the outputs of the net in evaluation mode. There the ways are `default`, `channels-last` and
+`compile` of PyTorch in inference_mode, and `onnxruntime`, which runs the net that PyTorch exported.
+
+Each round times cnnc by `cnnc bench`, then every way for so many seconds. The table has the median, least and most of
+the rounds, and how many times as long as cnnc a way takes by the medians. Other programs on the machine disturb all of
+them, PyTorch most; least and most show how much. PyTorch on Linux is often faster with another malloc, as by
+`LD_PRELOAD=libtcmalloc_minimal.so.4`.
 """
 
 import argparse
@@ -16,128 +30,171 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import time
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from importlib.util import find_spec
 
 try:
     import torch
-    from torch import nn
 except ImportError:
     sys.exit("compare.py needs PyTorch: pip install torch")
 
+import models
+import ways
 
-def convnet(last):
-    """1-8-8, 16-16, 32-32 channels with three max-pools, ten maps, and one number a map."""
-    layers, channels = [], 1
-    for width in (8, 16, 32):
-        for _ in range(2):
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-            channels = width
-        layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers, nn.Conv2d(channels, 10, 1), last, nn.Flatten(), nn.Sigmoid())
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def lenet():
-    return nn.Sequential(
-        nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2),
-        nn.Conv2d(6, 16, 5), nn.Sigmoid(), nn.AvgPool2d(2), nn.Flatten(),
-        nn.Linear(400, 120), nn.Sigmoid(), nn.Linear(120, 84), nn.Sigmoid(), nn.Linear(84, 10),
-    )
+class Failed(Exception):
+    """cnnc could not time a model."""
 
 
-def mnist_cnn():
-    return nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.Flatten(),
-        nn.Linear(64 * 28 * 28, 128), nn.ReLU(), nn.Linear(128, 10),
-    )
-
-
-def mnist_cnn_all():
-    return nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(32), nn.Dropout2d(0.25),
-        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(64), nn.Dropout2d(0.5), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(64 * 14 * 14, 128), nn.ReLU(), nn.BatchNorm1d(128), nn.Dropout(0.25),
-        nn.Linear(128, 10),
-    )
-
-
-# The name here, the example, the model, and the batch of the example.
-MODELS = {
-    "convnet1": ("convnet_gap", lambda: convnet(nn.AvgPool2d(3)), 64),
-    "convnet2": ("convnet_gmp", lambda: convnet(nn.MaxPool2d(3)), 64),
-    "lenet5": ("lenet", lenet, 256),
-    "mnist_cnn": ("mnist_cnn", mnist_cnn, 256),
-    "mnist_cnn_all": ("mnist_cnn_all", mnist_cnn_all, 256),
-}
-
-
-def torch_step(make, batch):
-    """A function that does one training step."""
-    torch.manual_seed(0)
-    net = make().train()
-    pixels, labels = torch.rand(batch, 1, 28, 28), torch.randint(0, 10, (batch,))
-    loss_of, optimiser = nn.CrossEntropyLoss(), torch.optim.Adam(net.parameters(), lr=3e-4)
-
-    def step():
-        optimiser.zero_grad()
-        loss_of(net(pixels), labels).backward()
-        optimiser.step()
-
-    return step
-
-
-def torch_ms(step, seconds):
-    """The median milliseconds of the steps that fit into so many seconds, at least three."""
-    for _ in range(2):
-        step()
-    times, start = [], time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - start < seconds:
-        before = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - before)
-    return 1e3 * statistics.median(times)
-
-
-def cnnc_ms(binary, example, batch, threads):
-    """The median milliseconds of a training step by `cnnc bench`."""
-    command = [binary, "bench", ROOT / "examples" / f"{example}.cnn", "--json"]
-    command += ["--batch", str(batch), "--threads", str(threads)]
+def cnnc_milliseconds(model, batch, arguments):
+    """The median of a training step, with Adam as the others have it, or of an inference."""
+    command = [arguments.cnnc, "bench", ROOT / "examples" / f"{model.file}.cnn", "--json"]
+    command += ["--set", "train.optim=adam(3e-4)", "--batch", batch, "--threads", arguments.threads]
+    if model.section:
+        command += ["--model", model.section]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     if done.returncode != 0:
-        sys.exit(f"cnnc bench failed:\n{done.stderr}")
-    return json.loads(done.stdout)["train_step_ms"]["median"]
+        raise Failed(f"cnnc bench failed:\n{done.stderr.strip()}")
+    return json.loads(done.stdout)["infer_ms" if arguments.infer else "train_step_ms"]["median"]
 
 
-def spread(times):
-    return f"{statistics.median(times):9.2f} ({min(times):.2f} to {max(times):.2f})"
+def compare(model, batch, makers, arguments):
+    """The milliseconds of every round, by way."""
+    times, calls = {way: [] for way in ["cnnc", *makers]}, {}
+    for _ in range(arguments.rounds):
+        times["cnnc"].append(cnnc_milliseconds(model, batch, arguments))
+        for way, make in makers.items():
+            if way not in calls:
+                calls[way] = make(model, batch)
+            times[way].append(ways.milliseconds(calls[way], arguments.seconds))
+    if any("compile" in way for way in makers):
+        torch.compiler.reset()  # or it gives up after some nets
+    return times
+
+
+def summary(times):
+    """Of each way: median, least, most, and the ratio of its median to that of cnnc."""
+    medians = {way: statistics.median(ms) for way, ms in times.items()}
+    return {
+        way: {"median": medians[way], "least": min(ms), "most": max(ms), "ratio": medians[way] / medians["cnnc"]}
+        for way, ms in times.items()
+    }
+
+
+def fastest(columns):
+    """Of the ways that are not cnnc."""
+    return min((way for way in columns if way != "cnnc"), key=lambda way: columns[way]["median"])
+
+
+def print_head(arguments):
+    what = "inference" if arguments.infer else "a training step"
+    rounds = f"{arguments.threads} threads, {arguments.rounds} rounds"
+    print(f"milliseconds of {what}, {rounds}, PyTorch {torch.__version__}")
+    print(f"{'model':<15} {'batch':>5}  {'way':<22} {'median':>10} {'least':>10} {'most':>10}   / cnnc", flush=True)
+
+
+def print_rows(name, batch, times):
+    columns = summary(times)
+    label, best = f"{name:<15} {batch:>5}", fastest(columns)
+    for way, column in columns.items():
+        numbers = " ".join(f"{column[key]:10.3f}" for key in ("median", "least", "most"))
+        print(f"{label:<21}  {way:<22} {numbers} {column['ratio']:8.2f}{'  best' if way == best else ''}", flush=True)
+        label = ""
+
+
+def print_json(name, batch, times, arguments):
+    columns = summary(times)
+    report = {
+        "measured": "inference" if arguments.infer else "training step",
+        "model": name,
+        "batch": batch,
+        "threads": arguments.threads,
+        "torch": torch.__version__,
+        "best": fastest(columns),
+        "ways": {way: {**columns[way], "ms": times[way]} for way in times},
+    }
+    print(json.dumps(report), flush=True)
+
+
+def note(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def missing(*packages):
+    return [package for package in packages if find_spec(package) is None]
+
+
+def chosen_ways(arguments, parser):
+    """What makes each way to time."""
+    makers = ways.INFERENCE if arguments.infer else ways.TRAINING
+    names = arguments.ways or [way for way in makers if "compile" not in way]
+    for way in names:
+        if way not in makers:
+            parser.error(f"no way {way}; there are {', '.join(makers)}")
+    lacking = missing("onnxruntime", "onnx", "onnxscript")
+    if "onnxruntime" in names and lacking:
+        note(f"without onnxruntime: pip install {' '.join(lacking)}")
+        names = [way for way in names if way != "onnxruntime"]
+    return {way: makers[way] for way in names}
+
+
+def chosen_cases(arguments, parser):
+    """Name and batch of what to time."""
+    batches = {name: model.infer if arguments.infer else model.train for name, model in models.ALL.items()}
+    known = [name for name in batches if batches[name]]
+    names = arguments.models or [name for name in known if arguments.large or name in models.COURSE]
+    for name in names:
+        if name not in known:
+            parser.error(f"no model {name}; there are {', '.join(known)}")
+    if missing("torchvision") and any(name in models.LARGE for name in names):
+        note("without the large models: pip install torchvision")
+        names = [name for name in names if name in models.COURSE]
+    return [(name, batch) for name in names for batch in batches[name]]
+
+
+def arguments_of(parser):
+    add = parser.add_argument
+    add("models", nargs="*", metavar="MODEL", help=f"those of the course notes by default: {', '.join(models.COURSE)}")
+    add("--large", action="store_true", help=f"the large models too: {', '.join(models.LARGE)}")
+    add("--infer", action="store_true", help="inference in place of training steps")
+    add("--ways", type=lambda text: text.split(","), metavar="WAY,...",
+        help="of those above; by default all but those that compile, for which PyTorch needs a minute or more a model")
+    add("--rounds", type=int, default=5)
+    add("--seconds", type=float, default=2.0, help="of each way in a round, and three steps at least")
+    add("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch, ONNX Runtime and cnnc")
+    add("--cnnc", type=pathlib.Path, default=ROOT / "target" / "release" / "cnnc")
+    add("--json", action="store_true", help="print a line of JSON for each model and batch")
+    arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error("a round is the least")
+    if not arguments.cnnc.exists():
+        parser.error(f"there is no {arguments.cnnc}: cargo build --release")
+    return arguments
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of PyTorch, a model and round")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--cnnc", type=pathlib.Path, default=ROOT / "target" / "release" / "cnnc")
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)}; all by default")
-    arguments = parser.parse_args()
-    unknown = [name for name in arguments.models if name not in MODELS]
-    if unknown:
-        parser.error(f"unknown model {unknown[0]}; there are {', '.join(MODELS)}")
-    if not arguments.cnnc.exists():
-        parser.error(f"there is no {arguments.cnnc}: cargo build --release")
+    arguments = arguments_of(parser)
+    makers, cases = chosen_ways(arguments, parser), chosen_cases(arguments, parser)
+    if not makers or not cases:
+        sys.exit("nothing to compare with")
     torch.set_num_threads(arguments.threads)
-    print(f"milliseconds of a training step, {arguments.threads} threads, {arguments.rounds} rounds: "
-          f"median (least to most); PyTorch {torch.__version__}")
-    print(f"{'model':<14} {'batch':>5}   {'PyTorch':<30} {'cnnc':<30} PyTorch / cnnc")
-    for name in arguments.models or MODELS:
-        example, make, batch = MODELS[name]
-        step, theirs, ours = torch_step(make, batch), [], []
-        for _ in range(arguments.rounds):
-            theirs.append(torch_ms(step, arguments.seconds))
-            ours.append(cnnc_ms(arguments.cnnc, example, batch, arguments.threads))
-        ratio = statistics.median(theirs) / statistics.median(ours)
-        print(f"{name:<14} {batch:>5}   {spread(theirs):<30} {spread(ours):<30} {ratio:.2f}", flush=True)
+    if not arguments.json:
+        print_head(arguments)
+    failed = False
+    for name, batch in cases:
+        try:
+            times = compare(models.ALL[name], batch, makers, arguments)
+        except Failed as error:
+            note(f"{name}: {error}")
+            failed = True
+            continue
+        if arguments.json:
+            print_json(name, batch, times, arguments)
+        else:
+            print_rows(name, batch, times)
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

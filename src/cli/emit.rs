@@ -151,11 +151,16 @@ fn launch_text(stage: Stage, launch: &Launch, machine: &Machine) -> Result<Strin
     let failed = |error: codegen::Error| Failure::Run(error.to_string());
     match stage {
         Stage::Sched => Ok(format!("{}\n{}", function.name, launch.schedule)),
-        Stage::Clif if codegen::is_assembled(function, machine.target) => {
-            let level = machine.target.level;
-            Ok(format!("; assembled without Cranelift for {level}: see --stage asm, or give --cpu fma\n"))
-        }
-        Stage::Clif => cranelift::clif(function, machine.target).map_err(failed),
+        Stage::Clif => match codegen::needs_cranelift(function, machine.target) {
+            Some(reason) => {
+                let clif = cranelift::clif(function, machine.target).map_err(failed)?;
+                Ok(format!("; {}: {reason}\n{clif}", function.name))
+            }
+            None => Ok(format!(
+                "; {}: assembled for {} without Cranelift: --stage asm shows it, or --cpu fma its clif\n",
+                function.name, machine.target.level
+            )),
+        },
         Stage::Asm => {
             let module = codegen::Module::compile(std::slice::from_ref(function), machine.target);
             let module = module.map_err(failed)?;

@@ -11,7 +11,7 @@ mod module;
 mod wide;
 
 pub use disassemble::disassemble;
-pub use module::{Error, Kernel, Module, is_assembled};
+pub use module::{Error, Kernel, Module, needs_cranelift};
 
 #[cfg(test)]
 mod bench;

@@ -87,8 +87,8 @@ impl Module {
             .par_iter()
             .enumerate()
             .map_init(Context::new, |context, (index, function)| match wide(function, target) {
-                Some(bytes) => Ok(Code { bytes, alignment: CODE_ALIGNMENT, relocations: Vec::new() }),
-                None => {
+                Ok(bytes) => Ok(Code { bytes, alignment: CODE_ALIGNMENT, relocations: Vec::new() }),
+                Err(_) => {
                     let id = FuncId::from_u32(index as u32);
                     cranelift::compile(context, id, function, &*isa, target)
                 }
@@ -162,9 +162,9 @@ pub fn parallel_extent(function: &Function) -> Option<i64> {
     }
 }
 
-/// Whether a function needs no Cranelift for a target.
-pub fn is_assembled(function: &Function, target: Target) -> bool {
-    wide(function, target).is_some()
+/// Why a function goes through Cranelift for a target; none where it is assembled without.
+pub fn needs_cranelift(function: &Function, target: Target) -> Option<String> {
+    wide(function, target).err()
 }
 
 /// The machine code of a function.
@@ -175,13 +175,13 @@ pub(super) struct Code {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn wide(function: &Function, target: Target) -> Option<Vec<u8>> {
-    crate::codegen::wide::compile(function, target)
+fn wide(function: &Function, target: Target) -> Result<Vec<u8>, String> {
+    crate::codegen::wide::compile(function, target).map_err(|unsupported| unsupported.to_string())
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn wide(_: &Function, _: Target) -> Option<Vec<u8>> {
-    None
+fn wide(_: &Function, target: Target) -> Result<Vec<u8>, String> {
+    Err(format!("no wide instructions for {}", target.level))
 }
 
 /// Functions begin at a cache line, so that their loops do not depend on what lies before them.

@@ -34,13 +34,16 @@ fn split_of(program: &Program, equation: &Equation, lanes: i64) -> Option<(Axis,
     let bytes = 4 * read.iter().map(|tensor| program.tensors[*tensor].len() as i64).sum::<i64>();
     let result = 4 * program.tensors[equation.result].len() as i64;
     let wanted = bytes / GROUP_BYTES;
-    let axis = axes.iter().copied().find(|axis| program.axes[*axis].extent >= 16)?;
-    let extent = program.axes[axis].extent;
-    let unit = if is_leading(program, *body, axis) { lanes } else { 1 };
-    let fits =
-        |groups: &i64| extent % groups == 0 && extent / groups % unit == 0 && groups * result <= bytes / 2;
-    let groups = (2..=wanted.min(extent)).rev().find(fits)?;
-    Some((axis, groups))
+    let long = axes.iter().copied().filter(|axis| program.axes[*axis].extent >= 16);
+    let groups = |axis: Axis| {
+        let extent = program.axes[axis].extent;
+        let unit = if is_leading(program, *body, axis) { lanes } else { 1 };
+        let fits = |groups: &i64| {
+            extent % groups == 0 && extent / groups % unit == 0 && groups * result <= bytes / 2
+        };
+        (2..=wanted.min(extent)).rev().find(fits)
+    };
+    long.into_iter().find_map(|axis| Some((axis, groups(axis)?)))
 }
 
 /// Whether some factor is the same for several elements of the result: only then does a cache help.

@@ -274,8 +274,8 @@ impl Inst {
         }
     }
 
-    /// The place in memory that is read or written.
-    pub fn memory(&self) -> Option<PointerId> {
+    /// The pointer to what is read or written.
+    pub fn pointer(&self) -> Option<PointerId> {
         let of = |source: &Source| match source {
             Source::Memory(memory) | Source::Broadcast(memory) => Some(memory.pointer),
             Source::Reg(_) | Source::Constant(_) => None,

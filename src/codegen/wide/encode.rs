@@ -1,8 +1,7 @@
 //! From instructions on virtual registers to machine code.
 //!
 //! The frame of a function holds every pointer, the counters of the outer loops and the vectors that found no register.
-//! In an innermost loop the pointers that are used most and the counter have registers. The last vector registers are
-//! kept for what an instruction needs beside its operands.
+//! In an innermost loop the pointers that are used most and the counter have registers.
 
 #[macro_use]
 mod macros;
@@ -20,14 +19,13 @@ use iced_x86::code_asm::{
 use iced_x86::{IcedError, Register};
 
 use super::code::{Code, ConstantId, Inst, Join, Loop, Node, PointerId, PointerKind, Reg, Source, Width};
-use super::registers::{Assignment, Location, assign};
-use crate::loops::Unary;
+use super::registers::{Assignment, Location, SPARES, assign};
+use crate::loops::{Fold, Unary};
 
-/// Vector registers that are kept free where values live in memory. The last one is for maxima where masks are
-/// vectors.
-const SCRATCH: u8 = 5;
 /// Bytes of the frame above the first slot: the saved registers.
 const SAVED: i32 = 40;
+/// Bytes of a page of the stack.
+const PAGE: i32 = 4096;
 /// Bytes of a slot for a vector.
 const VECTOR: i32 = 64;
 
@@ -69,8 +67,10 @@ struct Encoder<'c> {
     assignment: Assignment,
     /// Whether there are masks and 32 registers.
     evex: bool,
-    /// The first of the scratch registers.
-    scratch: u8,
+    /// Instructions and branches written so far.
+    instructions: usize,
+    /// What the one at hand has beside the registers of its values.
+    spares: [u8; SPARES as usize],
     /// The constants with the labels of their places.
     constants: Vec<(Vec<u32>, CodeLabel)>,
     /// Constants of the encoder's own, by the bits of the even and of the odd lanes.
@@ -88,12 +88,7 @@ impl<'c> Encoder<'c> {
     fn new(code: &'c Code, registers: u8, evex: bool) -> Result<Encoder<'c>, IcedError> {
         let mut asm = CodeAssembler::new(64)?;
         asm.set_prefer_vex(!evex);
-        let mut scratch = registers - spares(&code.body, evex);
-        let mut assignment = assign(code, scratch);
-        if assignment.slots > 0 {
-            scratch = registers - SCRATCH;
-            assignment = assign(code, scratch);
-        }
+        let assignment = assign(code, registers, &|inst| spares(inst, evex));
         let mut constants = Vec::new();
         for lanes in &code.constants {
             constants.push((lanes.clone(), asm.create_label()));
@@ -103,7 +98,8 @@ impl<'c> Encoder<'c> {
             code,
             assignment,
             evex,
-            scratch,
+            instructions: 0,
+            spares: [0; SPARES as usize],
             constants,
             own: HashMap::new(),
             pointers: HashMap::new(),
@@ -130,7 +126,7 @@ impl<'c> Encoder<'c> {
             self.asm.push(register)?;
         }
         let frame = SAVED + 8 * (self.first_vector_slot()) + VECTOR * self.assignment.slots as i32;
-        self.asm.sub(rsp, (frame + 15) / 16 * 16)?;
+        self.reserve((frame + 15) / 16 * 16)?;
         let [start, end] = self.range();
         self.asm.mov(qword_ptr(start), rdx)?;
         self.asm.mov(qword_ptr(end), rcx)?;
@@ -155,6 +151,15 @@ impl<'c> Encoder<'c> {
             self.asm.pop(register)?;
         }
         self.asm.ret()
+    }
+
+    /// Takes bytes of the stack. Every page is touched, as the one below the stack guards it.
+    fn reserve(&mut self, bytes: i32) -> Done {
+        for _ in 0..bytes / PAGE {
+            self.asm.sub(rsp, PAGE)?;
+            self.asm.test(qword_ptr(rsp), rsp)?;
+        }
+        self.asm.sub(rsp, bytes % PAGE)
     }
 
     // The frame, downwards from the saved registers: pointers, counters, the caller's range, vectors.
@@ -198,6 +203,7 @@ impl<'c> Encoder<'c> {
 
     fn branch(&mut self, condition: Reg, then: &[Node], otherwise: &[Node]) -> Done {
         let (mut skip, mut end) = (self.asm.create_label(), self.asm.create_label());
+        self.take_spares();
         let condition = self.read(condition, 0)?;
         self.asm.vmovd(ecx, xmm(condition))?;
         self.asm.test(ecx, ecx)?;
@@ -230,7 +236,8 @@ impl<'c> Encoder<'c> {
             self.asm.jle(end)?;
             self.asm.mov(qword_ptr(counter), rcx)?;
         } else if !innermost {
-            self.asm.mov(qword_ptr(counter), i32::try_from(inner.extent).expect("an extent"))?;
+            self.asm.mov(rcx, inner.extent)?;
+            self.asm.mov(qword_ptr(counter), rcx)?;
         }
         self.begin_pointers(inner)?;
         match (innermost, inner.parallel) {
@@ -257,15 +264,21 @@ impl<'c> Encoder<'c> {
         Ok(())
     }
 
+    /// The spare registers of the next instruction or branch.
+    fn take_spares(&mut self) {
+        self.spares = self.assignment.spares[self.instructions];
+        self.instructions += 1;
+    }
+
     fn width(&self, reg: Reg) -> Width {
         self.code.widths[reg]
     }
 
     fn spare(&self, which: u8) -> u8 {
-        self.scratch + which
+        self.spares[usize::from(which)]
     }
 
-    /// The machine register of a value; one that lives in memory is loaded into a scratch register.
+    /// The machine register of a value; one that lives in memory is loaded into a spare register.
     fn read(&mut self, reg: Reg, spare: u8) -> Result<u8, IcedError> {
         match self.assignment.locations[reg] {
             Location::Register(register) => Ok(register),
@@ -340,6 +353,7 @@ impl<'c> Encoder<'c> {
     }
 
     fn inst(&mut self, inst: &Inst) -> Done {
+        self.take_spares();
         match inst.target() {
             Some(to) => {
                 let register = self.target(to);
@@ -351,22 +365,15 @@ impl<'c> Encoder<'c> {
     }
 }
 
-/// How many scratch registers instructions need beside those for values that live in memory.
-fn spares(nodes: &[Node], evex: bool) -> u8 {
-    let of = |node: &Node| match node {
-        Node::Inst(inst) => spares_of(inst, evex),
-        Node::Loop(inner) => spares(&inner.body, evex),
-        Node::If { then, otherwise, .. } => spares(then, evex).max(spares(otherwise, evex)),
-    };
-    nodes.iter().map(of).max().unwrap_or(0)
-}
-
-/// One more than the last of the scratch registers that an instruction names.
-fn spares_of(inst: &Inst, evex: bool) -> u8 {
+/// One more than the last of the spare registers that an instruction names where its values are in registers.
+fn spares(inst: &Inst, evex: bool) -> u8 {
     let is_reg = |source: &Source| matches!(source, Source::Reg(_));
     match inst {
-        Inst::Join { op: Join::MaxF, .. } | Inst::Fold { .. } => SCRATCH,
-        Inst::Join { op: Join::MinF | Join::MulHigh, .. } | Inst::Unary { op: Unary::ToInt, .. } => 4,
+        Inst::Join { op: Join::MaxF, .. } | Inst::Fold { op: Fold::Max, .. } if !evex => SPARES,
+        Inst::Join { op: Join::MaxF | Join::MinF | Join::MulHigh, .. }
+        | Inst::Fold { op: Fold::Max | Fold::Min, .. }
+        | Inst::Unary { op: Unary::ToInt, .. } => 4,
+        Inst::Fold { .. } => 3,
         Inst::SelectWhere { .. } | Inst::StoreBytes { .. } if !evex => 4,
         Inst::Scatter { .. } => 3,
         Inst::Gather { .. } => 2,

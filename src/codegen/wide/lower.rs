@@ -7,7 +7,7 @@
 mod expression;
 mod random;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::code::{
     Code, ConstantId, Element, Inst, Join, Loop, Memory, Node, Pointer, PointerId, PointerKind,
@@ -16,9 +16,12 @@ use super::code::{Reg, Source, Width};
 use crate::loops::{Atom, Axis, Buffer, Expr, ForKind, Function, Index, Local, Scalar, Stmt, Type};
 
 /// What the back end has no instructions for; another one compiles such a function.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no wide instructions for {0}")]
 pub struct Unsupported(pub &'static str);
+
+/// Bytes that an address may lie away from its pointer, and the lanes of a vector from each other.
+const FAR: i64 = 1 << 30;
 
 type Lowered<T> = Result<T, Unsupported>;
 
@@ -53,6 +56,8 @@ pub fn lower(function: &Function, widest: Width, broadcasts: bool) -> Lowered<Co
 struct Uses {
     sets: HashMap<Local, usize>,
     reads: HashMap<Local, usize>,
+    /// Those that are put into all lanes.
+    splats: HashSet<Local>,
 }
 
 impl Uses {
@@ -75,7 +80,13 @@ impl Uses {
         match expr {
             Expr::Local(local) => *self.reads.entry(*local).or_default() += 1,
             Expr::Float(_) | Expr::Int(_) | Expr::Bool(_) | Expr::Number { .. } | Expr::Load { .. } => {}
-            Expr::Splat(x, _) | Expr::Unary(_, x) | Expr::Fold(_, x) | Expr::Uniform { element: x, .. } => {
+            Expr::Splat(x, _) => {
+                if let Expr::Local(local) = **x {
+                    self.splats.insert(local);
+                }
+                self.read(x);
+            }
+            Expr::Unary(_, x) | Expr::Fold(_, x) | Expr::Uniform { element: x, .. } => {
                 self.read(x);
             }
             Expr::Binary(_, x, y) => [x, y].into_iter().for_each(|x| self.read(x)),
@@ -103,6 +114,8 @@ struct Pending {
     buffer: Buffer,
     /// One a part.
     sources: Vec<Source>,
+    /// Whether it has been read, and needs no register.
+    read: bool,
 }
 
 struct Lowering<'f> {
@@ -222,7 +235,16 @@ impl Lowering<'_> {
                 };
                 (*buffer, (0..parts).map(|part| place(self, part)).collect::<Lowered<_>>()?)
             }
+            Expr::Load { buffer, index, lanes: 1, .. }
+                if is_word(buffer) && self.uses.splats.contains(&local) =>
+            {
+                (*buffer, vec![Source::Broadcast(self.place(*buffer, index, 0)?)])
+            }
             Expr::Splat(inner, _) if self.broadcasts && parts == 1 => match &**inner {
+                Expr::Local(local) => match self.pending.remove(local) {
+                    Some(pending) => return Ok(Some(pending)),
+                    None => return Ok(None),
+                },
                 Expr::Load { buffer, index, .. } if is_word(buffer) => {
                     (*buffer, vec![Source::Broadcast(self.place(*buffer, index, 0)?)])
                 }
@@ -230,7 +252,14 @@ impl Lowering<'_> {
             },
             _ => return Ok(None),
         };
-        Ok(Some(Pending { buffer, sources }))
+        Ok(Some(Pending { buffer, sources, read: false }))
+    }
+
+    /// What a register that waits for its load is loaded from, by the instruction that reads it.
+    fn waiting(&mut self, local: Local, part: usize) -> Option<Source> {
+        let pending = self.pending.get_mut(&local)?;
+        pending.read = true;
+        Some(pending.sources[part])
     }
 
     /// Does the loads that wait, all or those of a buffer that is about to be written, and forgets those that are done.
@@ -243,6 +272,9 @@ impl Lowering<'_> {
                 continue;
             }
             let pending = self.pending.remove(&local).expect("it waits");
+            if pending.read {
+                continue;
+            }
             for (part, from) in pending.sources.into_iter().enumerate() {
                 let to = self.local(local, part);
                 self.inst(Inst::Move { to, from });
@@ -275,7 +307,7 @@ impl Lowering<'_> {
                 (_, 1, Element::Word) => Inst::Store { to, from },
                 (_, 1, Element::Byte) => Inst::StoreBytes { to, from },
                 _ => {
-                    let stride = i32::try_from(stride * size).map_err(|_| Unsupported("a long stride"))?;
+                    let stride = self.stride(stride * size)?;
                     Inst::Scatter { to, from, stride, element }
                 }
             };
@@ -335,11 +367,16 @@ impl Lowering<'_> {
         self.constant(vec![bits; Width::W512.lanes()])
     }
 
+    /// The distance of lanes in bytes.
+    fn stride(&self, bytes: i64) -> Lowered<i32> {
+        near(bytes.saturating_mul(self.widest.lanes() as i64), "lanes far apart")?;
+        near(bytes, "lanes far apart")
+    }
+
     /// An element of a buffer, `further` elements after the one at `index`.
     fn place(&mut self, buffer: Buffer, index: &Index, further: i64) -> Lowered<Memory> {
         let size = self.function.buffers[buffer].dtype.size() as i64;
-        let offset = i32::try_from((index.constant() + further) * size);
-        let offset = offset.map_err(|_| Unsupported("a far constant address"))?;
+        let offset = near((index.constant() + further) * size, "a far constant address")?;
         let pointer = self.pointer(Some(buffer), index.terms().to_vec());
         Ok(Memory { pointer, offset })
     }
@@ -386,6 +423,11 @@ impl Lowering<'_> {
         let terms = own.into_iter().map(|(atom, coefficient)| (atom, coefficient * size)).collect();
         PointerKind::Computed { from, terms, axes }
     }
+}
+
+/// A distance in bytes.
+fn near(bytes: i64, what: &'static str) -> Lowered<i32> {
+    i32::try_from(bytes).ok().filter(|_| bytes.abs() < FAR).ok_or(Unsupported(what))
 }
 
 fn mentions(atom: &Atom, axis: Axis) -> bool {

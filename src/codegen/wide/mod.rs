@@ -10,16 +10,22 @@ mod encode;
 mod lower;
 mod registers;
 
+pub use lower::Unsupported;
+
 use crate::base::target::{Level, Target};
 use crate::loops::Function;
 
-/// The machine code of a function; none where the target has no wide vectors or the function needs another back end.
-pub fn compile(function: &Function, target: Target) -> Option<Vec<u8>> {
+/// The machine code of a function.
+///
+/// # Errors
+///
+/// Where the target has no wide vectors, or the function needs an instruction that is not here.
+pub fn compile(function: &Function, target: Target) -> Result<Vec<u8>, Unsupported> {
     let (widest, evex) = match target.level {
-        Level::Sse4 | Level::Fma => return None,
+        Level::Sse4 | Level::Fma => return Err(Unsupported("a CPU level of 128-bit vectors")),
         Level::Avx2 => (code::Width::W256, false),
         Level::Avx512 => (code::Width::W512, true),
     };
-    let code = lower::lower(function, widest, evex).ok()?;
-    Some(encode::encode(&code, target.registers as u8, evex).expect("the assembler takes what is lowered"))
+    let code = lower::lower(function, widest, evex)?;
+    Ok(encode::encode(&code, target.registers as u8, evex).expect("the assembler takes what is lowered"))
 }

@@ -1,10 +1,16 @@
 //! Registers for virtual registers: a linear scan over intervals.
 //!
 //! The interval of a register runs from where it is first set to where it is last read; one that is alive when a loop
-//! begins and is used in it lives until the loop ends. Where registers run out, the one that is used least lives in
-//! memory for good.
+//! begins and is used in it lives until the loop ends. Registers that an instruction needs for itself are taken while
+//! it runs. Where registers run out, the value that is used least lives in memory for good, and the instructions that
+//! use it need registers of their own: another scan.
 
-use super::code::{Code, Node, Reg};
+use super::code::{Code, Inst, Node, Reg};
+
+/// Registers that an instruction may need beside those of its values, at most.
+pub const SPARES: u8 = 5;
+/// Registers that bring values from memory and back.
+const MOVED: u8 = 4;
 
 /// Where a virtual register lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,25 +24,81 @@ pub enum Location {
 pub struct Assignment {
     pub locations: Vec<Location>,
     pub slots: usize,
+    /// The registers that each instruction and branch has for itself, in their order.
+    pub spares: Vec<[u8; SPARES as usize]>,
+}
+
+/// What an interval is for.
+#[derive(Clone, Copy, Debug)]
+enum Holder {
+    Value(Reg),
+    /// The instruction or branch of a number, and which of its spares.
+    Spare(usize, u8),
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Interval {
-    reg: Reg,
+    holder: Holder,
     start: usize,
     end: usize,
     /// How often it is used, by the depth of the loops.
     weight: f64,
 }
 
-/// Gives out registers `0..count`.
-pub fn assign(code: &Code, count: u8) -> Assignment {
-    let mut intervals = Walker::intervals(code);
+/// How often a scan may find values without a register before registers are set apart for all instructions.
+const ROUNDS: usize = 8;
+
+/// Gives out registers `0..count`; `spares` is how many an instruction needs for itself where all its values have
+/// registers.
+pub fn assign(code: &Code, count: u8, spares: &dyn Fn(&Inst) -> u8) -> Assignment {
+    let mut spilled = vec![false; code.widths.len()];
+    for _ in 0..ROUNDS {
+        let spares = |inst: &Inst| match touches(inst, &spilled) {
+            true => spares(inst).max(MOVED),
+            false => spares(inst),
+        };
+        let (assignment, more) = scan(code, count, &spilled, &spares);
+        if more.is_empty() {
+            return assignment;
+        }
+        for holder in more {
+            if let Holder::Value(reg) = holder {
+                spilled[reg] = true;
+            }
+        }
+    }
+    let first = count - SPARES;
+    let (mut assignment, _) = scan(code, first, &spilled, &|_| 0);
+    assignment.spares.fill(std::array::from_fn(|which| first + which as u8));
+    assignment
+}
+
+/// Whether an instruction reads or sets a value that lives in memory.
+fn touches(inst: &Inst, spilled: &[bool]) -> bool {
+    let mut found = inst.target().is_some_and(|reg| spilled[reg]);
+    inst.for_each_read(&mut |reg| found |= spilled[reg]);
+    found
+}
+
+/// One scan, with the values that live in memory already; what found no register is listed.
+fn scan(code: &Code, count: u8, spilled: &[bool], spares: &dyn Fn(&Inst) -> u8) -> (Assignment, Vec<Holder>) {
+    let (mut intervals, instructions) = Walker::intervals(code, spilled, spares);
     intervals.sort_by_key(|interval| interval.start);
-    let mut assignment = Assignment { locations: vec![Location::Register(0); code.widths.len()], slots: 0 };
+    let mut assignment = Assignment {
+        locations: vec![Location::Register(0); code.widths.len()],
+        slots: 0,
+        spares: vec![[0; SPARES as usize]; instructions],
+    };
     let mut active: Vec<(Interval, u8)> = Vec::new();
     let mut free: Vec<u8> = (0..count).rev().collect();
+    let mut more = Vec::new();
     for interval in intervals {
+        if let Holder::Value(reg) = interval.holder
+            && spilled[reg]
+        {
+            assignment.spill(interval.holder);
+            continue;
+        }
         active.retain(|(other, register)| {
             let alive = other.end >= interval.start;
             if !alive {
@@ -48,23 +110,34 @@ pub fn assign(code: &Code, count: u8) -> Assignment {
             let least = (0..active.len()).min_by(|a, b| active[*a].0.weight.total_cmp(&active[*b].0.weight));
             let least = least.expect("there are registers");
             if active[least].0.weight >= interval.weight {
-                assignment.spill(interval.reg);
+                assignment.spill(interval.holder);
+                more.push(interval.holder);
                 continue;
             }
-            let (spilled, register) = active.swap_remove(least);
-            assignment.spill(spilled.reg);
+            let (other, register) = active.swap_remove(least);
+            assignment.spill(other.holder);
+            more.push(other.holder);
             free.push(register);
         }
         let register = free.pop().expect("one is free");
-        assignment.locations[interval.reg] = Location::Register(register);
+        assignment.give(interval.holder, register);
         active.push((interval, register));
     }
-    assignment
+    (assignment, more)
 }
 
 impl Assignment {
-    fn spill(&mut self, reg: Reg) {
-        self.locations[reg] = Location::Slot(self.slots);
+    fn give(&mut self, holder: Holder, register: u8) {
+        match holder {
+            Holder::Value(reg) => self.locations[reg] = Location::Register(register),
+            Holder::Spare(instruction, which) => self.spares[instruction][usize::from(which)] = register,
+        }
+    }
+
+    fn spill(&mut self, holder: Holder) {
+        if let Holder::Value(reg) = holder {
+            self.locations[reg] = Location::Slot(self.slots);
+        }
         self.slots += 1;
     }
 }
@@ -72,20 +145,35 @@ impl Assignment {
 /// Uses inside a loop count so many times.
 const LOOP_WEIGHT: f64 = 8.0;
 
-struct Walker {
+struct Walker<'s> {
+    spares: &'s dyn Fn(&Inst) -> u8,
+    spilled: &'s [bool],
     intervals: Vec<Option<Interval>>,
+    /// Those of instructions' own registers.
+    own: Vec<Interval>,
+    instructions: usize,
     position: usize,
     weight: f64,
     /// The registers used since the innermost loop began.
     touched: Vec<Reg>,
 }
 
-impl Walker {
-    fn intervals(code: &Code) -> Vec<Interval> {
-        let intervals = vec![None; code.widths.len()];
-        let mut walker = Walker { intervals, position: 0, weight: 1.0, touched: Vec::new() };
+impl Walker<'_> {
+    /// All intervals, and the number of instructions.
+    fn intervals(code: &Code, spilled: &[bool], spares: &dyn Fn(&Inst) -> u8) -> (Vec<Interval>, usize) {
+        let mut walker = Walker {
+            spares,
+            spilled,
+            intervals: vec![None; code.widths.len()],
+            own: Vec::new(),
+            instructions: 0,
+            position: 0,
+            weight: 1.0,
+            touched: Vec::new(),
+        };
         walker.walk(&code.body);
-        walker.intervals.into_iter().flatten().collect()
+        let intervals = walker.intervals.into_iter().flatten().chain(walker.own);
+        (intervals.collect(), walker.instructions)
     }
 
     fn walk(&mut self, nodes: &[Node]) {
@@ -94,6 +182,7 @@ impl Walker {
                 Node::Inst(inst) => {
                     // What is read here is free for what is set here.
                     inst.for_each_read(&mut |reg| self.touch(reg));
+                    self.spare((self.spares)(inst));
                     self.position += 1;
                     if let Some(reg) = inst.target() {
                         self.touch(reg);
@@ -119,6 +208,7 @@ impl Walker {
                 }
                 Node::If { condition, then, otherwise } => {
                     self.touch(*condition);
+                    self.spare(u8::from(self.spilled[*condition]));
                     self.position += 1;
                     self.walk(then);
                     self.walk(otherwise);
@@ -127,9 +217,19 @@ impl Walker {
         }
     }
 
+    /// Registers of an instruction's or a branch's own are taken from where it reads to where it sets.
+    fn spare(&mut self, count: u8) {
+        let (start, end) = (self.position, self.position + 1);
+        for which in 0..count {
+            let holder = Holder::Spare(self.instructions, which);
+            self.own.push(Interval { holder, start, end, weight: f64::INFINITY });
+        }
+        self.instructions += 1;
+    }
+
     fn touch(&mut self, reg: Reg) {
         let (position, weight) = (self.position, self.weight);
-        let new = Interval { reg, start: position, end: position, weight: 0.0 };
+        let new = Interval { holder: Holder::Value(reg), start: position, end: position, weight: 0.0 };
         let interval = self.intervals[reg].get_or_insert(new);
         interval.end = position;
         interval.weight += weight;

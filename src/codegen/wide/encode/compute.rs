@@ -114,7 +114,7 @@ impl Encoder<'_> {
         self.mask_to_vector(width, to)
     }
 
-    /// Scratch registers 1, 3 and 4 are overwritten.
+    /// Spare registers 1, 3 and 4 are overwritten.
     fn join(&mut self, op: Join, width: Width, to: u8, x: u8, y: Operand) -> Done {
         match op {
             Join::AddF => three!(self, vaddps, width, to, x, y),

@@ -188,7 +188,7 @@ fn count_pointers(nodes: &[Node], uses: &mut Vec<(usize, PointerId)>) {
     for node in nodes {
         match node {
             Node::Inst(inst) => {
-                let Some(pointer) = inst.memory() else { continue };
+                let Some(pointer) = inst.pointer() else { continue };
                 match uses.iter_mut().find(|(_, known)| *known == pointer) {
                     Some((count, _)) => *count += 1,
                     None => uses.push((1, pointer)),

@@ -17,8 +17,8 @@ impl Lowering<'_> {
     pub(super) fn source(&mut self, expr: &Expr, part: usize) -> Lowered<Source> {
         let scalar = self.type_of(expr).lanes == 1;
         Ok(match expr {
-            Expr::Local(local) => match self.pending.get(local) {
-                Some(pending) => pending.sources[part],
+            Expr::Local(local) => match self.waiting(*local, part) {
+                Some(source) => source,
                 None => Source::Reg(self.local(*local, part)),
             },
             Expr::Load { buffer, index, stride: 1, .. }
@@ -139,17 +139,22 @@ impl Lowering<'_> {
                 Inst::Splat { to, from: scalar }
             }
             (_, _, Element::Word) => {
-                let size = dtype.size() as i64;
-                let offsets = (0..self.width(lanes).lanes()).map(|k| (k as i64 * stride * size) as u32);
+                let stride = self.stride(stride * dtype.size() as i64)?;
+                let offsets = (0..self.width(lanes).lanes()).map(|k| (k as i32 * stride) as u32);
                 Inst::Gather { to, from, offsets: self.constant(offsets.collect()) }
             }
-            (_, _, Element::Byte) => return Err(Unsupported("bytes apart")),
+            (_, _, Element::Byte) => return Err(Unsupported("bytes that lie apart")),
         })
     }
 
     fn splat(&mut self, to: Reg, inner: &Expr) -> Lowered<Inst> {
         if let Some(constant) = self.constant_of(inner) {
             return Ok(Inst::Move { to, from: Source::Constant(constant) });
+        }
+        if let Expr::Local(local) = inner
+            && let Some(from) = self.waiting(*local, 0)
+        {
+            return Ok(Inst::Move { to, from });
         }
         match inner {
             Expr::Load { buffer, index, .. } if self.function.buffers[*buffer].dtype.size() == 4 => {
