@@ -4,7 +4,8 @@
 //! `((n / lanes) * size(rest) + row_major(rest)) * lanes + n % lanes`. So the same element of `lanes` pictures is one
 //! vector, for any channel count, kernel and stride. Lanes beyond the last picture are padding. All other tensors are
 //! row-major. Which dimension is the batch is found by following it from the data through the reads: an axis that
-//! indexes a batch dimension is a batch axis, and so is the dimension of a result that it indexes.
+//! indexes a batch dimension is a batch axis, and so is the dimension of a result that it indexes, or of a computed
+//! tensor that is read beside.
 //!
 //! Padding is layout: a tensor that is read outside with a fill value gets a halo of that width, whose elements hold
 //! the fill value at all times, so inner loops have no conditions. A reader that wants another fill tests its index.
@@ -12,7 +13,7 @@
 use std::collections::HashMap;
 
 use super::{Kernel, Kernels, Nest};
-use crate::te::{Atom, Axes, Axis, Expr, Index, Program, Real, Tensor};
+use crate::te::{Atom, Axes, Axis, Expr, ExprId, Index, Program, Real, Tensor};
 
 const PAGE: i64 = 4096;
 const GAP_BYTES: i64 = 64;
@@ -134,16 +135,39 @@ pub fn batch_dimensions(
     lanes: i64,
 ) -> HashMap<Tensor, usize> {
     let mut dimension: HashMap<Tensor, usize> = batched.iter().map(|tensor| (*tensor, 0)).collect();
-    for nest in kernels.iter().flat_map(|kernel| &kernel.nests) {
-        let Some(axis) = batch_axis(program, nest, &dimension, lanes) else { continue };
-        for statement in &nest.statements {
-            if let Some(at) = statement.at.iter().position(|index| index.as_axis() == Some(axis)) {
-                dimension.insert(statement.result, at);
+    loop {
+        let known = dimension.len();
+        for nest in kernels.iter().flat_map(|kernel| &kernel.nests) {
+            let Some(axis) = batch_axis(program, nest, &dimension, lanes) else { continue };
+            for statement in &nest.statements {
+                if let Some(at) = statement.at.iter().position(|index| index.as_axis() == Some(axis)) {
+                    dimension.insert(statement.result, at);
+                }
+                for (tensor, at) in computed_along(program, statement.body, axis) {
+                    dimension.entry(tensor).or_insert(at);
+                }
             }
         }
+        if dimension.len() == known {
+            return dimension;
+        }
     }
-    dimension
 }
+
+/// The tensors that an expression reads along an axis and that are no inputs, and the dimension that it indexes.
+fn computed_along(program: &Program, body: ExprId, axis: Axis) -> Vec<(Tensor, usize)> {
+    let mut found = Vec::new();
+    program.for_each_expr(body, &mut |id| {
+        if let Expr::Read { tensor, index, .. } = &program.exprs[id]
+            && let Some(at) = index.iter().position(|index| index.as_axis() == Some(axis))
+            && !program.inputs.contains(tensor)
+        {
+            found.push((*tensor, at));
+        }
+    });
+    found
+}
+
 
 /// The tensors that are read before their first or behind their last picture. Lanes beyond the last picture hold
 /// anything, so such a tensor must not have any.
@@ -167,7 +191,7 @@ fn read_beside_batch(kernels: &Kernels, dimension: &HashMap<Tensor, usize>) -> V
 }
 
 /// Widens the halos of the tensors that an expression reads outside.
-fn widen_halos(program: &Program, body: crate::te::ExprId, layouts: &mut Layouts) {
+fn widen_halos(program: &Program, body: ExprId, layouts: &mut Layouts) {
     program.for_each_expr(body, &mut |id| {
         if let Expr::Read { tensor, index, fill: Some(fill) } = &program.exprs[id]
             && let Some(layout) = layouts.get_mut(tensor)

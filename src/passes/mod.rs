@@ -1,7 +1,9 @@
 //! Passes: graph to graph, then equations to equations. Each is a name, a line of description and a function.
 
+pub mod ascend;
 pub mod autodiff;
 pub mod canonical;
+pub mod hoist;
 pub mod linear;
 pub mod lower;
 pub mod prune;
@@ -29,6 +31,7 @@ pub const PIPELINE: &[Pass] = &[
         description: "reads through reshapes, permutations and constants",
         run: views::run,
     },
+    Pass { name: "ascend", description: "turns sums round that run backwards", run: ascend::run },
     Pass {
         name: "canonical",
         description: "gives equal equations equal form, folds constants",
@@ -36,6 +39,8 @@ pub const PIPELINE: &[Pass] = &[
     },
     // Sees equal bodies as equal, and makes more of them equal.
     Pass { name: "linear", description: "moves fixed factors out of sums", run: linear::run },
+    // After linear, which may move a factor out of the way; before share, as equations have the same parts.
+    Pass { name: "hoist", description: "computes dear parts that many elements share once", run: hoist::run },
     // Once more: a sum may have become a constant, a product may have lost its factors.
     Pass { name: "views again", description: "reads through what became a constant", run: views::run },
     Pass {

@@ -26,11 +26,26 @@ pub fn run(program: &mut Program) {
             sharing.same.insert(equation.result, *earlier);
             continue;
         }
+        if let Some(earlier) = copied(program, &equation)
+            && !outputs.contains(&equation.result)
+        {
+            sharing.same.insert(equation.result, earlier);
+            continue;
+        }
         sharing.equations.insert(key, equation.result);
         sharing.remember_parts(program, &equation);
         kept.push(equation);
     }
     program.equations = kept;
+}
+
+/// The tensor that an equation copies element by element.
+fn copied(program: &Program, equation: &Equation) -> Option<Tensor> {
+    let [piece] = equation.pieces.as_slice() else { return None };
+    let Expr::Read { tensor, index, fill: None } = &program.exprs[piece.body] else { return None };
+    let (from, to) = (&program.tensors[*tensor], &program.tensors[equation.result]);
+    let same = *index == piece.at && (from.dtype, &from.shape) == (to.dtype, &to.shape);
+    same.then_some(*tensor)
 }
 
 #[derive(Default)]
