@@ -20,7 +20,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("kernels", &["te"]),
     ("loops", &["base", "te"]),
     ("sched", &["base", "kernels", "loops", "te"]),
-    ("plan", &["kernels", "sched", "te"]),
+    ("plan", &["kernels", "loops", "sched", "te"]),
     ("codegen", &["base", "loops"]),
     ("runtime", &["base", "codegen", "graph", "kernels", "loops", "passes", "plan", "sched", "te"]),
     ("data", &["base"]),

@@ -20,16 +20,18 @@ With `--infer` it times the outputs of the net in evaluation mode. There the way
 
 Each round times cnnc by `cnnc bench`, then every way for so many seconds. The table has the median, least and most of
 the rounds, and how many times as long as cnnc a way takes by the medians. Other programs on the machine disturb all of
-them, PyTorch most; least and most show how much. PyTorch on Linux is often faster with another malloc, as by
-`LD_PRELOAD=libtcmalloc_minimal.so.4`.
+them, PyTorch most; on Linux a line says when there were any. PyTorch on Linux is often faster with another malloc, as
+by `LD_PRELOAD=libtcmalloc_minimal.so.4`.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 
 try:
@@ -73,6 +75,23 @@ def compare(model, batch, makers, arguments):
     return times
 
 
+def seconds_of_others():
+    """What other programs have used of the processors since the start of the machine; 0 where there is no saying."""
+    if not os.path.exists("/proc/stat"):
+        return 0.0
+    with open("/proc/stat") as file:
+        user, nice, system, _, _, interrupts, soft, stolen = map(int, file.readline().split()[1:9])
+    ticks = user + nice + system + interrupts + soft + stolen
+    return ticks / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
+
+
+def watched(work):
+    """What `work` returns, and how many processors others kept busy meanwhile."""
+    start, others = time.perf_counter(), seconds_of_others()
+    result = work()
+    return result, (seconds_of_others() - others) / (time.perf_counter() - start)
+
+
 def summary(times):
     """Of each way: median, least, most, and the ratio of its median to that of cnnc."""
     medians = {way: statistics.median(ms) for way, ms in times.items()}
@@ -103,7 +122,7 @@ def print_rows(name, batch, times):
         label = ""
 
 
-def print_json(name, batch, times, arguments):
+def print_json(name, batch, times, others, arguments):
     columns = summary(times)
     report = {
         "measured": "inference" if arguments.infer else "training step",
@@ -111,6 +130,7 @@ def print_json(name, batch, times, arguments):
         "batch": batch,
         "threads": arguments.threads,
         "torch": torch.__version__,
+        "others": others,
         "best": fastest(columns),
         "ways": {way: {**columns[way], "ms": times[way]} for way in times},
     }
@@ -185,15 +205,17 @@ def main():
     failed = False
     for name, batch in cases:
         try:
-            times = compare(models.ALL[name], batch, makers, arguments)
+            times, others = watched(lambda: compare(models.ALL[name], batch, makers, arguments))
         except Failed as error:
             note(f"{name}: {error}")
             failed = True
             continue
         if arguments.json:
-            print_json(name, batch, times, arguments)
+            print_json(name, batch, times, others, arguments)
         else:
             print_rows(name, batch, times)
+        if others > 0.1:
+            note(f"{name}: other programs kept {others:.1f} processors busy meanwhile")
     sys.exit(failed)
 
 

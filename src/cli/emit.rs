@@ -141,7 +141,11 @@ fn low(
         launches.map(|launch| launch_text(stage, launch, machine)).collect::<Result<Vec<_>, _>>()?;
     if stage == Stage::Sched {
         let arena = numbers::bytes(lowered.plan.arena_bytes as u64);
-        texts.push(format!("{} launches, {arena} in the arena\n", lowered.launches.len()));
+        texts.push(format!(
+            "{} launches, {arena} in the arena; {}\n",
+            lowered.launches.len(),
+            lowered.reason
+        ));
     }
     Ok(texts.join("\n"))
 }

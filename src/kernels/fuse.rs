@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::layout::{batch_axis, batch_dimensions};
+use super::layout::{Across, follow, nest_axis};
 use super::order::Order;
 use super::{Kernel, Kernels, Nest, Statement};
 use crate::te::{Axis, Binary, Equation, Expr, ExprId, Index, Program, Reduction, Tensor, Unary};
@@ -27,13 +27,13 @@ const LARGE_SUM: i64 = 1024;
 
 /// Groups the equations of a canonical program into kernels. `batched` are the inputs whose first dimension is the
 /// batch, which will be stored in blocks of so many lanes.
-pub fn run(mut program: Program, batched: &[Tensor], lanes: i64) -> Kernels {
+pub fn run(mut program: Program, across: &Across, lanes: i64) -> Kernels {
     let equations = std::mem::take(&mut program.equations);
     let kernels: Vec<Kernel> = equations.iter().map(|equation| single(&program, equation)).collect();
     let order = Order::of(&program, &kernels);
-    let batch = batch_dimensions(&program, &kernels, batched, lanes);
+    let across = follow(&program, &kernels, across, lanes);
     let kernels = kernels.into_iter().map(Some).collect();
-    let mut fusion = Fusion { program, kernels, order, windows: false, batch, lanes };
+    let mut fusion = Fusion { program, kernels, order, windows: false, across, lanes };
     fusion.join_all();
     fusion.windows = true;
     fusion.join_all();
@@ -59,8 +59,8 @@ struct Fusion {
     order: Order,
     /// Whether the rule of windows applies already.
     windows: bool,
-    /// The dimension of each tensor that is the batch, and the lanes of its blocks.
-    batch: HashMap<Tensor, usize>,
+    /// The dimension of each tensor that lies across the lanes, and how many these are.
+    across: Across,
     lanes: i64,
 }
 
@@ -128,7 +128,7 @@ impl Fusion {
         if !nest.reduce.is_empty() {
             return None;
         }
-        if self.is_slow(&nest.statements) && producer.nests.iter().any(|nest| self.sums_batch(nest)) {
+        if self.is_slow(&nest.statements) && producer.nests.iter().any(|nest| self.sums_lanes(nest)) {
             return None;
         }
         let mut joined = producer.clone();
@@ -159,11 +159,11 @@ impl Fusion {
         slow
     }
 
-    /// Whether a nest gives many elements, each a sum over the batch.
-    fn sums_batch(&self, nest: &Nest) -> bool {
+    /// Whether a nest gives many elements, each a sum over the lanes.
+    fn sums_lanes(&self, nest: &Nest) -> bool {
         let elements: i64 = nest.free().iter().map(|axis| self.program.axes[*axis].extent).product();
-        let batch = batch_axis(&self.program, nest, &self.batch, self.lanes);
-        elements >= LARGE_SUM && batch.is_some_and(|axis| nest.reduce.contains(&axis))
+        let axis = nest_axis(&self.program, nest, &self.across, self.lanes);
+        elements >= LARGE_SUM && axis.is_some_and(|axis| nest.reduce.contains(&axis))
     }
 
     fn with_windows(&mut self, producer: &Kernel, consumer: &Kernel) -> Option<Kernel> {

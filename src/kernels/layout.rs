@@ -1,11 +1,12 @@
 //! Where the elements of a tensor lie.
 //!
-//! Tensors with a batch dimension are stored in blocks of `lanes` pictures side by side: element `[n, rest]` lies at
-//! `((n / lanes) * size(rest) + row_major(rest)) * lanes + n % lanes`. So the same element of `lanes` pictures is one
-//! vector, for any channel count, kernel and stride. Lanes beyond the last picture are padding. All other tensors are
-//! row-major. Which dimension is the batch is found by following it from the data through the reads: an axis that
-//! indexes a batch dimension is a batch axis, and so is the dimension of a result that it indexes, or of a computed
-//! tensor that is read beside.
+//! One dimension of a tensor may lie *across*, in blocks of `lanes` elements side by side: with the batch across,
+//! element `[n, rest]` lies at `((n / lanes) * size(rest) + row_major(rest)) * lanes + n % lanes`. So the same element
+//! of `lanes` pictures is one vector, for any channel count, kernel and stride. With the channels across, the same
+//! pixel of `lanes` channels is one, which serves a single picture as well. Lanes beyond the last element are padding.
+//! All other tensors are row-major. The dimension is found by following it from the inputs through the reads: an axis
+//! that indexes it is a lane axis, and so is the dimension of a result that this axis indexes, or of a computed tensor
+//! that is read beside.
 //!
 //! Padding is layout: a tensor that is read outside with a fill value gets a halo of that width, whose elements hold
 //! the fill value at all times, so inner loops have no conditions. A reader that wants another fill tests its index.
@@ -26,9 +27,9 @@ const LARGEST_HALO: i64 = 4;
 pub struct Layout {
     /// The extents.
     pub shape: Vec<i64>,
-    /// The dimension that is stored in lanes, if any.
-    pub batch: Option<usize>,
-    /// Pictures side by side.
+    /// The dimension that lies across the lanes, if any.
+    pub across: Option<usize>,
+    /// Its elements side by side.
     pub lanes: i64,
     /// Elements before and after each dimension that hold `fill`.
     pub halo: Vec<(i64, i64)>,
@@ -38,9 +39,9 @@ pub struct Layout {
 
 impl Layout {
     /// The layout without a halo.
-    pub fn new(shape: &[i64], batch: Option<usize>, lanes: i64) -> Layout {
-        let lanes = if batch.is_some() { lanes } else { 1 };
-        Layout { shape: shape.to_vec(), batch, lanes, halo: vec![(0, 0); shape.len()], fill: None }
+    pub fn new(shape: &[i64], across: Option<usize>, lanes: i64) -> Layout {
+        let lanes = if across.is_some() { lanes } else { 1 };
+        Layout { shape: shape.to_vec(), across, lanes, halo: vec![(0, 0); shape.len()], fill: None }
     }
 
     /// Whether an element of dimension `at` between `low` and `high` (inclusive) exists, in the tensor or its halo.
@@ -51,7 +52,7 @@ impl Layout {
 
     /// Elements of memory, padding included.
     pub fn len(&self) -> usize {
-        let blocks = self.batch.map_or(1, |at| self.blocks(at) * self.lanes);
+        let blocks = self.across.map_or(1, |at| self.blocks(at) * self.lanes);
         (self.block() * blocks) as usize
     }
 
@@ -60,20 +61,20 @@ impl Layout {
         self.len() == 0
     }
 
-    fn blocks(&self, batch: usize) -> i64 {
-        (self.shape[batch] + self.lanes - 1) / self.lanes
+    fn blocks(&self, across: usize) -> i64 {
+        (self.shape[across] + self.lanes - 1) / self.lanes
     }
 
-    /// Elements of one picture in a block, with the gap that keeps blocks from starting at multiples of a page:
+    /// Elements of one lane in a block, with the gap that keeps blocks from starting at multiples of a page:
     /// the same element of many blocks would compete for one set of the cache.
     fn block(&self) -> i64 {
         let size: i64 = self.rest().product();
-        let crowded = self.batch.is_some() && size * self.lanes * 4 % PAGE == 0;
+        let crowded = self.across.is_some() && size * self.lanes * 4 % PAGE == 0;
         if crowded { size + (GAP_BYTES / (4 * self.lanes)).max(1) } else { size }
     }
 
     fn rest(&self) -> impl Iterator<Item = i64> {
-        (0..self.shape.len()).filter(|at| Some(*at) != self.batch).map(|at| self.padded(at))
+        (0..self.shape.len()).filter(|at| Some(*at) != self.across).map(|at| self.padded(at))
     }
 
     /// The extent of a dimension with its halo.
@@ -84,23 +85,23 @@ impl Layout {
     /// The offset of an element.
     pub fn address(&self, index: &[Index], axes: &Axes) -> Index {
         let mut offset = Index::from(0);
-        for (at, index) in index.iter().enumerate().filter(|(at, _)| Some(*at) != self.batch) {
+        for (at, index) in index.iter().enumerate().filter(|(at, _)| Some(*at) != self.across) {
             offset = offset.scale(self.padded(at)).add(&index.offset(self.halo[at].0), axes);
         }
-        let Some(batch) = self.batch else { return offset };
-        let block = index[batch].div(self.lanes, axes);
-        let lane = index[batch].rem(self.lanes, axes);
+        let Some(across) = self.across else { return offset };
+        let block = index[across].div(self.lanes, axes);
+        let lane = index[across].rem(self.lanes, axes);
         block.scale(self.block()).add(&offset, axes).scale(self.lanes).add(&lane, axes)
     }
 
     /// The offset of an element given by numbers: [`address`](Layout::address) without the algebra.
     pub fn offset(&self, index: &[i64]) -> usize {
         let mut offset = 0;
-        for (at, index) in index.iter().enumerate().filter(|(at, _)| Some(*at) != self.batch) {
+        for (at, index) in index.iter().enumerate().filter(|(at, _)| Some(*at) != self.across) {
             offset = offset * self.padded(at) + index + self.halo[at].0;
         }
-        let Some(batch) = self.batch else { return offset as usize };
-        let (block, lane) = (index[batch] / self.lanes, index[batch] % self.lanes);
+        let Some(across) = self.across else { return offset as usize };
+        let (block, lane) = (index[across] / self.lanes, index[across] % self.lanes);
         ((block * self.block() + offset) * self.lanes + lane) as usize
     }
 }
@@ -108,10 +109,13 @@ impl Layout {
 /// The layouts of all stored tensors.
 pub type Layouts = HashMap<Tensor, Layout>;
 
-/// Chooses the layouts. `batched` are the inputs whose first dimension is the batch.
-pub fn choose(kernels: &Kernels, batched: &[Tensor], lanes: i64) -> Layouts {
-    let mut dimension = batch_dimensions(&kernels.program, &kernels.kernels, batched, lanes);
-    for tensor in read_beside_batch(kernels, &dimension) {
+/// The dimension of tensors that lies across the lanes.
+pub type Across = HashMap<Tensor, usize>;
+
+/// Chooses the layouts, given those of inputs.
+pub fn choose(kernels: &Kernels, inputs: &Across, lanes: i64) -> Layouts {
+    let mut dimension = follow(&kernels.program, &kernels.kernels, inputs, lanes);
+    for tensor in read_beside(kernels, &dimension) {
         dimension.remove(&tensor);
     }
     let mut layouts: Layouts = HashMap::new();
@@ -127,18 +131,13 @@ pub fn choose(kernels: &Kernels, batched: &[Tensor], lanes: i64) -> Layouts {
     layouts
 }
 
-/// The dimension of each tensor that is the batch, where it has one; `batched` are the inputs whose first one is.
-pub fn batch_dimensions(
-    program: &Program,
-    kernels: &[Kernel],
-    batched: &[Tensor],
-    lanes: i64,
-) -> HashMap<Tensor, usize> {
-    let mut dimension: HashMap<Tensor, usize> = batched.iter().map(|tensor| (*tensor, 0)).collect();
+/// The dimension of each tensor that lies across, as the inputs' imply.
+pub fn follow(program: &Program, kernels: &[Kernel], inputs: &Across, lanes: i64) -> Across {
+    let mut dimension = inputs.clone();
     loop {
         let known = dimension.len();
         for nest in kernels.iter().flat_map(|kernel| &kernel.nests) {
-            let Some(axis) = batch_axis(program, nest, &dimension, lanes) else { continue };
+            let Some(axis) = nest_axis(program, nest, &dimension, lanes) else { continue };
             for statement in &nest.statements {
                 if let Some(at) = statement.at.iter().position(|index| index.as_axis() == Some(axis)) {
                     dimension.insert(statement.result, at);
@@ -168,10 +167,9 @@ fn computed_along(program: &Program, body: ExprId, axis: Axis) -> Vec<(Tensor, u
     found
 }
 
-
-/// The tensors that are read before their first or behind their last picture. Lanes beyond the last picture hold
-/// anything, so such a tensor must not have any.
-fn read_beside_batch(kernels: &Kernels, dimension: &HashMap<Tensor, usize>) -> Vec<Tensor> {
+/// The tensors that are read before the first or behind the last element of the dimension across. Lanes beyond the
+/// last one hold anything, so such a tensor must not have any.
+fn read_beside(kernels: &Kernels, dimension: &Across) -> Vec<Tensor> {
     let program = &kernels.program;
     let mut found = Vec::new();
     for statement in kernels.kernels.iter().flat_map(|kernel| &kernel.nests).flat_map(|nest| &nest.statements)
@@ -210,36 +208,31 @@ fn widen(program: &Program, layout: &mut Layout, index: &[Index], fill: Real) {
         let (before, after) = wider.halo[at];
         wider.halo[at] = (before.max(-low), after.max(high + 1 - layout.shape[at]));
     }
-    let in_batch = wider.batch.is_some_and(|at| wider.halo[at] != (0, 0));
+    let widens_lanes = wider.across.is_some_and(|at| wider.halo[at] != (0, 0));
     let too_large = wider.len() as i64 > LARGEST_HALO * layout.shape.iter().product::<i64>() * layout.lanes;
-    if !in_batch && !too_large && wider.halo != layout.halo {
+    if !widens_lanes && !too_large && wider.halo != layout.halo {
         wider.fill = Some(fill);
         *layout = wider;
     }
 }
-/// The axis of a nest that runs over the batch, as far as the tensors known so far tell.
-pub fn batch_axis(
-    program: &Program,
-    nest: &Nest,
-    dimension: &HashMap<Tensor, usize>,
-    lanes: i64,
-) -> Option<Axis> {
-    let mut found = None;
+/// The axis of a nest that runs over the lanes, as far as the tensors known so far tell: a free one before one that is
+/// reduced.
+pub fn nest_axis(program: &Program, nest: &Nest, dimension: &Across, lanes: i64) -> Option<Axis> {
+    let mut found: Vec<Axis> = Vec::new();
     for statement in &nest.statements {
         program.for_each_expr(statement.body, &mut |id| {
             if let Expr::Read { tensor, index, .. } = &program.exprs[id]
                 && let Some(at) = dimension.get(tensor)
                 && let Some(axis) = lane_axis(&index[*at], lanes, &program.axes)
-                && found.is_none()
             {
-                found = Some(axis);
+                found.push(axis);
             }
         });
     }
-    found
+    found.iter().find(|axis| nest.axes.contains(axis)).or(found.first()).copied()
 }
 
-/// The axis that runs through the lanes of a batch index: the index itself, or its last part where the batch is split
+/// The axis that runs through the lanes of an index: the index itself, or its last part where the dimension is split
 /// into groups of whole blocks.
 pub fn lane_axis(index: &Index, lanes: i64, axes: &Axes) -> Option<Axis> {
     if let Some(axis) = index.as_axis() {

@@ -46,7 +46,7 @@ pub fn print(kernels: &Kernels, layouts: &Layouts) -> String {
 
 /// `lanes(0, 16) halo(0, 0, 1, 1) fill(0)`.
 pub fn layout_text(layout: &Layout) -> String {
-    let mut text = match layout.batch {
+    let mut text = match layout.across {
         Some(batch) => format!("lanes({batch}, {})", layout.lanes),
         None => "rows".into(),
     };

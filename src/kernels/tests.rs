@@ -14,8 +14,8 @@ fn lowered(mut program: Program, lanes: i64) -> (Kernels, Layouts) {
     crate::te::normalise::normalise(&mut program);
     passes::simplify(&mut program, &mut |_, _| {});
     let batched = |tensor: &&Tensor| !program.tensors[**tensor].name.starts_with('w');
-    let batched: Vec<Tensor> = program.inputs.iter().filter(batched).copied().collect();
-    let kernels = fuse::run(program, &[], 8);
+    let batched = program.inputs.iter().filter(batched).map(|tensor| (*tensor, 0)).collect();
+    let kernels = fuse::run(program, &layout::Across::new(), 8);
     let layouts = layout::choose(&kernels, &batched, lanes);
     (kernels, layouts)
 }

@@ -3,6 +3,7 @@
 pub mod ascend;
 pub mod autodiff;
 pub mod canonical;
+pub mod channels;
 pub mod hoist;
 pub mod linear;
 pub mod lower;

@@ -2,8 +2,10 @@
 //!
 //! In: launches in order, layouts, and which tensors are kept between runs. Out: a place for each stored tensor and
 //! the exact size of the arena. Two tensors share memory where their live ranges do not meet. A tensor with a halo
-//! has memory of its own, because its halo is filled once and must stay.
+//! has memory of its own, because its halo is filled once and must stay; so has one that follows from parameters alone,
+//! as it is computed once for all runs until they change.
 
+mod fixed;
 pub mod printer;
 
 use std::collections::{BTreeSet, HashMap};
@@ -50,6 +52,8 @@ pub struct Plan {
     pub places: HashMap<Tensor, Place>,
     pub arena_bytes: usize,
     pub segments: Vec<Segment>,
+    /// Whether each launch only needs to run where a kept tensor has changed.
+    pub fixed: Vec<bool>,
 }
 
 /// Places all stored tensors.
@@ -63,7 +67,8 @@ pub fn plan(kernels: &Kernels, layouts: &Layouts, launches: &[Launch], kept: &[K
     }
     let free: BTreeSet<Tensor> =
         kernels.stored.iter().copied().filter(|tensor| !places.contains_key(tensor)).collect();
-    let ranges = live_ranges(kernels, layouts, launches);
+    let fixed = fixed::launches(launches, kept);
+    let ranges = live_ranges(kernels, layouts, launches, &fixed);
     let mut blocks: Vec<Block> =
         free.iter().map(|tensor| block(kernels, layouts, &ranges, *tensor)).collect();
     blocks.sort_by_key(|block| (std::cmp::Reverse(block.bytes), block.tensor));
@@ -76,7 +81,7 @@ pub fn plan(kernels: &Kernels, layouts: &Layouts, launches: &[Launch], kept: &[K
         placed.push((block, offset));
     }
     let segments = vec![Segment { slices: 1, launches: 0..launches.len() }];
-    Plan { places, arena_bytes, segments }
+    Plan { places, arena_bytes, segments, fixed }
 }
 
 /// Memory that a tensor needs, and when.
@@ -98,7 +103,12 @@ fn block(
     Block { tensor, bytes: bytes.next_multiple_of(ALIGNMENT).max(ALIGNMENT), live }
 }
 
-fn live_ranges(kernels: &Kernels, layouts: &Layouts, launches: &[Launch]) -> HashMap<Tensor, Range<usize>> {
+fn live_ranges(
+    kernels: &Kernels,
+    layouts: &Layouts,
+    launches: &[Launch],
+    fixed: &[bool],
+) -> HashMap<Tensor, Range<usize>> {
     let mut ranges: HashMap<Tensor, Range<usize>> = HashMap::new();
     for (at, launch) in launches.iter().enumerate() {
         for tensor in &launch.buffers {
@@ -107,6 +117,11 @@ fn live_ranges(kernels: &Kernels, layouts: &Layouts, launches: &[Launch]) -> Has
         }
     }
     let always = 0..launches.len() + 1;
+    for (launch, _) in launches.iter().zip(fixed).filter(|(_, fixed)| **fixed) {
+        for tensor in &launch.buffers {
+            ranges.insert(*tensor, always.clone());
+        }
+    }
     for tensor in kernels.program.inputs.iter() {
         ranges.insert(*tensor, always.clone());
     }

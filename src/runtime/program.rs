@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use crate::base::philox::RandomState;
 use crate::codegen::{Error, Module};
 use crate::graph::{self, Graph, Role, Sink, Value};
+use crate::kernels::layout::Across;
 use crate::kernels::{self, Kernels, Layouts, fuse, layout};
 use crate::loops::{DType, Stmt};
 use crate::passes;
 use crate::plan::{self, Kept, Place, Plan};
-use crate::sched::{self, Launch, Machine};
+use crate::sched::{self, Launch, Machine, Over};
 use crate::te::{self, Tensor};
 
 use super::memory::Memory;
@@ -23,6 +24,8 @@ pub struct Lowered {
     pub layouts: Layouts,
     pub launches: Vec<Launch>,
     pub plan: Plan,
+    /// What the lanes are, and why.
+    pub reason: String,
     kept: Vec<Kept>,
 }
 
@@ -63,14 +66,58 @@ pub fn lower_through(
     let mut step = passes::lower::run(graph);
     passes::verify_after("lower", &step);
     passes::simplify(&mut step, after);
-    passes::split::run(&mut step, machine.lanes);
+    let candidates = match machine.over {
+        Over::Best => candidates(graph, &step, machine),
+        over => vec![over],
+    };
+    let lowered = candidates.iter().map(|over| lower_over(graph, step.clone(), machine, *over, between));
+    let mut lowered: Vec<Lowered> = lowered.collect();
+    let efforts: Vec<u64> = lowered.iter().map(|lowered| effort(lowered, machine)).collect();
+    let best = (0..lowered.len()).min_by_key(|at| efforts[*at]).expect("a candidate");
+    let mut chosen = lowered.swap_remove(best);
+    let expected = candidates.iter().zip(&efforts).map(|(over, effort)| format!("{effort} over {over}"));
+    chosen.reason =
+        format!("lanes over {}; instructions: {}", candidates[best], expected.collect::<Vec<_>>().join(", "));
+    chosen
+}
+
+/// What the lanes may be. Channels where a batch would leave most lanes empty, and where the weights stay as they are,
+/// so that their other layout is made once.
+fn candidates(graph: &Graph, step: &te::Program, machine: &Machine) -> Vec<Over> {
+    let updates = graph.outputs.iter().any(|(_, sink)| matches!(sink, Sink::Update(_)));
+    let batch = batched_inputs(graph, step).first().map(|tensor| step.tensors[*tensor].shape[0]);
+    match !updates && batch.is_some_and(|batch| batch < machine.lanes) {
+        true => vec![Over::Channels, Over::Batch],
+        false => vec![Over::Batch],
+    }
+}
+
+/// Lowers equations with lanes over the batch or over channels.
+fn lower_over(
+    graph: &Graph,
+    mut step: te::Program,
+    machine: &Machine,
+    over: Over,
+    between: &mut dyn FnMut(Stage<'_>),
+) -> Lowered {
+    let kept = kept_tensors(graph, &step);
+    let across = match over {
+        Over::Channels => {
+            let parameters: Vec<Tensor> = kept.iter().map(|kept| kept.present).collect();
+            passes::channels::run(&mut step, &parameters)
+        }
+        Over::Batch | Over::Best => {
+            passes::split::run(&mut step, machine.lanes);
+            batched_inputs(graph, &step)
+        }
+    };
+    let across: Across = across.into_iter().map(|tensor| (tensor, 0)).collect();
     passes::canonical::run(&mut step);
-    passes::verify_after("split", &step);
+    passes::verify_after("lanes", &step);
     between(Stage::Equations(&mut step));
-    let (batched, kept) = (batched_inputs(graph, &step), kept_tensors(graph, &step));
-    let mut kernels = fuse::run(step, &batched, machine.lanes);
+    let mut kernels = fuse::run(step, &across, machine.lanes);
     between(Stage::Kernels(&mut kernels));
-    let mut layouts = layout::choose(&kernels, &batched, machine.lanes);
+    let mut layouts = layout::choose(&kernels, &across, machine.lanes);
     for tensor in kept.iter().flat_map(|kept| [Some(kept.present), kept.next]).flatten() {
         let shape = kernels.program.tensors[tensor].shape.clone();
         layouts.insert(tensor, layout::Layout::new(&shape, None, 1));
@@ -79,7 +126,13 @@ pub fn lower_through(
     between(Stage::Layouts(&mut layouts));
     let launches = sched::schedule(&mut kernels, &layouts, machine);
     let plan = plan::plan(&kernels, &layouts, &launches, &kept);
-    Lowered { kernels, layouts, launches, plan, kept }
+    Lowered { kernels, layouts, launches, plan, kept, reason: String::new() }
+}
+
+/// Machine instructions of a run, but for those whose results stay: a measure of its time.
+fn effort(lowered: &Lowered, machine: &Machine) -> u64 {
+    let runs = lowered.launches.iter().zip(&lowered.plan.fixed).filter(|(_, fixed)| !**fixed);
+    runs.map(|(launch, _)| work(&launch.function.body, &launch.function, machine.target.lanes as u32)).sum()
 }
 
 /// Runs a verifier where debug assertions are on.
@@ -130,6 +183,8 @@ pub struct Program {
     kept: Vec<(String, bool)>,
     /// The parameters' paths and the outputs that are the norms of their gradients.
     norms: Vec<(String, Sink)>,
+    /// The version of the store that the fixed launches have run for.
+    prepared: Option<u64>,
 }
 
 impl Program {
@@ -144,8 +199,8 @@ impl Program {
         let places =
             |launch: &Launch| launch.buffers.iter().map(|tensor| lowered.plan.places[tensor]).collect();
         let launches = lowered.launches.iter().zip(of_launch);
-        let launches =
-            launches.map(|(launch, at)| (at, places(launch), work(&launch.function.body, &launch.function)));
+        let launches = launches
+            .map(|(launch, at)| (at, places(launch), work(&launch.function.body, &launch.function, 4)));
         let program = &lowered.kernels.program;
         let path_of = |role: &Role| match role {
             Role::Param { path, .. } | Role::State { path, .. } => Some(path.clone()),
@@ -180,6 +235,7 @@ impl Program {
             layouts: lowered.layouts,
             plan: lowered.plan,
             norms: norms.collect(),
+            prepared: None,
         };
         compiled.fill_halos();
         Ok(compiled)
@@ -270,20 +326,33 @@ impl Program {
         let kept = self.places_in(store);
         pool.install(|| {
             for launch in self.plan.segments.iter().flat_map(|segment| segment.launches.clone()) {
-                self.launch(launch, store, &kept, pool, random);
+                if self.waits(launch, store) {
+                    self.launch(launch, store, &kept, pool, random);
+                }
             }
         });
+        self.prepared = Some(store.version());
     }
 
-    /// Runs like [`run`](Program::run) and gives the seconds of each launch.
+    /// Whether a launch has to run: its results may be there since the store last changed.
+    fn waits(&self, launch: usize, store: &Store) -> bool {
+        !self.plan.fixed[launch] || self.prepared != Some(store.version())
+    }
+
+    /// Runs like [`run`](Program::run) and gives the seconds of each launch: 0 where it does not have to run.
     pub fn run_timed(&mut self, store: &Store, pool: &Pool, random: RandomState) -> Vec<f64> {
         let kept = self.places_in(store);
         let timed = |launch| {
+            if !self.waits(launch, store) {
+                return 0.0;
+            }
             let start = std::time::Instant::now();
             self.launch(launch, store, &kept, pool, random);
             start.elapsed().as_secs_f64()
         };
-        pool.install(|| (0..self.launches.len()).map(timed).collect())
+        let times = pool.install(|| (0..self.launches.len()).map(timed).collect());
+        self.prepared = Some(store.version());
+        times
     }
 
     /// The place in the store of each kept tensor.
@@ -350,7 +419,7 @@ fn for_each_row(layout: &layout::Layout, mut visit: impl FnMut(usize, usize, usi
             rest /= extent;
         }
         let last = layout.shape.len() - 1;
-        if layout.batch == Some(last) {
+        if layout.across == Some(last) {
             for column in 0..*width {
                 index[last] = column;
                 visit((row * width + column) as usize, layout.offset(&index), 1, 1);
@@ -364,7 +433,7 @@ fn for_each_row(layout: &layout::Layout, mut visit: impl FnMut(usize, usize, usi
 
 /// Repeats the last picture in the lanes beyond it.
 fn pad_lanes(layout: &layout::Layout, memory: &mut [f32]) {
-    let Some(batch) = layout.batch else { return };
+    let Some(batch) = layout.across else { return };
     let (lanes, count) = (layout.lanes as usize, layout.shape[batch] as usize);
     let used = count % lanes;
     if used == 0 {
@@ -395,13 +464,15 @@ fn unique_functions(launches: &[Launch]) -> (Vec<crate::loops::Function>, Vec<us
     (unique, of_launch)
 }
 
-/// Statements that a function runs, weighted by lanes: a measure of its time.
-fn work(statements: &[Stmt], function: &crate::loops::Function) -> u64 {
+/// Statements that a function runs on registers of so many lanes: a measure of its time.
+fn work(statements: &[Stmt], function: &crate::loops::Function, lanes: u32) -> u64 {
     let cost = |statement: &Stmt| match statement {
-        Stmt::For { axis, body, .. } => function.axes[*axis].extent as u64 * work(body, function),
-        Stmt::Set { local, .. } => u64::from(function.locals[*local].ty.lanes).div_ceil(4),
+        Stmt::For { axis, body, .. } => function.axes[*axis].extent as u64 * work(body, function, lanes),
+        Stmt::Set { local, .. } => u64::from(function.locals[*local].ty.lanes.div_ceil(lanes)),
         Stmt::Store { .. } => 2,
-        Stmt::If { then, otherwise, .. } => 1 + work(then, function) + work(otherwise, function),
+        Stmt::If { then, otherwise, .. } => {
+            1 + work(then, function, lanes) + work(otherwise, function, lanes)
+        }
     };
     statements.iter().map(cost).sum()
 }

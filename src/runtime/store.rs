@@ -4,6 +4,7 @@
 //! swaps them, so a step whose loss is not finite leaves no trace, and nothing is ever copied.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::memory::Memory;
 
@@ -22,7 +23,11 @@ pub struct Entry {
 pub struct Store {
     entries: Vec<Entry>,
     places: HashMap<String, usize>,
+    version: u64,
 }
+
+/// The versions of all stores so far.
+static VERSIONS: AtomicU64 = AtomicU64::new(0);
 
 impl Entry {
     fn len(&self) -> usize {
@@ -44,6 +49,7 @@ impl Entry {
 impl Store {
     /// Adds a tensor of zeros.
     pub fn add(&mut self, path: &str, shape: &[i64], trained: bool) -> &mut Entry {
+        self.change();
         let bytes = 4 * shape.iter().product::<i64>() as usize;
         let (present, next) = (Memory::zeroed(bytes), Memory::zeroed(bytes));
         self.places.insert(path.into(), self.entries.len());
@@ -58,6 +64,7 @@ impl Store {
 
     /// All tensors, to change.
     pub fn entries_mut(&mut self) -> &mut [Entry] {
+        self.change();
         &mut self.entries
     }
 
@@ -68,6 +75,7 @@ impl Store {
 
     /// Sets the states whose paths begin so to 0: a new phase begins with a fresh optimiser.
     pub fn clear_states(&mut self, prefix: &str) {
+        self.change();
         for entry in self.entries.iter_mut().filter(|entry| !entry.trained && entry.path.starts_with(prefix))
         {
             entry.values_mut().fill(0.0);
@@ -76,10 +84,22 @@ impl Store {
 
     /// Makes the next values of these tensors the present ones.
     pub fn commit(&mut self, updated: &[usize]) {
+        if !updated.is_empty() {
+            self.change();
+        }
         for at in updated {
             let entry = &mut self.entries[*at];
             std::mem::swap(&mut entry.present, &mut entry.next);
         }
+    }
+
+    /// A number that no other store has, nor this one with other present values.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn change(&mut self) {
+        self.version = 1 + VERSIONS.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn present(&self, at: usize) -> *mut u8 {

@@ -1,7 +1,8 @@
 //! The policy for CPUs.
 //!
-//! Vectors run over the batch wherever a nest has one: any channel count, kernel or stride then runs at full width.
-//! Nests without a batch (the optimiser) run over their flattened elements. Contractions get a register tile: a block
+//! Vectors run over the axis that the layouts put across the lanes. With the batch there, any channel count, kernel or
+//! stride runs at full width; with the channels there, any batch. Nests without such an axis (the optimiser) run over
+//! their flattened elements. Contractions get a register tile: a block
 //! of an axis that only one factor has, times a block of an axis that only the other has.
 
 use crate::kernels::layout::lane_axis;
@@ -25,8 +26,8 @@ const LATENCY: f64 = 8.0;
 pub fn plan(kernels: &mut Kernels, layouts: &Layouts, machine: &Machine, nest: &Nest) -> Vec<LoopNest> {
     let plain = LoopNest::new(&kernels.program, nest);
     let mut planner = Planner { kernels, layouts, machine, nest };
-    let mut plans = match planner.batch_axis() {
-        Some(batch) => planner.over_batch(&plain, batch),
+    let mut plans = match planner.lane_axis() {
+        Some(axis) => planner.over_lanes(&plain, axis),
         None => planner.over_elements(&plain),
     }
     .unwrap_or_else(|| vec![plain]);
@@ -68,18 +69,19 @@ impl Planner<'_> {
         self.program().axes[axis].extent
     }
 
-    /// The axis that indexes the lanes of a stored tensor.
-    fn batch_axis(&self) -> Option<Axis> {
-        let mut found = None;
+    /// The axis that indexes the lanes of a stored tensor, a free one before one that is reduced.
+    fn lane_axis(&self) -> Option<Axis> {
+        let mut found: Vec<Axis> = Vec::new();
         for (tensor, index) in self.accesses() {
             if let Some(layout) = self.layouts.get(&tensor)
-                && let Some(at) = layout.batch
+                && let Some(at) = layout.across
                 && let Some(axis) = lane_axis(&index[at], self.machine.lanes, &self.program().axes)
             {
-                found = found.or(Some(axis));
+                found.push(axis);
             }
         }
-        found.filter(|axis| self.nest.axes.contains(axis) || self.nest.reduce.contains(axis))
+        let in_order = [&self.nest.axes, &self.nest.reduce];
+        in_order.into_iter().find_map(|axes| found.iter().find(|axis| axes.contains(axis)).copied())
     }
 
     /// Every stored tensor that the nest reads or writes, and where.
@@ -100,20 +102,20 @@ impl Planner<'_> {
         found
     }
 
-    fn over_batch(&mut self, plain: &LoopNest, batch: Axis) -> Option<Vec<LoopNest>> {
-        let (extent, lanes) = (self.extent(batch), self.machine.lanes);
-        let reduced = self.nest.reduce.contains(&batch);
+    fn over_lanes(&mut self, plain: &LoopNest, axis: Axis) -> Option<Vec<LoopNest>> {
+        let (extent, lanes) = (self.extent(axis), self.machine.lanes);
+        let reduced = self.nest.reduce.contains(&axis);
         let ragged = extent % lanes != 0;
-        if ragged && !self.padded_everywhere(batch) {
+        if ragged && !self.padded_everywhere(axis) {
             return None;
         }
         let mut plan = plain.clone();
         if extent == 1 {
-            plan.replace.insert(batch, Index::from(batch));
+            plan.replace.insert(axis, Index::from(axis));
         }
-        let (_, lane) = plan.split(&mut self.kernels.program, batch, lanes);
+        let (_, lane) = plan.split(&mut self.kernels.program, axis, lanes);
         if ragged && reduced {
-            plan.mask = Some((Index::from(batch), extent));
+            plan.mask = Some((Index::from(axis), extent));
         }
         if !self.vectorizes(&plan, lane, reduced) {
             return None;
@@ -123,11 +125,13 @@ impl Planner<'_> {
         Some(vec![plan])
     }
 
-    /// Whether the batch axis is only used where the layout has room for the lanes beyond the last picture.
-    fn padded_everywhere(&self, batch: Axis) -> bool {
+    /// Whether an axis that does not fill its last vector is only used where the layout has room for lanes beyond the
+    /// last element.
+    fn padded_everywhere(&self, axis: Axis) -> bool {
         self.accesses().iter().all(|(tensor, index)| {
             let layout = &self.layouts[tensor];
-            index.iter().enumerate().all(|(at, index)| !index.mentions(batch) || layout.batch == Some(at))
+            let ends = |at: usize| layout.across == Some(at) && layout.shape[at] == self.extent(axis);
+            index.iter().enumerate().all(|(at, index)| !index.mentions(axis) || ends(at))
         })
     }
 
@@ -149,7 +153,7 @@ impl Planner<'_> {
                 fits &= match &self.program().exprs[id] {
                     Expr::Read { tensor, index, fill } => {
                         let fixed = |index: &Index| !replaced(index).mentions(lane);
-                        let batch = self.layouts.get(tensor).and_then(|layout| layout.batch);
+                        let batch = self.layouts.get(tensor).and_then(|layout| layout.across);
                         let guarded = fill.is_some() && !self.program().in_bounds(*tensor, index);
                         let guards =
                             index.iter().enumerate().all(|(at, index)| Some(at) == batch || fixed(index));
@@ -333,10 +337,20 @@ impl Planner<'_> {
         tensors.into_iter().map(|tensor| self.program().tensors[tensor].len()).max().unwrap_or(0)
     }
 
-    /// Blocks the longest reduction loops, so that a long sum is one of sums: it loses fewer digits.
+    /// Blocks the longest reduction loops, so that a long sum is one of sums: it loses fewer digits. And those that
+    /// walk through lanes, one vector after the other.
     fn block(&mut self, plan: &mut LoopNest) {
         for axis in plan.reduce.clone() {
             let extent = self.extent(axis);
+            if self.walks_lanes(plan, axis) {
+                let vectors = (2..=self.machine.lanes)
+                    .rev()
+                    .find(|lanes| self.machine.lanes % lanes == 0 && extent % lanes == 0);
+                if let Some(lanes) = vectors {
+                    plan.block(&mut self.kernels.program, axis, lanes);
+                }
+                continue;
+            }
             let divides = |factor: &i64| extent % factor == 0 && extent / factor > 1;
             if extent > LONGEST_SUM
                 && let Some(factor) = (LONGEST_SUM / 4..=LONGEST_SUM).rev().find(divides)
@@ -344,6 +358,16 @@ impl Planner<'_> {
                 plan.block(&mut self.kernels.program, axis, factor);
             }
         }
+    }
+
+    /// Whether a reduction loop of more than one vector indexes the lanes of a tensor, element by element.
+    fn walks_lanes(&self, plan: &LoopNest, axis: Axis) -> bool {
+        let indexes = |(tensor, index): &(crate::te::Tensor, Vec<Index>)| {
+            let across = self.layouts.get(tensor).and_then(|layout| layout.across);
+            across.and_then(|at| index[at].as_axis()).and_then(|own| plan.replace[&own].as_axis())
+                == Some(axis)
+        };
+        self.extent(axis) > self.machine.lanes && self.accesses().iter().any(indexes)
     }
 
     fn unroll(&mut self, plan: &mut LoopNest) {

@@ -21,17 +21,40 @@ pub struct Machine {
     /// Lanes of a vector in the loops: those of a register, but at least eight, so that a block of pictures fills half
     /// of a cache line.
     pub lanes: i64,
+    pub over: Over,
+}
+
+/// What the lanes of vectors are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Over {
+    /// What is expected to be faster.
+    #[default]
+    Best,
+    /// The pictures of a batch.
+    Batch,
+    /// The channels of a picture.
+    Channels,
 }
 
 impl Machine {
     /// The machine of a target.
     pub fn of(target: Target) -> Machine {
-        Machine { target, lanes: (target.lanes as i64).max(8) }
+        Machine { target, lanes: (target.lanes as i64).max(8), over: Over::Best }
     }
 
     /// Vector registers that one value of `lanes` lanes takes.
     pub fn registers_per_value(&self) -> usize {
         self.lanes as usize / self.target.lanes
+    }
+}
+
+impl std::fmt::Display for Over {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Over::Best => "what is faster",
+            Over::Batch => "the batch",
+            Over::Channels => "channels",
+        })
     }
 }
 

@@ -377,7 +377,7 @@ impl<'a> Writer<'a> {
             if let Some(fill) = fill.filter(|_| high < 0 || low >= layout.shape[at]) {
                 return self.filled(tensor, fill); // No point of the loops is inside.
             }
-            let inside = Some(at) == layout.batch || (low >= 0 && high < layout.shape[at]);
+            let inside = Some(at) == layout.across || (low >= 0 && high < layout.shape[at]);
             if fill.is_some() && !inside && !filled {
                 outside.push((index.clone(), layout.shape[at]));
             }
