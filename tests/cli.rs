@@ -8,6 +8,7 @@ mod cli {
     mod examples;
     mod files;
     mod lints;
+    mod metrics;
     mod pictures;
     mod runs;
     mod stages;

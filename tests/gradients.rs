@@ -19,9 +19,19 @@ use random::checks::{Case, check_slope};
 /// Ops that are checked inside a graph: numbers of any sign make no sense for them.
 const IN_GRAPHS: [&str; 3] = ["batchnorm1d_inference", "batchnorm2d_inference", "bce_element"];
 
-/// Ops that nobody differentiates: updates of parameters and states, the metric, and constants.
-const NOT_DIFFERENTIATED: [&str; 9] =
-    ["blend", "correct", "matrix", "sgd", "sgd_momentum", "adam", "adamw", "rmsprop", "rmsprop_momentum"];
+/// Ops that nobody differentiates: updates of parameters and states, metrics, and constants.
+const NOT_DIFFERENTIATED: [&str; 10] = [
+    "blend",
+    "correct",
+    "in_top",
+    "matrix",
+    "sgd",
+    "sgd_momentum",
+    "adam",
+    "adamw",
+    "rmsprop",
+    "rmsprop_momentum",
+];
 
 /// The ops of layers, each once, with what they were called by.
 #[derive(Default)]

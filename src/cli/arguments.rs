@@ -18,7 +18,7 @@ pub struct Arguments {
 pub enum Command {
     /// Train a model as its file's train section says
     Run(RunArguments),
-    /// Loss and accuracy of trained weights on the test split
+    /// Loss and metrics of trained weights on the test split
     Eval(EvalArguments),
     /// What a model says of pictures, or its raw outputs
     Predict(PredictArguments),

@@ -10,7 +10,7 @@ use crate::base::target::{Level, Target};
 use crate::data::augment::Augment;
 use crate::data::prepare::Prepare;
 use crate::data::{DataError, Dataset};
-use crate::elab::config::{DataSpec, Overrides, TrainSpec};
+use crate::elab::config::{DataSpec, Metrics, Overrides, TrainSpec};
 use crate::elab::{self, ModelCall, Module};
 use crate::runtime::Pool;
 use crate::sched::Machine;
@@ -183,6 +183,7 @@ impl<'a> Project<'a> {
             init: Vec::new(),
             sample,
             mixed: false,
+            metrics: Metrics::default(),
             gradient_norms: false,
         }
     }

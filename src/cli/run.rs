@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::base::files::write_atomically;
+use crate::elab::config::Metrics;
 use crate::report::progress::Progress;
 use crate::report::table::{Align, Columns};
-use crate::report::{curves, gradients, numbers};
+use crate::report::{confusion, curves, gradients, numbers};
 use crate::runtime::Store;
 use crate::train::evaluate::Figures;
 use crate::train::programs::Phases;
@@ -21,6 +23,9 @@ use crate::train::{TrainError, restore};
 use super::arguments::RunArguments;
 use super::project::{Project, execution};
 use super::{Failure, Outcome};
+
+/// The file of the confusion matrix in a run's folder.
+const CONFUSION: &str = "confusion.txt";
 
 /// Trains as the file's train section says.
 pub fn run(arguments: &RunArguments) -> Outcome {
@@ -81,6 +86,7 @@ fn conduct(arguments: &RunArguments, session: &Session<'_>, phases: Phases) -> R
     match result {
         Ok(record) => {
             save(&folder, &store)?;
+            save_confusion(&folder, &record, &session.data.class_names)?;
             screen.done(&record, &folder);
             Ok(())
         }
@@ -174,23 +180,59 @@ fn open(
 /// Writes the weights, the curves and, where their norms were written down, the picture of the gradients.
 fn save(folder: &Path, store: &Store) -> Result<(), TrainError> {
     restore::save(&folder.join("model.safetensors"), store)?;
-    let failed =
-        |path: &Path, error: std::io::Error| TrainError::Other(format!("{}: {error}", path.display()));
     let path = folder.join("curves.svg");
-    curves::write(&path, &records::read_epochs(folder)?).map_err(|error| failed(&path, error))?;
+    curves::write(&path, &records::read_epochs(folder)?).map_err(|error| failed(&path, &error))?;
     let norms = records::read_gradients(folder)?;
     if norms.is_empty() {
         return Ok(());
     }
     let path = folder.join("gradients.svg");
     let is_weight = |param: &str| store.position(param).is_some_and(|at| store.entries()[at].shape.len() > 1);
-    gradients::write(&path, &norms, is_weight).map_err(|error| failed(&path, error))
+    gradients::write(&path, &norms, is_weight).map_err(|error| failed(&path, &error))
+}
+
+/// Writes the confusion matrix, where it is among the metrics.
+fn save_confusion(folder: &Path, record: &FinalRecord, names: &[String]) -> Result<(), TrainError> {
+    let Some(matrix) = &record.confusion else { return Ok(()) };
+    let path = folder.join(CONFUSION);
+    write_atomically(&path, confusion::text(matrix, names).as_bytes()).map_err(|error| failed(&path, &error))
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> TrainError {
+    TrainError::Other(format!("{}: {error}", path.display()))
+}
+
+/// A column of the table of epochs: title, width, and the cell of an epoch.
+type Column = (String, usize, fn(&EpochRecord) -> String);
+
+/// The columns of what the metrics ask for.
+fn columns(metrics: &Metrics) -> Vec<Column> {
+    let (accuracy, top) = (metrics.accuracy, metrics.top.is_some());
+    let titled = |split: &str| format!("{split} top{}", metrics.top_k().unwrap_or_default());
+    let all: [(bool, Column); 9] = [
+        (true, ("epoch".into(), 5, |record| record.epoch.to_string())),
+        (true, ("train loss".into(), 10, |record| numbers::loss(record.train_loss))),
+        (accuracy, ("train acc".into(), 9, |record| numbers::percent(record.train_accuracy))),
+        (top, (titled("train"), 9, |record| percent(record.top("train")))),
+        (true, ("val loss".into(), 8, |record| record.val_loss.map_or("-".into(), numbers::loss))),
+        (accuracy, ("val acc".into(), 8, |record| percent(record.val_accuracy))),
+        (top, (titled("val"), 8, |record| percent(record.top("val")))),
+        (true, ("time".into(), 8, |record| numbers::duration(record.seconds))),
+        (true, ("images/s".into(), 9, |record| numbers::grouped(record.images_per_second as u64))),
+    ];
+    all.into_iter().filter(|(shown, _)| *shown).map(|(_, column)| column).collect()
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or("-".into(), numbers::percent)
 }
 
 /// What a person sees.
 struct Screen {
     progress: Progress,
+    metrics: Metrics,
     columns: Columns,
+    cells: Vec<fn(&EpochRecord) -> String>,
     epochs: u64,
     json: bool,
     time: bool,
@@ -204,32 +246,43 @@ impl Screen {
         let left = epochs.saturating_sub(position.epochs) * session.data.train.len() as u64;
         let images = left.saturating_sub(position.begun.images());
         let progress = if arguments.json { Progress::hidden() } else { Progress::new(images) };
-        let columns = Columns::new(&[
-            ("epoch", Align::Right, 5),
-            ("train loss", Align::Right, 10),
-            ("train acc", Align::Right, 9),
-            ("val loss", Align::Right, 8),
-            ("val acc", Align::Right, 8),
-            ("time", Align::Right, 8),
-            ("images/s", Align::Right, 9),
-        ]);
-        let (json, time) = (arguments.json, arguments.time);
-        Screen { progress, columns, epochs, json, time, start: Instant::now(), train_seconds: 0.0 }
+        let metrics = session.spec.metrics;
+        let table = columns(&metrics);
+        let titles: Vec<(&str, Align, usize)> =
+            table.iter().map(|(title, width, _)| (title.as_str(), Align::Right, *width)).collect();
+        Screen {
+            progress,
+            metrics,
+            columns: Columns::new(&titles),
+            cells: table.iter().map(|(_, _, cell)| *cell).collect(),
+            epochs,
+            json: arguments.json,
+            time: arguments.time,
+            start: Instant::now(),
+            train_seconds: 0.0,
+        }
     }
 
     fn done(&self, result: &FinalRecord, folder: &Path) {
         if self.json {
-            self.progress.print(&serde_json::to_string(result).expect("two numbers"));
+            self.progress.print(&serde_json::to_string(result).expect("numbers"));
             return;
         }
+        let accuracy = self.metrics.accuracy.then_some(("test_accuracy", Some(result.test_accuracy)));
+        let top = result.top.iter().map(|(name, share)| (name.as_str(), *share));
+        let shares = accuracy.into_iter().chain(top);
+        let shares: String =
+            shares.map(|(name, share)| format!("{} {}, ", name.replace('_', " "), percent(share))).collect();
         self.progress.print(&format!(
-            "\ntest accuracy {}, test loss {}; trained for {} ({} in all)\nweights, curves and records are in {}",
-            numbers::percent(result.test_accuracy),
+            "\n{shares}test loss {}; trained for {} ({} in all)\nweights, curves and records are in {}",
             numbers::loss(result.test_loss),
             numbers::duration(self.train_seconds),
             numbers::duration(self.start.elapsed().as_secs_f64()),
             folder.display()
         ));
+        if result.confusion.is_some() {
+            self.progress.print(&format!("the confusion matrix is in {}", folder.join(CONFUSION).display()));
+        }
     }
 }
 
@@ -253,7 +306,8 @@ impl Observer for Screen {
     }
 
     fn step(&mut self, images: u64, figures: &Figures) {
-        self.progress.advance(images, figures.loss(), figures.accuracy());
+        let accuracy = self.metrics.accuracy.then(|| figures.accuracy());
+        self.progress.advance(images, figures.loss(), accuracy);
     }
 
     fn epoch(&mut self, record: &EpochRecord) {
@@ -262,16 +316,7 @@ impl Observer for Screen {
             self.progress.print(&serde_json::to_string(record).expect("numbers"));
             return;
         }
-        let optional = |value: Option<f64>, show: &dyn Fn(f64) -> String| value.map_or("-".into(), show);
-        let cells = [
-            record.epoch.to_string(),
-            numbers::loss(record.train_loss),
-            numbers::percent(record.train_accuracy),
-            optional(record.val_loss, &numbers::loss),
-            optional(record.val_accuracy, &numbers::percent),
-            numbers::duration(record.seconds),
-            numbers::grouped(record.images_per_second as u64),
-        ];
+        let cells: Vec<String> = self.cells.iter().map(|cell| cell(record)).collect();
         self.progress.print(&self.columns.line(&cells));
     }
 }

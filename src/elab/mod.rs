@@ -33,7 +33,7 @@ use crate::base::diagnostic::Diagnostic;
 
 pub use elaborator::InitRule;
 pub use library::Library;
-pub use model::{ModelCall, Request, SHARE};
+pub use model::{CORRECT, IN_TOP, ModelCall, Request, SHARE};
 pub use module::{Callable, Module, load};
 pub use scheme::Scheme;
 pub use show::{show_declared, show_expr};

@@ -1,5 +1,6 @@
 //! From a model and its arguments to the forward graph.
 
+use super::config::Metrics;
 use super::elaborator::{Elaborator, InitRule};
 use super::evaluate::{Argument, at, evaluate};
 use super::module::{Callable, Module};
@@ -43,12 +44,23 @@ pub struct Request<'a> {
     pub freeze: Option<&'a Selection>,
     /// Whether pictures have parts of others, and so two targets each.
     pub mixed: bool,
+    /// What is counted of predictions that a loss compares with labels.
+    pub metrics: Metrics,
 }
 
 impl Request<'_> {
     /// The prediction of a batch.
     pub fn inference(batch: i64) -> Request<'static> {
-        Request { batch, training: false, loss: None, sample: None, init: &[], freeze: None, mixed: false }
+        Request {
+            batch,
+            training: false,
+            loss: None,
+            sample: None,
+            init: &[],
+            freeze: None,
+            mixed: false,
+            metrics: Metrics::default(),
+        }
     }
 }
 
@@ -139,7 +151,7 @@ impl<'m> Elaborator<'m> {
         }
     }
 
-    /// Adds the loss of the prediction, and the metrics that its target allows. Those of mixed pictures are sums over
+    /// Adds the loss of the prediction, and the metrics that are asked for. Those of mixed pictures are sums over
     /// both targets by their shares, so that any loss can be used.
     fn add_loss(&mut self, loss: &Expr, prediction: &TensorValue, request: &Request<'_>) -> Outcome<()> {
         let (callee, args) = match &loss.kind {
@@ -156,7 +168,7 @@ impl<'m> Elaborator<'m> {
         let id = self.graph.input("target", dtype, shape.clone(), Role::Target);
         let target = self.tensor(id);
         let mut value = self.loss_of(loss, (&callee, args), prediction, &target)?;
-        let mut correct = self.count_correct(prediction, &target)?;
+        let mut counts = self.count(&request.metrics, prediction, &target)?;
         if request.mixed {
             let id = self.graph.input("partner", dtype, shape, Role::Partner);
             let partner = self.tensor(id);
@@ -164,15 +176,14 @@ impl<'m> Elaborator<'m> {
             let share = self.tensor(id);
             let other = self.loss_of(loss, (&callee, args), prediction, &partner)?;
             value = self.call_library(MIXED, &[&value, &other, &share], None, loss.span)?;
-            correct = match (correct, self.count_correct(prediction, &partner)?) {
-                (Some(own), Some(other)) => {
-                    Some(self.call_library(MIXED, &[&own, &other, &share], None, loss.span)?)
-                }
-                _ => None,
-            };
+            let others = self.count(&request.metrics, prediction, &partner)?;
+            for ((_, own), (_, other)) in counts.iter_mut().zip(&others) {
+                *own = self.call_library(MIXED, &[own, other, &share], None, loss.span)?;
+            }
         }
         self.graph.outputs.push((value.id, Sink::Loss));
-        self.graph.outputs.extend(correct.map(|count| (count.id, Sink::Metric(CORRECT.into()))));
+        let sinks = counts.into_iter().map(|(name, count)| (count.id, Sink::Metric(name.into())));
+        self.graph.outputs.extend(sinks);
         Ok(())
     }
 
@@ -200,21 +211,31 @@ impl<'m> Elaborator<'m> {
         Ok(value)
     }
 
-    /// The number of right predictions, where the targets are labels of classes.
-    fn count_correct(
+    /// The numbers of predictions that metrics ask for, by the names of the library's ops; none where the targets are
+    /// no labels of classes.
+    fn count(
         &mut self,
+        metrics: &Metrics,
         prediction: &TensorValue,
         target: &TensorValue,
-    ) -> Outcome<Option<TensorValue>> {
-        let classes = target.dtype == DType::I32 && prediction.shape.len() == 2;
-        let Some(Callable::Op(item)) = self.module.find(CORRECT, true).filter(|_| classes) else {
-            return Ok(None);
+    ) -> Outcome<Vec<(&'static str, TensorValue)>> {
+        let classes = match prediction.shape[..] {
+            [_, classes] if target.dtype == DType::I32 => Some(classes),
+            _ => None,
         };
-        let arguments = [prediction, target].map(tensor_argument);
-        match self.call_op(item, &item.name, &arguments, None)? {
-            Value::Tensor(count) => Ok(Some(count)),
-            _ => Ok(None),
+        metrics.check(classes)?;
+        let k = metrics.top_k().map(|k| Argument { name: None, value: Value::Int(k as i64), span: None });
+        let asked = [(CORRECT, metrics.accuracy, None), (IN_TOP, k.is_some(), k)];
+        let mut counts = Vec::new();
+        for (name, _, k) in asked.into_iter().filter(|(_, asked, _)| *asked && classes.is_some()) {
+            let Some(Callable::Op(item)) = self.module.find(name, true) else { continue };
+            let arguments: Vec<Argument> =
+                [prediction, target].map(tensor_argument).into_iter().chain(k).collect();
+            if let Value::Tensor(count) = self.call_op(item, &item.name, &arguments, None)? {
+                counts.push((name, count));
+            }
         }
+        Ok(counts)
     }
 
     /// A rule for initialisers that no parameter has used is an error.
@@ -269,6 +290,8 @@ fn tensor_argument(tensor: &TensorValue) -> Argument {
 
 /// The library's op that counts right predictions, and the name of its metric.
 pub const CORRECT: &str = "correct";
+/// The library's op that counts labels among the best scores, and the name of its metric.
+pub const IN_TOP: &str = "in_top";
 /// The library's block for the losses of mixed pictures.
 const MIXED: &str = "mixed";
 /// The runtime scalar that says what is left of each picture where they are mixed, 0 to 1.

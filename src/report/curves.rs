@@ -1,4 +1,4 @@
-//! Loss and accuracy over the epochs of a run, as a picture (SVG).
+//! Loss and accuracies over the epochs of a run, as a picture (SVG).
 
 use std::ops::Range;
 use std::path::Path;
@@ -7,10 +7,11 @@ use super::chart::{self, BLUE, Curve, Legend, ORANGE, Panel, value_range};
 use crate::base::files::write_atomically;
 use crate::train::records::EpochRecord;
 
-/// In pixels.
-const SIZE: (u32, u32) = (960, 360);
+/// Of a panel, in pixels.
+const SIZE: (u32, u32) = (480, 360);
 
-/// Writes the picture of a run: loss on the left, accuracy in percent on the right, training and validation.
+/// Writes the picture of a run: loss on the left, and on its right accuracies in percent, where they are known;
+/// training and validation.
 pub fn write(path: &Path, epochs: &[EpochRecord]) -> std::io::Result<()> {
     let svg = svg(epochs).map_err(|error| std::io::Error::other(error.to_string()))?;
     write_atomically(path, svg.as_bytes())
@@ -29,6 +30,8 @@ pub fn svg(epochs: &[EpochRecord]) -> Result<String, Box<dyn std::error::Error>>
         |record| Some(percent(record.train_accuracy)),
         |record| record.val_accuracy.map(percent),
     );
+    let top =
+        curves(epochs, |record| record.top("train").map(percent), |record| record.top("val").map(percent));
     let panel = |title, limit, curves: Vec<Curve>, legend| Panel {
         title,
         x_title: "epoch",
@@ -38,9 +41,13 @@ pub fn svg(epochs: &[EpochRecord]) -> Result<String, Box<dyn std::error::Error>>
         curves,
         legend,
     };
-    let loss = panel("loss", f64::INFINITY, loss, Legend::Above);
-    let accuracy = panel("accuracy (%)", 100.0, accuracy, Legend::Below);
-    chart::svg(SIZE, &[loss, accuracy])
+    let mut panels = vec![panel("loss", f64::INFINITY, loss, Legend::Above)];
+    for (title, curves) in [("accuracy (%)", accuracy), ("top-k accuracy (%)", top)] {
+        if curves.iter().any(|curve| !curve.points.is_empty()) {
+            panels.push(panel(title, 100.0, curves, Legend::Below));
+        }
+    }
+    chart::svg((SIZE.0 * panels.len() as u32, SIZE.1), &panels)
 }
 
 fn curves(
@@ -70,6 +77,7 @@ fn epoch_range(epochs: &[EpochRecord]) -> Range<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::records::TopFigures;
 
     fn epochs(count: u64, validation: bool) -> Vec<EpochRecord> {
         let record = |epoch: u64| {
@@ -83,6 +91,7 @@ mod tests {
                 seconds: 1.0,
                 images_per_second: 1.0,
                 learning_rate: 0.001,
+                top: TopFigures::new(),
             }
         };
         (1..=count).map(record).collect()
@@ -101,6 +110,19 @@ mod tests {
     fn validation_may_be_missing() {
         let svg = svg(&epochs(3, false)).unwrap();
         assert!(!svg.contains("validation"));
+    }
+
+    #[test]
+    fn accuracies_are_drawn_where_they_are_known() {
+        let mut records = epochs(3, true);
+        for record in &mut records {
+            record.top = TopFigures::from([("val_top3_accuracy".into(), Some(0.5))]);
+        }
+        assert!(svg(&records).unwrap().contains("top-k accuracy (%)"));
+        for record in &mut records {
+            (record.train_accuracy, record.val_accuracy, record.top) = (f64::NAN, None, TopFigures::new());
+        }
+        assert!(!svg(&records).unwrap().contains("accuracy"));
     }
 
     #[test]

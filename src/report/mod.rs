@@ -1,6 +1,7 @@
 //! What a person sees: live progress, tables, numbers, curves.
 
 mod chart;
+pub mod confusion;
 pub mod curves;
 pub mod gradients;
 pub mod layers;

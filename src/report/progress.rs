@@ -35,14 +35,12 @@ impl Progress {
         self.bar.set_prefix(format!("epoch {epoch}/{epochs}"));
     }
 
-    /// A batch of `images` is done; loss and accuracy (0 to 1) are those of the epoch so far.
-    pub fn advance(&self, images: u64, loss: f64, accuracy: f64) {
+    /// A batch of `images` is done; loss and accuracy (0 to 1, where it is shown) are those of the epoch so far.
+    pub fn advance(&self, images: u64, loss: f64, accuracy: Option<f64>) {
         if !self.bar.is_hidden() {
-            self.bar.set_message(format!(
-                "loss {}  accuracy {}",
-                numbers::loss(loss),
-                numbers::percent(accuracy)
-            ));
+            let accuracy =
+                accuracy.map_or(String::new(), |share| format!("  accuracy {}", numbers::percent(share)));
+            self.bar.set_message(format!("loss {}{accuracy}", numbers::loss(loss)));
         }
         self.bar.inc(images);
     }
@@ -143,7 +141,7 @@ mod tests {
         bar.set_style(style());
         let progress = Progress { bar };
         progress.begin_epoch(2, 15);
-        progress.advance(50, 0.25, 0.9875);
+        progress.advance(50, 0.25, Some(0.9875));
         progress.bar.force_draw();
         let shown = terminal.contents();
         let parts = ["epoch 2/15 ━━━━━━━╸", " 25 %", " images/s", "loss 0.2500  accuracy 98.75 %", " left"];

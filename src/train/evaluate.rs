@@ -1,4 +1,4 @@
-//! Loss and accuracy of a model on a split of the data.
+//! Loss and metrics of a model on a split of the data.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -7,13 +7,15 @@ use crate::base::philox::RandomState;
 use crate::data::feed::{Batch, Feed, Maker, Plan};
 use crate::data::prepare::Prepare;
 use crate::data::{Split, batches};
-use crate::elab::SHARE;
+use crate::elab::config::Metrics;
+use crate::elab::{CORRECT, IN_TOP, SHARE};
 use crate::graph::{Role, Sink};
 use crate::runtime::{Pool, Program, Store};
 
+use super::confusion::Confusion;
 use super::error::TrainError;
 use super::programs::{Key, Purpose};
-use super::records::nan_for_null;
+use super::records::{FinalRecord, nan_for_null, top_figures};
 
 /// Means over images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,14 +25,38 @@ pub struct Figures {
     loss: f64,
     #[serde(deserialize_with = "nan_for_null")]
     correct: f64,
+    #[serde(default, deserialize_with = "nan_for_null")]
+    in_top: f64,
+}
+
+/// What a program says of one batch; a count is NaN where the program has no such metric.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchFigures {
+    /// The mean.
+    pub loss: f32,
+    /// The number of right predictions.
+    pub correct: f32,
+    /// The number of labels among the best scores.
+    pub in_top: f32,
+}
+
+impl BatchFigures {
+    /// Those of a program's last run.
+    pub fn of(program: &Program, store: &Store) -> BatchFigures {
+        let scalar = |sink: &Sink| program.output(sink, store).and_then(|values| values.first().copied());
+        let metric = |name: &str| scalar(&Sink::Metric(name.into())).unwrap_or(f32::NAN);
+        let loss = scalar(&Sink::Loss).unwrap_or(f32::NAN);
+        BatchFigures { loss, correct: metric(CORRECT), in_top: metric(IN_TOP) }
+    }
 }
 
 impl Figures {
-    /// Adds a batch of so many images with this mean loss and so many right predictions.
-    pub fn add(&mut self, images: u64, mean_loss: f64, correct: f64) {
+    /// Adds a batch of so many images.
+    pub fn add(&mut self, images: u64, batch: &BatchFigures) {
         self.images += images;
-        self.loss += mean_loss * images as f64;
-        self.correct += correct;
+        self.loss += f64::from(batch.loss) * images as f64;
+        self.correct += f64::from(batch.correct);
+        self.in_top += f64::from(batch.in_top);
     }
 
     /// The number of images.
@@ -43,9 +69,24 @@ impl Figures {
         self.loss / self.images as f64
     }
 
-    /// The share of right predictions, 0 to 1.
+    /// The share of right predictions, 0 to 1; NaN where they are not counted.
     pub fn accuracy(&self) -> f64 {
         self.correct / self.images as f64
+    }
+
+    /// The share of labels among the best scores, 0 to 1; NaN where they are not counted.
+    pub fn top_accuracy(&self) -> f64 {
+        self.in_top / self.images as f64
+    }
+
+    /// The record of the test split.
+    pub fn of_test(&self, metrics: &Metrics, confusion: Option<Confusion>) -> FinalRecord {
+        FinalRecord {
+            test_loss: self.loss(),
+            test_accuracy: self.accuracy(),
+            top: top_figures(metrics, &[("test", self)]),
+            confusion,
+        }
     }
 }
 
@@ -59,13 +100,6 @@ pub fn set_batch(program: &mut Program, batch: &Batch) {
     }
 }
 
-/// The loss of the last run and its number of right predictions.
-pub fn loss_and_correct(program: &Program, store: &Store) -> (f32, f64) {
-    let scalar = |sink: &Sink| program.output(sink, store).and_then(|values| values.first().copied());
-    let loss = scalar(&Sink::Loss).unwrap_or(f32::NAN);
-    (loss, scalar(&Sink::Metric("correct".into())).map_or(f64::NAN, f64::from))
-}
-
 /// The norms of the gradients in the last run, by the paths of the parameters; none where the program does not give
 /// them.
 pub fn gradient_norms(program: &Program, store: &Store) -> IndexMap<String, Option<f32>> {
@@ -73,7 +107,7 @@ pub fn gradient_norms(program: &Program, store: &Store) -> IndexMap<String, Opti
     norms.map(|(path, norm)| (path, Some(norm).filter(|norm| norm.is_finite()))).collect()
 }
 
-/// The programs that [`evaluate`] needs for so many images.
+/// The programs that an [`Evaluation`] needs for so many images.
 pub fn keys(images: usize, batch: usize) -> Vec<Key> {
     let rest = images % batch;
     let whole = (images >= batch).then_some(batch);
@@ -83,34 +117,51 @@ pub fn keys(images: usize, batch: usize) -> Vec<Key> {
 /// Calls something with the program of a key.
 pub type WithProgram<'a> = &'a mut dyn FnMut(Key, &mut dyn FnMut(&mut Program)) -> Result<(), TrainError>;
 
-/// Runs a split through a model in order; `each` sees the mean loss of every batch.
-///
-/// # Errors
-///
-/// Where `program` fails, or an image cannot be read.
-pub fn evaluate(
-    split: &Split,
-    prepare: &Prepare,
-    batch: usize,
-    store: &Store,
-    pool: &Pool,
-    program: WithProgram<'_>,
-    each: &mut dyn FnMut(f32) -> Result<(), TrainError>,
-) -> Result<Figures, TrainError> {
-    let mut figures = Figures::default();
-    let maker = Maker { split: split.clone(), prepare: prepare.clone(), augment: None };
-    let order = batches::order(split.len(), 0, 0, false);
-    let mut feed = Feed::new(maker, Plan { order, batch, drop_last: false }, pool.threads())?;
-    while let Some(batch) = feed.next_batch()? {
-        let images = batch.labels.len();
-        let mut result = (f32::NAN, f64::NAN);
-        program((Purpose::Evaluation, images as i64), &mut |program| {
-            set_batch(program, batch);
-            program.run(store, pool, RandomState::default());
-            result = loss_and_correct(program, store);
-        })?;
-        figures.add(images as u64, f64::from(result.0), result.1);
-        each(result.0)?;
+/// A split that goes through a model in order.
+pub struct Evaluation<'a> {
+    pub split: &'a Split,
+    pub prepare: &'a Prepare,
+    /// Images a run.
+    pub batch: usize,
+    pub store: &'a Store,
+    pub pool: &'a Pool,
+    /// Where predictions are counted, if they are.
+    pub confusion: Option<&'a mut Confusion>,
+}
+
+impl Evaluation<'_> {
+    /// Runs the split; `each` sees the mean loss of every batch.
+    ///
+    /// # Errors
+    ///
+    /// Where `program` fails, or an image cannot be read.
+    pub fn run(
+        self,
+        program: WithProgram<'_>,
+        each: &mut dyn FnMut(f32) -> Result<(), TrainError>,
+    ) -> Result<Figures, TrainError> {
+        let Evaluation { split, prepare, batch, store, pool, mut confusion } = self;
+        let mut figures = Figures::default();
+        let maker = Maker { split: split.clone(), prepare: prepare.clone(), augment: None };
+        let order = batches::order(split.len(), 0, 0, false);
+        let mut feed = Feed::new(maker, Plan { order, batch, drop_last: false }, pool.threads())?;
+        while let Some(batch) = feed.next_batch()? {
+            let images = batch.labels.len() as u64;
+            let mut loss = f32::NAN;
+            program((Purpose::Evaluation, images as i64), &mut |program| {
+                set_batch(program, batch);
+                program.run(store, pool, RandomState::default());
+                let found = BatchFigures::of(program, store);
+                figures.add(images, &found);
+                loss = found.loss;
+                if let Some(confusion) = &mut confusion
+                    && let Some(scores) = program.output(&Sink::Prediction, store)
+                {
+                    confusion.add(&scores, &batch.labels);
+                }
+            })?;
+            each(loss)?;
+        }
+        Ok(figures)
     }
-    Ok(figures)
 }

@@ -1,10 +1,10 @@
 //! Training: the loop around compiled steps, initial weights, metrics, the files of weights and of a run.
 
 pub mod checkpoint;
+pub mod confusion;
 pub mod error;
 pub mod evaluate;
 pub mod initialise;
-pub mod metrics;
 pub mod programs;
 pub mod recipe;
 pub mod records;

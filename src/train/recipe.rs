@@ -3,7 +3,7 @@
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::data::Dataset;
-use crate::elab::config::{Phase, TrainSpec};
+use crate::elab::config::{Metrics, Phase, TrainSpec};
 use crate::elab::optimiser::{self, OptimSpec};
 use crate::elab::selection::Selection;
 use crate::elab::{InitRule, ModelCall, Module, Request, gradients};
@@ -25,6 +25,7 @@ pub struct Recipe<'m> {
     pub sample: Option<Vec<i64>>,
     /// Whether training pictures have parts of others, and so two targets each.
     pub mixed: bool,
+    pub metrics: Metrics,
     /// Whether a training step reports the norm of every gradient.
     pub gradient_norms: bool,
 }
@@ -39,6 +40,7 @@ impl<'m> Recipe<'m> {
             init: spec.init.clone(),
             sample: None,
             mixed: spec.mixed,
+            metrics: spec.metrics,
             gradient_norms: spec.log_gradients,
         }
     }
@@ -52,6 +54,7 @@ impl<'m> Recipe<'m> {
             init: &self.init,
             freeze: None,
             mixed: false,
+            metrics: self.metrics,
         }
     }
 

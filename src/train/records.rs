@@ -11,6 +11,10 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::base::files::write_atomically;
+use crate::elab::config::Metrics;
+
+use super::confusion::Confusion;
+use super::evaluate::Figures;
 
 const GRADIENTS: &str = "gradients.jsonl";
 
@@ -23,8 +27,12 @@ pub enum RecordsError {
     Exists { path: PathBuf },
 }
 
+/// The shares of labels among the best scores, by keys such as `val_top5_accuracy`: one a split where the metrics have
+/// `top(5)`, else none.
+pub type TopFigures = IndexMap<String, Option<f64>>;
+
 /// A line of `metrics.jsonl`. Training figures are means over the images of the epoch; JSON has null for a figure
-/// that is not finite.
+/// that is not finite, and for an accuracy that is not among the metrics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// Counted from 1.
@@ -40,6 +48,22 @@ pub struct EpochRecord {
     pub seconds: f64,
     pub images_per_second: f64,
     pub learning_rate: f64,
+    #[serde(flatten)]
+    pub top: TopFigures,
+}
+
+impl EpochRecord {
+    /// The share of labels among the best scores on `train` or `val`, where it is counted.
+    pub fn top(&self, split: &str) -> Option<f64> {
+        self.top.iter().find(|(key, _)| key.starts_with(split)).and_then(|(_, share)| *share)
+    }
+}
+
+/// What the metrics ask for of splits with these figures.
+pub fn top_figures(metrics: &Metrics, splits: &[(&str, &Figures)]) -> TopFigures {
+    let Some(k) = metrics.top_k() else { return TopFigures::new() };
+    let share = |figures: &Figures| Some(figures.top_accuracy()).filter(|share| share.is_finite());
+    splits.iter().map(|(split, figures)| (format!("{split}_top{k}_accuracy"), share(figures))).collect()
 }
 
 /// A number that JSON has null for where it is not finite.
@@ -81,6 +105,11 @@ pub struct FinalRecord {
     /// The share of images, 0 to 1.
     #[serde(deserialize_with = "nan_for_null")]
     pub test_accuracy: f64,
+    #[serde(flatten)]
+    pub top: TopFigures,
+    /// Where it is among the metrics.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confusion: Option<Confusion>,
 }
 
 /// Makes the folder that `--out` names. One that exists is an error, so that no run overwrites another.
@@ -279,6 +308,7 @@ mod tests {
             seconds: 1.5,
             images_per_second: 1000.0,
             learning_rate: 0.001,
+            top: TopFigures::new(),
         }
     }
 
@@ -297,7 +327,8 @@ mod tests {
         records.epoch(&epoch(1)).unwrap();
         records.step(&step(1, 2.25)).unwrap();
         records.step(&step(1, f32::NAN)).unwrap();
-        records.finish(&FinalRecord { test_loss: 0.5, test_accuracy: 0.875 }).unwrap();
+        let top = TopFigures::new();
+        records.finish(&FinalRecord { test_loss: 0.5, test_accuracy: 0.875, top, confusion: None }).unwrap();
         assert_eq!(
             text(folder.path(), "metrics.jsonl"),
             "{\"epoch\":1,\"train_loss\":0.5,\"train_accuracy\":0.75,\"val_loss\":0.25,\"val_accuracy\":null,\
@@ -316,8 +347,12 @@ mod tests {
     fn figures_that_are_not_finite_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let mut records = Records::create(folder.path()).unwrap();
-        records.epoch(&EpochRecord { train_loss: f64::INFINITY, ..epoch(1) }).unwrap();
-        assert!(read_epochs(folder.path()).unwrap()[0].train_loss.is_nan());
+        let top =
+            TopFigures::from([("train_top3_accuracy".into(), Some(0.5)), ("val_top3_accuracy".into(), None)]);
+        records.epoch(&EpochRecord { train_loss: f64::INFINITY, top, ..epoch(1) }).unwrap();
+        let read = &read_epochs(folder.path()).unwrap()[0];
+        assert!(read.train_loss.is_nan());
+        assert_eq!((read.top("train"), read.top("val")), (Some(0.5), None));
     }
 
     #[test]

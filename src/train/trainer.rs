@@ -20,11 +20,14 @@ use crate::runtime::{Pool, Program, Store};
 use crate::sched::Machine;
 
 use super::checkpoint::Checkpoint;
+use super::confusion::Confusion;
 use super::error::TrainError;
-use super::evaluate::{Figures, evaluate, gradient_norms, keys, loss_and_correct, set_batch};
+use super::evaluate::{BatchFigures, Evaluation, Figures, gradient_norms, keys, set_batch};
 use super::programs::{Key, Phases, Programs, Purpose, compile, initialise};
 use super::recipe::Recipe;
-use super::records::{EpochRecord, FinalRecord, GradientRecord, Records, RecordsError, StepRecord};
+use super::records::{
+    EpochRecord, FinalRecord, GradientRecord, Records, RecordsError, StepRecord, top_figures,
+};
 use super::restore::{self, OPTIMISER};
 
 /// What a training works with.
@@ -143,8 +146,7 @@ pub fn train(
             none => none.insert(open()?),
         };
         let timed = std::mem::take(&mut announce).then_some(&mut phases);
-        if let Some(figures) = run.run(first, store, &mut position, records, observer, timed)? {
-            let record = FinalRecord { test_loss: figures.loss(), test_accuracy: figures.accuracy() };
+        if let Some(record) = run.run(first, store, &mut position, records, observer, timed)? {
             records.finish(&record)?;
             return Ok(record);
         }
@@ -203,7 +205,7 @@ impl PhaseRun<'_> {
         records: &mut Records,
         observer: &mut dyn Observer,
         phases: Option<&mut Phases>,
-    ) -> Result<Option<Figures>, TrainError> {
+    ) -> Result<Option<FinalRecord>, TrainError> {
         let Session { recipe, machine, .. } = *self.session;
         std::thread::scope(|scope| {
             let others = self.other_keys();
@@ -220,7 +222,7 @@ impl PhaseRun<'_> {
             if self.session.spec.save.is_some() && running.position.best.is_some() {
                 restore::best(running.records.folder(), running.store)?;
             }
-            running.evaluate(&self.session.data.test, "test").map(Some)
+            running.test().map(Some)
         })
     }
 
@@ -262,7 +264,7 @@ impl Running<'_, '_, '_> {
         let images_before = self.position.begun.images();
         let whole = self.steps()?;
         let seconds = start.elapsed().as_secs_f64();
-        let validation = self.evaluate(self.run.session.data.validation(), "val")?;
+        let validation = self.evaluate(self.run.session.data.validation(), "val", None)?;
         let trained = self.position.begun;
         let record = EpochRecord {
             epoch: self.position.epochs + 1,
@@ -273,6 +275,7 @@ impl Running<'_, '_, '_> {
             seconds,
             images_per_second: (trained.images() - images_before) as f64 / seconds,
             learning_rate: self.learning_rate(),
+            top: top_figures(&self.run.session.spec.metrics, &[("train", &trained), ("val", &validation)]),
         };
         if whole {
             self.position.epochs += 1;
@@ -320,9 +323,9 @@ impl Running<'_, '_, '_> {
                 Ok(None) => return Ok(true),
                 Err(error) => return Err(self.stopped_by_data(error)?),
             };
-            let (loss, correct) = self.step(epoch, batch)?;
+            let figures = self.step(epoch, batch)?;
             let images = batch.labels.len() as u64;
-            self.position.begun.add(images, f64::from(loss), correct);
+            self.position.begun.add(images, &figures);
             self.observer.step(images, &self.position.begun);
             self.check_interrupt()?;
         }
@@ -356,7 +359,7 @@ impl Running<'_, '_, '_> {
         Err(TrainError::Interrupted { epoch: self.position.seen_epochs(), step: self.position.steps })
     }
 
-    fn step(&mut self, epoch: u64, batch: &Batch) -> Result<(f32, f64), TrainError> {
+    fn step(&mut self, epoch: u64, batch: &Batch) -> Result<BatchFigures, TrainError> {
         let Session { spec, pool, .. } = *self.run.session;
         let step = self.position.steps;
         let program = self.programs.get((Purpose::Step, batch.labels.len() as i64))?;
@@ -373,7 +376,8 @@ impl Running<'_, '_, '_> {
             }
             None => run(program),
         }
-        let (loss, correct) = loss_and_correct(program, self.store);
+        let figures = BatchFigures::of(program, self.store);
+        let loss = figures.loss;
         let norms = gradient_norms(program, self.store);
         if !loss.is_finite() {
             Checkpoint::save(self.records.folder(), self.store, *self.position)?;
@@ -387,19 +391,27 @@ impl Running<'_, '_, '_> {
         if !norms.is_empty() {
             self.records.gradients(&GradientRecord { epoch, step: self.position.steps, norms })?;
         }
-        Ok((loss, correct))
+        Ok(figures)
     }
 
-    fn evaluate(&mut self, split: &Split, name: &'static str) -> Result<Figures, TrainError> {
+    fn test(&mut self) -> Result<FinalRecord, TrainError> {
+        let Session { spec, data, .. } = *self.run.session;
+        let mut confusion = spec.metrics.confusion.map(|_| Confusion::default());
+        let figures = self.evaluate(&data.test, "test", confusion.as_mut())?;
+        Ok(figures.of_test(&spec.metrics, confusion))
+    }
+
+    fn evaluate(
+        &mut self,
+        split: &Split,
+        name: &'static str,
+        confusion: Option<&mut Confusion>,
+    ) -> Result<Figures, TrainError> {
         let Session { prepare, pool, .. } = *self.run.session;
         let (programs, records) = (&mut self.programs, &mut self.records);
         let (epoch, step) = (self.position.seen_epochs(), self.position.steps);
-        let result = evaluate(
-            split,
-            prepare,
-            self.run.batch(),
-            self.store,
-            pool,
+        let (store, batch) = (&*self.store, self.run.batch());
+        let result = Evaluation { split, prepare, batch, store, pool, confusion }.run(
             &mut |key, run| {
                 run(programs.get(key)?);
                 Ok(())

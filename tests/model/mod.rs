@@ -3,6 +3,7 @@
 
 use cnnc::base::diagnostic::Diagnostic;
 use cnnc::base::source::SourceMap;
+use cnnc::elab::config::Metrics;
 use cnnc::elab::optimiser::{self, OptimSpec};
 use cnnc::elab::{Library, ModelCall, Module, Request};
 use cnnc::graph::{Graph, Sink, Value};
@@ -63,6 +64,7 @@ impl Model {
             init: &[],
             freeze: None,
             mixed: false,
+            metrics: Metrics::default(),
         };
         let call = ModelCall::new(self.module.models()[0]);
         self.module.graph(&call, &request).map_err(|errors| format!("{errors:?}"))

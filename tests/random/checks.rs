@@ -3,6 +3,9 @@
 //! - The derived gradients are the slopes of the loss (central differences of the oracle).
 //! - The loop interpreter and native code agree bit for bit, on one thread and on two.
 //! - Native code agrees with the oracle within the bound of the summed magnitudes.
+//!
+//! Each program is checked at two of the CPU levels that the machine has, every other one with lanes over channels in
+//! the second.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -13,7 +16,7 @@ use cnnc::loops::verifier;
 use cnnc::runtime::Pool;
 use cnnc::runtime::agreement::{self, Native, Tensors};
 use cnnc::runtime::program::{Stage, lower_through};
-use cnnc::sched::Machine;
+use cnnc::sched::{Machine, Over};
 use cnnc::te::interpreter::Number;
 
 use super::Program;
@@ -104,30 +107,30 @@ impl Checker {
         check_slope(case, &step)?;
         let oracle = agreement::oracle(&step, &agreement::doubles(&case.inputs), case.state);
         seen.finite = oracle.iter().flatten().all(|number| number.value.abs() < HUGE);
-        for level in [Level::Sse4, Level::Fma] {
-            seen.planted |= self.check_level(case, &step, &oracle, level, fault, seen.finite)?;
+        for machine in machines(case.state.seed) {
+            seen.planted |= self.check_on(case, &step, &oracle, &machine, fault, seen.finite)?;
         }
         Ok(seen)
     }
 
     /// Gives whether the fault found a place.
-    fn check_level(
+    fn check_on(
         &self,
         case: &Case,
         step: &Graph,
         oracle: &[Vec<Number>],
-        level: Level,
+        machine: &Machine,
         fault: Option<&Fault>,
         finite: bool,
     ) -> Result<bool, String> {
-        let machine = Machine::of(Target::of(level));
+        let way = format!("{}, lanes over {}", machine.target.level, machine.over);
         let mut planted = false;
         let mut between = |stage: Stage<'_>| match (stage, fault.map(|fault| &fault.site)) {
             (Stage::Equations(program), Some(Site::Equations(plant))) => planted = plant(program),
             (Stage::Kernels(kernels), Some(Site::Kernels(plant))) => planted = plant(kernels),
             _ => {}
         };
-        let mut lowered = lower_through(step, &machine, &mut |_, _| {}, &mut between);
+        let mut lowered = lower_through(step, machine, &mut |_, _| {}, &mut between);
         if let Some(Fault { site: Site::Lowered(plant), .. }) = fault {
             planted = plant(&mut lowered);
         }
@@ -138,15 +141,15 @@ impl Checker {
         if fault.is_some_and(|fault| !matches!(fault.site, Site::Graph(_))) && !planted {
             return Ok(false);
         }
-        let said = |error: String| format!("{level}: {error}");
+        let said = |error: String| format!("{way}: {error}");
         let interpreted = agreement::interpreted(&lowered, &case.inputs, case.state).map_err(said)?;
         for launch in &compiled.launches {
             verifier::verify(&launch.function).map_err(|errors| said(errors.join("; ")))?;
         }
-        let mut native = Native::compile(step, compiled, &machine)?;
+        let mut native = Native::compile(step, compiled, machine)?;
         let one = native.run(&case.inputs, &self.one, case.state);
         let two = native.run(&case.inputs, &self.two, case.state);
-        let compared = |what: &str, error: String| format!("{level}: {what}: {error}");
+        let compared = |what: &str, error: String| format!("{way}: {what}: {error}");
         agreement::same_bits(step, &one, &two).map_err(|error| compared("one thread and two", error))?;
         agreement::same_bits(step, &interpreted, &one)
             .map_err(|error| compared("interpreter and native", error))?;
@@ -155,6 +158,15 @@ impl Checker {
         }
         Ok(planted)
     }
+}
+
+/// Where a program of this number is checked.
+fn machines(seed: u64) -> [Machine; 2] {
+    let known = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512];
+    let levels: Vec<Level> = known.into_iter().filter(|level| *level <= Target::host().level).collect();
+    let of = |at: u64| Machine::of(Target::of(levels[at as usize % levels.len()]));
+    let over = if seed.is_multiple_of(2) { Over::Channels } else { Over::Batch };
+    [Machine { over: Over::Batch, ..of(seed) }, Machine { over, ..of(seed / 2 + 1) }]
 }
 
 /// The slope of the loss in a random direction of all parameters is the sum of the gradients in it. Parameters and

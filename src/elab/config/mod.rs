@@ -5,6 +5,7 @@
 
 mod call;
 mod data;
+mod metrics;
 mod overrides;
 mod phase;
 mod pictures;
@@ -13,6 +14,7 @@ mod settings;
 mod train;
 
 pub use data::{DataSpec, Source};
+pub use metrics::{Metrics, Top};
 pub use overrides::Overrides;
 pub use phase::{Clip, Early, Group, Phase, Watch};
 pub use pictures::{Augment, Prepare};

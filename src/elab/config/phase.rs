@@ -69,6 +69,7 @@ pub struct Watch {
     pub validation: bool,
     /// The accuracy, which is to grow, else the loss.
     pub accuracy: bool,
+    pub span: Span,
 }
 
 /// Ends a phase that no longer improves.
@@ -224,7 +225,7 @@ fn watch(expr: &Expr) -> Outcome<Watch> {
     let ExprKind::Name(split) = &base.kind else { return Err(wrong()) };
     match (split.as_str(), name.text.as_str()) {
         ("val" | "training", "loss" | "accuracy") => {
-            Ok(Watch { validation: split == "val", accuracy: name.text == "accuracy" })
+            Ok(Watch { validation: split == "val", accuracy: name.text == "accuracy", span: expr.span })
         }
         _ => Err(wrong()),
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::metrics::Metrics;
 use super::overrides::Overrides;
 use super::phase::{self, PHASE, Phase, Watch};
 use super::pictures::Augment;
@@ -46,8 +47,7 @@ pub struct TrainSpec {
     pub seed: u64,
     /// Initialisers that replace those of the layers.
     pub init: Vec<InitRule>,
-    /// Whether the accuracy is reported.
-    pub accuracy: bool,
+    pub metrics: Metrics,
     /// Whether the norm of every gradient is written down in every step.
     pub log_gradients: bool,
     /// Whether the data mixes training images, so that each has two labels.
@@ -71,12 +71,13 @@ impl Module {
         let loss = settings.required("loss", train.model.span, |expr| Ok(expr.clone()));
         let seed = settings.integer("seed", 0, i64::MAX, 0) as u64;
         let init = settings.read("init", init).unwrap_or_default();
-        let accuracy = settings.read("metrics", metrics).unwrap_or(true);
+        let metrics = settings.read("metrics", Metrics::parse).unwrap_or_default();
         let weights = settings.read("weights", |expr| weights(expr, self.directory()));
         let save = settings.read("save", save);
         let log_gradients = settings.read("log", log).unwrap_or(false);
         let mut errors = std::mem::take(&mut settings.errors);
         let phases = self.phases(train, overrides, &mut errors);
+        errors.extend(metrics.check_watched(save, &phases));
         errors.extend(self.model(&train.model).err());
         errors.extend(self.data(&train.data).err());
         match loss {
@@ -87,7 +88,7 @@ impl Module {
                 loss,
                 seed,
                 init,
-                accuracy,
+                metrics,
                 log_gradients,
                 mixed: self.mixes(&train.data, overrides),
                 weights,
@@ -208,11 +209,6 @@ fn init(expr: &Expr) -> Outcome<Vec<InitRule>> {
         rules.push(InitRule { target: name.text.clone(), scheme, span: name.span });
     }
     Ok(rules)
-}
-
-/// `[accuracy]`: whether the accuracy is among them.
-fn metrics(expr: &Expr) -> Outcome<bool> {
-    listed(expr, "metrics", "metric", "accuracy", &["top", "confusion"])
 }
 
 /// `[gradients]`: whether gradients are among them.

@@ -1,7 +1,7 @@
 //! Sections and optimisers.
 
 use super::*;
-use crate::elab::config::{Augment, DataSpec, Overrides, Prepare, Source, TrainSpec};
+use crate::elab::config::{Augment, DataSpec, Metrics, Overrides, Prepare, Source, TrainSpec};
 use crate::elab::optimiser::{self, OptimSpec};
 
 const MODEL: &str = "model M(x: f32[N, 2], width: int = 3) { x |> linear(width) }\n";
@@ -52,6 +52,21 @@ fn overrides_replace() {
     assert_eq!((train.phases[0].batch, data.holdout), (8, 0));
     assert_eq!(train.phases[0].optim.op, "adam");
     assert_eq!(train.model.args.len(), 1);
+}
+
+#[test]
+fn metrics_are_those_of_the_list() {
+    let of = |set: &[&str]| {
+        let Metrics { accuracy, top, confusion } = parsed(FULL, set).expect("it is right").0.metrics;
+        (accuracy, top.map(|top| top.k), confusion.is_some())
+    };
+    assert_eq!(of(&[]), (true, None, false));
+    assert_eq!(of(&["train.metrics=[]"]), (false, None, false));
+    assert_eq!(of(&["train.metrics=[confusion, top(k=3)]"]), (false, Some(3), true));
+    let watched = ["train.metrics=[top(1), accuracy]", "train.save=best(val.accuracy)"];
+    assert_eq!(of(&watched), (true, Some(1), false));
+    let text = "data D { source = digits(); } train M on D { loss = mse; optim = adam; }";
+    assert_eq!(parsed(text, &[]).expect("it is right").0.metrics, Metrics::default());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! `UPDATE_ERRORS=1 cargo test` writes down what is said now.
 
 use super::*;
-use crate::elab::config::Overrides;
+use crate::elab::config::{Metrics, Overrides};
 
 /// What is said about a file: its errors, or those of the graphs and sections.
 fn said(text: &str) -> String {
@@ -23,14 +23,15 @@ pub(super) fn errors_of(sources: &mut SourceMap, text: &str) -> Vec<Diagnostic> 
     let mut graphs = Vec::new();
     for train in module.train_sections() {
         match module.train_spec(train, &Overrides::default()) {
-            Ok(spec) => graphs.push((spec.model.clone(), Some(spec.loss.clone()), spec.init.clone())),
+            Ok(spec) => graphs.push((spec.model, Some(spec.loss), spec.init, spec.metrics)),
             Err(found) => errors.extend(found),
         }
     }
     if module.train_sections().is_empty() {
-        graphs.extend(module.models().last().map(|model| (ModelCall::new(model), None, Vec::new())));
+        let model = module.models().last().copied();
+        graphs.extend(model.map(|model| (ModelCall::new(model), None, Vec::new(), Metrics::default())));
     }
-    for (call, loss, init) in &graphs {
+    for (call, loss, init, metrics) in &graphs {
         let request = Request {
             batch: 2,
             training: true,
@@ -39,6 +40,7 @@ pub(super) fn errors_of(sources: &mut SourceMap, text: &str) -> Vec<Diagnostic> 
             init,
             freeze: None,
             mixed: false,
+            metrics: *metrics,
         };
         match module.graph(call, &request) {
             Ok(graph) => assert_eq!(crate::graph::verifier::verify(&graph), Ok(())),

@@ -1,6 +1,8 @@
 //! Layers against values computed by hand.
 
 use super::*;
+use crate::base::span::{FileId, Span};
+use crate::elab::config::{Metrics, Top};
 
 const DIGITS: &str = r#"
 model Net(x: f32[N, 1, 8, 8]) -> f32[N, 10] {
@@ -187,6 +189,23 @@ fn cross_entropy_and_the_metric() {
     let second = 5.0 - (2.0 * 5.0_f64.exp() + 1.0_f64.exp()).ln();
     assert_close(&numbers(&values, output(&graph, &Sink::Loss)), &[-(first + second) / 2.0]);
     assert_close(&numbers(&values, output(&graph, &Sink::Metric("correct".into()))), &[1.0]);
+}
+
+/// Of equal scores, the first class counts as the better one, as in the accuracy; NaN is better than all numbers.
+#[test]
+fn labels_among_the_best_scores() {
+    let text = "model M(x: f32[N, 3]) { x } train M on D { loss = cross_entropy; }";
+    let data = [1.0, 2.0, 3.0, 5.0, 5.0, 1.0, 5.0, 5.0, 1.0, 0.0, f64::NAN, 2.0, f64::NAN, 0.0, 2.0];
+    let labels = [1.0, 1.0, 0.0, 2.0, 0.0];
+    let counts = [1, 2, 3].map(|k| {
+        let top = Some(Top { k, span: Span { file: FileId::from_u32(0), start: 0, end: 0 } });
+        let metrics = Metrics { accuracy: false, top, confusion: None };
+        let graph = graph_for(text, Request { metrics, ..Request::inference(5) });
+        assert!(!graph.outputs.iter().any(|(_, sink)| *sink == Sink::Metric("correct".into())));
+        let values = run(&graph, &data, &labels, &[]);
+        numbers(&values, output(&graph, &Sink::Metric("in_top".into())))[0]
+    });
+    assert_eq!(counts, [1.0, 4.0, 4.0]);
 }
 
 #[test]

@@ -1,0 +1,18 @@
+//! A confusion matrix as text.
+
+use super::table::{Align, Table};
+use crate::train::confusion::Confusion;
+
+/// A row a label, a column a prediction; classes without a name have their number.
+pub fn text(confusion: &Confusion, names: &[String]) -> String {
+    let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
+    let titles: Vec<String> = (0..confusion.rows().len()).map(name).collect();
+    let mut columns = vec![("is \\ taken for", Align::Left)];
+    columns.extend(titles.iter().map(|title| (title.as_str(), Align::Right)));
+    let mut table = Table::new(&columns);
+    for (title, row) in titles.iter().zip(confusion.rows()) {
+        let counts = row.iter().map(|count| if *count == 0 { "·".into() } else { count.to_string() });
+        table.row(std::iter::once(title.clone()).chain(counts).collect());
+    }
+    table.to_string()
+}
