@@ -3,7 +3,7 @@
 
 use cnnc::base::diagnostic::Diagnostic;
 use cnnc::base::source::SourceMap;
-use cnnc::elab::config::Metrics;
+use cnnc::elab::config::{Metrics, Top};
 use cnnc::elab::optimiser::{self, OptimSpec};
 use cnnc::elab::{Library, ModelCall, Module, Request};
 use cnnc::graph::{Graph, Sink, Value};
@@ -13,6 +13,7 @@ use cnnc::syntax::ast::{Expr, SettingKind};
 /// A model file with its only model.
 pub struct Model {
     pub module: Module,
+    metrics: Metrics,
 }
 
 fn rendered(sources: &SourceMap, errors: &[Diagnostic]) -> String {
@@ -29,7 +30,7 @@ impl Model {
     pub fn with_library(text: &str, library: &Library) -> Model {
         let mut sources = SourceMap::default();
         match Module::with_library(&mut sources, "model.cnn", text, library) {
-            Ok(module) => Model { module },
+            Ok(module) => Model { module, metrics: Metrics::default() },
             Err(errors) => panic!("{}\n{text}", rendered(&sources, &errors)),
         }
     }
@@ -41,6 +42,12 @@ impl Model {
             SettingKind::Key { name, value } if name.text == wanted => Some(value.clone()),
             SettingKind::Key { .. } | SettingKind::Phase { .. } => None,
         })
+    }
+
+    /// The same, whose graphs also count labels among the two best scores.
+    pub fn counting_top(mut self) -> Model {
+        self.metrics.top = Some(Top { k: 2, span: self.module.models()[0].name.span });
+        self
     }
 
     /// The optimiser of the train section.
@@ -64,7 +71,7 @@ impl Model {
             init: &[],
             freeze: None,
             mixed: false,
-            metrics: Metrics::default(),
+            metrics: self.metrics,
         };
         let call = ModelCall::new(self.module.models()[0]);
         self.module.graph(&call, &request).map_err(|errors| format!("{errors:?}"))

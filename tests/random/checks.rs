@@ -52,7 +52,7 @@ pub struct Seen {
 impl Case {
     /// Elaborates and differentiates a program.
     pub fn new(program: &Program, seed: u64) -> Case {
-        let model = Model::new(&program.text);
+        let model = Model::new(&program.text).counting_top();
         let forward =
             model.forward(program.batch, program.training).unwrap_or_else(|error| panic!("{error}"));
         let step = match program.training {
