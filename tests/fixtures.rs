@@ -32,7 +32,9 @@ fn steps_are_complete() {
     for example in cases::EXAMPLES {
         let steps = cases::steps(example);
         assert_eq!(steps.example, example);
-        assert_eq!((steps.loss_f64.len(), steps.loss_f32.len()), (steps.steps, steps.steps));
+        assert_eq!(steps.loss_f64.len(), steps.steps);
+        assert!(steps.loss_f32.iter().all(|losses| losses.len() == steps.steps));
+        assert_eq!(steps.loss_f32.len(), steps.evaluation_loss_f32.len());
         assert_eq!(steps.trained_f64.len(), steps.parameters.len());
     }
 }

@@ -301,14 +301,13 @@ fn feed(graph: &Graph, inputs: &mut Tensors, steps: &Steps, batch: usize, scalar
 }
 
 /// The loss of every step of an example, and of batch 0 in evaluation afterwards.
-fn train(example: &str, steps: &Steps) -> (Vec<f64>, f64) {
+fn train(example: &str, steps: &Steps, machine: &Machine) -> (Vec<f64>, f64) {
     let model = Model::new(&without_dropout(example));
     let (optimiser, graph) = (model.optimiser().expect("an optimiser"), model.step(steps.batch as i64));
     assert_eq!(optimiser.learning_rate, steps.learning_rate, "{example}");
-    let machine = Machine::of(Target::host());
     let pool = Pool::new(2).expect("threads");
     let compile = |graph: &Graph| {
-        Native::compile(graph, lower(graph, &machine, &mut |_, _| {}), &machine).expect("it compiles")
+        Native::compile(graph, lower(graph, machine, &mut |_, _| {}), machine).expect("it compiles")
     };
     let mut native = compile(&graph);
     let mut inputs = start(steps, &graph);
@@ -340,54 +339,78 @@ fn train(example: &str, steps: &Steps) -> (Vec<f64>, f64) {
     (losses, f64::from(outputs[at][0]))
 }
 
+/// How far single precision takes PyTorch from double precision in so many steps, in any order of the pictures.
+fn rounding(steps: &Steps, count: usize) -> f64 {
+    let far = |(single, exact): (&f64, &f64)| (single - exact).abs();
+    let runs = steps.loss_f32.iter();
+    runs.flat_map(|run| run.iter().zip(&steps.loss_f64).take(count).map(far)).fold(0.0, f64::max)
+}
+
 /// The losses of twenty steps are within three times PyTorch's own distance between single and double precision.
-fn check_training(example: &str) {
+/// Rounding grows from step to step by factors that are a matter of luck, in PyTorch too, where another order of the
+/// pictures in a batch changes it tenfold; so the distance is the largest of all steps and of several orders, and that
+/// of the first three steps, before it has grown, is held on its own.
+fn check_training(example: &str, level: Level) {
     let steps = cases::steps(example);
-    let (losses, evaluation) = train(example, &steps);
+    let (losses, evaluation) = train(example, &steps, &Machine::of(Target::of(level)));
+    let example = format!("{example}, {level}");
     let mut widest: f64 = 0.0;
     for (step, loss) in losses.iter().enumerate() {
         let exact = steps.loss_f64[step];
-        let allowed = (3.0 * (steps.loss_f32[step] - exact).abs()).max(1e-5 * exact.abs());
-        widest = widest.max((loss - exact).abs() / allowed);
-        println!(
-            "{example} step {step}: loss {loss}, PyTorch {exact}, {:.2} of the bound",
-            (loss - exact).abs() / allowed
-        );
+        let rounding = rounding(&steps, if step < 3 { 3 } else { steps.steps });
+        let share = (loss - exact).abs() / (3.0 * rounding).max(1e-5 * exact.abs());
+        widest = widest.max(share);
+        println!("{example} step {step}: loss {loss}, PyTorch {exact}, {share:.2} of the bound");
     }
     assert!(widest <= 1.0, "{example}: {widest:.2} times the bound");
     let exact = steps.evaluation_loss_f64;
-    assert!(
-        (evaluation - exact).abs() <= 1e-4 * exact.abs(),
-        "{example}: evaluated {evaluation}, PyTorch {exact}"
-    );
+    let rounding = steps.evaluation_loss_f32.iter().map(|single| (single - exact).abs()).fold(0.0, f64::max);
+    let share = (evaluation - exact).abs() / (3.0 * rounding).max(1e-4 * exact.abs());
+    println!("{example}: evaluated {evaluation}, PyTorch {exact}, {share:.2} of the bound");
+    assert!(share <= 1.0, "{example}: evaluated {evaluation}, PyTorch {exact}");
+}
+
+/// The CPU levels that this machine has.
+fn levels() -> impl Iterator<Item = Level> {
+    let known = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512].into_iter();
+    known.filter(|level| *level <= Target::host().level)
 }
 
 #[test]
 fn twenty_steps_of_digits() {
-    check_training("digits");
+    levels().for_each(|level| check_training("digits", level));
 }
 
 #[test]
 fn twenty_steps_of_lenet() {
-    check_training("lenet");
+    levels().for_each(|level| check_training("lenet", level));
 }
 
 #[test]
 fn twenty_steps_of_convnet_gap() {
-    check_training("convnet_gap");
+    levels().for_each(|level| check_training("convnet_gap", level));
 }
 
 #[test]
 fn twenty_steps_of_convnet_gmp() {
-    check_training("convnet_gmp");
+    levels().for_each(|level| check_training("convnet_gmp", level));
 }
 
 #[test]
 fn twenty_steps_of_mnist_cnn() {
-    check_training("mnist_cnn");
+    check_training("mnist_cnn", Target::host().level);
 }
 
 #[test]
 fn twenty_steps_of_mnist_cnn_all() {
-    check_training("mnist_cnn_all");
+    check_training("mnist_cnn_all", Target::host().level);
+}
+
+#[test]
+#[ignore = "the large examples at every level, 1 minute"]
+fn twenty_steps_at_every_level() {
+    for level in levels() {
+        check_training("mnist_cnn", level);
+        check_training("mnist_cnn_all", level);
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::diagnostic::Diagnostic;
 use crate::base::source::SourceMap;
+use crate::base::target::Level;
 use crate::codegen::{self, cranelift, disassemble};
 use crate::graph::dot::dot;
 use crate::graph::{Graph, OpId};
@@ -152,13 +153,15 @@ fn low(
 
 fn launch_text(stage: Stage, launch: &Launch, machine: &Machine) -> Result<String, Failure> {
     let function = &launch.function;
+    let is_wide = machine.target.level > Level::Fma;
     let failed = |error: codegen::Error| Failure::Run(error.to_string());
     match stage {
         Stage::Sched => Ok(format!("{}\n{}", function.name, launch.schedule)),
         Stage::Clif => match codegen::needs_cranelift(function, machine.target) {
             Some(reason) => {
                 let clif = cranelift::clif(function, machine.target).map_err(failed)?;
-                Ok(format!("; {}: {reason}\n{clif}", function.name))
+                let why = if is_wide { format!("; {}: {reason}\n", function.name) } else { String::new() };
+                Ok(why + &clif)
             }
             None => Ok(format!(
                 "; {}: assembled for {} without Cranelift: --stage asm shows it, or --cpu fma its clif\n",

@@ -70,14 +70,15 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     let bandwidth = peak::bandwidth(&pool);
     let mut program = Program::compile(&graph, lowered, &machine).map_err(code)?;
     let mut rounds: Vec<Vec<f64>> = Vec::new();
-    for step in 0..ROUNDS as u64 {
+    for step in 0..=ROUNDS as u64 {
         rounds.push(program.run_timed(&store, &pool, RandomState { seed: 0, step }));
         program.commit(&mut store);
     }
+    let rounds = rounds.split_off(1);
     let median = |launch: usize| {
         let mut times: Vec<f64> = rounds.iter().map(|times| times[launch]).collect();
         times.sort_by(f64::total_cmp);
-        times[ROUNDS / 2]
+        times[times.len() / 2]
     };
     let seconds: Vec<f64> = (0..costs.len()).map(median).collect();
     let total: f64 = seconds.iter().sum();
@@ -95,6 +96,8 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
             of_roofline: least / seconds,
         }
     };
+    // What runs once for all steps is not part of one.
+    let runs = costs.into_iter().zip(&seconds).filter(|(_, seconds)| **seconds > 0.0);
     let report = Report {
         model: stem(&arguments.model.file),
         batch: phase.batch,
@@ -103,7 +106,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
         step_ms: total * 1e3,
         peak_gflops,
         memory_gigabytes_per_second: bandwidth,
-        kernels: costs.into_iter().zip(&seconds).map(line).collect(),
+        kernels: runs.map(line).collect(),
     };
     if arguments.json { print_json(&report) } else { print(&text(&report, arguments.top)) }
 }

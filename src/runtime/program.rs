@@ -75,9 +75,10 @@ pub fn lower_through(
     let efforts: Vec<u64> = lowered.iter().map(|lowered| effort(lowered, machine)).collect();
     let best = (0..lowered.len()).min_by_key(|at| efforts[*at]).expect("a candidate");
     let mut chosen = lowered.swap_remove(best);
-    let expected = candidates.iter().zip(&efforts).map(|(over, effort)| format!("{effort} over {over}"));
-    chosen.reason =
-        format!("lanes over {}; instructions: {}", candidates[best], expected.collect::<Vec<_>>().join(", "));
+    chosen.reason = format!("lanes over {}", candidates[best]);
+    for (over, effort) in candidates.iter().zip(&efforts).filter(|_| candidates.len() > 1) {
+        chosen.reason += &format!(", {effort} instructions over {over}");
+    }
     chosen
 }
 

@@ -119,9 +119,11 @@ pub struct Steps {
     pub parameters: Vec<First>,
     /// The loss of every step.
     pub loss_f64: Vec<f64>,
-    pub loss_f32: Vec<f64>,
+    /// The same in single precision, for several orders of the pictures in a batch.
+    pub loss_f32: Vec<Vec<f64>>,
     /// Of batch 0 after the last step, in evaluation.
     pub evaluation_loss_f64: f64,
+    pub evaluation_loss_f32: Vec<f64>,
     pub trained_f64: Vec<Trained>,
 }
 

@@ -52,7 +52,9 @@ pub struct Seen {
 impl Case {
     /// Elaborates and differentiates a program.
     pub fn new(program: &Program, seed: u64) -> Case {
-        let model = Model::new(&program.text).counting_top();
+        let model = Model::new(&program.text);
+        let has_labels = program.options.iter().any(|option| option.starts_with("cross_entropy"));
+        let model = if has_labels { model.counting_top() } else { model };
         let forward =
             model.forward(program.batch, program.training).unwrap_or_else(|error| panic!("{error}"));
         let step = match program.training {
