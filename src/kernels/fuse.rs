@@ -274,7 +274,7 @@ impl Fusion {
         let (tensor, index) = self.first_read(&consumer.statements, results)?;
         let from = producer.statements.iter().position(|statement| statement.result == tensor)?;
         let at = &producer.statements[from].at;
-        let mut replace = HashMap::new();
+        let (mut replace, mut ones) = (HashMap::new(), Vec::new());
         for ((index, extent), at) in index.iter().zip(&self.program.tensors[tensor].shape).zip(at) {
             match index.as_axis() {
                 Some(axis) if self.program.axes[axis].extent == *extent => {
@@ -282,13 +282,19 @@ impl Fusion {
                         return None;
                     }
                 }
-                _ if *extent == 1 && index.as_constant() == Some(0) => {}
+                _ if *extent == 1 && index.as_constant() == Some(0) => ones.push(at.clone()),
                 _ => return None,
             }
         }
         let single = consumer.axes.iter().filter(|axis| self.program.axes[**axis].extent == 1);
         let single: Vec<Axis> = single.filter(|axis| !replace.contains_key(axis)).copied().collect();
-        replace.extend(single.into_iter().map(|axis| (axis, Index::from(0))));
+        // The axes of a single element are the producer's as well, where it is clear which is which: they may have
+        // lanes.
+        if ones.len() != single.len() {
+            ones.iter().all(|index| index.as_constant() == Some(0)).then_some(())?;
+            ones = vec![Index::from(0); single.len()];
+        }
+        replace.extend(single.into_iter().zip(ones));
         consumer.axes.iter().all(|axis| replace.contains_key(axis)).then_some((from, replace))
     }
 
@@ -301,7 +307,7 @@ impl Fusion {
                 if let Expr::Read { tensor, index, .. } = &self.program.exprs[id]
                     && (results.contains(tensor) || at.contains_key(tensor))
                 {
-                    matches &= at.get(tensor) == Some(&index);
+                    matches &= at.get(tensor).is_some_and(|at| self.program.is_same_element(at, index));
                 }
             });
             at.insert(statement.result, &statement.at);

@@ -205,7 +205,7 @@ impl Verifier<'_> {
         for (tensor, index, filled) in reads {
             let name = &self.kernels.program.tensors[tensor].name;
             match registers.get(&tensor) {
-                Some(at) if *at == index.as_slice() => {}
+                Some(at) if self.kernels.program.is_same_element(at, index) => {}
                 Some(_) => self.report(statement.result, format!("it reads another element of {name}")),
                 None if results.contains(&tensor) => {
                     self.report(statement.result, format!("it reads {name} before this point defines it"));

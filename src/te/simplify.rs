@@ -255,6 +255,12 @@ impl Program {
         self.axes.push(data)
     }
 
+    /// Whether two indices name one element at every point: they are equal, but for dimensions in which both are 0.
+    pub fn is_same_element(&self, one: &[Index], other: &[Index]) -> bool {
+        let zero = |index: &Index| index.range(&self.axes) == (0, 0);
+        one.len() == other.len() && one.iter().zip(other).all(|(a, b)| a == b || (zero(a) && zero(b)))
+    }
+
     /// Whether a read can never leave its tensor.
     pub fn in_bounds(&self, tensor: Tensor, index: &[Index]) -> bool {
         self.tensors[tensor].shape.iter().zip(index).all(|(extent, index)| {
