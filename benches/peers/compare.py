@@ -57,7 +57,7 @@ def cnnc_milliseconds(model, batch, arguments):
         command += ["--model", model.section]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     if done.returncode != 0:
-        raise Failed(f"cnnc bench failed:\n{done.stderr.strip()}")
+        raise Failed("\n".join(done.stderr.strip().splitlines()[:2]))  # the rest of a panic is its stack
     return json.loads(done.stdout)["infer_ms" if arguments.infer else "train_step_ms"]["median"]
 
 
@@ -207,7 +207,7 @@ def main():
         try:
             times, others = watched(lambda: compare(models.ALL[name], batch, makers, arguments))
         except Failed as error:
-            note(f"{name}: {error}")
+            note(f"{name}: cnnc bench failed: {error}")
             failed = True
             continue
         if arguments.json:
