@@ -38,9 +38,8 @@ const SHAPES: [(i64, i64, i64, i64, i64, i64); 9] = [
     (16, 64, 256, 56, 1, 1),
     (16, 96, 96, 112, 3, 96),
 ];
-/// The directions, by what the equations of their kernels are called.
-const DIRECTIONS: [(&str, &str); 3] =
-    [("forward", ".y"), ("to the input", ".d_x"), ("to the weights", ".d_w")];
+/// What the equations of the forward pass and of both gradients are called.
+const DIRECTIONS: [&str; 3] = [".y", ".d_x", ".d_w"];
 const ROUNDS: u64 = 9;
 
 fn main() {
@@ -104,7 +103,7 @@ fn measure(shape: &(i64, i64, i64, i64, i64, i64), machine: &Machine, pool: &Poo
         best.iter_mut().zip(times).for_each(|(best, time)| *best = best.min(time));
         program.commit(&mut store);
     }
-    DIRECTIONS.map(|(_, equation)| {
+    DIRECTIONS.map(|equation| {
         let of = |name: &str| {
             name.starts_with("conv.conv2d")
                 && name.split('+').next().is_some_and(|first| first.contains(equation))

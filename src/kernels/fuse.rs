@@ -8,8 +8,8 @@
 //! - *Windows.* A reduction over small windows that partition what a kernel defines joins that kernel: conv + bias +
 //!   relu + pooling. It comes last, so that a maximum and its position, siblings by then, join as one.
 //!
-//! A join is legal where no third kernel stands between the two. One is not worth it: a sum over the batch has its
-//! lanes in the batch and gives single numbers, so an optimiser's roots and quotients stay apart from the gradient of
+//! A join is legal where no third kernel stands between the two. One is not worth it: a sum over the lanes gives single
+//! numbers, so an optimiser's roots and quotients stay apart from the gradient of
 //! a large weight, in a kernel that has lanes for them.
 
 use std::collections::{BTreeSet, HashMap};
@@ -22,11 +22,11 @@ use crate::te::{Axis, Binary, Equation, Expr, ExprId, Index, Program, Reduction,
 /// The points of a window, at most: each needs registers for a sum of its own.
 const LARGEST_WINDOW: i64 = 4;
 
-/// From so many elements on, slow functions of the elements of a sum over the batch have a kernel of their own.
+/// From so many elements on, slow functions of the elements of a sum over the lanes have a kernel of their own.
 const LARGE_SUM: i64 = 1024;
 
-/// Groups the equations of a canonical program into kernels. `batched` are the inputs whose first dimension is the
-/// batch, which will be stored in blocks of so many lanes.
+/// Groups the equations of a canonical program into kernels. `across` are the dimensions of inputs that will lie across
+/// so many lanes.
 pub fn run(mut program: Program, across: &Across, lanes: i64) -> Kernels {
     let equations = std::mem::take(&mut program.equations);
     let kernels: Vec<Kernel> = equations.iter().map(|equation| single(&program, equation)).collect();

@@ -60,8 +60,8 @@ fn layout(shape: &[i64], words: &[tree::Property]) -> Result<Layout, String> {
         let numbers = numbers(word)?;
         match (word.name.as_str(), numbers.as_slice()) {
             ("rows", []) => {}
-            ("lanes", [batch, lanes]) => {
-                layout.across = Some(whole(*batch)? as usize);
+            ("lanes", [across, lanes]) => {
+                layout.across = Some(whole(*across)? as usize);
                 layout.lanes = whole(*lanes)?.max(1);
             }
             ("halo", widths) if widths.len() == 2 * shape.len() => {
@@ -72,7 +72,7 @@ fn layout(shape: &[i64], words: &[tree::Property]) -> Result<Layout, String> {
             (other, _) => return Err(format!("`{other}` with these numbers is part of no layout")),
         }
     }
-    if layout.across.is_some_and(|batch| batch >= shape.len()) {
+    if layout.across.is_some_and(|across| across >= shape.len()) {
         return Err("the dimension in lanes is none of the tensor's".into());
     }
     Ok(layout)

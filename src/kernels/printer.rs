@@ -47,7 +47,7 @@ pub fn print(kernels: &Kernels, layouts: &Layouts) -> String {
 /// `lanes(0, 16) halo(0, 0, 1, 1) fill(0)`.
 pub fn layout_text(layout: &Layout) -> String {
     let mut text = match layout.across {
-        Some(batch) => format!("lanes({batch}, {})", layout.lanes),
+        Some(across) => format!("lanes({across}, {})", layout.lanes),
         None => "rows".into(),
     };
     if layout.halo.iter().any(|halo| *halo != (0, 0)) {

@@ -153,10 +153,10 @@ impl Planner<'_> {
                 fits &= match &self.program().exprs[id] {
                     Expr::Read { tensor, index, fill } => {
                         let fixed = |index: &Index| !replaced(index).mentions(lane);
-                        let batch = self.layouts.get(tensor).and_then(|layout| layout.across);
+                        let across = self.layouts.get(tensor).and_then(|layout| layout.across);
                         let guarded = fill.is_some() && !self.program().in_bounds(*tensor, index);
                         let guards =
-                            index.iter().enumerate().all(|(at, index)| Some(at) == batch || fixed(index));
+                            index.iter().enumerate().all(|(at, index)| Some(at) == across || fixed(index));
                         address(tensor, index) && (!guarded || guards)
                     }
                     Expr::Number(index) | Expr::Uniform { element: index, .. } => regular(&replaced(index)),
