@@ -7,7 +7,7 @@ use crate::loops::cost::cost;
 use crate::report::numbers;
 use crate::report::table::{Align, Table};
 use crate::runtime::program::lower;
-use crate::runtime::{Program, Store, peak};
+use crate::runtime::{Pool, Program, Store, peak};
 use crate::train::programs::initialise;
 
 use super::arguments::{Mode, ProfileArguments};
@@ -69,18 +69,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     let peak_gflops = peak::measure(&machine, &pool).map_err(code)?;
     let bandwidth = peak::bandwidth(&pool);
     let mut program = Program::compile(&graph, lowered, &machine).map_err(code)?;
-    let mut rounds: Vec<Vec<f64>> = Vec::new();
-    for step in 0..=ROUNDS as u64 {
-        rounds.push(program.run_timed(&store, &pool, RandomState { seed: 0, step }));
-        program.commit(&mut store);
-    }
-    let rounds = rounds.split_off(1);
-    let median = |launch: usize| {
-        let mut times: Vec<f64> = rounds.iter().map(|times| times[launch]).collect();
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    };
-    let seconds: Vec<f64> = (0..costs.len()).map(median).collect();
+    let seconds = middle_times(&mut program, &mut store, &pool);
     let total: f64 = seconds.iter().sum();
     let line = |((kernel, cost), seconds): ((String, crate::loops::cost::Cost), &f64)| {
         let (gflop, gigabytes) = (cost.flop as f64 * 1e-9, cost.bytes as f64 * 1e-9);
@@ -109,6 +98,21 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
         kernels: runs.map(line).collect(),
     };
     if arguments.json { print_json(&report) } else { print(&text(&report, arguments.top)) }
+}
+
+/// The middle time of each launch. The first run counts for none: it also computes what stays for all others.
+fn middle_times(program: &mut Program, store: &mut Store, pool: &Pool) -> Vec<f64> {
+    let mut rounds: Vec<Vec<f64>> = Vec::new();
+    for step in 0..=ROUNDS as u64 {
+        rounds.push(program.run_timed(store, pool, RandomState { seed: 0, step }));
+        program.commit(store);
+    }
+    let median = |launch: usize| {
+        let mut times: Vec<f64> = rounds[1..].iter().map(|times| times[launch]).collect();
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    (0..program.launches()).map(median).collect()
 }
 
 /// The first and the last of the equations that a kernel computes.

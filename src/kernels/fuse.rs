@@ -9,8 +9,8 @@
 //!   relu + pooling. It comes last, so that a maximum and its position, siblings by then, join as one.
 //!
 //! A join is legal where no third kernel stands between the two. One is not worth it: a sum over the lanes gives single
-//! numbers, so an optimiser's roots and quotients stay apart from the gradient of
-//! a large weight, in a kernel that has lanes for them.
+//! numbers, so an optimiser's roots and quotients stay apart from the gradient of a large weight, in a kernel that has
+//! lanes for them.
 
 use std::collections::{BTreeSet, HashMap};
 

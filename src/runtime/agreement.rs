@@ -199,8 +199,8 @@ fn fresh(dtype: DType, layout: &Layout) -> BufferMemory {
 /// Stores row-major values by a layout; lanes beyond the last picture repeat it.
 fn pack(layout: &Layout, values: &[f32], memory: &mut BufferMemory) {
     let mut padded = layout.shape.clone();
-    if let Some(batch) = layout.across {
-        padded[batch] = (padded[batch] as u64).next_multiple_of(layout.lanes as u64) as i64;
+    if let Some(across) = layout.across {
+        padded[across] = (padded[across] as u64).next_multiple_of(layout.lanes as u64) as i64;
     }
     for_each_index(&padded, &mut |index| {
         let inside = index.iter().zip(&layout.shape).map(|(at, extent)| (*at).min(extent - 1));

@@ -29,6 +29,9 @@ pub struct Lowered {
     kept: Vec<Kept>,
 }
 
+/// The pool counts the work of a launch in instructions of 128 bits, whatever the machine has.
+const POOL_LANES: u32 = 4;
+
 /// What a stage of lowering hands to the next one. Tests look at it, or spoil it to see that they notice.
 pub enum Stage<'a> {
     /// To fusion.
@@ -200,8 +203,9 @@ impl Program {
         let places =
             |launch: &Launch| launch.buffers.iter().map(|tensor| lowered.plan.places[tensor]).collect();
         let launches = lowered.launches.iter().zip(of_launch);
-        let launches = launches
-            .map(|(launch, at)| (at, places(launch), work(&launch.function.body, &launch.function, 4)));
+        let launches = launches.map(|(launch, at)| {
+            (at, places(launch), work(&launch.function.body, &launch.function, POOL_LANES))
+        });
         let program = &lowered.kernels.program;
         let path_of = |role: &Role| match role {
             Role::Param { path, .. } | Role::State { path, .. } => Some(path.clone()),

@@ -2,8 +2,8 @@
 //!
 //! Vectors run over the axis that the layouts put across the lanes. With the batch there, any channel count, kernel or
 //! stride runs at full width; with the channels there, any batch. Nests without such an axis (the optimiser) run over
-//! their flattened elements. Contractions get a register tile: a block
-//! of an axis that only one factor has, times a block of an axis that only the other has.
+//! their flattened elements. Contractions get a register tile: a block of an axis that only one factor has, times a
+//! block of an axis that only the other has.
 
 use crate::kernels::layout::lane_axis;
 use crate::kernels::{Kernels, Layouts, Nest, Statement};
