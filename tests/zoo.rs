@@ -83,7 +83,7 @@ fn filled(name: &str, graph: &Graph) -> Store {
 fn rule_of(name: &str, path: &str, axes: usize) -> &'static str {
     match path.rsplit('.').next() {
         Some("running_mean") => "small",
-        Some("running_var") if name.starts_with("resnet") => "near_one",
+        Some("running_var") if name.contains("resnet") => "near_one",
         Some("running_var") => "unit",
         _ if axes > 1 => "weight",
         Some("weight") => "near_one",
