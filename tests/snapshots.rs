@@ -6,7 +6,7 @@ use cnnc::base::target::{Level, Target};
 use cnnc::codegen::cranelift;
 use cnnc::graph::Graph;
 use cnnc::runtime::program::{Lowered, lower};
-use cnnc::sched::Machine;
+use cnnc::sched::{Launch, Machine};
 
 use model::Model;
 
@@ -111,4 +111,21 @@ fn equal_layers_share_their_code() {
     let lowered = lowered(&graph);
     assert_eq!(lowered.launches.len(), 3);
     assert!(lowered.unique_functions() <= 2, "the first reads the data, the others what their like wrote");
+}
+
+/// Thirteen columns have no tile that divides them: seven and six have.
+#[test]
+fn loops_without_a_tile_are_cut_in_two() {
+    let text = "model M(x: f32[N, 3, 13, 13]) -> f32[N, 4, 13, 13] { x |> conv(4, 3, pad=1) |> relu }";
+    let graph = Model::new(text).forward(16, false).expect("the model is right");
+    let launches = lower(&graph, &Machine::of(Target::of(Level::Avx512)), &mut |_, _| {}).launches;
+    let parts = |launch: &Launch| {
+        let steps = launch.schedule.lines().map(str::trim);
+        steps
+            .filter(|step| step.starts_with("restrict") || step.starts_with("tile j"))
+            .map(String::from)
+            .collect()
+    };
+    let found: Vec<Vec<String>> = launches.iter().map(parts).collect();
+    assert_eq!(found, [["restrict j to 0..5", "tile j by 5"], ["restrict j to 5..13", "tile j by 4"]]);
 }

@@ -29,8 +29,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "base", "codegen", "data", "elab", "graph", "kernels", "loops", "passes", "report", "runtime",
-            "sched", "syntax", "te", "train",
+            "base", "codegen", "data", "elab", "graph", "kernels", "loops", "passes", "plan", "report",
+            "runtime", "sched", "syntax", "te", "train",
         ],
     ),
 ];

@@ -52,6 +52,7 @@ class Failed(Exception):
 def cnnc_milliseconds(model, batch, arguments):
     """The median of a training step, with Adam as the others have it, or of an inference."""
     command = [arguments.cnnc, "bench", ROOT / "examples" / f"{model.file}.cnn", "--json"]
+    command += ["--mode", "infer" if arguments.infer else "train"]
     command += ["--set", "train.optim=adam(3e-4)", "--batch", batch, "--threads", arguments.threads]
     if model.section:
         command += ["--model", model.section]

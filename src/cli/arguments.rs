@@ -231,6 +231,8 @@ pub enum Stage {
     Sched,
     /// The loops of each kernel
     Loops,
+    /// Where every tensor lies in memory, and when
+    Plan,
     /// Cranelift's input
     Clif,
     /// Machine code
@@ -278,6 +280,9 @@ pub struct BenchArguments {
     pub model: ModelArguments,
     #[command(flatten)]
     pub machine: MachineArguments,
+    /// The training step or the prediction alone; both by default
+    #[arg(long, value_enum)]
+    pub mode: Option<Mode>,
     /// Samples a step, in place of the file's
     #[arg(long, value_name = "N")]
     pub batch: Option<u32>,

@@ -12,8 +12,8 @@ use crate::runtime::{Pool, Program, Store};
 use crate::sched::Machine;
 use crate::train::programs::initialise;
 
-use super::arguments::BenchArguments;
-use super::project::{Project, execution, stem};
+use super::arguments::{BenchArguments, Mode};
+use super::project::{Project, execution};
 use super::{Failure, Outcome, print, print_json};
 
 /// Rounds of which the smallest and the middle time are given.
@@ -27,15 +27,18 @@ struct Milliseconds {
     median: f64,
 }
 
+/// What is printed; what belongs to a mode that was not asked for is left out.
 #[derive(Debug, Serialize)]
 struct Report {
     model: String,
     batch: i64,
     threads: usize,
-    train_step_ms: Milliseconds,
-    infer_ms: Milliseconds,
-    train_gflop: f64,
-    train_gflops: f64,
+    train_step_ms: Option<Milliseconds>,
+    infer_ms: Option<Milliseconds>,
+    train_gflop: Option<f64>,
+    train_gflops: Option<f64>,
+    infer_gflop: Option<f64>,
+    infer_gflops: Option<f64>,
     peak_gflops: f64,
     compile_ms: f64,
     arena_bytes: usize,
@@ -49,61 +52,82 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let (machine, pool) = execution(&arguments.machine)?;
     let recipe = project.recipe(&spec, None);
     let phase = &spec.phases[0];
-    let fail = |errors| project.failure(errors);
-    let step = recipe.step(phase.batch, phase).map_err(fail)?;
-    let inference = recipe.inference(phase.batch).map_err(fail)?;
     let mut store = Store::default();
-    initialise(&step, spec.seed, &mut store);
-    let (train, step) = measure(&step, &machine, &pool, &mut store)?;
-    let (infer, _) = measure(&inference, &machine, &pool, &mut store)?;
-    let peak = peak_gflops(&machine, &pool)?;
+    let mut measured = |mode: Mode| {
+        if arguments.mode.is_some_and(|asked| asked != mode) {
+            return Ok(None);
+        }
+        let graph = match mode {
+            Mode::Train => recipe.step(phase.batch, phase),
+            Mode::Infer => recipe.inference(phase.batch),
+        };
+        let graph = graph.map_err(|errors| project.failure(errors))?;
+        if store.entries().is_empty() {
+            initialise(&graph, spec.seed, &mut store);
+        }
+        measure(&graph, &machine, &pool, &mut store).map(Some)
+    };
+    let train = measured(Mode::Train)?;
+    let infer = measured(Mode::Infer)?;
+    let made = train.as_ref().or(infer.as_ref()).expect("one of the modes");
+    let (compile_ms, arena_bytes) = (made.compile_ms, made.arena_bytes);
     let report = Report {
-        model: stem(&arguments.model.file),
+        model: spec.name.clone(),
         batch: phase.batch,
         threads: pool.threads(),
-        train_gflop: step.gflop,
-        train_gflops: step.gflop / train.min * 1e3,
-        train_step_ms: train,
-        infer_ms: infer,
-        peak_gflops: peak,
-        compile_ms: step.compile_ms,
-        arena_bytes: step.arena_bytes,
+        train_gflop: train.as_ref().map(|made| made.gflop),
+        train_gflops: train.as_ref().map(Measured::gflops),
+        train_step_ms: train.map(|made| made.times),
+        infer_gflop: infer.as_ref().map(|made| made.gflop),
+        infer_gflops: infer.as_ref().map(Measured::gflops),
+        infer_ms: infer.map(|made| made.times),
+        peak_gflops: peak_gflops(&machine, &pool)?,
+        compile_ms,
+        arena_bytes,
     };
     if arguments.json { print_json(&report) } else { print(&text(&report)) }
 }
 
 fn text(report: &Report) -> String {
-    let share = numbers::percent(report.train_gflops / report.peak_gflops);
-    [
-        format!("{}, batch {}, {} threads", report.model, report.batch, report.threads),
-        format!(
-            "training step  {:9.3} ms (median {:.3})",
-            report.train_step_ms.min, report.train_step_ms.median
-        ),
-        format!("inference      {:9.3} ms (median {:.3})", report.infer_ms.min, report.infer_ms.median),
-        format!(
-            "arithmetic     {:9.3} GFLOP a step, {:.1} GFLOP/s, {share} of the measured peak of {:.1}",
-            report.train_gflop, report.train_gflops, report.peak_gflops
-        ),
-        format!("compiled in    {:9.3} ms", report.compile_ms),
-        format!("memory         {} in the arena", numbers::bytes(report.arena_bytes as u64)),
-        String::new(),
-    ]
-    .join("\n")
+    let timed = |what: &str, times: &Option<Milliseconds>| {
+        let times = times.as_ref()?;
+        Some(format!("{what:<14} {:9.3} ms (median {:.3})", times.min, times.median))
+    };
+    let worked = |what: &str, gflop: Option<f64>, gflops: Option<f64>| {
+        let (gflop, gflops) = (gflop?, gflops?);
+        let share = numbers::percent(gflops / report.peak_gflops);
+        let peak = report.peak_gflops;
+        Some(format!(
+            "arithmetic     {gflop:9.3} GFLOP {what}, {gflops:.1} GFLOP/s, {share} of the measured peak of {peak:.1}"
+        ))
+    };
+    let arithmetic = worked("a step", report.train_gflop, report.train_gflops);
+    let lines = [
+        Some(format!("{}, batch {}, {} threads", report.model, report.batch, report.threads)),
+        timed("training step", &report.train_step_ms),
+        timed("inference", &report.infer_ms),
+        arithmetic.or_else(|| worked("a prediction", report.infer_gflop, report.infer_gflops)),
+        Some(format!("compiled in    {:9.3} ms", report.compile_ms)),
+        Some(format!("memory         {} in the arena", numbers::bytes(report.arena_bytes as u64))),
+    ];
+    lines.into_iter().flatten().map(|line| line + "\n").collect()
 }
 
-struct Made {
+/// What a program took.
+struct Measured {
+    times: Milliseconds,
     gflop: f64,
     compile_ms: f64,
     arena_bytes: usize,
 }
 
-fn measure(
-    graph: &Graph,
-    machine: &Machine,
-    pool: &Pool,
-    store: &mut Store,
-) -> Result<(Milliseconds, Made), Failure> {
+impl Measured {
+    fn gflops(&self) -> f64 {
+        self.gflop / self.times.min * 1e3
+    }
+}
+
+fn measure(graph: &Graph, machine: &Machine, pool: &Pool, store: &mut Store) -> Result<Measured, Failure> {
     let start = Instant::now();
     let lowered = lower(graph, machine, &mut |_, _| {});
     let gflop = lowered.kernels.multiplications() as f64 * 2e-9;
@@ -128,7 +152,7 @@ fn measure(
         (0..ROUNDS).map(|_| (0..count).map(|_| once()).sum::<f64>() / count as f64).collect();
     rounds.sort_by(f64::total_cmp);
     let times = Milliseconds { min: rounds[0] * 1e3, median: rounds[ROUNDS / 2] * 1e3 };
-    Ok((times, Made { gflop, compile_ms, arena_bytes: program.arena_bytes() }))
+    Ok(Measured { times, gflop, compile_ms, arena_bytes: program.arena_bytes() })
 }
 
 /// The most multiply-adds a second that independent chains in registers reach, times two, on all threads.

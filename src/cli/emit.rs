@@ -10,6 +10,7 @@ use crate::graph::dot::dot;
 use crate::graph::{Graph, OpId};
 use crate::kernels;
 use crate::passes;
+use crate::plan;
 use crate::report::numbers;
 use crate::runtime::program::{Lowered, lower};
 use crate::sched::{Launch, Machine};
@@ -44,7 +45,7 @@ pub fn run(arguments: &EmitArguments) -> Outcome {
             passes::simplify(&mut program, &mut after);
             equations(&program, &wanted).to_string()
         }
-        Stage::Kernels | Stage::Sched | Stage::Loops | Stage::Clif | Stage::Asm => {
+        Stage::Kernels | Stage::Sched | Stage::Loops | Stage::Plan | Stage::Clif | Stage::Asm => {
             let machine = machine(arguments.cpu)?;
             let lowered = lower(&graph, &machine, &mut after);
             low(arguments.stage, lowered, &machine, &wanted)?
@@ -136,6 +137,10 @@ fn low(
     if stage == Stage::Kernels {
         lowered.kernels.kernels.retain(|kernel| wanted(&kernel.name));
         return Ok(kernels::printer::print(&lowered.kernels, &lowered.layouts));
+    }
+    if stage == Stage::Plan {
+        let Lowered { plan, kernels, layouts, launches, .. } = &lowered;
+        return Ok(plan::printer::print(plan, kernels, layouts, launches, wanted));
     }
     let launches = lowered.launches.iter().filter(|launch| wanted(&launch.function.name));
     let mut texts =

@@ -11,7 +11,7 @@ use crate::runtime::{Pool, Program, Store, peak};
 use crate::train::programs::initialise;
 
 use super::arguments::{Mode, ProfileArguments};
-use super::project::{Project, execution, stem};
+use super::project::{Project, execution};
 use super::{Failure, Outcome, print, print_json};
 
 /// Runs of which each kernel's middle time is given.
@@ -88,7 +88,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     // What runs once for all steps is not part of one.
     let runs = costs.into_iter().zip(&seconds).filter(|(_, seconds)| **seconds > 0.0);
     let report = Report {
-        model: stem(&arguments.model.file),
+        model: spec.name.clone(),
         batch: phase.batch,
         threads: pool.threads(),
         level: machine.target.level.to_string(),

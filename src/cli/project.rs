@@ -1,6 +1,5 @@
 //! A model file as a command uses it: loaded, with a model chosen and settings replaced.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::diagnostic::Diagnostic;
@@ -293,9 +292,4 @@ pub fn execution(arguments: &MachineArguments) -> Result<(Machine, Pool), Failur
     let pool = Pool::new(threads)
         .map_err(|error| Failure::Run(format!("{threads} threads cannot be started: {error}")))?;
     Ok((machine(arguments.cpu)?, pool))
-}
-
-/// The name of a file without folder and ending.
-pub fn stem(path: &Path) -> String {
-    path.file_stem().map_or_else(|| "model".into(), |stem| stem.to_string_lossy().into_owned())
 }

@@ -8,10 +8,18 @@ use crate::te::Tensor;
 use super::{Place, Plan, live_ranges};
 
 /// The table, and the size of the arena below it. Tensors of the arena stand in the order of their places; live
-/// ranges are the numbers of the first and the last launch that need the tensor.
-pub fn print(plan: &Plan, kernels: &Kernels, layouts: &Layouts, launches: &[Launch]) -> String {
+/// ranges are the numbers of the first and the last launch that need the tensor. Only tensors whose names are wanted.
+pub fn print(
+    plan: &Plan,
+    kernels: &Kernels,
+    layouts: &Layouts,
+    launches: &[Launch],
+    wanted: &dyn Fn(&str) -> bool,
+) -> String {
     let ranges = live_ranges(kernels, layouts, launches, &plan.fixed);
-    let mut tensors: Vec<Tensor> = kernels.stored.iter().copied().collect();
+    let stored = kernels.stored.iter().copied();
+    let mut tensors: Vec<Tensor> =
+        stored.filter(|tensor| wanted(&kernels.program.tensors[*tensor].name)).collect();
     tensors.sort_by_key(|tensor| (plan.places.get(tensor).copied().map(order), *tensor));
     let mut rows = vec![["tensor", "place", "bytes", "live", "layout"].map(String::from)];
     for tensor in tensors {

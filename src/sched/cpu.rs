@@ -2,12 +2,13 @@
 //!
 //! Vectors run over the axis that the layouts put across the lanes. With the batch there, any channel count, kernel or
 //! stride runs at full width; with the channels there, any batch. Nests without such an axis (the optimiser) run over
-//! their flattened elements. Contractions get a register tile: a block of an axis that only one factor has, times a
-//! block of an axis that only the other has.
+//! their flattened elements. Contractions get a register tile ([`tile`]).
+
+mod tile;
 
 use crate::kernels::layout::lane_axis;
 use crate::kernels::{Kernels, Layouts, Nest, Statement};
-use crate::te::{Axis, Binary, Expr, ExprId, Index, Program, Reduction};
+use crate::te::{Axis, Expr, Index, Program, Reduction};
 
 use super::Machine;
 use super::nest::LoopNest;
@@ -19,18 +20,16 @@ const LARGEST_UNROLL: [i64; 2] = [64, 32];
 /// A reduction loop over more than this is split into blocks.
 const LONGEST_SUM: i64 = 256;
 
-/// Multiply-adds under way at once that hide their latency: two a cycle, four cycles each.
-const LATENCY: f64 = 8.0;
-
-/// The scheduled loops of a nest: one, or two where a vector axis leaves a rest.
+/// The scheduled loops of a nest: one, or two where a vector axis leaves a rest or no tile divides an extent.
 pub fn plan(kernels: &mut Kernels, layouts: &Layouts, machine: &Machine, nest: &Nest) -> Vec<LoopNest> {
     let plain = LoopNest::new(&kernels.program, nest);
     let mut planner = Planner { kernels, layouts, machine, nest };
-    let mut plans = match planner.lane_axis() {
+    let plans = match planner.lane_axis() {
         Some(axis) => planner.over_lanes(&plain, axis),
         None => planner.over_elements(&plain),
     }
     .unwrap_or_else(|| vec![plain]);
+    let mut plans: Vec<LoopNest> = plans.into_iter().flat_map(|plan| planner.parts(plan)).collect();
     for plan in &mut plans {
         planner.tile(plan);
         planner.block(plan);
@@ -38,19 +37,6 @@ pub fn plan(kernels: &mut Kernels, layouts: &Layouts, machine: &Machine, nest: &
         planner.spread(plan);
     }
     plans
-}
-
-/// So many elements of an axis.
-type Block = (Axis, i64);
-
-/// One factor of a contraction.
-struct Side {
-    /// The blocks of its own axes that it can have in the tile; None is a single element.
-    blocks: Vec<Option<Block>>,
-    /// Whether it varies from lane to lane.
-    vector: bool,
-    /// Its elements at the points of a window.
-    points: i64,
 }
 
 struct Planner<'a> {
@@ -214,127 +200,6 @@ impl Planner<'_> {
             plans.push(whole);
         }
         Some(plans)
-    }
-
-    /// The two factors of the nest's only contraction.
-    fn factors(&self) -> Option<(ExprId, ExprId)> {
-        let statements = self.nest.levels(self.program()).0;
-        let bodies = statements.iter().filter_map(|s| match &self.program().exprs[s.body] {
-            Expr::Reduce { op, body, .. } => Some((*op, *body)),
-            _ => None,
-        });
-        let bodies: Vec<(Reduction, ExprId)> = bodies.collect();
-        let [(Reduction::Sum, body)] = bodies.as_slice() else { return None };
-        match &self.program().exprs[*body] {
-            Expr::Binary(Binary::Mul, x, y) => Some((*x, *y)),
-            _ => None,
-        }
-    }
-
-    /// Chooses the register tile of a contraction and the order of its loops.
-    fn tile(&mut self, plan: &mut LoopNest) {
-        let Some((x, y)) = self.factors() else { return };
-        let (x_axes, y_axes) = (self.loop_axes(plan, x), self.loop_axes(plan, y));
-        let only = |these: &[Axis], those: &[Axis]| -> Vec<Axis> {
-            let mine = plan.outer.iter().filter(|axis| these.contains(axis) && !those.contains(axis));
-            mine.copied().collect()
-        };
-        let (only_x, only_y) = (only(&x_axes, &y_axes), only(&y_axes, &x_axes));
-        if only_x.is_empty() && only_y.is_empty() {
-            return;
-        }
-        let x_vector = plan.lane.as_ref().is_some_and(|lane| x_axes.contains(&lane.axis));
-        let y_vector = plan.lane.as_ref().is_some_and(|lane| y_axes.contains(&lane.axis));
-        let points = |axes: &[Axis]| -> i64 {
-            let windows = plan.windows.iter().filter(|axis| axes.contains(axis));
-            windows.map(|axis| self.extent(*axis)).product()
-        };
-        let left = Side { blocks: self.blocks(&only_x), vector: x_vector, points: points(&x_axes) };
-        let right = Side { blocks: self.blocks(&only_y), vector: y_vector, points: points(&y_axes) };
-        let (a, b) = self.best_tile(&left, &right, plan.lane.is_some(), points(&plan.windows));
-        self.order(plan, &only_x, &only_y, (x, y));
-        for (axis, factor) in [a, b].into_iter().flatten() {
-            plan.tile(&mut self.kernels.program, axis, factor);
-        }
-    }
-
-    /// The loop axes that an expression depends on.
-    fn loop_axes(&self, plan: &LoopNest, id: ExprId) -> Vec<Axis> {
-        let mut found = Vec::new();
-        for axis in self.program().free_axes(id) {
-            if let Some(index) = plan.replace.get(&axis) {
-                index.for_each_axis(&mut |axis| found.push(axis));
-            }
-        }
-        found
-    }
-
-    /// The block of each side with the lowest cost: cycles of latency, loads or arithmetic a multiply-add, whichever
-    /// is most.
-    fn best_tile(&self, x: &Side, y: &Side, vector: bool, windows: i64) -> (Option<Block>, Option<Block>) {
-        let wide = if vector { self.machine.registers_per_value() as i64 } else { 1 };
-        let cost_of = |side: &Side| side.points * if side.vector { wide } else { 1 };
-        let (x_cost, y_cost) = (cost_of(x), cost_of(y));
-        let mut best = ((None, None), f64::INFINITY);
-        for a in &x.blocks {
-            for b in &y.blocks {
-                let (m, n) = (a.map_or(1, |(_, f)| f), b.map_or(1, |(_, f)| f));
-                let chains = m * n * wide * windows;
-                if chains > self.most_chains((m * x.points * wide).min(n * y.points * wide)) {
-                    continue;
-                }
-                let loads = (m * x_cost + n * y_cost) as f64 / chains as f64;
-                let cost = (LATENCY / chains as f64).max(loads).max(1.0) + 0.1 * loads;
-                if cost < best.1 - 1e-9 {
-                    best = ((*a, *b), cost);
-                }
-            }
-        }
-        best.0
-    }
-
-    /// The most accumulators of a tile whose smaller side has so many registers. Where this project's own back end gives
-    /// out registers, that side stays in registers, and the elements of the other come one after the other; Cranelift's
-    /// keeps to half of the registers, measured: with more of them it spills.
-    fn most_chains(&self, smaller: i64) -> i64 {
-        let registers = self.machine.target.registers as i64;
-        match self.machine.target.lanes {
-            4 => (registers / 2).min(16),
-            _ => registers - smaller - 1,
-        }
-    }
-
-    /// The blocks one side can have: for each axis, the divisors of its extent.
-    fn blocks(&self, axes: &[Axis]) -> Vec<Option<Block>> {
-        let mut blocks = vec![None];
-        for axis in axes.iter().rev() {
-            let extent = self.extent(*axis);
-            blocks.extend((2..=8).filter(|factor| extent % factor == 0).map(|factor| Some((*axis, factor))));
-        }
-        blocks
-    }
-
-    /// Walks the larger factor once: its own axes outside, those of the other inside.
-    fn order(&self, plan: &mut LoopNest, only_x: &[Axis], only_y: &[Axis], (x, y): (ExprId, ExprId)) {
-        let (outer, inner) =
-            if self.footprint(x) >= self.footprint(y) { (only_x, only_y) } else { (only_y, only_x) };
-        let Some((last, rest)) = outer.split_last() else { return };
-        let keep_last = rest.is_empty();
-        let place = |axis: &Axis| match () {
-            () if inner.contains(axis) => 2,
-            () if axis == last && !keep_last => 3,
-            () if outer.contains(axis) => 1,
-            () => 0,
-        };
-        let mut order = plan.outer.clone();
-        order.sort_by_key(place);
-        plan.reorder(self.program(), order);
-    }
-
-    /// Elements of the tensor behind a factor.
-    fn footprint(&self, id: ExprId) -> usize {
-        let tensors = self.program().reads(id);
-        tensors.into_iter().map(|tensor| self.program().tensors[tensor].len()).max().unwrap_or(0)
     }
 
     /// Blocks the longest reduction loops, so that a long sum is one of sums: it loses fewer digits. And those that

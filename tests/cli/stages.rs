@@ -14,6 +14,7 @@ fn every_stage_is_printed() {
         ("kernels", "kernels(\n    x: f32[100, 1, 8, 8],"),
         ("sched", "vectorize "),
         ("loops", "fn "),
+        ("plan", "arena: "),
         ("clif", "function u0:0("),
         ("asm", "ret"),
         ("dot", "digraph {\n"),
@@ -31,7 +32,7 @@ fn a_mode_and_an_op_choose_what_is_printed() {
     assert!(!infer.contains("loss") && !infer.contains("dropout"), "{infer}");
     let conv = place.good(&["emit", "tiny.cnn", "--op", "conv1"]);
     assert!(conv.contains("conv2d@") && !conv.contains("relu"), "{conv}");
-    for stage in ["fused", "kernels", "sched", "loops", "clif", "asm"] {
+    for stage in ["fused", "kernels", "sched", "loops", "plan", "clif", "asm"] {
         let all = place.good(&["emit", "tiny.cnn", "--mode", "infer", "--stage", stage]);
         let one = place.good(&["emit", "tiny.cnn", "--mode", "infer", "--stage", stage, "--op", "fc"]);
         assert!(!one.is_empty() && one.len() < all.len() * 2 / 3, "{stage}:\n{one}");

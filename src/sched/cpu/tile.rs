@@ -1,0 +1,212 @@
+//! The register tile of a contraction: a block of an axis that only one factor has, times a block of an axis that only
+//! the other has.
+//!
+//! A tile divides its extents. Where no good one does (13 pictures' rows, say), the loop is cut in two parts that have
+//! good tiles each (7 and 6).
+
+use crate::te::{Axis, Binary, Expr, ExprId, Reduction};
+
+use super::super::nest::LoopNest;
+use super::Planner;
+
+/// Multiply-adds under way at once that hide their latency: two a cycle, four cycles each.
+const LATENCY: f64 = 8.0;
+
+/// The largest block of one axis.
+const LARGEST_BLOCK: i64 = 8;
+
+/// Blocks of fewer elements than this leave much to gain.
+const SMALL_BLOCK: i64 = 4;
+
+/// Two parts must cost less than this share of the whole: they are two launches.
+const WORTH_PARTS: f64 = 0.92;
+
+/// So many elements of an axis.
+type Block = (Axis, i64);
+
+/// A block of each factor; None is a single element.
+type Tile = [Option<Block>; 2];
+
+/// One factor of a contraction.
+struct Side {
+    body: ExprId,
+    /// The loops that it depends on and the other does not.
+    own: Vec<Axis>,
+    /// Whether it varies from lane to lane.
+    vector: bool,
+    /// Its elements at the points of a window.
+    points: i64,
+}
+
+/// A sum of products under scheduling.
+struct Contraction {
+    sides: [Side; 2],
+    /// Whether its results are vectors.
+    vector: bool,
+    /// Points of a window.
+    windows: i64,
+}
+
+impl Planner<'_> {
+    /// The two factors of the nest's only contraction.
+    pub(super) fn factors(&self) -> Option<(ExprId, ExprId)> {
+        let statements = self.nest.levels(self.program()).0;
+        let bodies = statements.iter().filter_map(|s| match &self.program().exprs[s.body] {
+            Expr::Reduce { op, body, .. } => Some((*op, *body)),
+            _ => None,
+        });
+        let bodies: Vec<(Reduction, ExprId)> = bodies.collect();
+        let [(Reduction::Sum, body)] = bodies.as_slice() else { return None };
+        match &self.program().exprs[*body] {
+            Expr::Binary(Binary::Mul, x, y) => Some((*x, *y)),
+            _ => None,
+        }
+    }
+
+    /// The nest's contraction, if a tile serves it.
+    fn contraction(&self, plan: &LoopNest) -> Option<Contraction> {
+        let (x, y) = self.factors()?;
+        let (x_axes, y_axes) = (self.loop_axes(plan, x), self.loop_axes(plan, y));
+        let side = |body: ExprId, these: &[Axis], those: &[Axis]| {
+            let own = plan.outer.iter().filter(|axis| these.contains(axis) && !those.contains(axis));
+            let windows = plan.windows.iter().filter(|axis| these.contains(axis));
+            Side {
+                body,
+                own: own.copied().collect(),
+                vector: plan.lane.as_ref().is_some_and(|lane| these.contains(&lane.axis)),
+                points: windows.map(|axis| self.extent(*axis)).product(),
+            }
+        };
+        let sides = [side(x, &x_axes, &y_axes), side(y, &y_axes, &x_axes)];
+        if sides.iter().all(|side| side.own.is_empty()) {
+            return None;
+        }
+        let windows = plan.windows.iter().map(|axis| self.extent(*axis)).product();
+        Some(Contraction { sides, vector: plan.lane.is_some(), windows })
+    }
+
+    /// The plan, or two for parts of a loop, where these have better tiles than the whole.
+    pub(super) fn parts(&mut self, plan: LoopNest) -> Vec<LoopNest> {
+        let Some((axis, first)) = self.cut(&plan) else { return vec![plan] };
+        let extent = self.extent(axis);
+        let mut halves = [plan.clone(), plan];
+        halves[0].restrict(&mut self.kernels.program, axis, 0, first);
+        halves[1].restrict(&mut self.kernels.program, axis, first, extent - first);
+        halves.into()
+    }
+
+    /// The loop to cut in two and the length of its first part, where that is worth it.
+    fn cut(&self, plan: &LoopNest) -> Option<(Axis, i64)> {
+        let contraction = self.contraction(plan)?;
+        let divides = |extent: i64| (SMALL_BLOCK..=LARGEST_BLOCK).any(|block| extent % block == 0);
+        let whole = self.best_tile(&contraction, &|axis| self.extent(axis)).1;
+        let mut best = (None, whole * WORTH_PARTS);
+        let own = contraction.sides.iter().flat_map(|side| side.own.iter().rev().copied());
+        for axis in own.filter(|axis| self.extent(*axis) > LARGEST_BLOCK && !divides(self.extent(*axis))) {
+            let extent = self.extent(axis);
+            let cost_of = |part: i64| {
+                let extent_of = |other: Axis| if other == axis { part } else { self.extent(other) };
+                part as f64 * self.best_tile(&contraction, &extent_of).1
+            };
+            for first in (SMALL_BLOCK..extent).filter(|first| divides(*first) && divides(extent - first)) {
+                let cost = (cost_of(first) + cost_of(extent - first)) / extent as f64;
+                if cost < best.1 - 1e-9 {
+                    best = (Some((axis, first)), cost);
+                }
+            }
+        }
+        best.0
+    }
+
+    /// Chooses the register tile of a contraction and the order of its loops.
+    pub(super) fn tile(&mut self, plan: &mut LoopNest) {
+        let Some(contraction) = self.contraction(plan) else { return };
+        let (tile, _) = self.best_tile(&contraction, &|axis| self.extent(axis));
+        self.order(plan, &contraction);
+        for (axis, factor) in tile.into_iter().flatten() {
+            plan.tile(&mut self.kernels.program, axis, factor);
+        }
+    }
+
+    /// The loop axes that an expression depends on.
+    fn loop_axes(&self, plan: &LoopNest, id: ExprId) -> Vec<Axis> {
+        let mut found = Vec::new();
+        for axis in self.program().free_axes(id) {
+            if let Some(index) = plan.replace.get(&axis) {
+                index.for_each_axis(&mut |axis| found.push(axis));
+            }
+        }
+        found
+    }
+
+    /// The tile with the lowest cost, and that: cycles of latency, loads or arithmetic a multiply-add, whichever is
+    /// most.
+    fn best_tile(&self, contraction: &Contraction, extent: &dyn Fn(Axis) -> i64) -> (Tile, f64) {
+        let Contraction { sides: [x, y], vector, windows } = contraction;
+        let wide = if *vector { self.machine.registers_per_value() as i64 } else { 1 };
+        let cost_of = |side: &Side| side.points * if side.vector { wide } else { 1 };
+        let (x_cost, y_cost) = (cost_of(x), cost_of(y));
+        let (x_blocks, y_blocks) = (blocks(&x.own, extent), blocks(&y.own, extent));
+        let mut best = ([None, None], f64::INFINITY);
+        for a in &x_blocks {
+            for b in &y_blocks {
+                let (m, n) = (a.map_or(1, |(_, f)| f), b.map_or(1, |(_, f)| f));
+                let chains = m * n * wide * windows;
+                if chains > self.most_chains((m * x.points * wide).min(n * y.points * wide)) {
+                    continue;
+                }
+                let loads = (m * x_cost + n * y_cost) as f64 / chains as f64;
+                let cost = (LATENCY / chains as f64).max(loads).max(1.0) + 0.1 * loads;
+                if cost < best.1 - 1e-9 {
+                    best = ([*a, *b], cost);
+                }
+            }
+        }
+        best
+    }
+
+    /// The most accumulators of a tile whose smaller side has so many registers. Where this project's own back end gives
+    /// out registers, that side stays in registers, and the elements of the other come one after the other; Cranelift's
+    /// keeps to half of the registers, measured: with more of them it spills.
+    fn most_chains(&self, smaller: i64) -> i64 {
+        let registers = self.machine.target.registers as i64;
+        match self.machine.target.lanes {
+            4 => (registers / 2).min(16),
+            _ => registers - smaller - 1,
+        }
+    }
+
+    /// Walks the larger factor once: its own axes outside, those of the other inside.
+    fn order(&self, plan: &mut LoopNest, contraction: &Contraction) {
+        let [x, y] = &contraction.sides;
+        let larger = self.footprint(x.body) >= self.footprint(y.body);
+        let (outer, inner) = if larger { (&x.own, &y.own) } else { (&y.own, &x.own) };
+        let Some((last, rest)) = outer.split_last() else { return };
+        let keep_last = rest.is_empty();
+        let place = |axis: &Axis| match () {
+            () if inner.contains(axis) => 2,
+            () if axis == last && !keep_last => 3,
+            () if outer.contains(axis) => 1,
+            () => 0,
+        };
+        let mut order = plan.outer.clone();
+        order.sort_by_key(place);
+        plan.reorder(self.program(), order);
+    }
+
+    /// Elements of the tensor behind a factor.
+    fn footprint(&self, id: ExprId) -> usize {
+        let tensors = self.program().reads(id);
+        tensors.into_iter().map(|tensor| self.program().tensors[tensor].len()).max().unwrap_or(0)
+    }
+}
+
+/// The blocks one side can have: for each axis, the divisors of its extent; None is a single element.
+fn blocks(axes: &[Axis], extent: &dyn Fn(Axis) -> i64) -> Vec<Option<Block>> {
+    let mut blocks = vec![None];
+    for axis in axes.iter().rev() {
+        let factors = (2..=LARGEST_BLOCK).filter(|factor| extent(*axis) % factor == 0);
+        blocks.extend(factors.map(|factor| Some((*axis, factor))));
+    }
+    blocks
+}
