@@ -11,7 +11,7 @@ use cnnc::base::target::Target;
 use cnnc::elab;
 use cnnc::elab::config::Overrides;
 use cnnc::runtime::Program;
-use cnnc::runtime::program::lower;
+use cnnc::runtime::lower::lower;
 use cnnc::sched::Machine;
 use cnnc::train::recipe::Recipe;
 

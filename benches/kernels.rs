@@ -10,7 +10,7 @@ use cnnc::base::target::{Level, Target};
 use cnnc::elab::config::Overrides;
 use cnnc::elab::{Library, Module};
 use cnnc::loops::cost::cost;
-use cnnc::runtime::program::lower;
+use cnnc::runtime::lower::lower;
 use cnnc::runtime::{Pool, Program, Store, peak};
 use cnnc::sched::Machine;
 use cnnc::train::programs::initialise;

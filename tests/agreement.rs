@@ -14,7 +14,7 @@ use cnnc::graph::Graph;
 use cnnc::kernels::Kernels;
 use cnnc::passes::PIPELINE;
 use cnnc::runtime::agreement;
-use cnnc::runtime::program::{Stage, lower_through};
+use cnnc::runtime::lower::{Stage, lower_through};
 use cnnc::sched::Machine;
 use model::Model;
 use random::checks::{Case, Checker};
@@ -252,7 +252,7 @@ fn planted_faults_are_found() {
 #[ignore = "a measurement, 1 minute"]
 fn speed() {
     use cnnc::base::philox::RandomState;
-    use cnnc::runtime::{Pool, Program, Store, program::lower};
+    use cnnc::runtime::{Pool, Program, Store, lower::lower};
     let name = std::env::var("EXAMPLE").unwrap_or("convnet_gap".into());
     let batch = std::env::var("BATCH").unwrap_or("64".into()).parse().unwrap();
     let threads: usize = std::env::var("THREADS").unwrap_or("1".into()).parse().unwrap();
@@ -300,7 +300,7 @@ fn speed() {
 #[test]
 #[ignore = "prints"]
 fn show() {
-    use cnnc::runtime::program::lower;
+    use cnnc::runtime::lower::lower;
     let name = std::env::var("EXAMPLE").unwrap_or("convnet_gap".into());
     let text = std::fs::read_to_string(format!("examples/{name}.cnn")).unwrap();
     let graph = graph(&text, 16);

@@ -9,7 +9,7 @@ use cnnc::elab::Library;
 use cnnc::graph::{Graph, Role, Sink};
 use cnnc::runtime::Pool;
 use cnnc::runtime::agreement::{self, Native, Tensors};
-use cnnc::runtime::program::{Lowered, lower};
+use cnnc::runtime::lower::{Lowered, lower};
 use cnnc::sched::Machine;
 use model::Model;
 

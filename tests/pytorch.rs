@@ -13,7 +13,7 @@ use cnnc::elab::optimiser;
 use cnnc::graph::{Graph, Init, Role, Sink, Value};
 use cnnc::runtime::Pool;
 use cnnc::runtime::agreement::{BOUND, Native, Tensors, doubles, oracle};
-use cnnc::runtime::program::lower;
+use cnnc::runtime::lower::lower;
 use cnnc::sched::Machine;
 use cnnc::te::DType;
 use cnnc::te::interpreter::Number;

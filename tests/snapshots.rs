@@ -5,7 +5,7 @@ mod model;
 use cnnc::base::target::{Level, Target};
 use cnnc::codegen::cranelift;
 use cnnc::graph::Graph;
-use cnnc::runtime::program::{Lowered, lower};
+use cnnc::runtime::lower::{Lowered, lower};
 use cnnc::sched::{Launch, Machine};
 
 use model::Model;

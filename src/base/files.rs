@@ -1,7 +1,7 @@
 //! Files that are either whole or not there.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,19 +9,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 ///
 /// The contents go to a new file beside it, reach the disk, and are then renamed. The folder must exist.
 pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
+    replace(path, |draft| fs::write(draft, contents))
+}
+
+/// The same for what `write` puts in the file it is given, which is there and empty; it may put another in its place.
+pub fn replace<E: From<io::Error>>(path: &Path, write: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
     let draft = draft_of(path)?;
-    let written = write_new(&draft, contents).and_then(|()| fs::rename(&draft, path));
-    if written.is_err() {
+    let replaced = written(&draft, write).and_then(|()| Ok(fs::rename(&draft, path)?));
+    if replaced.is_err() {
         // The first error is the one to report; a draft that was never made cannot be removed.
         let _ = fs::remove_file(&draft);
     }
-    written
+    replaced
 }
 
-fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
-    file.write_all(contents)?;
-    file.sync_all()
+fn written<E: From<io::Error>>(path: &Path, write: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
+    let usual = File::create_new(path)?.metadata()?.permissions();
+    write(path)?;
+    fs::set_permissions(path, usual)?;
+    Ok(File::options().write(true).open(path)?.sync_all()?)
 }
 
 /// A name beside `path` that no other writer has, in this process or another.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::base::philox::RandomState;
 use crate::graph::Graph;
 use crate::report::numbers;
-use crate::runtime::program::lower;
+use crate::runtime::lower::lower;
 use crate::runtime::{Pool, Program, Store};
 use crate::sched::Machine;
 use crate::train::programs::initialise;

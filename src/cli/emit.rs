@@ -12,7 +12,7 @@ use crate::kernels;
 use crate::passes;
 use crate::plan;
 use crate::report::numbers;
-use crate::runtime::program::{Lowered, lower};
+use crate::runtime::lower::{Lowered, lower};
 use crate::sched::{Launch, Machine};
 use crate::syntax;
 use crate::te::{Program, Tensor};
@@ -142,7 +142,8 @@ fn low(
         let Lowered { plan, kernels, layouts, launches, .. } = &lowered;
         return Ok(plan::printer::print(plan, kernels, layouts, launches, wanted));
     }
-    let launches = lowered.launches.iter().filter(|launch| wanted(&launch.function.name));
+    let native = lowered.native_launches();
+    let launches = native.iter().filter(|launch| wanted(&launch.function.name));
     let mut texts =
         launches.map(|launch| launch_text(stage, launch, machine)).collect::<Result<Vec<_>, _>>()?;
     if stage == Stage::Sched {

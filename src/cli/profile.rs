@@ -6,7 +6,7 @@ use crate::base::philox::RandomState;
 use crate::loops::cost::cost;
 use crate::report::numbers;
 use crate::report::table::{Align, Table};
-use crate::runtime::program::lower;
+use crate::runtime::lower::lower;
 use crate::runtime::{Pool, Program, Store, peak};
 use crate::train::programs::initialise;
 

@@ -329,7 +329,7 @@ impl Fusion {
     fn finish(self) -> Kernels {
         let Fusion { program, mut kernels, order, .. } = self;
         let mut sorted = Vec::new();
-        for at in order.sorted(|at| kernels[at].is_some()) {
+        for at in order.sorted(|at| kernels[at].is_some(), |_| false) {
             sorted.extend(kernels[at].take());
         }
         let mut stored: BTreeSet<Tensor> = program.inputs.iter().chain(&program.outputs).copied().collect();

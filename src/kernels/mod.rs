@@ -12,6 +12,7 @@ pub mod layout;
 mod order;
 pub mod parser;
 pub mod printer;
+pub mod replace;
 pub mod verifier;
 
 #[cfg(test)]

@@ -146,18 +146,39 @@ impl Order {
         false
     }
 
-    /// The kernels that are left in an order of dependence, the earliest first where there is a choice.
-    pub fn sorted(&self, is_left: impl Fn(usize) -> bool) -> Vec<usize> {
+    /// Lets a kernel come after all others that read a tensor. Says whether that can be; if not, nothing changes.
+    pub fn comes_last(&mut self, kernel: usize, tensor: Tensor) -> bool {
+        let readers = (0..self.reads.len()).filter(|at| *at != kernel && self.reads[*at].contains(&tensor));
+        let readers: Vec<usize> = readers.collect();
+        if readers.is_empty() {
+            return true;
+        }
+        let later = self.search(kernel, |order, at| (&order.successors[at], true));
+        if readers.iter().any(|reader| later.contains(reader)) {
+            return false;
+        }
+        for reader in readers {
+            self.successors[reader].insert(kernel);
+            self.predecessors[kernel].insert(reader);
+        }
+        true
+    }
+
+    /// The kernels that are left in an order of dependence; where there is a choice, those that hurry first, then the
+    /// earliest.
+    pub fn sorted(&self, is_left: impl Fn(usize) -> bool, hurries: impl Fn(usize) -> bool) -> Vec<usize> {
         let left: Vec<usize> = (0..self.reads.len()).filter(|at| is_left(*at)).collect();
         let mut waiting: Vec<usize> = self.predecessors.iter().map(BTreeSet::len).collect();
-        let mut ready: BTreeSet<usize> = left.iter().copied().filter(|at| waiting[*at] == 0).collect();
+        let key = |at: usize| (!hurries(at), at);
+        let first = left.iter().copied().filter(|at| waiting[*at] == 0);
+        let mut ready: BTreeSet<(bool, usize)> = first.map(key).collect();
         let mut sorted = Vec::new();
-        while let Some(at) = ready.pop_first() {
+        while let Some((_, at)) = ready.pop_first() {
             sorted.push(at);
             for next in &self.successors[at] {
                 waiting[*next] -= 1;
                 if waiting[*next] == 0 {
-                    ready.insert(*next);
+                    ready.insert(key(*next));
                 }
             }
         }

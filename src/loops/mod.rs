@@ -216,3 +216,22 @@ impl Function {
         self.locals.values_mut().for_each(|local| local.name = "r".into());
     }
 }
+
+impl Expr {
+    /// Visits the expressions that this one is made of, in order.
+    pub fn for_each_operand<'a>(&'a self, visit: &mut dyn FnMut(&'a Expr)) {
+        match self {
+            Expr::Float(_)
+            | Expr::Int(_)
+            | Expr::Bool(_)
+            | Expr::Local(_)
+            | Expr::Number { .. }
+            | Expr::Load { .. } => {}
+            Expr::Splat(x, _) | Expr::Unary(_, x) | Expr::Fold(_, x) | Expr::Uniform { element: x, .. } => {
+                visit(x);
+            }
+            Expr::Binary(_, x, y) => [x, y].into_iter().for_each(|x| visit(x)),
+            Expr::Fma(x, y, z) | Expr::Select(x, y, z) => [x, y, z].into_iter().for_each(|x| visit(x)),
+        }
+    }
+}

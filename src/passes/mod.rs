@@ -4,6 +4,7 @@ pub mod ascend;
 pub mod autodiff;
 pub mod canonical;
 pub mod channels;
+pub mod digits;
 pub mod hoist;
 pub mod linear;
 pub mod lower;
@@ -48,6 +49,12 @@ pub const PIPELINE: &[Pass] = &[
         name: "canonical again",
         description: "gives what is new its canonical form",
         run: canonical::run,
+    },
+    // After views, which leaves reads through reshapes where no view can go.
+    Pass {
+        name: "digits",
+        description: "gives tensors the dimensions that their readers index",
+        run: digits::run,
     },
     // Works on canonical bodies only.
     Pass { name: "share", description: "computes common equations and parts once", run: share::run },

@@ -45,16 +45,7 @@ fn draws(statements: &[Stmt]) -> bool {
 }
 
 fn is_drawn(expr: &Expr) -> bool {
-    match expr {
-        Expr::Uniform { .. } => true,
-        Expr::Float(_)
-        | Expr::Int(_)
-        | Expr::Bool(_)
-        | Expr::Local(_)
-        | Expr::Number { .. }
-        | Expr::Load { .. } => false,
-        Expr::Splat(x, _) | Expr::Unary(_, x) | Expr::Fold(_, x) => is_drawn(x),
-        Expr::Binary(_, x, y) => is_drawn(x) || is_drawn(y),
-        Expr::Fma(x, y, z) | Expr::Select(x, y, z) => is_drawn(x) || is_drawn(y) || is_drawn(z),
-    }
+    let mut found = matches!(expr, Expr::Uniform { .. });
+    expr.for_each_operand(&mut |operand| found |= is_drawn(operand));
+    found
 }

@@ -1,19 +1,24 @@
 //! The memory plan: where every stored tensor lies while a program runs.
 //!
 //! In: launches in order, layouts, and which tensors are kept between runs. Out: a place for each stored tensor and
-//! the exact size of the arena. Two tensors share memory where their live ranges do not meet. A tensor with a halo
-//! has memory of its own, because its halo is filled once and must stay; so has one that follows from parameters alone,
-//! as it is computed once for all runs until they change.
+//! the exact size of the arena. Two tensors share memory where their live ranges do not meet. One with a halo shares it
+//! with others of the same layout only, because the halo is filled once and must stay; one that follows from parameters
+//! alone with none, as it is computed once for all runs until they change. A result that is computed element by element
+//! from a tensor that nothing needs any more takes its memory ([`in_place`]); so do the next values of parameters, if
+//! they are stored after the loss is known: a step whose loss is not finite must leave no trace.
 
 mod fixed;
+pub mod in_place;
 pub mod printer;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use crate::kernels::{Kernels, Layouts};
 use crate::sched::Launch;
 use crate::te::Tensor;
+
+use in_place::{Replaced, Search};
 
 /// Every tensor starts at a multiple of this many bytes: a cache line.
 const ALIGNMENT: usize = 64;
@@ -54,42 +59,117 @@ pub struct Plan {
     pub segments: Vec<Segment>,
     /// Whether each launch only needs to run where a kept tensor has changed.
     pub fixed: Vec<bool>,
+    /// What is stored over something else.
+    pub replaced: Replaced,
+    /// The first launch that stores over a kept tensor, where there is a loss that must be finite before.
+    pub guarded: Option<usize>,
 }
 
-/// Places all stored tensors.
-pub fn plan(kernels: &Kernels, layouts: &Layouts, launches: &[Launch], kept: &[Kept]) -> Plan {
+/// Places all stored tensors. The loss is one of them, if there is one.
+pub fn plan(
+    kernels: &Kernels,
+    layouts: &Layouts,
+    launches: &[Launch],
+    kept: &[Kept],
+    loss: Option<Tensor>,
+) -> Plan {
+    let fixed = fixed::launches(launches, kept);
+    let search = Search::new(layouts, launches);
+    let known = loss.map_or(0, |loss| {
+        launches.iter().rposition(|launch| launch.buffers.contains(&loss)).unwrap_or(0) + 1
+    });
+    let updates = search.updates(kept, known);
+    let is_update = |launch: &Launch| launch.buffers.iter().any(|tensor| updates.contains_key(tensor));
+    let guarded = launches.iter().position(is_update).filter(|_| loss.is_some());
+    let lasting = lasting(kernels, launches, kept, &fixed);
+    let mut replaced = search.results(kernels, &|tensor| !lasting.contains(&tensor));
+    replaced.extend(updates);
+
     let mut places = HashMap::new();
     for (at, kept) in kept.iter().enumerate() {
         places.insert(kept.present, Place::Present(at));
         if let Some(next) = kept.next {
-            places.insert(next, Place::Next(at));
+            let place = if replaced.contains_key(&next) { Place::Present(at) } else { Place::Next(at) };
+            places.insert(next, place);
         }
     }
-    let free: BTreeSet<Tensor> =
-        kernels.stored.iter().copied().filter(|tensor| !places.contains_key(tensor)).collect();
-    let fixed = fixed::launches(launches, kept);
-    let ranges = live_ranges(kernels, layouts, launches, &fixed);
-    let mut blocks: Vec<Block> =
-        free.iter().map(|tensor| block(kernels, layouts, &ranges, *tensor)).collect();
-    blocks.sort_by_key(|block| (std::cmp::Reverse(block.bytes), block.tensor));
+    let ranges = live_ranges(kernels, launches, &fixed);
+    let mut blocks: BTreeMap<Tensor, Block> = BTreeMap::new();
+    for tensor in kernels.stored.iter().filter(|tensor| !places.contains_key(tensor)) {
+        let block = block(kernels, layouts, &ranges, *tensor);
+        blocks.entry(first_in(&replaced, *tensor)).and_modify(|first| first.take(&block)).or_insert(block);
+    }
+    let (haloed, mut blocks): (Vec<Block>, Vec<Block>) =
+        blocks.into_values().partition(|block| layouts[&block.tensors[0]].fill.is_some());
+    blocks.extend(by_turns(haloed, kernels, layouts, 0..launches.len() + 1));
+    blocks.sort_by_key(|block| (std::cmp::Reverse(block.bytes), block.tensors[0]));
     let mut arena_bytes = 0;
     let mut placed: Vec<(Block, usize)> = Vec::new();
     for block in blocks {
         let offset = first_fit(&placed, &block);
         arena_bytes = arena_bytes.max(offset + block.bytes);
-        places.insert(block.tensor, Place::Arena(offset));
+        places.extend(block.tensors.iter().map(|tensor| (*tensor, Place::Arena(offset))));
         placed.push((block, offset));
     }
     let segments = vec![Segment { slices: 1, launches: 0..launches.len() }];
-    Plan { places, arena_bytes, segments, fixed }
+    Plan { places, arena_bytes, segments, fixed, replaced, guarded }
 }
 
-/// Memory that a tensor needs, and when.
+/// Blocks with a halo, joined where they have one layout and are not live at once. The halo is filled once and stays, so
+/// no others may use their memory.
+fn by_turns(
+    mut blocks: Vec<Block>,
+    kernels: &Kernels,
+    layouts: &Layouts,
+    always: Range<usize>,
+) -> Vec<Block> {
+    let kind = |block: &Block| {
+        let first = block.tensors[0];
+        (&layouts[&first], kernels.program.tensors[first].dtype)
+    };
+    blocks.sort_by_key(|block| (block.live.start, block.tensors[0]));
+    let mut joined: Vec<Block> = Vec::new();
+    for block in blocks {
+        let free =
+            joined.iter_mut().find(|other| other.live.end <= block.live.start && kind(other) == kind(&block));
+        match free {
+            Some(other) => other.take(&block),
+            None => joined.push(block),
+        }
+    }
+    joined.iter_mut().for_each(|block| block.live = always.clone());
+    joined
+}
+
+/// Tensors that are needed beyond the launches that use them: inputs, outputs, what is kept or computed once.
+fn lasting(kernels: &Kernels, launches: &[Launch], kept: &[Kept], fixed: &[bool]) -> BTreeSet<Tensor> {
+    let program = &kernels.program;
+    let once =
+        launches.iter().zip(fixed).filter(|(_, fixed)| **fixed).flat_map(|(launch, _)| &launch.buffers);
+    let kept = kept.iter().flat_map(|kept| [Some(kept.present), kept.next]).flatten();
+    once.chain(&program.inputs).chain(&program.outputs).copied().chain(kept).collect()
+}
+
+/// The tensor that was first in the memory of this one.
+fn first_in(replaced: &Replaced, tensor: Tensor) -> Tensor {
+    replaced.get(&tensor).map_or(tensor, |old| first_in(replaced, *old))
+}
+
+/// Memory that tensors need one after the other, and when.
 struct Block {
-    tensor: Tensor,
+    tensors: Vec<Tensor>,
     bytes: usize,
     /// The launches from the first that writes it to the last that uses it.
     live: Range<usize>,
+}
+
+impl Block {
+    /// Takes in the tensors of another one.
+    fn take(&mut self, other: &Block) {
+        self.tensors.extend(&other.tensors);
+        self.bytes = self.bytes.max(other.bytes);
+        self.live = self.live.start.min(other.live.start)..self.live.end.max(other.live.end);
+    }
 }
 
 fn block(
@@ -100,15 +180,10 @@ fn block(
 ) -> Block {
     let bytes = layouts[&tensor].len() * kernels.program.tensors[tensor].dtype.size();
     let live = ranges.get(&tensor).cloned().unwrap_or(0..1);
-    Block { tensor, bytes: bytes.next_multiple_of(ALIGNMENT).max(ALIGNMENT), live }
+    Block { tensors: vec![tensor], bytes: bytes.next_multiple_of(ALIGNMENT).max(ALIGNMENT), live }
 }
 
-fn live_ranges(
-    kernels: &Kernels,
-    layouts: &Layouts,
-    launches: &[Launch],
-    fixed: &[bool],
-) -> HashMap<Tensor, Range<usize>> {
+fn live_ranges(kernels: &Kernels, launches: &[Launch], fixed: &[bool]) -> HashMap<Tensor, Range<usize>> {
     let mut ranges: HashMap<Tensor, Range<usize>> = HashMap::new();
     for (at, launch) in launches.iter().enumerate() {
         for tensor in &launch.buffers {
@@ -128,11 +203,6 @@ fn live_ranges(
     for output in &kernels.program.outputs {
         if let Some(range) = ranges.get_mut(output) {
             range.end = always.end;
-        }
-    }
-    for (tensor, layout) in layouts {
-        if layout.fill.is_some() {
-            ranges.insert(*tensor, always.clone());
         }
     }
     ranges

@@ -16,7 +16,7 @@ pub fn print(
     launches: &[Launch],
     wanted: &dyn Fn(&str) -> bool,
 ) -> String {
-    let ranges = live_ranges(kernels, layouts, launches, &plan.fixed);
+    let ranges = live_ranges(kernels, launches, &plan.fixed);
     let stored = kernels.stored.iter().copied();
     let mut tensors: Vec<Tensor> =
         stored.filter(|tensor| wanted(&kernels.program.tensors[*tensor].name)).collect();

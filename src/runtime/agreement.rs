@@ -20,8 +20,9 @@ use crate::sched::Machine;
 use crate::te::Tensor;
 use crate::te::interpreter::Number;
 
+use super::lower::{Lowered, lower};
 use super::pool::Pool;
-use super::program::{Lowered, Program, lower};
+use super::program::Program;
 use super::store::Store;
 
 /// The largest difference between native code and the oracle, in units of the magnitude.

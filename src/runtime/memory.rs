@@ -56,6 +56,11 @@ impl Memory {
             .expect("a block smaller than the address space")
     }
 
+    /// The size.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The address of a byte.
     pub fn at(&self, offset: usize) -> *mut u8 {
         assert!(offset <= self.bytes, "offset {offset} in a block of {} bytes", self.bytes);

@@ -4,172 +4,29 @@ use std::collections::HashMap;
 
 use crate::base::philox::RandomState;
 use crate::codegen::{Error, Module};
-use crate::graph::{self, Graph, Role, Sink, Value};
-use crate::kernels::layout::Across;
-use crate::kernels::{self, Kernels, Layouts, fuse, layout};
-use crate::loops::{DType, Stmt};
-use crate::passes;
-use crate::plan::{self, Kept, Place, Plan};
-use crate::sched::{self, Launch, Machine, Over};
-use crate::te::{self, Tensor};
+use crate::graph::{Graph, Role, Sink};
+use crate::kernels::{Layouts, layout};
+use crate::loops::DType;
+use crate::plan::{Kept, Place, Plan};
+use crate::sched::{Launch, Machine};
+use crate::te::Tensor;
 
+use super::lower::{Lowered, unique_functions, work};
 use super::memory::Memory;
 use super::pool::Pool;
 use super::store::Store;
 
-/// A graph lowered as far as loops: everything but native code. What `emit` prints.
-#[derive(Clone)]
-pub struct Lowered {
-    pub kernels: Kernels,
-    pub layouts: Layouts,
-    pub launches: Vec<Launch>,
-    pub plan: Plan,
-    /// What the lanes are, and why.
-    pub reason: String,
-    kept: Vec<Kept>,
-}
-
 /// The pool counts the work of a launch in instructions of 128 bits, whatever the machine has.
 const POOL_LANES: u32 = 4;
 
-/// What a stage of lowering hands to the next one. Tests look at it, or spoil it to see that they notice.
-pub enum Stage<'a> {
-    /// To fusion.
-    Equations(&'a mut te::Program),
-    /// To the choice of layouts.
-    Kernels(&'a mut Kernels),
-    /// To the scheduler.
-    Layouts(&'a mut Layouts),
-}
-
-impl Lowered {
-    /// How many functions are left when those that are equal up to names count once.
-    pub fn unique_functions(&self) -> usize {
-        unique_functions(&self.launches).0.len()
-    }
-}
-
-/// Lowers a graph for a machine. `after` sees the equations after each pass.
-pub fn lower(
-    graph: &Graph,
-    machine: &Machine,
-    after: &mut dyn FnMut(&passes::Pass, &te::Program),
-) -> Lowered {
-    lower_through(graph, machine, after, &mut |_| {})
-}
-
-/// Lowers a graph; `between` sees what each stage hands on, when it has been verified.
-pub fn lower_through(
-    graph: &Graph,
-    machine: &Machine,
-    after: &mut dyn FnMut(&passes::Pass, &te::Program),
-    between: &mut dyn FnMut(Stage<'_>),
-) -> Lowered {
-    verified("the graph", || graph::verifier::verify(graph));
-    let mut step = passes::lower::run(graph);
-    passes::verify_after("lower", &step);
-    passes::simplify(&mut step, after);
-    let candidates = match machine.over {
-        Over::Best => candidates(graph, &step, machine),
-        over => vec![over],
-    };
-    let lowered = candidates.iter().map(|over| lower_over(graph, step.clone(), machine, *over, between));
-    let mut lowered: Vec<Lowered> = lowered.collect();
-    let efforts: Vec<u64> = lowered.iter().map(|lowered| effort(lowered, machine)).collect();
-    let best = (0..lowered.len()).min_by_key(|at| efforts[*at]).expect("a candidate");
-    let mut chosen = lowered.swap_remove(best);
-    chosen.reason = format!("lanes over {}", candidates[best]);
-    for (over, effort) in candidates.iter().zip(&efforts).filter(|_| candidates.len() > 1) {
-        chosen.reason += &format!(", {effort} instructions over {over}");
-    }
-    chosen
-}
-
-/// What the lanes may be. Channels where a batch would leave most lanes empty, and where the weights stay as they are,
-/// so that their other layout is made once.
-fn candidates(graph: &Graph, step: &te::Program, machine: &Machine) -> Vec<Over> {
-    let updates = graph.outputs.iter().any(|(_, sink)| matches!(sink, Sink::Update(_)));
-    let batch = batched_inputs(graph, step).first().map(|tensor| step.tensors[*tensor].shape[0]);
-    match !updates && batch.is_some_and(|batch| batch < machine.lanes) {
-        true => vec![Over::Channels, Over::Batch],
-        false => vec![Over::Batch],
-    }
-}
-
-/// Lowers equations with lanes over the batch or over channels.
-fn lower_over(
-    graph: &Graph,
-    mut step: te::Program,
-    machine: &Machine,
-    over: Over,
-    between: &mut dyn FnMut(Stage<'_>),
-) -> Lowered {
-    let kept = kept_tensors(graph, &step);
-    let across = match over {
-        Over::Channels => {
-            let parameters: Vec<Tensor> = kept.iter().map(|kept| kept.present).collect();
-            passes::channels::run(&mut step, &parameters)
-        }
-        Over::Batch | Over::Best => {
-            passes::split::run(&mut step, machine.lanes);
-            batched_inputs(graph, &step)
-        }
-    };
-    let across: Across = across.into_iter().map(|tensor| (tensor, 0)).collect();
-    passes::canonical::run(&mut step);
-    passes::verify_after("lanes", &step);
-    between(Stage::Equations(&mut step));
-    let mut kernels = fuse::run(step, &across, machine.lanes);
-    between(Stage::Kernels(&mut kernels));
-    let mut layouts = layout::choose(&kernels, &across, machine.lanes);
-    for tensor in kept.iter().flat_map(|kept| [Some(kept.present), kept.next]).flatten() {
-        let shape = kernels.program.tensors[tensor].shape.clone();
-        layouts.insert(tensor, layout::Layout::new(&shape, None, 1));
-    }
-    verified("fuse", || kernels::verifier::verify(&kernels, Some(&layouts)));
-    between(Stage::Layouts(&mut layouts));
-    let launches = sched::schedule(&mut kernels, &layouts, machine);
-    let plan = plan::plan(&kernels, &layouts, &launches, &kept);
-    Lowered { kernels, layouts, launches, plan, kept, reason: String::new() }
-}
-
-/// Machine instructions of a run, but for those whose results stay: a measure of its time.
-fn effort(lowered: &Lowered, machine: &Machine) -> u64 {
-    let runs = lowered.launches.iter().zip(&lowered.plan.fixed).filter(|(_, fixed)| !**fixed);
-    runs.map(|(launch, _)| work(&launch.function.body, &launch.function, machine.target.lanes as u32)).sum()
-}
-
-/// Runs a verifier where debug assertions are on.
-///
-/// # Panics
-///
-/// Where an invariant does not hold: that is a bug.
-fn verified(pass: &str, verify: impl FnOnce() -> Result<(), Vec<String>>) {
-    if cfg!(debug_assertions)
-        && let Err(findings) = verify()
-    {
-        panic!("after {pass}:\n{}", findings.join("\n"));
-    }
-}
-
-fn batched_inputs(graph: &Graph, step: &te::Program) -> Vec<Tensor> {
-    let inputs = graph.inputs.iter().zip(&step.inputs);
-    let batched = inputs.filter(|((_, role), tensor)| {
-        matches!(role, Role::Data | Role::Target | Role::Partner) && !step.tensors[**tensor].shape.is_empty()
-    });
-    batched.map(|(_, tensor)| *tensor).collect()
-}
-
-fn kept_tensors(graph: &Graph, step: &te::Program) -> Vec<Kept> {
-    let next_of = |value: Value| {
-        let found = graph.outputs.iter().position(|(_, sink)| *sink == Sink::Update(value));
-        found.map(|at| step.outputs[at])
-    };
-    let inputs = graph.inputs.iter().zip(&step.inputs);
-    inputs
-        .filter(|((_, role), _)| matches!(role, Role::Param { .. } | Role::State { .. }))
-        .map(|((value, _), tensor)| Kept { present: *tensor, next: next_of(*value) })
-        .collect()
+/// What a program does to a kept tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    None,
+    /// It stores the next value beside the present one.
+    Next,
+    /// It stores the next value over the present one.
+    InPlace,
 }
 
 /// A compiled program and its memory.
@@ -183,8 +40,10 @@ pub struct Program {
     inputs: Vec<(Role, Tensor)>,
     outputs: Vec<(Sink, Tensor)>,
     dtypes: HashMap<Tensor, DType>,
-    /// The place in the store of each kept tensor, and whether the program updates it.
-    kept: Vec<(String, bool)>,
+    /// The kept tensors' paths, and what the program does to them.
+    kept: Vec<(String, Change)>,
+    /// The byte of the arena where the loss lies, if it is one.
+    loss: Option<usize>,
     /// The parameters' paths and the outputs that are the norms of their gradients.
     norms: Vec<(String, Sink)>,
     /// The version of the store that the fixed launches have run for.
@@ -198,7 +57,7 @@ impl Program {
     ///
     /// Where Cranelift cannot compile a function for the target.
     pub fn compile(graph: &Graph, lowered: Lowered, machine: &Machine) -> Result<Program, Error> {
-        let (unique, of_launch) = unique_functions(&lowered.launches);
+        let (unique, of_launch) = unique_functions(&lowered.native_launches());
         let module = Module::compile(&unique, machine.target)?;
         let places =
             |launch: &Launch| launch.buffers.iter().map(|tensor| lowered.plan.places[tensor]).collect();
@@ -219,6 +78,11 @@ impl Program {
             }
             _ => None,
         });
+        let change = |kept: &Kept| match kept.next {
+            None => Change::None,
+            Some(next) if lowered.plan.replaced.contains_key(&next) => Change::InPlace,
+            Some(_) => Change::Next,
+        };
         let mut compiled = Program {
             module,
             launches: launches.collect(),
@@ -236,13 +100,14 @@ impl Program {
                 .zip(program.outputs.iter().copied())
                 .collect(),
             dtypes: program.tensors.iter().map(|(tensor, data)| (tensor, data.dtype)).collect(),
-            kept: paths.zip(&lowered.kept).map(|(path, kept)| (path, kept.next.is_some())).collect(),
+            kept: paths.zip(&lowered.kept).map(|(path, kept)| (path, change(kept))).collect(),
+            loss: lowered.loss_place(),
             layouts: lowered.layouts,
             plan: lowered.plan,
             norms: norms.collect(),
             prepared: None,
         };
-        compiled.fill_halos();
+        compiled.fill_halos(true);
         Ok(compiled)
     }
 
@@ -256,7 +121,20 @@ impl Program {
         self.launches.len()
     }
 
-    fn fill_halos(&mut self) {
+    /// Takes over the memory of a program that is not to run before it gets memory again. The results of both are lost.
+    pub fn take_memory(&mut self, from: &mut Program) {
+        self.arena = std::mem::replace(&mut from.arena, Memory::zeroed(0));
+        let is_new = self.arena.bytes() < self.plan.arena_bytes;
+        if is_new {
+            self.arena = Memory::zeroed(0); // Or both would be there at once.
+            self.arena = Memory::zeroed(self.plan.arena_bytes);
+        }
+        self.prepared = None;
+        self.fill_halos(is_new);
+    }
+
+    /// Fills all halos; new memory is zero.
+    fn fill_halos(&mut self, is_new: bool) {
         for (tensor, layout) in &self.layouts {
             let (Some(fill), Some(Place::Arena(offset))) = (layout.fill, self.plan.places.get(tensor)) else {
                 continue;
@@ -266,10 +144,10 @@ impl Program {
                 DType::I32 => (fill.get() as i32).to_ne_bytes().to_vec(),
                 DType::U8 | DType::Bool => vec![fill.get() as u8],
             };
-            let memory = self.arena.bytes_mut(*offset, layout.len() * bits.len());
-            if bits.iter().all(|byte| *byte == 0) {
-                continue; // New memory is zero.
+            if is_new && bits.iter().all(|byte| *byte == 0) {
+                continue;
             }
+            let memory = self.arena.bytes_mut(*offset, layout.len() * bits.len());
             memory.chunks_exact_mut(bits.len()).for_each(|element| element.copy_from_slice(&bits));
         }
     }
@@ -325,12 +203,16 @@ impl Program {
         pad_lanes(layout, memory);
     }
 
-    /// Runs all launches. Parameters and states are read from the store's present values; updates go to its next
-    /// ones.
+    /// Runs all launches. Parameters and states are read from the store's present values. Updates go to its next ones,
+    /// or, once the loss is known to be finite, over the present ones; [`commit`](Program::commit) makes them those that
+    /// count. Where the loss is not finite, nothing is to be committed, and the store is as it was.
     pub fn run(&mut self, store: &Store, pool: &Pool, random: RandomState) {
         let kept = self.places_in(store);
         pool.install(|| {
             for launch in self.plan.segments.iter().flat_map(|segment| segment.launches.clone()) {
+                if self.ends_before(launch) {
+                    break;
+                }
                 if self.waits(launch, store) {
                     self.launch(launch, store, &kept, pool, random);
                 }
@@ -339,16 +221,24 @@ impl Program {
         self.prepared = Some(store.version());
     }
 
+    /// Whether a launch would store over a kept tensor in a step whose loss is not finite.
+    fn ends_before(&self, launch: usize) -> bool {
+        let is_finite = |offset| self.arena.floats(offset, 1)[0].is_finite();
+        self.plan.guarded == Some(launch) && !self.loss.is_none_or(is_finite)
+    }
+
     /// Whether a launch has to run: its results may be there since the store last changed.
     fn waits(&self, launch: usize, store: &Store) -> bool {
         !self.plan.fixed[launch] || self.prepared != Some(store.version())
     }
 
-    /// Runs like [`run`](Program::run) and gives the seconds of each launch: 0 where it does not have to run.
+    /// Runs like [`run`](Program::run) and gives the seconds of each launch: 0 where it does not run.
     pub fn run_timed(&mut self, store: &Store, pool: &Pool, random: RandomState) -> Vec<f64> {
         let kept = self.places_in(store);
+        let mut is_over = false;
         let timed = |launch| {
-            if !self.waits(launch, store) {
+            is_over |= self.ends_before(launch);
+            if is_over || !self.waits(launch, store) {
                 return 0.0;
             }
             let start = std::time::Instant::now();
@@ -380,9 +270,9 @@ impl Program {
 
     /// Makes the updates of the last run the present values.
     pub fn commit(&self, store: &mut Store) {
-        let updated = self.kept.iter().filter(|(_, updated)| *updated);
-        let updated: Vec<usize> = updated.filter_map(|(path, _)| store.position(path)).collect();
-        store.commit(&updated);
+        let next = self.kept.iter().filter(|(_, change)| *change == Change::Next);
+        let next: Vec<usize> = next.filter_map(|(path, _)| store.position(path)).collect();
+        store.commit(&next, self.kept.iter().any(|(_, change)| *change == Change::InPlace));
     }
 
     /// The norms of the gradients in the last run, by the parameters' paths in the order of the model.
@@ -450,34 +340,4 @@ fn pad_lanes(layout: &layout::Layout, memory: &mut [f32]) {
         let (pictures, padding) = vector.split_at_mut(used);
         padding.fill(pictures[used - 1]);
     }
-}
-
-/// The functions that differ in more than names, and which of them each launch runs.
-fn unique_functions(launches: &[Launch]) -> (Vec<crate::loops::Function>, Vec<usize>) {
-    let mut known: HashMap<String, usize> = HashMap::new();
-    let mut unique = Vec::new();
-    let mut of_launch = Vec::new();
-    for launch in launches {
-        let mut function = launch.function.clone();
-        function.forget_names();
-        let at = *known.entry(function.to_string()).or_insert_with(|| {
-            unique.push(launch.function.clone());
-            unique.len() - 1
-        });
-        of_launch.push(at);
-    }
-    (unique, of_launch)
-}
-
-/// Statements that a function runs on registers of so many lanes: a measure of its time.
-fn work(statements: &[Stmt], function: &crate::loops::Function, lanes: u32) -> u64 {
-    let cost = |statement: &Stmt| match statement {
-        Stmt::For { axis, body, .. } => function.axes[*axis].extent as u64 * work(body, function, lanes),
-        Stmt::Set { local, .. } => u64::from(function.locals[*local].ty.lanes.div_ceil(lanes)),
-        Stmt::Store { .. } => 2,
-        Stmt::If { then, otherwise, .. } => {
-            1 + work(then, function, lanes) + work(otherwise, function, lanes)
-        }
-    };
-    statements.iter().map(cost).sum()
 }

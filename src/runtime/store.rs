@@ -1,7 +1,9 @@
 //! Tensors that outlive a step: parameters, running statistics, the optimiser's moments.
 //!
-//! Each has two values: the present one, which a step reads, and the next one, which it writes. [`Store::commit`]
-//! swaps them, so a step whose loss is not finite leaves no trace, and nothing is ever copied.
+//! Each has room for two values: the present one, which a step reads, and the next one, which it writes.
+//! [`Store::commit`] swaps them, so a step whose loss is not finite leaves no trace, and nothing is ever copied. A step
+//! that knows its loss before it updates anything writes over the present value; the other stays untouched memory,
+//! which the system does not give out.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,12 +84,12 @@ impl Store {
         }
     }
 
-    /// Makes the next values of these tensors the present ones.
-    pub fn commit(&mut self, updated: &[usize]) {
-        if !updated.is_empty() {
+    /// Makes the next values of some tensors the present ones; those `in_place` have been stored over already.
+    pub fn commit(&mut self, next: &[usize], in_place: bool) {
+        if in_place || !next.is_empty() {
             self.change();
         }
-        for at in updated {
+        for at in next {
             let entry = &mut self.entries[*at];
             std::mem::swap(&mut entry.present, &mut entry.next);
         }

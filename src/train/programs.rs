@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::elab::config::Phase;
 use crate::graph::{Graph, Role};
-use crate::runtime::program::lower;
+use crate::runtime::lower::lower;
 use crate::runtime::{Program, Store};
 use crate::sched::Machine;
 
@@ -73,6 +73,8 @@ pub fn initialise(graph: &Graph, seed: u64, store: &mut Store) {
 /// The programs of a phase of training.
 pub struct Programs<'scope, 'env> {
     ready: HashMap<Key, Program>,
+    /// The program that has the memory: one runs at a time, so one arena serves all.
+    current: Key,
     others: Vec<Key>,
     coming: Option<ScopedJoinHandle<'scope, Compiled>>,
     scope: &'scope Scope<'scope, 'env>,
@@ -91,7 +93,16 @@ impl<'scope, 'env> Programs<'scope, 'env> {
         phase: &'env Phase,
         machine: &'env Machine,
     ) -> Programs<'scope, 'env> {
-        Programs { ready: HashMap::from([first]), others, coming: None, scope, recipe, phase, machine }
+        Programs {
+            current: first.0,
+            ready: HashMap::from([first]),
+            others,
+            coming: None,
+            scope,
+            recipe,
+            phase,
+            machine,
+        }
     }
 
     /// Begins to compile the others, unless that has been done.
@@ -108,7 +119,7 @@ impl<'scope, 'env> Programs<'scope, 'env> {
         self.coming = Some(self.scope.spawn(compile_others));
     }
 
-    /// A program that was announced at the start.
+    /// A program that was announced at the start. What the one before it computed is lost.
     ///
     /// # Errors
     ///
@@ -120,7 +131,12 @@ impl<'scope, 'env> Programs<'scope, 'env> {
                 self.ready.extend(coming.join().expect("compiling does not panic")?);
             }
         }
-        Ok(self.ready.get_mut(&key).expect("announced at the start"))
+        let mut program = self.ready.remove(&key).expect("announced at the start");
+        if let Some(current) = self.ready.get_mut(&self.current) {
+            program.take_memory(current);
+        }
+        self.current = key;
+        Ok(self.ready.entry(key).or_insert(program))
     }
 }
 

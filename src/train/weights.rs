@@ -3,14 +3,15 @@
 //! [`save`] and [`load`] move tensors, [`matching`] holds them against what a model expects. A file of another
 //! precision is converted to `f32`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, TensorView, View};
 use safetensors::{SafeTensorError, SafeTensors};
 
-use crate::base::files::write_atomically;
+use crate::base::files::replace;
 use crate::base::nearest::nearest;
 
 /// Of every kind of mismatch, so many tensors are named in an error: the file of another network has hundreds.
@@ -49,22 +50,47 @@ pub struct ShapeMismatch {
     pub found: Vec<i64>,
 }
 
-/// Writes tensors, each a name, a shape and that many elements, row-major. The file is whole or as it was before.
-pub fn save(path: &Path, tensors: &[(&str, &[i64], &[f32])]) -> Result<(), WeightsError> {
-    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, _, elements)| little_endian(elements)).collect();
-    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
-        let shape = shape.iter().map(|extent| *extent as usize).collect();
-        TensorView::new(Dtype::F32, shape, bytes).map(|view| (*name, view))
-    });
-    let file = views
-        .collect::<Result<Vec<_>, _>>()
-        .and_then(|views| safetensors::serialize(views, None))
-        .map_err(|error| format_error(path, &error))?;
-    write_atomically(path, &file).map_err(|source| WeightsError::Io { path: path.to_owned(), source })
+/// A tensor on its way to a file.
+struct Outgoing<'a> {
+    shape: Vec<usize>,
+    elements: &'a [f32],
 }
 
-fn little_endian(elements: &[f32]) -> Vec<u8> {
-    elements.iter().flat_map(|element| element.to_le_bytes()).collect()
+impl View for Outgoing<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match cfg!(target_endian = "little") {
+            true => Cow::Borrowed(bytemuck::cast_slice(self.elements)),
+            false => self.elements.iter().flat_map(|element| element.to_le_bytes()).collect(),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.elements.len()
+    }
+}
+
+/// Writes tensors, each a name, a shape and that many elements, row-major. The file is whole or as it was before.
+///
+/// # Errors
+///
+/// Where the file cannot be written.
+pub fn save(path: &Path, tensors: &[(&str, &[i64], &[f32])]) -> Result<(), WeightsError> {
+    let outgoing = tensors.iter().map(|(name, shape, elements)| {
+        (*name, Outgoing { shape: shape.iter().map(|extent| *extent as usize).collect(), elements })
+    });
+    let written = replace(path, |draft| safetensors::serialize_to_file(outgoing, None, draft));
+    written.map_err(|error| match error {
+        SafeTensorError::IoError(source) => WeightsError::Io { path: path.to_owned(), source },
+        error => format_error(path, &error),
+    })
 }
 
 /// The tensors of a file, but for PyTorch's counters `num_batches_tracked`, which nothing here needs.

@@ -173,7 +173,7 @@ fn bench_measures() {
         let (min, median) = (value[times]["min"].as_f64(), value[times]["median"].as_f64());
         assert!(min > Some(0.0) && median >= min, "{json}");
     }
-    assert_eq!(value["model"], "Net", "{json}");
+    assert_eq!(value["model"], "Tiny", "{json}");
     let json = place.good(&["bench", "tiny.cnn", "--mode", "infer", "--batch", "1", "--json"]);
     let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert!(value["train_step_ms"].is_null() && value["infer_gflops"].as_f64() > Some(0.0), "{json}");

@@ -15,7 +15,7 @@ use cnnc::graph::{Graph, Role, Sink};
 use cnnc::loops::verifier;
 use cnnc::runtime::Pool;
 use cnnc::runtime::agreement::{self, Native, Tensors};
-use cnnc::runtime::program::{Stage, lower_through};
+use cnnc::runtime::lower::{Stage, lower_through};
 use cnnc::sched::{Machine, Over};
 use cnnc::te::interpreter::Number;
 

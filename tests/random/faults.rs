@@ -7,7 +7,7 @@ use cnnc::graph::Graph;
 use cnnc::kernels::Kernels;
 use cnnc::loops::{Binary, Expr, Fold, Index, Stmt};
 use cnnc::plan::Place;
-use cnnc::runtime::program::Lowered;
+use cnnc::runtime::lower::Lowered;
 use cnnc::te::{self, Program};
 
 /// Where a fault is planted.

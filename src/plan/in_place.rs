@@ -1,0 +1,238 @@
+//! Which tensors may be stored over what they replace.
+//!
+//! A result may take the memory of a tensor that nothing needs any more, if every launch that computes it reads of that
+//! tensor only the elements that the same iteration stores afterwards. This is a question about the loops alone: each
+//! load of the old tensor has the address of a store of the new one, and comes before it; and the stores of all
+//! launches together store each element once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::Kept;
+use crate::kernels::{Kernels, Layout, Layouts};
+use crate::loops::{Access, Axis, Buffer, Expr, Function, Index, Stmt};
+use crate::sched::Launch;
+use crate::te::Tensor;
+
+/// For each tensor that is stored over another, that one.
+pub type Replaced = HashMap<Tensor, Tensor>;
+
+/// Finds what may replace what.
+pub struct Search<'a> {
+    layouts: &'a Layouts,
+    launches: &'a [Launch],
+    /// The launches that need each tensor.
+    users: BTreeMap<Tensor, BTreeSet<usize>>,
+}
+
+impl<'a> Search<'a> {
+    /// A search among launches that run in this order.
+    pub fn new(layouts: &'a Layouts, launches: &'a [Launch]) -> Search<'a> {
+        let mut users: BTreeMap<Tensor, BTreeSet<usize>> = BTreeMap::new();
+        for (at, launch) in launches.iter().enumerate() {
+            for tensor in &launch.buffers {
+                users.entry(*tensor).or_default().insert(at);
+            }
+        }
+        Search { layouts, launches, users }
+    }
+
+    /// The next values of kept tensors that may replace the present ones, by launches from `earliest` on.
+    pub fn updates(&self, kept: &[Kept], earliest: usize) -> Replaced {
+        let pairs = kept.iter().filter_map(|kept| Some((kept.present, kept.next?)));
+        let from = |next: &Tensor| self.users.get(next).and_then(BTreeSet::first).copied();
+        let pairs = pairs.filter(|(_, next)| from(next).is_some_and(|first| first >= earliest));
+        pairs
+            .filter(|(present, next)| self.replaces(*present, *next))
+            .map(|(present, next)| (next, present))
+            .collect()
+    }
+
+    /// Results that may replace what their launch needs last. Only tensors that `may` take part do.
+    pub fn results(&self, kernels: &Kernels, may: &dyn Fn(Tensor) -> bool) -> Replaced {
+        let mut replaced = Replaced::new();
+        let mut gone: BTreeSet<Tensor> = BTreeSet::new();
+        let dtype = |tensor: Tensor| kernels.program.tensors[tensor].dtype;
+        for (new, users) in self.users.iter().filter(|(new, _)| may(**new)) {
+            let Some(first) = users.first() else { continue };
+            let mut olds = self.launches[*first].buffers.iter().filter(|old| {
+                *old != new && may(**old) && !gone.contains(old) && dtype(**old) == dtype(*new)
+            });
+            if let Some(old) = olds.find(|old| self.replaces(**old, *new)) {
+                gone.insert(*old);
+                replaced.insert(*new, *old);
+            }
+        }
+        replaced
+    }
+
+    /// Whether a tensor may be stored in the memory of another, which nothing needs afterwards.
+    fn replaces(&self, old: Tensor, new: Tensor) -> bool {
+        if self.layouts[&old] != self.layouts[&new] {
+            return false;
+        }
+        let writes = |at: &&usize| {
+            let launch = &self.launches[**at];
+            buffer(launch, new).is_some_and(|new| launch.function.buffers[new].access != Access::Read)
+        };
+        let writers: BTreeSet<usize> = self.users[&new].iter().filter(writes).copied().collect();
+        let Some(first) = writers.first() else { return false };
+        let old_users = self.users.get(&old);
+        old_users.into_iter().flatten().all(|at| at < first || writers.contains(at))
+            && self.users[&new].iter().all(|at| at >= first)
+            && self.stores_over(&writers, old, new)
+    }
+
+    /// Whether launches, which are all that store `new`, may store it in the memory of `old`.
+    fn stores_over(&self, writers: &BTreeSet<usize>, old: Tensor, new: Tensor) -> bool {
+        let mut stored = 0;
+        for launch in writers.iter().map(|at| &self.launches[*at]) {
+            let Some(new) = buffer(launch, new) else { return false };
+            let old = buffer(launch, old);
+            let access = |buffer: Buffer| launch.function.buffers[buffer].access;
+            let walk = Walk::of(&launch.function, old, new);
+            if !walk.fits()
+                || access(new) != Access::Write
+                || old.is_some_and(|old| access(old) != Access::Read)
+            {
+                return false;
+            }
+            stored += walk.stored;
+        }
+        stored == elements(&self.layouts[&new])
+    }
+}
+
+/// A launch whose results lie where the plan says: what is stored over another tensor becomes a store to that. The
+/// buffer of the result stays, without use, so that the others keep their numbers.
+pub fn applied(launch: &Launch, replaced: &Replaced) -> Launch {
+    let mut launch = launch.clone();
+    for (new, tensor) in launch.buffers.clone().into_iter().enumerate() {
+        let new = Buffer::from_u32(new as u32);
+        let old = replaced.get(&tensor).and_then(|old| buffer(&launch, *old));
+        if let Some(old) = old.filter(|_| launch.function.buffers[new].access == Access::Write) {
+            launch.function.buffers[old].access = Access::ReadWrite;
+            redirect(&mut launch.function.body, new, old);
+        }
+    }
+    launch
+}
+
+fn redirect(statements: &mut [Stmt], from: Buffer, to: Buffer) {
+    for statement in statements {
+        match statement {
+            Stmt::For { body, .. } => redirect(body, from, to),
+            Stmt::If { then, otherwise, .. } => {
+                redirect(then, from, to);
+                redirect(otherwise, from, to);
+            }
+            Stmt::Store { buffer, .. } if *buffer == from => *buffer = to,
+            Stmt::Store { .. } | Stmt::Set { .. } => {}
+        }
+    }
+}
+
+fn buffer(launch: &Launch, tensor: Tensor) -> Option<Buffer> {
+    let at = launch.buffers.iter().position(|other| *other == tensor)?;
+    Some(Buffer::from_u32(at as u32))
+}
+
+/// The elements that launches store: those of the tensor, and those beside them in its last vectors.
+fn elements(layout: &Layout) -> i64 {
+    let extents = layout.shape.iter().enumerate().map(|(at, extent)| match layout.across == Some(at) {
+        true => (*extent as u64).next_multiple_of(layout.lanes as u64) as i64,
+        false => *extent,
+    });
+    extents.product()
+}
+
+/// The elements of one access: the first, the step between them, how many.
+type Touch<'a> = (&'a Index, i64, u32);
+
+/// A walk through a function in the order in which it runs.
+struct Walk<'a> {
+    function: &'a Function,
+    old: Option<Buffer>,
+    new: Buffer,
+    /// The loops around the statement at hand.
+    loops: Vec<Axis>,
+    in_branch: bool,
+    /// The stores of the new tensor so far, and the loops around each.
+    stores: Vec<(Touch<'a>, Vec<Axis>)>,
+    /// The loads of the old tensor, and the loops around each.
+    loads: Vec<(Touch<'a>, Vec<Axis>)>,
+    /// How many elements are stored.
+    stored: i64,
+    /// Whether a load of the old tensor comes after a store to its place, or a store depends on a condition.
+    clashes: bool,
+}
+
+impl<'a> Walk<'a> {
+    fn of(function: &'a Function, old: Option<Buffer>, new: Buffer) -> Walk<'a> {
+        let mut walk = Walk {
+            function,
+            old,
+            new,
+            loops: Vec::new(),
+            in_branch: false,
+            stores: Vec::new(),
+            loads: Vec::new(),
+            stored: 0,
+            clashes: false,
+        };
+        walk.statements(&function.body);
+        walk
+    }
+
+    /// Whether each load is one of elements that its own iteration stores later.
+    fn fits(&self) -> bool {
+        let has_store = |(touch, loops): &(Touch<'_>, Vec<Axis>)| {
+            self.stores.iter().any(|(stored, around)| stored == touch && loops.starts_with(around))
+        };
+        !self.clashes && self.loads.iter().all(has_store)
+    }
+
+    fn statements(&mut self, statements: &'a [Stmt]) {
+        for statement in statements {
+            match statement {
+                Stmt::For { axis, body, .. } => {
+                    self.loops.push(*axis);
+                    self.statements(body);
+                    self.loops.pop();
+                }
+                Stmt::Set { value, .. } => self.expr(value),
+                Stmt::Store { buffer, index, stride, value } => {
+                    self.expr(value);
+                    if *buffer == self.new {
+                        let lanes = self.function.type_of(value).map_or(1, |ty| ty.lanes);
+                        self.store((index, *stride, lanes));
+                    }
+                }
+                Stmt::If { condition, then, otherwise } => {
+                    self.expr(condition);
+                    let outside = std::mem::replace(&mut self.in_branch, true);
+                    self.statements(then);
+                    self.statements(otherwise);
+                    self.in_branch = outside;
+                }
+            }
+        }
+    }
+
+    fn store(&mut self, touch: Touch<'a>) {
+        let times: i64 = self.loops.iter().map(|axis| self.function.axes[*axis].extent).product();
+        self.stored += times * i64::from(touch.2);
+        self.clashes |= self.in_branch;
+        self.stores.push((touch, self.loops.clone()));
+    }
+
+    fn expr(&mut self, expr: &'a Expr) {
+        if let Expr::Load { buffer, index, stride, lanes } = expr
+            && Some(*buffer) == self.old
+        {
+            let touch = (index, *stride, *lanes);
+            self.clashes |= self.stores.iter().any(|(stored, _)| *stored == touch);
+            self.loads.push((touch, self.loops.clone()));
+        }
+        expr.for_each_operand(&mut |operand| self.expr(operand));
+    }
+}

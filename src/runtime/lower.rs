@@ -1,0 +1,214 @@
+//! Lowering: a graph as loop functions with places in memory. Everything but native code.
+
+use std::collections::HashMap;
+
+use crate::graph::{self, Graph, Role, Sink, Value};
+use crate::kernels::layout::Across;
+use crate::kernels::{self, Kernels, Layouts, fuse, layout, replace};
+use crate::loops::Stmt;
+use crate::passes;
+use crate::plan::{self, Kept, Place, Plan};
+use crate::sched::{self, Launch, Machine, Over};
+use crate::te::{self, Tensor};
+
+/// A graph lowered as far as loops: everything but native code. What `emit` prints.
+#[derive(Clone)]
+pub struct Lowered {
+    pub kernels: Kernels,
+    pub layouts: Layouts,
+    pub launches: Vec<Launch>,
+    pub plan: Plan,
+    /// What the lanes are, and why.
+    pub reason: String,
+    pub(super) kept: Vec<Kept>,
+    pub(super) loss: Option<Tensor>,
+}
+
+/// What a stage of lowering hands to the next one. Tests look at it, or spoil it to see that they notice.
+pub enum Stage<'a> {
+    /// To fusion.
+    Equations(&'a mut te::Program),
+    /// To the choice of layouts.
+    Kernels(&'a mut Kernels),
+    /// To the scheduler.
+    Layouts(&'a mut Layouts),
+}
+
+impl Lowered {
+    /// The byte of the arena where the loss lies.
+    pub(super) fn loss_place(&self) -> Option<usize> {
+        match self.plan.places[&self.loss?] {
+            Place::Arena(offset) => Some(offset),
+            Place::Present(_) | Place::Next(_) => None,
+        }
+    }
+
+    /// The launches as they run: what the plan lets replace something else is stored there.
+    pub fn native_launches(&self) -> Vec<Launch> {
+        self.launches.iter().map(|launch| plan::in_place::applied(launch, &self.plan.replaced)).collect()
+    }
+
+    /// How many functions are left when those that are equal up to names count once.
+    pub fn unique_functions(&self) -> usize {
+        unique_functions(&self.native_launches()).0.len()
+    }
+}
+
+/// Lowers a graph for a machine. `after` sees the equations after each pass.
+pub fn lower(
+    graph: &Graph,
+    machine: &Machine,
+    after: &mut dyn FnMut(&passes::Pass, &te::Program),
+) -> Lowered {
+    lower_through(graph, machine, after, &mut |_| {})
+}
+
+/// Lowers a graph; `between` sees what each stage hands on, when it has been verified.
+pub fn lower_through(
+    graph: &Graph,
+    machine: &Machine,
+    after: &mut dyn FnMut(&passes::Pass, &te::Program),
+    between: &mut dyn FnMut(Stage<'_>),
+) -> Lowered {
+    verified("the graph", || graph::verifier::verify(graph));
+    let mut step = passes::lower::run(graph);
+    passes::verify_after("lower", &step);
+    passes::simplify(&mut step, after);
+    let candidates = match machine.over {
+        Over::Best => candidates(graph, &step, machine),
+        over => vec![over],
+    };
+    let lowered = candidates.iter().map(|over| lower_over(graph, step.clone(), machine, *over, between));
+    let mut lowered: Vec<Lowered> = lowered.collect();
+    let efforts: Vec<u64> = lowered.iter().map(|lowered| effort(lowered, machine)).collect();
+    let best = (0..lowered.len()).min_by_key(|at| efforts[*at]).expect("a candidate");
+    let mut chosen = lowered.swap_remove(best);
+    chosen.reason = format!("lanes over {}", candidates[best]);
+    for (over, effort) in candidates.iter().zip(&efforts).filter(|_| candidates.len() > 1) {
+        chosen.reason += &format!(", {effort} instructions over {over}");
+    }
+    chosen
+}
+
+/// What the lanes may be. Channels where a batch would leave most lanes empty, and where the weights stay as they are,
+/// so that their other layout is made once.
+fn candidates(graph: &Graph, step: &te::Program, machine: &Machine) -> Vec<Over> {
+    let updates = graph.outputs.iter().any(|(_, sink)| matches!(sink, Sink::Update(_)));
+    let batch = batched_inputs(graph, step).first().map(|tensor| step.tensors[*tensor].shape[0]);
+    match !updates && batch.is_some_and(|batch| batch < machine.lanes) {
+        true => vec![Over::Channels, Over::Batch],
+        false => vec![Over::Batch],
+    }
+}
+
+/// Lowers equations with lanes over the batch or over channels.
+fn lower_over(
+    graph: &Graph,
+    mut step: te::Program,
+    machine: &Machine,
+    over: Over,
+    between: &mut dyn FnMut(Stage<'_>),
+) -> Lowered {
+    let kept = kept_tensors(graph, &step);
+    let across = match over {
+        Over::Channels => {
+            let parameters: Vec<Tensor> = kept.iter().map(|kept| kept.present).collect();
+            passes::channels::run(&mut step, &parameters)
+        }
+        Over::Batch | Over::Best => {
+            passes::split::run(&mut step, machine.lanes);
+            batched_inputs(graph, &step)
+        }
+    };
+    let across: Across = across.into_iter().map(|tensor| (tensor, 0)).collect();
+    passes::canonical::run(&mut step);
+    passes::verify_after("lanes", &step);
+    between(Stage::Equations(&mut step));
+    let mut kernels = fuse::run(step, &across, machine.lanes);
+    let pairs: Vec<(Tensor, Tensor)> =
+        kept.iter().filter_map(|kept| Some((kept.present, kept.next?))).collect();
+    let replaceable = replace::order(&mut kernels, &pairs);
+    between(Stage::Kernels(&mut kernels));
+    let mut layouts = layout::choose(&kernels, &across, machine.lanes);
+    replace::share_halos(&mut layouts, &replaceable);
+    for tensor in kept.iter().flat_map(|kept| [Some(kept.present), kept.next]).flatten() {
+        let shape = kernels.program.tensors[tensor].shape.clone();
+        layouts.insert(tensor, layout::Layout::new(&shape, None, 1));
+    }
+    verified("fuse", || kernels::verifier::verify(&kernels, Some(&layouts)));
+    between(Stage::Layouts(&mut layouts));
+    let launches = sched::schedule(&mut kernels, &layouts, machine);
+    let loss = graph.outputs.iter().position(|(_, sink)| *sink == Sink::Loss);
+    let loss = loss.map(|at| kernels.program.outputs[at]);
+    let plan = plan::plan(&kernels, &layouts, &launches, &kept, loss);
+    Lowered { kernels, layouts, launches, plan, kept, loss, reason: String::new() }
+}
+
+/// Machine instructions of a run, but for those whose results stay: a measure of its time.
+fn effort(lowered: &Lowered, machine: &Machine) -> u64 {
+    let runs = lowered.launches.iter().zip(&lowered.plan.fixed).filter(|(_, fixed)| !**fixed);
+    runs.map(|(launch, _)| work(&launch.function.body, &launch.function, machine.target.lanes as u32)).sum()
+}
+
+/// Runs a verifier where debug assertions are on.
+///
+/// # Panics
+///
+/// Where an invariant does not hold: that is a bug.
+fn verified(pass: &str, verify: impl FnOnce() -> Result<(), Vec<String>>) {
+    if cfg!(debug_assertions)
+        && let Err(findings) = verify()
+    {
+        panic!("after {pass}:\n{}", findings.join("\n"));
+    }
+}
+
+fn batched_inputs(graph: &Graph, step: &te::Program) -> Vec<Tensor> {
+    let inputs = graph.inputs.iter().zip(&step.inputs);
+    let batched = inputs.filter(|((_, role), tensor)| {
+        matches!(role, Role::Data | Role::Target | Role::Partner) && !step.tensors[**tensor].shape.is_empty()
+    });
+    batched.map(|(_, tensor)| *tensor).collect()
+}
+
+fn kept_tensors(graph: &Graph, step: &te::Program) -> Vec<Kept> {
+    let next_of = |value: Value| {
+        let found = graph.outputs.iter().position(|(_, sink)| *sink == Sink::Update(value));
+        found.map(|at| step.outputs[at])
+    };
+    let inputs = graph.inputs.iter().zip(&step.inputs);
+    inputs
+        .filter(|((_, role), _)| matches!(role, Role::Param { .. } | Role::State { .. }))
+        .map(|((value, _), tensor)| Kept { present: *tensor, next: next_of(*value) })
+        .collect()
+}
+
+/// The functions that differ in more than names, and which of them each launch runs.
+pub(super) fn unique_functions(launches: &[Launch]) -> (Vec<crate::loops::Function>, Vec<usize>) {
+    let mut known: HashMap<String, usize> = HashMap::new();
+    let mut unique = Vec::new();
+    let mut of_launch = Vec::new();
+    for launch in launches {
+        let mut function = launch.function.clone();
+        function.forget_names();
+        let at = *known.entry(function.to_string()).or_insert_with(|| {
+            unique.push(launch.function.clone());
+            unique.len() - 1
+        });
+        of_launch.push(at);
+    }
+    (unique, of_launch)
+}
+
+/// Statements that a function runs on registers of so many lanes: a measure of its time.
+pub(super) fn work(statements: &[Stmt], function: &crate::loops::Function, lanes: u32) -> u64 {
+    let cost = |statement: &Stmt| match statement {
+        Stmt::For { axis, body, .. } => function.axes[*axis].extent as u64 * work(body, function, lanes),
+        Stmt::Set { local, .. } => u64::from(function.locals[*local].ty.lanes.div_ceil(lanes)),
+        Stmt::Store { .. } => 2,
+        Stmt::If { then, otherwise, .. } => {
+            1 + work(then, function, lanes) + work(otherwise, function, lanes)
+        }
+    };
+    statements.iter().map(cost).sum()
+}
