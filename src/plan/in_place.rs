@@ -236,3 +236,50 @@ impl<'a> Walk<'a> {
         expr.for_each_operand(&mut |operand| self.expr(operand));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loops::parser::parse;
+
+    /// Whether a function may store `y` over `x`, both of 64 elements.
+    fn fits(body: &str) -> bool {
+        let text = format!("fn f(x: read f32[64], y: write f32[64]) {{ {body} }}");
+        let function = parse(&text).expect("it parses");
+        crate::loops::verifier::verify(&function).expect("it is valid");
+        let [x, y] = [0, 1].map(Buffer::from_u32);
+        let walk = Walk::of(&function, Some(x), y);
+        walk.fits() && walk.stored == 64
+    }
+
+    #[test]
+    fn elements_may_be_replaced_by_their_own_results() {
+        assert!(fits("for i in 0..64 { y[i] = x[i] + 1.0 }"));
+        assert!(fits("for i in 0..8 { a: f32x8 = x[8*i; 8] y[8*i] = a + a }"));
+        assert!(fits(
+            "for i in 0..32 { a: f32 = x[2*i] b: f32 = x[2*i + 1] y[2*i] = a + b y[2*i + 1] = a - b }"
+        ));
+        assert!(fits("for i in 0..64 { a: f32 = 0.0 for k in 0..3 { a = a + x[i] } y[i] = a }"));
+        assert!(fits("for i in 0..32 { y[i] = x[i] } for i in 0..32 { y[i + 32] = x[i + 32] }"));
+    }
+
+    #[test]
+    fn elements_that_others_need_may_not() {
+        let refused = [
+            // A neighbour.
+            "for i in 0..63 { y[i] = x[i + 1] } y[63] = 0.0",
+            // After the store.
+            "for i in 0..64 { y[i] = 0.0 a: f32 = x[i] if a > 0.0 { a = 0.0 } }",
+            "for i in 0..64 { y[i] = 0.0 } a: f32 = 0.0 for i in 0..64 { a = a + x[i] }",
+            // For other elements as well.
+            "a: f32 = x[0] for i in 0..64 { y[i] = x[i] + a }",
+            // More than once, or not at all.
+            "for k in 0..2 { for i in 0..64 { y[i] = x[i] } }",
+            "for i in 0..32 { y[i] = x[i] }",
+            "for i in 0..64 { if x[i] > 0.0 { y[i] = x[i] } }",
+        ];
+        for body in refused {
+            assert!(!fits(body), "{body}");
+        }
+    }
+}

@@ -251,6 +251,10 @@ fn a_loss_that_is_not_finite_keeps_the_weights_before_it() {
     );
     assert_eq!(place.text("run/steps.jsonl").lines().count(), step - 1);
     assert!(place.path("run/model.safetensors").is_file() && !place.path("run/final.json").exists());
+    let before = (step - 1).to_string();
+    place.good(&["run", "a.cnn", "--out", "before", "--steps", &before]);
+    let weights = |run: &str| std::fs::read(place.path(run).join("model.safetensors")).expect("weights");
+    assert!(weights("run") == weights("before"), "a step without a finite loss changed the weights");
 }
 
 #[test]
