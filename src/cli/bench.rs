@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::base::philox::RandomState;
-use crate::graph::Graph;
+use crate::graph::{Graph, Sink};
 use crate::report::numbers;
 use crate::runtime::lower::lower;
 use crate::runtime::{Pool, Program, Store};
@@ -134,9 +134,7 @@ fn measure(graph: &Graph, machine: &Machine, pool: &Pool, store: &mut Store) -> 
     let mut program =
         Program::compile(graph, lowered, machine).map_err(|error| Failure::Run(error.to_string()))?;
     let compile_ms = start.elapsed().as_secs_f64() * 1e3;
-    for (name, value) in [("lr", 1e-6), ("first", 0.0), ("step_size", 1e-6), ("bias_correction2_sqrt", 1.0)] {
-        program.set_scalar(name, value);
-    }
+    take_small_steps(&mut program);
     let mut step = 0;
     let mut once = || {
         let start = Instant::now();
@@ -151,8 +149,26 @@ fn measure(graph: &Graph, machine: &Machine, pool: &Pool, store: &mut Store) -> 
     let mut rounds: Vec<f64> =
         (0..ROUNDS).map(|_| (0..count).map(|_| once()).sum::<f64>() / count as f64).collect();
     rounds.sort_by(f64::total_cmp);
+    check_whole(&program, store)?;
     let times = Milliseconds { min: rounds[0] * 1e3, median: rounds[ROUNDS / 2] * 1e3 };
     Ok(Measured { times, gflop, compile_ms, arena_bytes: program.arena_bytes() })
+}
+
+/// Gives a step that is only measured rates so small that the weights hardly move.
+pub(super) fn take_small_steps(program: &mut Program) {
+    for (name, value) in [("lr", 1e-6), ("first", 0.0), ("step_size", 1e-6), ("bias_correction2_sqrt", 1.0)] {
+        program.set_scalar(name, value);
+    }
+}
+
+/// Refuses the times of a step that ended before its updates, because its loss was not finite.
+pub(super) fn check_whole(program: &Program, store: &Store) -> Result<(), Failure> {
+    match program.output(&Sink::Loss, store).as_deref() {
+        Some([loss]) if !loss.is_finite() => Err(Failure::Run(format!(
+            "the loss of blank pictures is {loss}, so no step is whole: there is nothing to measure"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The most multiply-adds a second that independent chains in registers reach, times two, on all threads.
