@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::base::philox::RandomState;
-use crate::graph::{Graph, Sink};
+use crate::base::philox::{RandomState, uniform};
+use crate::graph::{Graph, Role, Sink};
 use crate::report::numbers;
 use crate::runtime::lower::lower;
 use crate::runtime::{Pool, Program, Store};
@@ -134,7 +134,7 @@ fn measure(graph: &Graph, machine: &Machine, pool: &Pool, store: &mut Store) -> 
     let mut program =
         Program::compile(graph, lowered, machine).map_err(|error| Failure::Run(error.to_string()))?;
     let compile_ms = start.elapsed().as_secs_f64() * 1e3;
-    take_small_steps(&mut program);
+    set_inputs(&mut program, graph);
     let mut step = 0;
     let mut once = || {
         let start = Instant::now();
@@ -154,8 +154,15 @@ fn measure(graph: &Graph, machine: &Machine, pool: &Pool, store: &mut Store) -> 
     Ok(Measured { times, gflop, compile_ms, arena_bytes: program.arena_bytes() })
 }
 
-/// Gives a step that is only measured rates so small that the weights hardly move.
-pub(super) fn take_small_steps(program: &mut Program) {
+/// Gives a program that is only measured pictures of noise, and rates so small that the weights hardly move. (Blank
+/// pictures have no variance, so the gradients of a deep net with batch normalisation overflow.)
+pub(super) fn set_inputs(program: &mut Program, graph: &Graph) {
+    if let Some((value, _)) = graph.inputs.iter().find(|(_, role)| *role == Role::Data) {
+        let count: i64 = graph.values[*value].shape.iter().product();
+        let state = RandomState { seed: 0, step: 0 };
+        let pixels: Vec<f32> = (0..count as u32).map(|at| uniform(state, 0, at)).collect();
+        program.set_data(&pixels);
+    }
     for (name, value) in [("lr", 1e-6), ("first", 0.0), ("step_size", 1e-6), ("bias_correction2_sqrt", 1.0)] {
         program.set_scalar(name, value);
     }
@@ -165,7 +172,7 @@ pub(super) fn take_small_steps(program: &mut Program) {
 pub(super) fn check_whole(program: &Program, store: &Store) -> Result<(), Failure> {
     match program.output(&Sink::Loss, store).as_deref() {
         Some([loss]) if !loss.is_finite() => Err(Failure::Run(format!(
-            "the loss of blank pictures is {loss}, so no step is whole: there is nothing to measure"
+            "the loss of noise is {loss}, so no step is whole: there is nothing to measure"
         ))),
         _ => Ok(()),
     }

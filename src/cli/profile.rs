@@ -11,7 +11,7 @@ use crate::runtime::{Pool, Program, Store, peak};
 use crate::train::programs::initialise;
 
 use super::arguments::{Mode, ProfileArguments};
-use super::bench::{check_whole, take_small_steps};
+use super::bench::{check_whole, set_inputs};
 use super::project::{Project, execution};
 use super::{Failure, Outcome, print, print_json};
 
@@ -70,7 +70,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     let peak_gflops = peak::measure(&machine, &pool).map_err(code)?;
     let bandwidth = peak::bandwidth(&pool);
     let mut program = Program::compile(&graph, lowered, &machine).map_err(code)?;
-    take_small_steps(&mut program);
+    set_inputs(&mut program, &graph);
     let seconds = middle_times(&mut program, &mut store, &pool);
     check_whole(&program, &store)?;
     let total: f64 = seconds.iter().sum();

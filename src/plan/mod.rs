@@ -10,6 +10,7 @@
 mod fixed;
 pub mod in_place;
 pub mod printer;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -43,24 +44,17 @@ pub enum Place {
     Next(usize),
 }
 
-/// Launches that run in order, once for every slice of the batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Segment {
-    /// How many slices the batch is cut into; 1 is the whole batch.
-    pub slices: usize,
-    pub launches: Range<usize>,
-}
-
 /// The plan of a program.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub places: HashMap<Tensor, Place>,
     pub arena_bytes: usize,
-    pub segments: Vec<Segment>,
     /// Whether each launch only needs to run where a kept tensor has changed.
     pub fixed: Vec<bool>,
     /// What is stored over something else.
     pub replaced: Replaced,
+    /// For each launch, how many of the first ones must be done before it begins.
+    pub waits: Vec<usize>,
     /// The first launch that stores over a kept tensor, where there is a loss that must be finite before.
     pub guarded: Option<usize>,
 }
@@ -111,8 +105,8 @@ pub fn plan(
         places.extend(block.tensors.iter().map(|tensor| (*tensor, Place::Arena(offset))));
         placed.push((block, offset));
     }
-    let segments = vec![Segment { slices: 1, launches: 0..launches.len() }];
-    Plan { places, arena_bytes, segments, fixed, replaced, guarded }
+    let waits = waits::launches(launches, &places, kernels, layouts);
+    Plan { places, arena_bytes, fixed, replaced, waits, guarded }
 }
 
 /// Blocks with a halo, joined where they have one layout and are not live at once. The halo is filled once and stays, so

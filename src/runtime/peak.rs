@@ -13,7 +13,7 @@ use crate::loops::{
 use crate::sched::Machine;
 
 use super::memory::Memory;
-use super::pool::Pool;
+use super::pool::{Addresses, Pool, Progress, Task};
 
 /// Independent chains of multiply-adds: enough to hide their latency.
 const CHAINS: usize = 10;
@@ -33,12 +33,14 @@ pub fn measure(machine: &Machine, pool: &Pool) -> Result<f64, Error> {
     let memory = Memory::zeroed(4 * threads as usize * CHAINS * lanes as usize);
     let flop = 2.0 * (threads * ROUNDS) as f64 * CHAINS as f64 * f64::from(lanes);
     let mut best = f64::INFINITY;
+    let (mut addresses, mut progress) = (Addresses::default(), [Progress::default()]);
+    addresses.set([memory.at(0)].into_iter());
+    let task =
+        |_| Some(Task { kernel: module.kernel(0), buffers: addresses.of(0..1), work: u64::MAX, waits: 0 });
     for _ in 0..10 {
         let start = Instant::now();
         // SAFETY: the memory has room for one vector a chain and thread, which is all that the function touches.
-        pool.install(|| unsafe {
-            pool.run(module.kernel(0), &[memory.at(0)], &RandomState::default(), u64::MAX)
-        });
+        unsafe { pool.run(0..1, &task, &RandomState::default(), &mut progress) };
         best = best.min(start.elapsed().as_secs_f64());
     }
     Ok(flop / best * 1e-9)

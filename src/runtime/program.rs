@@ -1,6 +1,7 @@
 //! A compiled graph: native kernels, a memory plan, and the arena they run in.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use crate::base::philox::RandomState;
 use crate::codegen::{Error, Module};
@@ -8,12 +9,12 @@ use crate::graph::{Graph, Role, Sink};
 use crate::kernels::{Layouts, layout};
 use crate::loops::DType;
 use crate::plan::{Kept, Place, Plan};
-use crate::sched::{Launch, Machine};
+use crate::sched::Machine;
 use crate::te::Tensor;
 
 use super::lower::{Lowered, unique_functions, work};
 use super::memory::Memory;
-use super::pool::Pool;
+use super::pool::{Addresses, Pool, Progress, Task};
 use super::store::Store;
 
 /// The pool counts the work of a launch in instructions of 128 bits, whatever the machine has.
@@ -29,11 +30,27 @@ enum Change {
     InPlace,
 }
 
+/// A launch of a compiled program.
+struct Compiled {
+    /// In the module.
+    function: usize,
+    /// Those of its buffers.
+    places: Vec<Place>,
+    /// Where their addresses stand.
+    buffers: Range<usize>,
+    /// Its amount of work, for the pool.
+    work: u64,
+}
+
 /// A compiled program and its memory.
 pub struct Program {
     module: Module,
-    /// For each launch: its function in the module, its buffers' places, and its amount of work.
-    launches: Vec<(usize, Vec<Place>, u64)>,
+    launches: Vec<Compiled>,
+    /// The addresses of all launches' buffers in the run at hand.
+    addresses: Addresses,
+    /// The place in the store of each kept tensor in the run at hand.
+    kept_at: Vec<usize>,
+    progress: Vec<Progress>,
     layouts: Layouts,
     plan: Plan,
     arena: Memory,
@@ -59,12 +76,18 @@ impl Program {
     pub fn compile(graph: &Graph, lowered: Lowered, machine: &Machine) -> Result<Program, Error> {
         let (unique, of_launch) = unique_functions(&lowered.native_launches());
         let module = Module::compile(&unique, machine.target)?;
-        let places =
-            |launch: &Launch| launch.buffers.iter().map(|tensor| lowered.plan.places[tensor]).collect();
-        let launches = lowered.launches.iter().zip(of_launch);
-        let launches = launches.map(|(launch, at)| {
-            (at, places(launch), work(&launch.function.body, &launch.function, POOL_LANES))
+        let mut buffers = 0;
+        let launches = lowered.launches.iter().zip(of_launch).map(|(launch, function)| {
+            let start = buffers;
+            buffers += launch.buffers.len();
+            Compiled {
+                function,
+                places: launch.buffers.iter().map(|tensor| lowered.plan.places[tensor]).collect(),
+                buffers: start..buffers,
+                work: work(&launch.function.body, &launch.function, POOL_LANES),
+            }
         });
+        let launches: Vec<Compiled> = launches.collect();
         let program = &lowered.kernels.program;
         let path_of = |role: &Role| match role {
             Role::Param { path, .. } | Role::State { path, .. } => Some(path.clone()),
@@ -85,7 +108,10 @@ impl Program {
         };
         let mut compiled = Program {
             module,
-            launches: launches.collect(),
+            progress: launches.iter().map(|_| Progress::default()).collect(),
+            launches,
+            addresses: Addresses::default(),
+            kept_at: Vec::new(),
             arena: Memory::zeroed(lowered.plan.arena_bytes),
             inputs: graph
                 .inputs
@@ -207,65 +233,68 @@ impl Program {
     /// or, once the loss is known to be finite, over the present ones; [`commit`](Program::commit) makes them those that
     /// count. Where the loss is not finite, nothing is to be committed, and the store is as it was.
     pub fn run(&mut self, store: &Store, pool: &Pool, random: RandomState) {
-        let kept = self.places_in(store);
-        pool.install(|| {
-            for launch in self.plan.segments.iter().flat_map(|segment| segment.launches.clone()) {
-                if self.ends_before(launch) {
-                    break;
-                }
-                if self.waits(launch, store) {
-                    self.launch(launch, store, &kept, pool, random);
-                }
-            }
-        });
+        self.find_addresses(store);
+        let end = self.launches.len();
+        let guarded = self.plan.guarded.unwrap_or(end);
+        self.run_range(0..guarded, store, pool, random);
+        if self.is_loss_finite() {
+            self.run_range(guarded..end, store, pool, random);
+        }
         self.prepared = Some(store.version());
-    }
-
-    /// Whether a launch would store over a kept tensor in a step whose loss is not finite.
-    fn ends_before(&self, launch: usize) -> bool {
-        let is_finite = |offset| self.arena.floats(offset, 1)[0].is_finite();
-        self.plan.guarded == Some(launch) && !self.loss.is_none_or(is_finite)
-    }
-
-    /// Whether a launch has to run: its results may be there since the store last changed.
-    fn waits(&self, launch: usize, store: &Store) -> bool {
-        !self.plan.fixed[launch] || self.prepared != Some(store.version())
     }
 
     /// Runs like [`run`](Program::run) and gives the seconds of each launch: 0 where it does not run.
     pub fn run_timed(&mut self, store: &Store, pool: &Pool, random: RandomState) -> Vec<f64> {
-        let kept = self.places_in(store);
-        let mut is_over = false;
-        let timed = |launch| {
-            is_over |= self.ends_before(launch);
-            if is_over || !self.waits(launch, store) {
-                return 0.0;
+        self.find_addresses(store);
+        let mut seconds = vec![0.0; self.launches.len()];
+        for (launch, seconds) in seconds.iter_mut().enumerate() {
+            if self.plan.guarded == Some(launch) && !self.is_loss_finite() {
+                break;
             }
             let start = std::time::Instant::now();
-            self.launch(launch, store, &kept, pool, random);
-            start.elapsed().as_secs_f64()
-        };
-        let times = pool.install(|| (0..self.launches.len()).map(timed).collect());
+            if self.run_range(launch..launch + 1, store, pool, random) {
+                *seconds = start.elapsed().as_secs_f64();
+            }
+        }
         self.prepared = Some(store.version());
-        times
+        seconds
     }
 
-    /// The place in the store of each kept tensor.
-    fn places_in(&self, store: &Store) -> Vec<usize> {
-        self.kept.iter().map(|(path, _)| store.position(path).expect("a kept tensor")).collect()
+    fn is_loss_finite(&self) -> bool {
+        self.loss.is_none_or(|offset| self.arena.floats(offset, 1)[0].is_finite())
     }
 
-    fn launch(&self, launch: usize, store: &Store, kept: &[usize], pool: &Pool, random: RandomState) {
-        let (function, places, work) = &self.launches[launch];
+    /// Looks up where the buffers of all launches lie now.
+    fn find_addresses(&mut self, store: &Store) {
+        self.kept_at.clear();
+        self.kept_at.extend(self.kept.iter().map(|(path, _)| store.position(path).expect("a kept tensor")));
         let address = |place: &Place| match place {
             Place::Arena(offset) => self.arena.at(*offset),
-            Place::Present(at) => store.present(kept[*at]),
-            Place::Next(at) => store.next(kept[*at]),
+            Place::Present(at) => store.present(self.kept_at[*at]),
+            Place::Next(at) => store.next(self.kept_at[*at]),
         };
-        let buffers: Vec<*mut u8> = places.iter().map(address).collect();
-        // SAFETY: the plan gives tensors that are live at once disjoint memory of their layout's size, and the
-        // verifier has proved that the function stays inside.
-        unsafe { pool.run(self.module.kernel(*function), &buffers, &random, *work) };
+        self.addresses.set(self.launches.iter().flat_map(|launch| &launch.places).map(address));
+    }
+
+    /// Runs the launches of a range that have to run: the results of others are there since the store last changed.
+    /// Says whether any had to.
+    fn run_range(&mut self, range: Range<usize>, store: &Store, pool: &Pool, random: RandomState) -> bool {
+        let is_prepared = self.prepared == Some(store.version());
+        let (plan, addresses) = (&self.plan, &self.addresses);
+        let has_to_run = |launch: usize| !is_prepared || !plan.fixed[launch];
+        let task = |at: usize| {
+            let launch = &self.launches[at];
+            has_to_run(at).then(|| Task {
+                kernel: self.module.kernel(launch.function),
+                buffers: addresses.of(launch.buffers.clone()),
+                work: launch.work,
+                waits: plan.waits[at],
+            })
+        };
+        // SAFETY: the plan gives tensors that are live at once disjoint memory of their layout's size, it says which
+        // launches have none in common, and the verifier has proved that each function stays inside.
+        unsafe { pool.run(range.clone(), &task, &random, &mut self.progress) };
+        range.into_iter().any(has_to_run)
     }
 
     /// Makes the updates of the last run the present values.
