@@ -16,8 +16,12 @@ use std::collections::HashMap;
 use super::{Kernel, Kernels, Nest};
 use crate::te::{Atom, Axes, Axis, Expr, ExprId, Index, Program, Real, Tensor};
 
+/// Bytes of a page.
 const PAGE: i64 = 4096;
-const GAP_BYTES: i64 = 64;
+/// Bytes of a cache line, which is how long a gap is.
+const LINE: i64 = 64;
+/// A distance of a multiple of so many lines maps to four of the 64 sets of a cache, or fewer.
+const FEW_SETS: i64 = 16;
 
 /// A halo is not worth its memory beyond this many times the tensor.
 const LARGEST_HALO: i64 = 4;
@@ -68,13 +72,27 @@ impl Layout {
     /// Elements of one lane in a block, with the gap that keeps blocks from starting at multiples of a page:
     /// the same element of many blocks would compete for one set of the cache.
     fn block(&self) -> i64 {
-        let size: i64 = self.rest().product();
-        let crowded = self.across.is_some() && size * self.lanes * 4 % PAGE == 0;
-        if crowded { size + (GAP_BYTES / (4 * self.lanes)).max(1) } else { size }
+        let Some(first) = self.rest().next() else { return 1 };
+        let size = self.padded(first) * self.step(first);
+        if self.across.is_some() && size * self.lanes * 4 % PAGE == 0 { size + self.gap() } else { size }
     }
 
-    fn rest(&self) -> impl Iterator<Item = i64> {
-        (0..self.shape.len()).filter(|at| Some(*at) != self.across).map(|at| self.padded(at))
+    /// Elements of one lane from one index of the first dimension that is not across to the next, the channels of
+    /// pictures mostly. As with blocks, there is a gap where the same pixel of many channels would compete for few sets.
+    fn step(&self, first: usize) -> i64 {
+        let size: i64 = self.rest().filter(|at| *at != first).map(|at| self.padded(at)).product();
+        let crowded = size > 1 && size * self.lanes * 4 % (FEW_SETS * LINE) == 0;
+        if self.across.is_some() && crowded { size + self.gap() } else { size }
+    }
+
+    /// A cache line, in elements of one lane.
+    fn gap(&self) -> i64 {
+        (LINE / (4 * self.lanes)).max(1)
+    }
+
+    /// The dimensions that are not across.
+    fn rest(&self) -> impl Iterator<Item = usize> {
+        (0..self.shape.len()).filter(|at| Some(*at) != self.across)
     }
 
     /// The extent of a dimension with its halo.
@@ -85,8 +103,8 @@ impl Layout {
     /// The offset of an element.
     pub fn address(&self, index: &[Index], axes: &Axes) -> Index {
         let mut offset = Index::from(0);
-        for (at, index) in index.iter().enumerate().filter(|(at, _)| Some(*at) != self.across) {
-            offset = offset.scale(self.padded(at)).add(&index.offset(self.halo[at].0), axes);
+        for (at, step) in self.steps() {
+            offset = offset.add_scaled(&index[at].offset(self.halo[at].0), step, axes);
         }
         let Some(across) = self.across else { return offset };
         let block = index[across].div(self.lanes, axes);
@@ -96,13 +114,21 @@ impl Layout {
 
     /// The offset of an element given by numbers: [`address`](Layout::address) without the algebra.
     pub fn offset(&self, index: &[i64]) -> usize {
-        let mut offset = 0;
-        for (at, index) in index.iter().enumerate().filter(|(at, _)| Some(*at) != self.across) {
-            offset = offset * self.padded(at) + index + self.halo[at].0;
-        }
+        let offset: i64 = self.steps().map(|(at, step)| (index[at] + self.halo[at].0) * step).sum();
         let Some(across) = self.across else { return offset as usize };
         let (block, lane) = (index[across] / self.lanes, index[across] % self.lanes);
         ((block * self.block() + offset) * self.lanes + lane) as usize
+    }
+
+    /// The dimensions that are not across, from the last one, each with the elements of one lane between its indices.
+    fn steps(&self) -> impl Iterator<Item = (usize, i64)> {
+        let first = self.rest().next();
+        let mut size = 1;
+        (0..self.shape.len()).rev().filter(|at| Some(*at) != self.across).map(move |at| {
+            let step = if Some(at) == first { self.step(at) } else { size };
+            size *= self.padded(at);
+            (at, step)
+        })
     }
 }
 

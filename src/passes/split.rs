@@ -39,7 +39,7 @@ fn split_of(program: &Program, equation: &Equation, lanes: i64) -> Option<(Axis,
         let extent = program.axes[axis].extent;
         let unit = if is_leading(program, *body, axis) { lanes } else { 1 };
         let fits = |groups: &i64| {
-            extent % groups == 0 && extent / groups % unit == 0 && groups * result <= bytes / 2
+            extent % groups == 0 && extent / groups % unit == 0 && groups * result <= bytes / 3
         };
         (2..=wanted.min(extent)).rev().find(fits)
     };

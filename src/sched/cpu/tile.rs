@@ -21,6 +21,10 @@ const SMALL_BLOCK: i64 = 4;
 /// Two parts must cost less than this share of the whole: they are two launches.
 const WORTH_PARTS: f64 = 0.92;
 
+/// Bytes of the larger factor that are walked again for each block of the smaller one, at most: they stay in a core's
+/// own cache, beside what else is there.
+const LARGEST_ROW: i64 = 1 << 18;
+
 /// So many elements of an axis.
 type Block = (Axis, i64);
 
@@ -147,6 +151,7 @@ impl Planner<'_> {
         let cost_of = |side: &Side| side.points * if side.vector { wide } else { 1 };
         let (x_cost, y_cost) = (cost_of(x), cost_of(y));
         let (x_blocks, y_blocks) = (blocks(&x.own, extent), blocks(&y.own, extent));
+        let x_is_larger = self.is_larger(x, y);
         let mut best = ([None, None], f64::INFINITY);
         for a in &x_blocks {
             for b in &y_blocks {
@@ -157,6 +162,13 @@ impl Planner<'_> {
                 }
                 let loads = (m * x_cost + n * y_cost) as f64 / chains as f64;
                 let cost = (LATENCY / chains as f64).max(loads).max(1.0) + 0.1 * loads;
+                // The smaller factor is walked again for every block of the larger one: of two vectors from farther away.
+                let again = match (x.vector && y.vector, x_is_larger) {
+                    (false, _) => 0,
+                    (true, true) => n * y_cost,
+                    (true, false) => m * x_cost,
+                };
+                let cost = cost + 1e-3 * again as f64 / chains as f64;
                 if cost < best.1 - 1e-9 {
                     best = ([*a, *b], cost);
                 }
@@ -176,13 +188,15 @@ impl Planner<'_> {
         }
     }
 
-    /// Walks the larger factor once: its own axes outside, those of the other inside.
+    /// Walks the larger factor once: its own axes outside, those of the other inside. Its last axis goes inside these,
+    /// so that a block of the smaller factor serves a whole row; unless a row is more than a core's own cache holds.
     fn order(&self, plan: &mut LoopNest, contraction: &Contraction) {
         let [x, y] = &contraction.sides;
-        let larger = self.footprint(x.body) >= self.footprint(y.body);
-        let (outer, inner) = if larger { (&x.own, &y.own) } else { (&y.own, &x.own) };
+        let (outer, inner) = if self.is_larger(x, y) { (&x.own, &y.own) } else { (&y.own, &x.own) };
         let Some((last, rest)) = outer.split_last() else { return };
-        let keep_last = rest.is_empty();
+        let rows: i64 = rest.iter().map(|axis| self.extent(*axis)).product();
+        let larger = self.footprint(x.body).max(self.footprint(y.body)) as i64;
+        let keep_last = rest.is_empty() || 4 * larger / rows > LARGEST_ROW;
         let place = |axis: &Axis| match () {
             () if inner.contains(axis) => 2,
             () if axis == last && !keep_last => 3,
@@ -192,6 +206,10 @@ impl Planner<'_> {
         let mut order = plan.outer.clone();
         order.sort_by_key(place);
         plan.reorder(self.program(), order);
+    }
+
+    fn is_larger(&self, x: &Side, y: &Side) -> bool {
+        self.footprint(x.body) >= self.footprint(y.body)
     }
 
     /// Elements of the tensor behind a factor.
