@@ -63,6 +63,42 @@ fn convnet_gmp() {
     check(include_str!("../examples/convnet_gmp.cnn"), 2);
 }
 
+/// Dropout between two reshapes: its gradient takes digits of the matrix behind it, and is itself taken apart.
+#[test]
+fn reshapes_within_reshapes() {
+    let text = "
+model M(x: f32[N, 1, 8, 8]) -> f32[N, 10] {
+  let h = x |> conv(4, 3) |> tanh;
+  (h as f32[size(h, 0), 4, 36]) |> dropout(0.5) |> flatten |> linear(10)
+}
+data D { source = digits(); }
+train M on D { loss = cross_entropy; optim = sgd(0.1); }
+";
+    check(text, 3);
+}
+
+/// Each of them has memory of its own, whatever its next value is.
+#[test]
+fn states_with_one_next_value() {
+    let text = "
+op column_sum(x: f32[N, C]) -> y: f32[C] { y[c] = sum[n] x[n, c]; }
+block follow(x: f32[N, C]) {
+  state first: f32[C] = 0;
+  state second: f32[C] = 0;
+  state third: f32[C] = 0;
+  let now = column_sum(x);
+  first <- now;
+  second <- now;
+  third <- first;
+  x + first + third
+}
+model M(x: f32[N, 1, 8, 8]) -> f32[N, 10] { x |> flatten |> linear(10) |> follow }
+data D { source = digits(); }
+train M on D { loss = cross_entropy; optim = sgd(0.1); }
+";
+    check(text, 5);
+}
+
 /// How many programs show each thing.
 #[derive(Default)]
 struct Coverage(BTreeMap<String, usize>);
@@ -278,7 +314,7 @@ fn speed() {
     let mut best = vec![f64::INFINITY; launches.len()];
     let mut total = f64::INFINITY;
     for _ in 0..8 {
-        let times = program.run_timed(&store, &pool, RandomState::default());
+        let times = program.run_timed(&mut store, &pool, RandomState::default());
         total = total.min(times.iter().sum());
         for (at, time) in times.into_iter().enumerate() {
             best[at] = best[at].min(time);

@@ -113,7 +113,7 @@ fn equal_layers_share_their_code() {
     assert!(lowered.unique_functions() <= 2, "the first reads the data, the others what their like wrote");
 }
 
-/// Thirteen columns have no tile that divides them: seven and six have.
+/// Thirteen columns have no tile that divides them: five and eight have.
 #[test]
 fn loops_without_a_tile_are_cut_in_two() {
     let text = "model M(x: f32[N, 3, 13, 13]) -> f32[N, 4, 13, 13] { x |> conv(4, 3, pad=1) |> relu }";

@@ -110,9 +110,9 @@ fn predict(case: &Value, batch: i64) -> Vec<f64> {
     let net = Net::of(case, &[]);
     let graph = net.recipe().inference(batch).expect("it elaborates");
     let mut program = compiled(&graph);
-    let store = filled(case["model"].as_str().expect("a name"), &graph);
+    let mut store = filled(case["model"].as_str().expect("a name"), &graph);
     program.set_data(&pictures(&graph, 0));
-    program.run(&store, &Pool::new(2).expect("threads"), RandomState::default());
+    program.run(&mut store, &Pool::new(2).expect("threads"), RandomState::default());
     program.output(&Sink::Prediction, &store).expect("a prediction").into_iter().map(f64::from).collect()
 }
 
@@ -201,7 +201,7 @@ fn losses(name: &str, net: &Net, case: &Value) -> Vec<f64> {
         for (scalar, value) in phase.scalars(moment) {
             program.set_scalar(&scalar, value as f32);
         }
-        program.run(&store, &pool, RandomState { seed: 0, step: step as u64 });
+        program.run(&mut store, &pool, RandomState { seed: 0, step: step as u64 });
         losses.push(f64::from(program.output(&Sink::Loss, &store).expect("a loss")[0]));
         program.commit(&mut store);
     }

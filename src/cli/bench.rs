@@ -27,7 +27,7 @@ struct Milliseconds {
     median: f64,
 }
 
-/// What is printed; what belongs to a mode that was not asked for is left out.
+/// What is printed; what belongs to a mode that was not asked for is null.
 #[derive(Debug, Serialize)]
 struct Report {
     model: String,

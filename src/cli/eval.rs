@@ -56,7 +56,7 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     let weights = arguments.weights.as_deref();
     let store = trained::store(&project, &spec.name, &arguments.model.file, weights, &graph)?;
     let batch = (spec.phases[0].batch as usize).min(data.test.len());
-    let test = Test { recipe: &recipe, data: &data, prepare: &prepare, batch, store, machine, pool };
+    let mut test = Test { recipe: &recipe, data: &data, prepare: &prepare, batch, store, machine, pool };
     let mut counted = recipe.metrics.confusion.map(|_| Confusion::default());
     let figures = test.run(counted.as_mut()).map_err(|error| project.train_failure(error))?;
     let (images, figures) = (figures.images(), figures.of_test(&recipe.metrics, counted));
@@ -77,13 +77,13 @@ struct Test<'a> {
 
 impl Test<'_> {
     /// Runs the test split.
-    fn run(&self, confusion: Option<&mut Confusion>) -> Result<Figures, TrainError> {
+    fn run(&mut self, confusion: Option<&mut Confusion>) -> Result<Figures, TrainError> {
         let mut programs: HashMap<i64, Program> = HashMap::new();
         let test = Evaluation {
             split: &self.data.test,
             prepare: self.prepare,
             batch: self.batch,
-            store: &self.store,
+            store: &mut self.store,
             pool: &self.pool,
             confusion,
         };

@@ -131,7 +131,7 @@ impl Runner<'_> {
             self.programs.insert(shape.to_vec(), (program, prediction_shape(&graph)));
         }
         let (program, shape) = self.programs.get_mut(shape).expect("it was made above");
-        let store = self.store.as_ref().expect("it was loaded with the first program");
+        let store = self.store.as_mut().expect("it was loaded with the first program");
         program.set_data(values);
         program.run(store, &self.pool, RandomState::default());
         let values = program.output(&Sink::Prediction, store).unwrap_or_default();

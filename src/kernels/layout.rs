@@ -1,8 +1,9 @@
 //! Where the elements of a tensor lie.
 //!
 //! One dimension of a tensor may lie *across*, in blocks of `lanes` elements side by side: with the batch across,
-//! element `[n, rest]` lies at `((n / lanes) * size(rest) + row_major(rest)) * lanes + n % lanes`. So the same element
-//! of `lanes` pictures is one vector, for any channel count, kernel and stride. With the channels across, the same
+//! element `[n, rest]` lies at `((n / lanes) * size(rest) + row_major(rest)) * lanes + n % lanes`, but for gaps of a
+//! cache line between blocks and between channels where they would begin at unlucky distances. So the same element of
+//! `lanes` pictures is one vector, for any channel count, kernel and stride. With the channels across, the same
 //! pixel of `lanes` channels is one, which serves a single picture as well. Lanes beyond the last element are padding.
 //! All other tensors are row-major. The dimension is found by following it from the inputs through the reads: an axis
 //! that indexes it is a lane axis, and so is the dimension of a result that this axis indexes, or of a computed tensor
@@ -241,6 +242,7 @@ fn widen(program: &Program, layout: &mut Layout, index: &[Index], fill: Real) {
         *layout = wider;
     }
 }
+
 /// The axis of a nest that runs over the lanes, as far as the tensors known so far tell: a free one before one that is
 /// reduced.
 pub fn nest_axis(program: &Program, nest: &Nest, dimension: &Across, lanes: i64) -> Option<Axis> {
@@ -284,10 +286,29 @@ mod tests {
         let mut layout = Layout::new(&[11, 3, 5], Some(0), 8);
         layout.halo = vec![(0, 0), (0, 0), (1, 2)];
         for (n, c, i) in [(0, 0, 0), (7, 2, 4), (8, 0, -1), (10, 1, 6)] {
-            let index: Vec<Index> = [n, c, i].map(Index::from).to_vec();
-            let address = layout.address(&index, &Axes::new()).as_constant();
-            assert_eq!(address, Some(layout.offset(&[n, c, i]) as i64));
+            assert_eq!(address(&layout, &[n, c, i]), Some(layout.offset(&[n, c, i]) as i64));
         }
         assert_eq!(layout.len(), 16 * 3 * 8);
+    }
+
+    fn address(layout: &Layout, index: &[i64]) -> Option<i64> {
+        let index: Vec<Index> = index.iter().map(|index| Index::from(*index)).collect();
+        layout.address(&index, &Axes::new()).as_constant()
+    }
+
+    /// 256 pixels of eight lanes are 128 lines: one line more between channels, which lie in 129 each.
+    #[test]
+    fn channels_that_would_compete_lie_apart() {
+        for (shape, across) in [([16, 3, 16, 16], 0), ([3, 16, 16, 16], 1)] {
+            let layout = Layout::new(&shape, Some(across), 8);
+            let channel = |n: i64, c: i64| if across == 0 { [n, c, 0, 0] } else { [c, n, 0, 0] };
+            let [first, second, next] =
+                [channel(0, 0), channel(0, 1), channel(8, 0)].map(|at| layout.offset(&at));
+            assert_eq!((second - first, next - first), (8 * 258, 8 * 3 * 258));
+            assert_eq!(layout.len(), 2 * 8 * 3 * 258);
+            for index in [channel(7, 2), channel(15, 1), [2, 2, 15, 3]] {
+                assert_eq!(address(&layout, &index), Some(layout.offset(&index) as i64));
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! A [`Function`] is one kernel. Statements have effects and run in order; expressions are pure. Every value is a
 //! scalar or a vector of `lanes` elements; a vector may be wider than the machine's registers, the back end then uses
 //! several. Addresses are element offsets into a buffer, [`Index`]es of the loops' axes. There is no aliasing: two
-//! buffers of a function never overlap.
+//! buffers that a function uses never overlap.
 //!
 //! All `f32` arithmetic is IEEE single precision in the order written; `Fma` rounds once. The interpreter and native
 //! code agree bit for bit.

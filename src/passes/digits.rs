@@ -19,9 +19,6 @@ pub fn run(program: &mut Program) {
         return;
     }
     for mut equation in std::mem::take(&mut program.equations) {
-        if let Some(digits) = digits.get(&equation.result) {
-            define_by_digits(program, &mut equation, digits);
-        }
         for piece in &mut equation.pieces {
             piece.body = program.rewrite(piece.body, &mut |program, expr| match expr {
                 Expr::Read { tensor, index, fill } if digits.contains_key(&tensor) => {
@@ -33,6 +30,10 @@ pub fn run(program: &mut Program) {
                 }
                 expr => program.exprs.add(expr),
             });
+        }
+        // After the reads, which were agreed on in the old axes.
+        if let Some(digits) = digits.get(&equation.result) {
+            define_by_digits(program, &mut equation, digits);
         }
         program.equations.push(equation);
     }

@@ -11,6 +11,9 @@ use crate::te::{Axis, Binary, DType, Equation, Expr, ExprId, Index, Piece, Progr
 /// Bytes of both factors that one group may touch: about what a core's own cache holds everywhere.
 const GROUP_BYTES: i64 = 1 << 20;
 
+/// The partial results are written and read again, so they must be small beside the factors: at most one part in three.
+const LARGEST_PART: i64 = 3;
+
 /// Splits the sums that are worth it. `lanes` pictures that stand side by side stay in one group.
 pub fn run(program: &mut Program, lanes: i64) {
     for equation in std::mem::take(&mut program.equations) {
@@ -39,7 +42,7 @@ fn split_of(program: &Program, equation: &Equation, lanes: i64) -> Option<(Axis,
         let extent = program.axes[axis].extent;
         let unit = if is_leading(program, *body, axis) { lanes } else { 1 };
         let fits = |groups: &i64| {
-            extent % groups == 0 && extent / groups % unit == 0 && groups * result <= bytes / 3
+            extent % groups == 0 && extent / groups % unit == 0 && groups * result <= bytes / LARGEST_PART
         };
         (2..=wanted.min(extent)).rev().find(fits)
     };

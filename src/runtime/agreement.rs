@@ -149,7 +149,7 @@ impl Native {
                 }
             }
         }
-        self.program.run(&self.store, pool, state);
+        self.program.run(&mut self.store, pool, state);
         self.program.commit(&mut self.store);
         let output = |sink| self.program.output(sink, &self.store).expect("the graph's own output");
         self.sinks.iter().map(output).collect()

@@ -1,6 +1,6 @@
 //! Lowering: a graph as loop functions with places in memory. Everything but native code.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::graph::{self, Graph, Role, Sink, Value};
 use crate::kernels::layout::Across;
@@ -9,7 +9,7 @@ use crate::loops::Stmt;
 use crate::passes;
 use crate::plan::{self, Kept, Place, Plan};
 use crate::sched::{self, Launch, Machine, Over};
-use crate::te::{self, Tensor};
+use crate::te::{self, Axis, Index, Tensor, TensorData};
 
 /// A graph lowered as far as loops: everything but native code. What `emit` prints.
 #[derive(Clone)]
@@ -109,6 +109,7 @@ fn lower_over(
     over: Over,
     between: &mut dyn FnMut(Stage<'_>),
 ) -> Lowered {
+    separate_updates(graph, &mut step);
     let kept = kept_tensors(graph, &step);
     let across = match over {
         Over::Channels => {
@@ -169,6 +170,22 @@ fn batched_inputs(graph: &Graph, step: &te::Program) -> Vec<Tensor> {
         matches!(role, Role::Data | Role::Target | Role::Partner) && !step.tensors[**tensor].shape.is_empty()
     });
     batched.map(|(_, tensor)| *tensor).collect()
+}
+
+/// Gives every update a tensor of its own: one that is an input, or another's update as well, is copied.
+fn separate_updates(graph: &Graph, step: &mut te::Program) {
+    let mut taken: HashSet<Tensor> = step.inputs.iter().copied().collect();
+    for (at, (_, sink)) in graph.outputs.iter().enumerate() {
+        let tensor = step.outputs[at];
+        if matches!(sink, Sink::Update(_)) && !taken.insert(tensor) {
+            let TensorData { name, dtype, shape } = step.tensors[tensor].clone();
+            let axes: Vec<Axis> = shape.iter().map(|extent| step.axis("i", *extent)).collect();
+            let body = step.exprs.read(tensor, axes.iter().map(|axis| Index::from(*axis)).collect());
+            let own = step.tensor(format!("{name}.copy"), dtype, shape);
+            step.define(own, axes, body);
+            step.outputs[at] = own;
+        }
+    }
 }
 
 fn kept_tensors(graph: &Graph, step: &te::Program) -> Vec<Kept> {

@@ -130,7 +130,7 @@ impl Pool {
     /// How many parts a task is cut into: some for each thread, as these do not get on equally fast.
     fn parts(&self, task: &Task<'_>) -> i64 {
         let threads = (self.threads() as i64).min(extent(&task.kernel));
-        if threads == 1 || task.work < self.smallest_shared_work { 1 } else { threads * 4 }
+        if threads <= 1 || task.work < self.smallest_shared_work { 1 } else { threads * 4 }
     }
 }
 

@@ -231,30 +231,31 @@ impl Program {
 
     /// Runs all launches. Parameters and states are read from the store's present values. Updates go to its next ones,
     /// or, once the loss is known to be finite, over the present ones; [`commit`](Program::commit) makes them those that
-    /// count. Where the loss is not finite, nothing is to be committed, and the store is as it was.
-    pub fn run(&mut self, store: &Store, pool: &Pool, random: RandomState) {
+    /// count. Where the loss is not finite, the store stays as it was.
+    pub fn run(&mut self, store: &mut Store, pool: &Pool, random: RandomState) {
         self.find_addresses(store);
         let end = self.launches.len();
         let guarded = self.plan.guarded.unwrap_or(end);
         self.run_range(0..guarded, store, pool, random);
-        if self.is_loss_finite() {
-            self.run_range(guarded..end, store, pool, random);
+        if guarded < end && !self.is_loss_finite() {
+            return;
         }
+        self.run_range(guarded..end, store, pool, random);
         self.prepared = Some(store.version());
     }
 
-    /// Runs like [`run`](Program::run) and gives the seconds of each launch: 0 where it does not run.
-    pub fn run_timed(&mut self, store: &Store, pool: &Pool, random: RandomState) -> Vec<f64> {
+    /// Runs like [`run`](Program::run) and gives the seconds of each launch: 0 where it does not run,
+    /// and everywhere if the loss is not finite.
+    pub fn run_timed(&mut self, store: &mut Store, pool: &Pool, random: RandomState) -> Vec<f64> {
         self.find_addresses(store);
-        let mut seconds = vec![0.0; self.launches.len()];
-        for (launch, seconds) in seconds.iter_mut().enumerate() {
+        let mut seconds = Vec::new();
+        for launch in 0..self.launches.len() {
             if self.plan.guarded == Some(launch) && !self.is_loss_finite() {
-                break;
+                return vec![0.0; self.launches.len()];
             }
             let start = std::time::Instant::now();
-            if self.run_range(launch..launch + 1, store, pool, random) {
-                *seconds = start.elapsed().as_secs_f64();
-            }
+            let has_run = self.run_range(launch..launch + 1, store, pool, random);
+            seconds.push(if has_run { start.elapsed().as_secs_f64() } else { 0.0 });
         }
         self.prepared = Some(store.version());
         seconds
@@ -297,8 +298,11 @@ impl Program {
         range.into_iter().any(has_to_run)
     }
 
-    /// Makes the updates of the last run the present values.
+    /// Makes the updates of the last run the present values; not where its loss is not finite.
     pub fn commit(&self, store: &mut Store) {
+        if !self.is_loss_finite() {
+            return;
+        }
         let next = self.kept.iter().filter(|(_, change)| *change == Change::Next);
         let next: Vec<usize> = next.filter_map(|(path, _)| store.position(path)).collect();
         store.commit(&next, self.kept.iter().any(|(_, change)| *change == Change::InPlace));

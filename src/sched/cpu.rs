@@ -20,7 +20,8 @@ const LARGEST_UNROLL: [i64; 2] = [64, 32];
 /// A reduction loop over more than this is split into blocks.
 const LONGEST_SUM: i64 = 256;
 
-/// The scheduled loops of a nest: one, or two where a vector axis leaves a rest or no tile divides an extent.
+/// The scheduled loops of a nest: one, or two where a vector axis leaves a rest; and each of them in two parts where no
+/// tile divides an extent.
 pub fn plan(kernels: &mut Kernels, layouts: &Layouts, machine: &Machine, nest: &Nest) -> Vec<LoopNest> {
     let plain = LoopNest::new(&kernels.program, nest);
     let mut planner = Planner { kernels, layouts, machine, nest };

@@ -123,7 +123,7 @@ pub struct Evaluation<'a> {
     pub prepare: &'a Prepare,
     /// Images a run.
     pub batch: usize,
-    pub store: &'a Store,
+    pub store: &'a mut Store,
     pub pool: &'a Pool,
     /// Where predictions are counted, if they are.
     pub confusion: Option<&'a mut Confusion>,

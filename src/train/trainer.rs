@@ -367,7 +367,7 @@ impl Running<'_, '_, '_> {
         for (name, value) in self.run.phase.scalars(self.run.moment(self.position)) {
             program.set_scalar(&name, value as f32);
         }
-        let run =
+        let mut run =
             |program: &mut Program| program.run(self.store, pool, RandomState { seed: spec.seed, step });
         match self.phases.take() {
             Some(phases) => {
@@ -410,7 +410,7 @@ impl Running<'_, '_, '_> {
         let Session { prepare, pool, .. } = *self.run.session;
         let (programs, records) = (&mut self.programs, &mut self.records);
         let (epoch, step) = (self.position.seen_epochs(), self.position.steps);
-        let (store, batch) = (&*self.store, self.run.batch());
+        let (store, batch) = (&mut *self.store, self.run.batch());
         let result = Evaluation { split, prepare, batch, store, pool, confusion }.run(
             &mut |key, run| {
                 run(programs.get(key)?);

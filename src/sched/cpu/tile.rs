@@ -1,8 +1,8 @@
 //! The register tile of a contraction: a block of an axis that only one factor has, times a block of an axis that only
 //! the other has.
 //!
-//! A tile divides its extents. Where no good one does (13 pictures' rows, say), the loop is cut in two parts that have
-//! good tiles each (7 and 6).
+//! A tile divides its extents. Where no good one does (13 columns, say), the loop is cut in two parts that have good
+//! tiles each (5 and 8).
 
 use crate::te::{Axis, Binary, Expr, ExprId, Reduction};
 
