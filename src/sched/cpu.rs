@@ -2,7 +2,7 @@
 //!
 //! Vectors run over the axis that the layouts put across the lanes. With the batch there, any channel count, kernel or
 //! stride runs at full width; with the channels there, any batch. Nests without such an axis (the optimiser) run over
-//! their flattened elements. Contractions get a register tile ([`tile`]).
+//! their flattened elements. Contractions get a register tile (`tile`).
 
 mod tile;
 
