@@ -172,9 +172,11 @@ fn batched_inputs(graph: &Graph, step: &te::Program) -> Vec<Tensor> {
     batched.map(|(_, tensor)| *tensor).collect()
 }
 
-/// Gives every update a tensor of its own: one that is an input, or another's update as well, is copied.
+/// Gives every update a tensor of its own: one that is an input, or another output as well, is copied.
 fn separate_updates(graph: &Graph, step: &mut te::Program) {
-    let mut taken: HashSet<Tensor> = step.inputs.iter().copied().collect();
+    let others = graph.outputs.iter().zip(&step.outputs);
+    let others = others.filter(|((_, sink), _)| !matches!(sink, Sink::Update(_))).map(|(_, tensor)| tensor);
+    let mut taken: HashSet<Tensor> = step.inputs.iter().chain(others).copied().collect();
     for (at, (_, sink)) in graph.outputs.iter().enumerate() {
         let tensor = step.outputs[at];
         if matches!(sink, Sink::Update(_)) && !taken.insert(tensor) {

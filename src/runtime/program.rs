@@ -89,18 +89,7 @@ impl Program {
         });
         let launches: Vec<Compiled> = launches.collect();
         let program = &lowered.kernels.program;
-        let path_of = |role: &Role| match role {
-            Role::Param { path, .. } | Role::State { path, .. } => Some(path.clone()),
-            Role::Data | Role::Target | Role::Partner | Role::Scalar(_) => None,
-        };
         let paths = graph.inputs.iter().filter_map(|(_, role)| path_of(role));
-        let norms = graph.outputs.iter().filter_map(|(_, sink)| match sink {
-            Sink::GradientNorm(param) => {
-                let (_, role) = graph.inputs.iter().find(|(value, _)| value == param)?;
-                Some((path_of(role)?, sink.clone()))
-            }
-            _ => None,
-        });
         let change = |kept: &Kept| match kept.next {
             None => Change::None,
             Some(next) if lowered.plan.replaced.contains_key(&next) => Change::InPlace,
@@ -130,7 +119,7 @@ impl Program {
             loss: lowered.loss_place(),
             layouts: lowered.layouts,
             plan: lowered.plan,
-            norms: norms.collect(),
+            norms: norms(graph),
             prepared: None,
         };
         compiled.fill_halos(true);
@@ -332,6 +321,24 @@ impl Program {
         });
         Some(values)
     }
+}
+
+/// The path of a kept tensor.
+fn path_of(role: &Role) -> Option<String> {
+    match role {
+        Role::Param { path, .. } | Role::State { path, .. } => Some(path.clone()),
+        Role::Data | Role::Target | Role::Partner | Role::Scalar(_) => None,
+    }
+}
+
+/// The parameters' paths and the outputs that are the norms of their gradients.
+fn norms(graph: &Graph) -> Vec<(String, Sink)> {
+    let norm = |(_, sink): &(_, Sink)| {
+        let Sink::GradientNorm(param) = sink else { return None };
+        let (_, role) = graph.inputs.iter().find(|(value, _)| value == param)?;
+        Some((path_of(role)?, sink.clone()))
+    };
+    graph.outputs.iter().filter_map(norm).collect()
 }
 
 /// Calls `visit` with every run of the last dimension: its row-major place, its address, the step between its
