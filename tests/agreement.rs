@@ -285,55 +285,6 @@ fn planted_faults_are_found() {
 }
 
 #[test]
-#[ignore = "a measurement, 1 minute"]
-fn speed() {
-    use cnnc::base::philox::RandomState;
-    use cnnc::runtime::{Pool, Program, Store, lower::lower};
-    let name = std::env::var("EXAMPLE").unwrap_or("convnet_gap".into());
-    let batch = std::env::var("BATCH").unwrap_or("64".into()).parse().unwrap();
-    let threads: usize = std::env::var("THREADS").unwrap_or("1".into()).parse().unwrap();
-    let text = std::fs::read_to_string(format!("examples/{name}.cnn")).unwrap();
-    let start = std::time::Instant::now();
-    let graph = graph(&text, batch);
-    println!("graph {:?}", start.elapsed());
-    let machine = Machine::of(Target::host());
-    let start = std::time::Instant::now();
-    let lowered = lower(&graph, &machine, &mut |_, _| {});
-    println!("lower {:?}, arena {} MB", start.elapsed(), lowered.plan.arena_bytes >> 20);
-    let launches = lowered.launches.clone();
-    let start = std::time::Instant::now();
-    let mut program = Program::compile(&graph, lowered, &machine).unwrap();
-    println!("compile {:?}", start.elapsed());
-    let mut store = Store::default();
-    for (value, role) in &graph.inputs {
-        if let cnnc::graph::Role::Param { path, .. } | cnnc::graph::Role::State { path, .. } = role {
-            store.add(path, &graph.values[*value].shape, true).values_mut().fill(0.01);
-        }
-    }
-    let pool = Pool::new(threads).unwrap();
-    let mut best = vec![f64::INFINITY; launches.len()];
-    let mut total = f64::INFINITY;
-    for _ in 0..8 {
-        let times = program.run_timed(&mut store, &pool, RandomState::default());
-        total = total.min(times.iter().sum());
-        for (at, time) in times.into_iter().enumerate() {
-            best[at] = best[at].min(time);
-        }
-    }
-    let mut order: Vec<usize> = (0..launches.len()).collect();
-    order.sort_by(|a, b| best[*b].total_cmp(&best[*a]));
-    println!("total {:.3} ms, {} launches", total * 1e3, launches.len());
-    for at in order.into_iter().take(14) {
-        println!("{:8.1} us {}\n{}", best[at] * 1e6, launches[at].function.name, launches[at].schedule);
-    }
-    if let Ok(wanted) = std::env::var("SHOW") {
-        for launch in launches.iter().filter(|launch| launch.function.name == wanted) {
-            println!("{}", launch.function);
-        }
-    }
-}
-
-#[test]
 #[ignore = "prints"]
 fn show() {
     use cnnc::runtime::lower::lower;

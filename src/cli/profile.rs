@@ -3,11 +3,13 @@
 use serde::Serialize;
 
 use crate::base::philox::RandomState;
-use crate::loops::cost::cost;
+use crate::loops::cost::{Cost, cost, traffic};
+use crate::plan::slices::Unit;
 use crate::report::numbers;
 use crate::report::table::{Align, Table};
 use crate::runtime::lower::lower;
 use crate::runtime::{Pool, Program, Store, peak};
+use crate::sched::Launch;
 use crate::train::programs::initialise;
 
 use super::arguments::{Mode, ProfileArguments};
@@ -64,8 +66,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
         Mode::Infer => recipe.inference(phase.batch).map_err(fail)?,
     };
     let lowered = lower(&graph, &machine, &mut |_, _| {});
-    let costs: Vec<_> =
-        lowered.launches.iter().map(|l| (l.function.name.clone(), cost(&l.function))).collect();
+    let costs: Vec<_> = lowered.plan.units.iter().map(|unit| cost_of(&lowered.launches, unit)).collect();
     let code = |error: crate::codegen::Error| Failure::Run(error.to_string());
     let peak_gflops = peak::measure(&machine, &pool).map_err(code)?;
     let bandwidth = peak::bandwidth(&pool);
@@ -74,7 +75,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     let seconds = middle_times(&mut program, &mut store, &pool);
     check_whole(&program, &store)?;
     let total: f64 = seconds.iter().sum();
-    let line = |((kernel, cost), seconds): ((String, crate::loops::cost::Cost), &f64)| {
+    let line = |((kernel, cost), seconds): ((String, Cost), &f64)| {
         let (gflop, gigabytes) = (cost.flop as f64 * 1e-9, cost.bytes as f64 * 1e-9);
         let least = (gflop / peak_gflops).max(gigabytes / bandwidth);
         Line {
@@ -103,19 +104,37 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     if arguments.json { print_json(&report) } else { print(&text(&report, arguments.top)) }
 }
 
-/// The middle time of each launch. The first run counts for none: it also computes what stays for all others.
+/// The middle time of each unit. The first run counts for none: it also computes what stays for all others.
 fn middle_times(program: &mut Program, store: &mut Store, pool: &Pool) -> Vec<f64> {
     let mut rounds: Vec<Vec<f64>> = Vec::new();
     for step in 0..=ROUNDS as u64 {
         rounds.push(program.run_timed(store, pool, RandomState { seed: 0, step }));
         program.commit(store);
     }
-    let median = |launch: usize| {
-        let mut times: Vec<f64> = rounds[1..].iter().map(|times| times[launch]).collect();
+    let median = |unit: usize| {
+        let mut times: Vec<f64> = rounds[1..].iter().map(|times| times[unit]).collect();
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     };
-    (0..program.launches()).map(median).collect()
+    (0..program.units().len()).map(median).collect()
+}
+
+/// The name of a unit and its work. What it holds in scratch goes through no memory.
+fn cost_of(launches: &[Launch], unit: &Unit) -> (String, Cost) {
+    let launches = &launches[unit.launches.clone()];
+    let mut names: Vec<&str> = launches.iter().map(|launch| launch.function.name.as_str()).collect();
+    names.dedup();
+    let mut total = Cost::default();
+    for launch in launches {
+        let Cost { flop, bytes } = cost(&launch.function);
+        let buffers = launch.buffers.iter().zip(launch.function.buffers.values());
+        let own: u64 = buffers
+            .filter(|(tensor, _)| unit.scratch.contains_key(tensor))
+            .map(|(_, data)| traffic(data))
+            .sum();
+        total = Cost { flop: total.flop + flop, bytes: total.bytes + bytes - own };
+    }
+    (names.join("+"), total)
 }
 
 /// The first and the last of the equations that a kernel computes.

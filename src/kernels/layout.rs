@@ -40,13 +40,22 @@ pub struct Layout {
     pub halo: Vec<(i64, i64)>,
     /// What the halo holds.
     pub fill: Option<Real>,
+    /// Whether slices of the leading dimensions follow each other at one distance: gaps are between rows only.
+    pub dense: bool,
 }
 
 impl Layout {
     /// The layout without a halo.
     pub fn new(shape: &[i64], across: Option<usize>, lanes: i64) -> Layout {
         let lanes = if across.is_some() { lanes } else { 1 };
-        Layout { shape: shape.to_vec(), across, lanes, halo: vec![(0, 0); shape.len()], fill: None }
+        Layout {
+            shape: shape.to_vec(),
+            across,
+            lanes,
+            halo: vec![(0, 0); shape.len()],
+            fill: None,
+            dense: false,
+        }
     }
 
     /// Whether an element of dimension `at` between `low` and `high` (inclusive) exists, in the tensor or its halo.
@@ -75,7 +84,7 @@ impl Layout {
     fn block(&self) -> i64 {
         let Some(first) = self.rest().next() else { return 1 };
         let size = self.padded(first) * self.step(first);
-        if self.across.is_some() && size * self.lanes * 4 % PAGE == 0 { size + self.gap() } else { size }
+        if self.has_gaps() && size * self.lanes * 4 % PAGE == 0 { size + self.gap() } else { size }
     }
 
     /// Elements of one lane from one index of the first dimension that is not across to the next, the channels of
@@ -83,7 +92,11 @@ impl Layout {
     fn step(&self, first: usize) -> i64 {
         let size: i64 = self.rest().filter(|at| *at != first).map(|at| self.padded(at)).product();
         let crowded = size > 1 && size * self.lanes * 4 % (FEW_SETS * LINE) == 0;
-        if self.across.is_some() && crowded { size + self.gap() } else { size }
+        if self.has_gaps() && crowded { size + self.gap() } else { size }
+    }
+
+    fn has_gaps(&self) -> bool {
+        self.across.is_some() && !self.dense
     }
 
     /// A cache line, in elements of one lane.
@@ -96,9 +109,11 @@ impl Layout {
         (0..self.shape.len()).filter(|at| Some(*at) != self.across)
     }
 
-    /// The extent of a dimension with its halo.
+    /// The extent of a dimension with its halo, and with the gap that keeps the rows of a dense layout apart.
     fn padded(&self, at: usize) -> i64 {
-        self.halo[at].0 + self.shape[at] + self.halo[at].1
+        let extent = self.halo[at].0 + self.shape[at] + self.halo[at].1;
+        let is_row = self.dense && at + 1 == self.shape.len() && Some(at) != self.across;
+        if is_row && extent * self.lanes * 4 % (FEW_SETS * LINE) == 0 { extent + self.gap() } else { extent }
     }
 
     /// The offset of an element.

@@ -13,6 +13,7 @@ mod order;
 pub mod parser;
 pub mod printer;
 pub mod replace;
+pub mod slices;
 pub mod verifier;
 
 #[cfg(test)]

@@ -60,6 +60,7 @@ fn layout(shape: &[i64], words: &[tree::Property]) -> Result<Layout, String> {
         let numbers = numbers(word)?;
         match (word.name.as_str(), numbers.as_slice()) {
             ("rows", []) => {}
+            ("dense", []) => layout.dense = true,
             ("lanes", [across, lanes]) => {
                 layout.across = Some(whole(*across)? as usize);
                 layout.lanes = whole(*lanes)?.max(1);

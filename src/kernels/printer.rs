@@ -58,6 +58,9 @@ pub fn layout_text(layout: &Layout) -> String {
     if let Some(fill) = layout.fill {
         text += &format!(" fill({})", number(fill.get()));
     }
+    if layout.dense {
+        text += " dense";
+    }
     text
 }
 

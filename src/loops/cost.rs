@@ -1,6 +1,6 @@
 //! What a function costs: its arithmetic and the memory that it touches.
 
-use super::{Access, Binary, Expr, Function, Scalar, Stmt, Unary};
+use super::{Access, Binary, BufferData, Expr, Function, Scalar, Stmt, Unary};
 
 /// The work of one run of a function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,12 +13,14 @@ pub struct Cost {
 
 /// The cost of a whole function.
 pub fn cost(function: &Function) -> Cost {
-    let size = |data: &super::BufferData| {
-        let times = if data.access == Access::ReadWrite { 2 } else { 1 };
-        times * (data.len * data.dtype.size()) as u64
-    };
     let flop = function.body.iter().map(|stmt| flop_of(function, stmt)).sum();
-    Cost { flop, bytes: function.buffers.values().map(size).sum() }
+    Cost { flop, bytes: function.buffers.values().map(traffic).sum() }
+}
+
+/// The bytes of a buffer, twice if it is read and written.
+pub fn traffic(data: &BufferData) -> u64 {
+    let times = if data.access == Access::ReadWrite { 2 } else { 1 };
+    times * (data.len * data.dtype.size()) as u64
 }
 
 fn flop_of(function: &Function, stmt: &Stmt) -> u64 {

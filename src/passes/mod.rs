@@ -12,6 +12,7 @@ pub mod prune;
 pub mod share;
 pub mod split;
 pub mod views;
+pub mod winograd;
 
 use crate::te::Program;
 use crate::te::verifier::{verify, verify_normal_form};

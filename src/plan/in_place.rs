@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Kept;
+use super::slices::Unit;
 use crate::kernels::{Kernels, Layout, Layouts};
 use crate::loops::{Access, Axis, Buffer, Expr, Function, Index, Stmt};
 use crate::sched::Launch;
@@ -20,20 +21,23 @@ pub type Replaced = HashMap<Tensor, Tensor>;
 pub struct Search<'a> {
     layouts: &'a Layouts,
     launches: &'a [Launch],
+    /// The first launch of each launch's unit.
+    starts: Vec<usize>,
     /// The launches that need each tensor.
     users: BTreeMap<Tensor, BTreeSet<usize>>,
 }
 
 impl<'a> Search<'a> {
-    /// A search among launches that run in this order.
-    pub fn new(layouts: &'a Layouts, launches: &'a [Launch]) -> Search<'a> {
+    /// A search among launches that run in this order, those of a unit slice by slice.
+    pub fn new(layouts: &'a Layouts, launches: &'a [Launch], units: &[Unit]) -> Search<'a> {
+        let starts = units.iter().flat_map(|unit| unit.launches.clone().map(|_| unit.launches.start));
         let mut users: BTreeMap<Tensor, BTreeSet<usize>> = BTreeMap::new();
         for (at, launch) in launches.iter().enumerate() {
             for tensor in &launch.buffers {
                 users.entry(*tensor).or_default().insert(at);
             }
         }
-        Search { layouts, launches, users }
+        Search { layouts, launches, starts: starts.collect(), users }
     }
 
     /// The next values of kept tensors that may replace the present ones, by launches from `earliest` on.
@@ -77,7 +81,8 @@ impl<'a> Search<'a> {
         let writers: BTreeSet<usize> = self.users[&new].iter().filter(writes).copied().collect();
         let Some(first) = writers.first() else { return false };
         let old_users = self.users.get(&old);
-        old_users.into_iter().flatten().all(|at| at < first || writers.contains(at))
+        // Another launch of the unit needs the elements of later slices.
+        old_users.into_iter().flatten().all(|at| *at < self.starts[*first] || writers.contains(at))
             && self.users[&new].iter().all(|at| at >= first)
             && self.stores_over(&writers, old, new)
     }

@@ -10,6 +10,7 @@
 mod fixed;
 pub mod in_place;
 pub mod printer;
+pub mod slices;
 mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,6 +21,7 @@ use crate::sched::Launch;
 use crate::te::Tensor;
 
 use in_place::{Replaced, Search};
+use slices::Unit;
 
 /// Every tensor starts at a multiple of this many bytes: a cache line.
 const ALIGNMENT: usize = 64;
@@ -42,6 +44,8 @@ pub enum Place {
     Present(usize),
     /// In the next value of this kept tensor.
     Next(usize),
+    /// At this byte of each thread's scratch: the slice at hand.
+    Scratch { offset: usize, slice: usize },
 }
 
 /// The plan of a program.
@@ -49,13 +53,17 @@ pub enum Place {
 pub struct Plan {
     pub places: HashMap<Tensor, Place>,
     pub arena_bytes: usize,
+    /// Bytes of scratch a thread.
+    pub scratch_bytes: usize,
+    /// What runs as one, in order.
+    pub units: Vec<Unit>,
     /// Whether each launch only needs to run where a kept tensor has changed.
     pub fixed: Vec<bool>,
     /// What is stored over something else.
     pub replaced: Replaced,
-    /// For each launch, how many of the first ones must be done before it begins.
+    /// For each unit, how many of the first ones must be done before it begins.
     pub waits: Vec<usize>,
-    /// The first launch that stores over a kept tensor, where there is a loss that must be finite before.
+    /// The first unit that stores over a kept tensor, where there is a loss that must be finite before.
     pub guarded: Option<usize>,
 }
 
@@ -68,18 +76,21 @@ pub fn plan(
     loss: Option<Tensor>,
 ) -> Plan {
     let fixed = fixed::launches(launches, kept);
-    let search = Search::new(layouts, launches);
+    let lasting = lasting(kernels, launches, kept, &fixed);
+    let units = slices::units(kernels, layouts, launches, &lasting, &fixed);
+    let search = Search::new(layouts, launches, &units);
     let known = loss.map_or(0, |loss| {
         launches.iter().rposition(|launch| launch.buffers.contains(&loss)).unwrap_or(0) + 1
     });
     let updates = search.updates(kept, known);
     let is_update = |launch: &Launch| launch.buffers.iter().any(|tensor| updates.contains_key(tensor));
-    let guarded = launches.iter().position(is_update).filter(|_| loss.is_some());
-    let lasting = lasting(kernels, launches, kept, &fixed);
-    let mut replaced = search.results(kernels, &|tensor| !lasting.contains(&tensor));
+    let guarded = units.iter().position(|unit| launches[unit.launches.clone()].iter().any(is_update));
+    let guarded = guarded.filter(|_| loss.is_some());
+    let is_scratch = |tensor: &Tensor| units.iter().any(|unit| unit.scratch.contains_key(tensor));
+    let mut replaced = search.results(kernels, &|tensor| !lasting.contains(&tensor) && !is_scratch(&tensor));
     replaced.extend(updates);
 
-    let mut places = HashMap::new();
+    let (mut places, scratch_bytes) = scratch_places(&units);
     for (at, kept) in kept.iter().enumerate() {
         places.insert(kept.present, Place::Present(at));
         if let Some(next) = kept.next {
@@ -87,7 +98,7 @@ pub fn plan(
             places.insert(next, place);
         }
     }
-    let ranges = live_ranges(kernels, launches, &fixed);
+    let ranges = live_ranges(kernels, launches, &fixed, &units);
     let mut blocks: BTreeMap<Tensor, Block> = BTreeMap::new();
     for tensor in kernels.stored.iter().filter(|tensor| !places.contains_key(tensor)) {
         let block = block(kernels, layouts, &ranges, *tensor);
@@ -105,8 +116,22 @@ pub fn plan(
         places.extend(block.tensors.iter().map(|tensor| (*tensor, Place::Arena(offset))));
         placed.push((block, offset));
     }
-    let waits = waits::launches(launches, &places, kernels, layouts);
-    Plan { places, arena_bytes, fixed, replaced, waits, guarded }
+    let waits = waits::units(&units, launches, &places, kernels, layouts);
+    Plan { places, arena_bytes, scratch_bytes, units, fixed, replaced, waits, guarded }
+}
+
+/// The scratch of each unit from its beginning, and the most that a unit needs.
+fn scratch_places(units: &[Unit]) -> (HashMap<Tensor, Place>, usize) {
+    let (mut places, mut most) = (HashMap::new(), 0);
+    for unit in units {
+        let mut offset = 0;
+        for (tensor, slice) in &unit.scratch {
+            places.insert(*tensor, Place::Scratch { offset, slice: *slice });
+            offset += slice.next_multiple_of(ALIGNMENT);
+        }
+        most = most.max(offset);
+    }
+    (places, most)
 }
 
 /// Blocks with a halo, joined where they have one layout and are not live at once. The halo is filled once and stays, so
@@ -177,12 +202,18 @@ fn block(
     Block { tensors: vec![tensor], bytes: bytes.next_multiple_of(ALIGNMENT).max(ALIGNMENT), live }
 }
 
-fn live_ranges(kernels: &Kernels, launches: &[Launch], fixed: &[bool]) -> HashMap<Tensor, Range<usize>> {
+/// When each tensor is needed, in launches. What a unit uses is needed in all of its launches.
+fn live_ranges(
+    kernels: &Kernels,
+    launches: &[Launch],
+    fixed: &[bool],
+    units: &[Unit],
+) -> HashMap<Tensor, Range<usize>> {
     let mut ranges: HashMap<Tensor, Range<usize>> = HashMap::new();
-    for (at, launch) in launches.iter().enumerate() {
-        for tensor in &launch.buffers {
-            let range = ranges.entry(*tensor).or_insert(at..at + 1);
-            range.end = at + 1;
+    for unit in units {
+        for tensor in launches[unit.launches.clone()].iter().flat_map(|launch| &launch.buffers) {
+            let range = ranges.entry(*tensor).or_insert(unit.launches.clone());
+            range.end = unit.launches.end;
         }
     }
     let always = 0..launches.len() + 1;

@@ -16,7 +16,7 @@ pub fn print(
     launches: &[Launch],
     wanted: &dyn Fn(&str) -> bool,
 ) -> String {
-    let ranges = live_ranges(kernels, launches, &plan.fixed);
+    let ranges = live_ranges(kernels, launches, &plan.fixed, &plan.units);
     let stored = kernels.stored.iter().copied();
     let mut tensors: Vec<Tensor> =
         stored.filter(|tensor| wanted(&kernels.program.tensors[*tensor].name)).collect();
@@ -25,7 +25,10 @@ pub fn print(
     for tensor in tensors {
         let data = &kernels.program.tensors[tensor];
         let layout = layouts.get(&tensor);
-        let bytes = layout.map_or(0, |layout| layout.len() * data.dtype.size());
+        let bytes = match plan.places.get(&tensor) {
+            Some(Place::Scratch { slice, .. }) => *slice,
+            _ => layout.map_or(0, |layout| layout.len() * data.dtype.size()),
+        };
         let live = match ranges.get(&tensor) {
             Some(range) if range.end > launches.len() => format!("{}-end", range.start),
             Some(range) => format!("{}-{}", range.start, range.end - 1),
@@ -35,7 +38,11 @@ pub fn print(
         let layout = layout.map_or(String::new(), layout_text);
         rows.push([format!("{} {tensor}", data.name), place, bytes.to_string(), live, layout]);
     }
-    aligned(&rows) + &format!("arena: {} bytes\n", plan.arena_bytes)
+    let scratch = match plan.scratch_bytes {
+        0 => String::new(),
+        bytes => format!("scratch: {bytes} bytes a thread\n"),
+    };
+    aligned(&rows) + &format!("arena: {} bytes\n{scratch}", plan.arena_bytes)
 }
 
 fn order(place: Place) -> (usize, usize) {
@@ -43,6 +50,7 @@ fn order(place: Place) -> (usize, usize) {
         Place::Arena(offset) => (0, offset),
         Place::Present(at) => (1, at),
         Place::Next(at) => (2, at),
+        Place::Scratch { offset, .. } => (3, offset),
     }
 }
 
@@ -51,6 +59,7 @@ fn place_text(place: Place) -> String {
         Place::Arena(offset) => format!("arena {offset}"),
         Place::Present(at) => format!("present {at}"),
         Place::Next(at) => format!("next {at}"),
+        Place::Scratch { offset, .. } => format!("scratch {offset}"),
     }
 }
 

@@ -1,21 +1,22 @@
-//! What each launch has to wait for.
+//! What each unit has to wait for.
 //!
-//! Threads go through the launches in order. Those beside each other often have nothing to do with one another (the
+//! Threads go through the units in order. Those beside each other often have nothing to do with one another (the
 //! gradient of a bias and that of its weights), and a thread need not wait at the end of the first for the others.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use super::Place;
+use super::slices::Unit;
 use crate::kernels::{Kernels, Layouts};
 use crate::loops::Access;
 use crate::sched::Launch;
 use crate::te::Tensor;
 
-/// A launch waits at least for all that stand so far before it.
+/// A unit waits at least for all that stand so far before it.
 const FARTHEST: usize = 6;
 
-/// Memory that a launch touches.
+/// Memory that a unit touches.
 struct Touch {
     /// The arena, or one value of a kept tensor.
     block: (u8, usize),
@@ -23,15 +24,19 @@ struct Touch {
     writes: bool,
 }
 
-/// For each launch, how many of the first launches must be done before it begins.
-pub fn launches(
+/// For each unit, how many of the first units must be done before it begins.
+pub fn units(
+    units: &[Unit],
     launches: &[Launch],
     places: &HashMap<Tensor, Place>,
     kernels: &Kernels,
     layouts: &Layouts,
 ) -> Vec<usize> {
-    let touched: Vec<Vec<Touch>> =
-        launches.iter().map(|launch| touches(launch, places, kernels, layouts)).collect();
+    let of_unit = |unit: &Unit| {
+        let launches = launches[unit.launches.clone()].iter();
+        launches.flat_map(|launch| touches(launch, places, kernels, layouts)).collect()
+    };
+    let touched: Vec<Vec<Touch>> = units.iter().map(of_unit).collect();
     let wait = |at: usize| {
         let near = at.saturating_sub(FARTHEST)..at;
         near.clone()
@@ -39,7 +44,7 @@ pub fn launches(
             .find(|before| conflict(&touched[*before], &touched[at]))
             .map_or(near.start, |before| before + 1)
     };
-    (0..launches.len()).map(wait).collect()
+    (0..units.len()).map(wait).collect()
 }
 
 fn touches(
@@ -55,10 +60,11 @@ fn touches(
             Place::Arena(offset) => ((0, 0), offset),
             Place::Present(at) => ((1, at), 0),
             Place::Next(at) => ((2, at), 0),
+            Place::Scratch { .. } => return None, // A thread's own.
         };
-        Touch { block, bytes: start..start + len, writes: buffer.access != Access::Read }
+        Some(Touch { block, bytes: start..start + len, writes: buffer.access != Access::Read })
     };
-    buffers.map(touch).collect()
+    buffers.filter_map(touch).collect()
 }
 
 fn conflict(one: &[Touch], other: &[Touch]) -> bool {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::graph::{self, Graph, Role, Sink, Value};
 use crate::kernels::layout::Across;
-use crate::kernels::{self, Kernels, Layouts, fuse, layout, replace};
+use crate::kernels::{self, Kernels, Layouts, fuse, layout, replace, slices};
 use crate::loops::Stmt;
 use crate::passes;
 use crate::plan::{self, Kept, Place, Plan};
@@ -39,7 +39,7 @@ impl Lowered {
     pub(super) fn loss_place(&self) -> Option<usize> {
         match self.plan.places[&self.loss?] {
             Place::Arena(offset) => Some(offset),
-            Place::Present(_) | Place::Next(_) => None,
+            Place::Present(_) | Place::Next(_) | Place::Scratch { .. } => None,
         }
     }
 
@@ -117,6 +117,9 @@ fn lower_over(
             passes::channels::run(&mut step, &parameters)
         }
         Over::Batch | Over::Best => {
+            if machine.fast_math {
+                passes::winograd::run(&mut step, machine.lanes);
+            }
             passes::split::run(&mut step, machine.lanes);
             batched_inputs(graph, &step)
         }
@@ -136,9 +139,10 @@ fn lower_over(
         let shape = kernels.program.tensors[tensor].shape.clone();
         layouts.insert(tensor, layout::Layout::new(&shape, None, 1));
     }
+    let groups = slices::find(&mut kernels, &mut layouts);
     verified("fuse", || kernels::verifier::verify(&kernels, Some(&layouts)));
     between(Stage::Layouts(&mut layouts));
-    let launches = sched::schedule(&mut kernels, &layouts, machine);
+    let launches = sched::schedule(&mut kernels, &layouts, machine, &groups);
     let loss = graph.outputs.iter().position(|(_, sink)| *sink == Sink::Loss);
     let loss = loss.map(|at| kernels.program.outputs[at]);
     let plan = plan::plan(&kernels, &layouts, &launches, &kept, loss);

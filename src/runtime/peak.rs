@@ -13,7 +13,7 @@ use crate::loops::{
 use crate::sched::Machine;
 
 use super::memory::Memory;
-use super::pool::{Addresses, Pool, Progress, Task};
+use super::pool::{Addresses, Pool, Progress, Scratch, Step, Task, Tasks};
 
 /// Independent chains of multiply-adds: enough to hide their latency.
 const CHAINS: usize = 10;
@@ -33,17 +33,33 @@ pub fn measure(machine: &Machine, pool: &Pool) -> Result<f64, Error> {
     let memory = Memory::zeroed(4 * threads as usize * CHAINS * lanes as usize);
     let flop = 2.0 * (threads * ROUNDS) as f64 * CHAINS as f64 * f64::from(lanes);
     let mut best = f64::INFINITY;
-    let (mut addresses, mut progress) = (Addresses::default(), [Progress::default()]);
-    addresses.set([memory.at(0)].into_iter());
-    let task =
-        |_| Some(Task { kernel: module.kernel(0), buffers: addresses.of(0..1), work: u64::MAX, waits: 0 });
+    let (mut progress, mut scratch) = ([Progress::default()], Scratch::default());
+    let mut task = Chains { module, threads, addresses: Addresses::default() };
+    task.addresses.set([memory.at(0)].into_iter());
     for _ in 0..10 {
         let start = Instant::now();
         // SAFETY: the memory has room for one vector a chain and thread, which is all that the function touches.
-        unsafe { pool.run(0..1, &task, &RandomState::default(), &mut progress) };
+        unsafe { pool.run(0..1, &task, &RandomState::default(), &mut progress, &mut scratch) };
         best = best.min(start.elapsed().as_secs_f64());
     }
     Ok(flop / best * 1e-9)
+}
+
+/// The kernel that measures the peak.
+struct Chains {
+    module: Module,
+    threads: i64,
+    addresses: Addresses,
+}
+
+impl Tasks for Chains {
+    fn task(&self, _: usize) -> Option<Task> {
+        Some(Task { steps: 1, extent: self.threads, work: u64::MAX, waits: 0 })
+    }
+
+    fn step(&self, _: usize, _: usize) -> Step<'_> {
+        Step { kernel: self.module.kernel(0), buffers: self.addresses.of(0..1), scratch: &[] }
+    }
 }
 
 /// Bytes of memory that the bandwidth is measured on: more than caches hold.

@@ -2,13 +2,17 @@
 //!
 //! The threads meet once for a whole list of kernels. Each goes through it in order, takes parts of a kernel while there
 //! are any, and waits in front of one whose operands are not there yet. Waiting is a short spin: a kernel of a small net
-//! takes less time than it takes the system to wake a thread.
+//! takes less time than it takes the system to wake a thread. Kernels that form one task run one after the other for each
+//! iteration, with memory of the thread between them.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::base::philox::RandomState;
 use crate::codegen::Kernel;
+
+use super::memory::Memory;
 
 /// A kernel that does less than this many operations is not worth sharing.
 const SMALLEST_SHARED_WORK: u64 = 40_000;
@@ -22,21 +26,95 @@ pub struct Pool {
     smallest_shared_work: u64,
 }
 
-/// A kernel to run.
+/// What is to be run.
+pub trait Tasks: Sync {
+    /// A task by its number; none where there is nothing to do.
+    fn task(&self, at: usize) -> Option<Task>;
+
+    /// A step of a task.
+    fn step(&self, at: usize, step: usize) -> Step<'_>;
+}
+
+/// Kernels that run together: all of them for one iteration, then for the next.
 #[derive(Clone, Copy)]
-pub struct Task<'a> {
-    pub kernel: Kernel<'a>,
-    /// The addresses of its buffers.
-    pub buffers: &'a [*mut u8],
-    /// About how many operations it does.
+pub struct Task {
+    /// How many these are.
+    pub steps: usize,
+    /// The iterations of each of their parallel loops.
+    pub extent: i64,
+    /// About how many operations they do.
     pub work: u64,
     /// How many of the first tasks must be done before it begins.
     pub waits: usize,
 }
 
-// SAFETY: kernels write disjoint elements in different iterations of their parallel loop, which the verifier proves;
-// between kernels, threads wait for each other.
-unsafe impl Sync for Task<'_> {}
+/// A kernel to run.
+#[derive(Clone, Copy)]
+pub struct Step<'a> {
+    pub kernel: Kernel<'a>,
+    /// The addresses of its buffers.
+    pub buffers: &'a [*mut u8],
+    /// Those of them of which a thread holds the slice of one iteration.
+    pub scratch: &'a [Slot],
+}
+
+/// A buffer in a thread's scratch.
+#[derive(Clone, Copy)]
+pub struct Slot {
+    pub buffer: usize,
+    /// The byte of the scratch where it begins.
+    pub offset: usize,
+    /// The bytes of a slice.
+    pub slice: usize,
+}
+
+/// What each thread needs for itself.
+#[derive(Default)]
+pub struct Scratch {
+    workers: Vec<Mutex<Worker>>,
+    bytes: usize,
+}
+
+struct Worker {
+    memory: Memory,
+    /// The addresses of a kernel's buffers.
+    table: Vec<*mut u8>,
+}
+
+// SAFETY: addresses alone do nothing; who runs a kernel answers for what lies there.
+unsafe impl Send for Worker {}
+
+impl Scratch {
+    /// So many bytes for each thread.
+    pub fn new(bytes: usize) -> Scratch {
+        Scratch { workers: Vec::new(), bytes }
+    }
+
+    /// Gets memory for so many threads, if there is none yet.
+    fn prepare(&mut self, threads: usize) {
+        while self.bytes > 0 && self.workers.len() < threads {
+            self.workers.push(Mutex::new(Worker { memory: Memory::zeroed(self.bytes), table: Vec::new() }));
+        }
+    }
+
+    fn of(&self, worker: usize) -> Option<std::sync::MutexGuard<'_, Worker>> {
+        // A worker holds no invariant that a panic could break.
+        self.workers.get(worker).map(|worker| worker.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Worker {
+    /// The addresses for one iteration. Kernels add the place of their slice to that of a buffer.
+    fn addresses(&mut self, step: &Step<'_>, iteration: i64) -> &[*mut u8] {
+        self.table.clear();
+        self.table.extend_from_slice(step.buffers);
+        for slot in step.scratch {
+            let slice = self.memory.at(slot.offset);
+            self.table[slot.buffer] = slice.wrapping_sub(iteration as usize * slot.slice);
+        }
+        &self.table
+    }
+}
 
 /// The addresses of the buffers of a list of tasks.
 #[derive(Default)]
@@ -95,67 +173,63 @@ impl Pool {
         self.threads.install(run)
     }
 
-    /// Runs the tasks of a range in order, all their iterations; `task` gives none where there is nothing to do.
-    /// `progress` has a place for each task.
+    /// Runs the tasks of a range in order, all their iterations. `progress` has a place for each task.
     ///
     /// # Safety
     ///
-    /// As for [`Kernel::call`], for all tasks and whole ranges; and tasks that do not wait for each other have no memory
-    /// in common that one of them writes.
-    pub unsafe fn run<'a>(
+    /// As for [`Kernel::call`], for all steps and whole ranges, where a buffer in scratch counts as one of its own; the
+    /// steps of a task have nothing in common that one of them writes in another iteration; and tasks that do not wait
+    /// for each other have no memory in common that one of them writes.
+    pub unsafe fn run(
         &self,
         range: Range<usize>,
-        task: &(impl Fn(usize) -> Option<Task<'a>> + Sync),
+        tasks: &impl Tasks,
         random: &RandomState,
         progress: &mut [Progress],
+        scratch: &mut Scratch,
     ) {
-        let is_shared = |at: usize| task(at).is_some_and(|task| self.parts(&task) > 1);
-        if self.threads() == 1 || !range.clone().any(is_shared) {
-            for Task { kernel, buffers, .. } in range.filter_map(task) {
-                // SAFETY: by the caller.
-                unsafe { kernel.call(buffers, random, 0..extent(&kernel)) };
-            }
-            return;
-        }
+        scratch.prepare(self.threads());
         progress.iter_mut().for_each(|progress| *progress = Progress::default());
-        let run = Run { pool: self, range, task, random, progress };
+        let is_shared = |at: usize| tasks.task(at).is_some_and(|task| self.parts(&task) > 1);
+        let run = Run { pool: self, range, tasks, random, progress, scratch };
+        if self.threads() == 1 || !run.range.clone().any(is_shared) {
+            return run.work_off(0);
+        }
         self.threads.install(|| {
             rayon::scope(|scope| {
-                (1..self.threads()).for_each(|_| scope.spawn(|_| run.work_off()));
-                run.work_off();
+                let run = &run;
+                (1..self.threads()).for_each(|worker| scope.spawn(move |_| run.work_off(worker)));
+                run.work_off(0);
             });
         });
     }
 
     /// How many parts a task is cut into: some for each thread, as these do not get on equally fast.
-    fn parts(&self, task: &Task<'_>) -> i64 {
-        let threads = (self.threads() as i64).min(extent(&task.kernel));
+    fn parts(&self, task: &Task) -> i64 {
+        let threads = (self.threads() as i64).min(task.extent);
         if threads <= 1 || task.work < self.smallest_shared_work { 1 } else { threads * 4 }
     }
-}
-
-/// The iterations of a kernel.
-fn extent(kernel: &Kernel<'_>) -> i64 {
-    kernel.parallel_extent.unwrap_or(1)
 }
 
 /// A range of tasks on their way.
 struct Run<'r, T> {
     pool: &'r Pool,
     range: Range<usize>,
-    task: &'r T,
+    tasks: &'r T,
     random: &'r RandomState,
     progress: &'r [Progress],
+    scratch: &'r Scratch,
 }
 
-impl<'a, T: Fn(usize) -> Option<Task<'a>> + Sync> Run<'_, T> {
+impl<T: Tasks> Run<'_, T> {
     /// What each thread does. A thread that comes late finds less to do.
-    fn work_off(&self) {
+    fn work_off(&self, worker: usize) {
+        let mut worker = self.scratch.of(worker);
         let mut known = self.range.start;
         for at in self.range.clone() {
-            let Some(task) = (self.task)(at) else { continue };
+            let Some(task) = self.tasks.task(at) else { continue };
             self.wait(&mut known, task.waits);
-            self.take_parts(at, &task);
+            self.take_parts(at, &task, worker.as_deref_mut());
         }
         self.wait(&mut known, self.range.end);
     }
@@ -163,10 +237,9 @@ impl<'a, T: Fn(usize) -> Option<Task<'a>> + Sync> Run<'_, T> {
     /// Waits until all tasks before `end` are done; those before `known` are known to be.
     fn wait(&self, known: &mut usize, end: usize) {
         while *known < end {
-            if let Some(task) = (self.task)(*known) {
-                let extent = extent(&task.kernel);
+            if let Some(task) = self.tasks.task(*known) {
                 let mut spins = 0;
-                while self.progress[*known].done.load(Ordering::Acquire) < extent {
+                while self.progress[*known].done.load(Ordering::Acquire) < task.extent {
                     spins += 1;
                     if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
                 }
@@ -175,21 +248,42 @@ impl<'a, T: Fn(usize) -> Option<Task<'a>> + Sync> Run<'_, T> {
         }
     }
 
-    fn take_parts(&self, at: usize, task: &Task<'a>) {
+    fn take_parts(&self, at: usize, task: &Task, mut worker: Option<&mut Worker>) {
         let Progress { next, done } = &self.progress[at];
-        let extent = extent(&task.kernel);
-        let part = (extent / self.pool.parts(task)).max(1);
-        let part = if self.pool.parts(task) == 1 { extent } else { part };
-        while next.load(Ordering::Relaxed) < extent {
+        let parts = self.pool.parts(task);
+        let part = if parts == 1 { task.extent } else { (task.extent / parts).max(1) };
+        while next.load(Ordering::Relaxed) < task.extent {
             let start = next.fetch_add(part, Ordering::Relaxed);
-            let end = (start + part).min(extent);
+            let end = (start + part).min(task.extent);
             if start >= end {
                 return;
             }
             // SAFETY: `Pool::run`'s caller answers for the buffers; ranges do not overlap, and what the task waits for is
             // done.
-            unsafe { task.kernel.call(task.buffers, self.random, start..end) };
+            unsafe { self.call(at, task.steps, start..end, worker.as_deref_mut()) };
             done.fetch_add(end - start, Ordering::Release);
+        }
+    }
+
+    /// Runs iterations of a task: a lone kernel all at once.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Pool::run`], in this range.
+    unsafe fn call(&self, at: usize, steps: usize, range: Range<i64>, worker: Option<&mut Worker>) {
+        let Some(worker) = worker.filter(|_| steps > 1) else {
+            for step in (0..steps).map(|step| self.tasks.step(at, step)) {
+                // SAFETY: by the caller.
+                unsafe { step.kernel.call(step.buffers, self.random, range.clone()) };
+            }
+            return;
+        };
+        for iteration in range {
+            for step in (0..steps).map(|step| self.tasks.step(at, step)) {
+                let buffers = worker.addresses(&step, iteration);
+                // SAFETY: by the caller; a slice in scratch lies where the kernel looks for it in this iteration.
+                unsafe { step.kernel.call(buffers, self.random, iteration..iteration + 1) };
+            }
         }
     }
 }

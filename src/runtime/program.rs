@@ -8,13 +8,14 @@ use crate::codegen::{Error, Module};
 use crate::graph::{Graph, Role, Sink};
 use crate::kernels::{Layouts, layout};
 use crate::loops::DType;
+use crate::plan::slices::Unit;
 use crate::plan::{Kept, Place, Plan};
-use crate::sched::Machine;
+use crate::sched::{Launch, Machine};
 use crate::te::Tensor;
 
 use super::lower::{Lowered, unique_functions, work};
 use super::memory::Memory;
-use super::pool::{Addresses, Pool, Progress, Task};
+use super::pool::{Addresses, Pool, Progress, Scratch, Slot, Step, Task, Tasks};
 use super::store::Store;
 
 /// The pool counts the work of a launch in instructions of 128 bits, whatever the machine has.
@@ -38,8 +39,27 @@ struct Compiled {
     places: Vec<Place>,
     /// Where their addresses stand.
     buffers: Range<usize>,
+    /// Those that lie in scratch.
+    scratch: Vec<Slot>,
     /// Its amount of work, for the pool.
     work: u64,
+}
+
+impl Compiled {
+    fn new(launch: &Launch, function: usize, start: usize, plan: &Plan) -> Compiled {
+        let places: Vec<Place> = launch.buffers.iter().map(|tensor| plan.places[tensor]).collect();
+        let slot = |(buffer, place): (usize, &Place)| match *place {
+            Place::Scratch { offset, slice } => Some(Slot { buffer, offset, slice }),
+            _ => None,
+        };
+        Compiled {
+            function,
+            buffers: start..start + places.len(),
+            scratch: places.iter().enumerate().filter_map(slot).collect(),
+            work: work(&launch.function.body, &launch.function, POOL_LANES),
+            places,
+        }
+    }
 }
 
 /// A compiled program and its memory.
@@ -54,6 +74,7 @@ pub struct Program {
     layouts: Layouts,
     plan: Plan,
     arena: Memory,
+    scratch: Scratch,
     inputs: Vec<(Role, Tensor)>,
     outputs: Vec<(Sink, Tensor)>,
     dtypes: HashMap<Tensor, DType>,
@@ -80,12 +101,7 @@ impl Program {
         let launches = lowered.launches.iter().zip(of_launch).map(|(launch, function)| {
             let start = buffers;
             buffers += launch.buffers.len();
-            Compiled {
-                function,
-                places: launch.buffers.iter().map(|tensor| lowered.plan.places[tensor]).collect(),
-                buffers: start..buffers,
-                work: work(&launch.function.body, &launch.function, POOL_LANES),
-            }
+            Compiled::new(launch, function, start, &lowered.plan)
         });
         let launches: Vec<Compiled> = launches.collect();
         let program = &lowered.kernels.program;
@@ -97,11 +113,12 @@ impl Program {
         };
         let mut compiled = Program {
             module,
-            progress: launches.iter().map(|_| Progress::default()).collect(),
+            progress: lowered.plan.units.iter().map(|_| Progress::default()).collect(),
             launches,
             addresses: Addresses::default(),
             kept_at: Vec::new(),
             arena: Memory::zeroed(lowered.plan.arena_bytes),
+            scratch: Scratch::new(lowered.plan.scratch_bytes),
             inputs: graph
                 .inputs
                 .iter()
@@ -131,9 +148,9 @@ impl Program {
         self.plan.arena_bytes
     }
 
-    /// The number of launches of a run.
-    pub fn launches(&self) -> usize {
-        self.launches.len()
+    /// What a run consists of, in order.
+    pub fn units(&self) -> &[Unit] {
+        &self.plan.units
     }
 
     /// Takes over the memory of a program that is not to run before it gets memory again. The results of both are lost.
@@ -171,7 +188,7 @@ impl Program {
         let (_, tensor) = self.inputs.iter().find(|(role, _)| role == wanted)?;
         match self.plan.places[tensor] {
             Place::Arena(offset) => Some((*tensor, offset)),
-            Place::Present(_) | Place::Next(_) => None,
+            Place::Present(_) | Place::Next(_) | Place::Scratch { .. } => None,
         }
     }
 
@@ -218,12 +235,12 @@ impl Program {
         pad_lanes(layout, memory);
     }
 
-    /// Runs all launches. Parameters and states are read from the store's present values. Updates go to its next ones,
+    /// Runs all units. Parameters and states are read from the store's present values. Updates go to its next ones,
     /// or, once the loss is known to be finite, over the present ones; [`commit`](Program::commit) makes them those that
     /// count. Where the loss is not finite, the store stays as it was.
     pub fn run(&mut self, store: &mut Store, pool: &Pool, random: RandomState) {
         self.find_addresses(store);
-        let end = self.launches.len();
+        let end = self.plan.units.len();
         let guarded = self.plan.guarded.unwrap_or(end);
         self.run_range(0..guarded, store, pool, random);
         if guarded < end && !self.is_loss_finite() {
@@ -233,17 +250,17 @@ impl Program {
         self.prepared = Some(store.version());
     }
 
-    /// Runs like [`run`](Program::run) and gives the seconds of each launch: 0 where it does not run,
+    /// Runs like [`run`](Program::run) and gives the seconds of each unit: 0 where it does not run,
     /// and everywhere if the loss is not finite.
     pub fn run_timed(&mut self, store: &mut Store, pool: &Pool, random: RandomState) -> Vec<f64> {
         self.find_addresses(store);
         let mut seconds = Vec::new();
-        for launch in 0..self.launches.len() {
-            if self.plan.guarded == Some(launch) && !self.is_loss_finite() {
-                return vec![0.0; self.launches.len()];
+        for unit in 0..self.plan.units.len() {
+            if self.plan.guarded == Some(unit) && !self.is_loss_finite() {
+                return vec![0.0; self.plan.units.len()];
             }
             let start = std::time::Instant::now();
-            let has_run = self.run_range(launch..launch + 1, store, pool, random);
+            let has_run = self.run_range(unit..unit + 1, store, pool, random);
             seconds.push(if has_run { start.elapsed().as_secs_f64() } else { 0.0 });
         }
         self.prepared = Some(store.version());
@@ -262,29 +279,27 @@ impl Program {
             Place::Arena(offset) => self.arena.at(*offset),
             Place::Present(at) => store.present(self.kept_at[*at]),
             Place::Next(at) => store.next(self.kept_at[*at]),
+            Place::Scratch { .. } => std::ptr::null_mut(), // Each thread has its own.
         };
         self.addresses.set(self.launches.iter().flat_map(|launch| &launch.places).map(address));
     }
 
-    /// Runs the launches of a range that have to run: the results of others are there since the store last changed.
+    /// Runs the units of a range that have to run: the results of others are there since the store last changed.
     /// Says whether any had to.
     fn run_range(&mut self, range: Range<usize>, store: &Store, pool: &Pool, random: RandomState) -> bool {
         let is_prepared = self.prepared == Some(store.version());
-        let (plan, addresses) = (&self.plan, &self.addresses);
-        let has_to_run = |launch: usize| !is_prepared || !plan.fixed[launch];
-        let task = |at: usize| {
-            let launch = &self.launches[at];
-            has_to_run(at).then(|| Task {
-                kernel: self.module.kernel(launch.function),
-                buffers: addresses.of(launch.buffers.clone()),
-                work: launch.work,
-                waits: plan.waits[at],
-            })
+        let tasks = Units {
+            module: &self.module,
+            launches: &self.launches,
+            addresses: &self.addresses,
+            plan: &self.plan,
+            is_prepared,
         };
         // SAFETY: the plan gives tensors that are live at once disjoint memory of their layout's size, it says which
-        // launches have none in common, and the verifier has proved that each function stays inside.
-        unsafe { pool.run(range.clone(), &task, &random, &mut self.progress) };
-        range.into_iter().any(has_to_run)
+        // units have none in common and which launches may run slice by slice, and the verifier has proved that each
+        // function stays inside.
+        unsafe { pool.run(range.clone(), &tasks, &random, &mut self.progress, &mut self.scratch) };
+        range.into_iter().any(|unit| tasks.has_to_run(unit))
     }
 
     /// Makes the updates of the last run the present values; not where its loss is not finite.
@@ -312,6 +327,7 @@ impl Program {
             Place::Present(at) | Place::Next(at) => {
                 store.entries()[store.position(&self.kept[at].0)?].values()
             }
+            Place::Scratch { .. } => return None,
         };
         let mut values = vec![0.0; layout.shape.iter().product::<i64>() as usize];
         for_each_row(layout, |row, address, step, width| {
@@ -320,6 +336,47 @@ impl Program {
             }
         });
         Some(values)
+    }
+}
+
+/// The units of a program, for the pool.
+struct Units<'a> {
+    module: &'a Module,
+    launches: &'a [Compiled],
+    addresses: &'a Addresses,
+    plan: &'a Plan,
+    /// Whether the results of fixed launches are there.
+    is_prepared: bool,
+}
+
+impl Units<'_> {
+    fn has_to_run(&self, unit: usize) -> bool {
+        !self.is_prepared || !self.plan.fixed[self.plan.units[unit].launches.start]
+    }
+
+    fn launches(&self, unit: usize) -> &[Compiled] {
+        &self.launches[self.plan.units[unit].launches.clone()]
+    }
+}
+
+impl Tasks for Units<'_> {
+    fn task(&self, at: usize) -> Option<Task> {
+        let launches = self.launches(at);
+        self.has_to_run(at).then(|| Task {
+            steps: launches.len(),
+            extent: self.module.kernel(launches[0].function).parallel_extent.unwrap_or(1),
+            work: launches.iter().map(|launch| launch.work).sum(),
+            waits: self.plan.waits[at],
+        })
+    }
+
+    fn step(&self, at: usize, step: usize) -> Step<'_> {
+        let launch = &self.launches(at)[step];
+        Step {
+            kernel: self.module.kernel(launch.function),
+            buffers: self.addresses.of(launch.buffers.clone()),
+            scratch: &launch.scratch,
+        }
     }
 }
 

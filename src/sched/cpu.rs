@@ -4,9 +4,11 @@
 //! stride runs at full width; with the channels there, any batch. Nests without such an axis (the optimiser) run over
 //! their flattened elements. Contractions get a register tile (`tile`).
 
+mod slices;
 mod tile;
 
 use crate::kernels::layout::lane_axis;
+use crate::kernels::slices::Cut;
 use crate::kernels::{Kernels, Layouts, Nest, Statement};
 use crate::te::{Axis, Expr, Index, Program, Reduction};
 
@@ -21,10 +23,17 @@ const LARGEST_UNROLL: [i64; 2] = [64, 32];
 const LONGEST_SUM: i64 = 256;
 
 /// The scheduled loops of a nest: one, or two where a vector axis leaves a rest; and each of them in two parts where no
-/// tile divides an extent.
-pub fn plan(kernels: &mut Kernels, layouts: &Layouts, machine: &Machine, nest: &Nest) -> Vec<LoopNest> {
-    let plain = LoopNest::new(&kernels.program, nest);
-    let mut planner = Planner { kernels, layouts, machine, nest };
+/// tile divides an extent. `cuts` count through the slices in which the nest's group runs.
+pub fn plan(
+    kernels: &mut Kernels,
+    layouts: &Layouts,
+    machine: &Machine,
+    nest: &Nest,
+    cuts: &[Cut],
+) -> Vec<LoopNest> {
+    let mut plain = LoopNest::new(&kernels.program, nest);
+    let mut planner = Planner { kernels, layouts, machine, nest, cuts };
+    planner.settle(&mut plain);
     let plans = match planner.lane_axis() {
         Some(axis) => planner.over_lanes(&plain, axis),
         None => planner.over_elements(&plain),
@@ -33,6 +42,7 @@ pub fn plan(kernels: &mut Kernels, layouts: &Layouts, machine: &Machine, nest: &
     let mut plans: Vec<LoopNest> = plans.into_iter().flat_map(|plan| planner.parts(plan)).collect();
     for plan in &mut plans {
         planner.tile(plan);
+        planner.join(plan);
         planner.block(plan);
         planner.unroll(plan);
         planner.spread(plan);
@@ -45,6 +55,7 @@ struct Planner<'a> {
     layouts: &'a Layouts,
     machine: &'a Machine,
     nest: &'a Nest,
+    cuts: &'a [Cut],
 }
 
 impl Planner<'_> {
@@ -108,6 +119,7 @@ impl Planner<'_> {
             return None;
         }
         plan.vectorize(self.program(), lane, reduced);
+        self.slice(&mut plan);
         self.flatten_rest(&mut plan);
         Some(vec![plan])
     }
@@ -160,7 +172,7 @@ impl Planner<'_> {
         if self.factors().is_some() || plan.outer.len() < 2 {
             return;
         }
-        for first in 0..plan.outer.len() - 1 {
+        for first in plan.slices..plan.outer.len() - 1 {
             let axes = plan.outer[first..].to_vec();
             let mut flat = plan.clone();
             let axis = flat.flatten(&mut self.kernels.program, &axes);
@@ -201,6 +213,19 @@ impl Planner<'_> {
             plans.push(whole);
         }
         Some(plans)
+    }
+
+    /// Joins the loops of a contraction's sum that all factors walk through as through one.
+    fn join(&mut self, plan: &mut LoopNest) {
+        let mut at = 0;
+        while self.factors().is_some() && at + 1 < plan.reduce.len() {
+            let mut joined = plan.clone();
+            let axis = joined.join(&mut self.kernels.program, plan.reduce[at]);
+            match axis.filter(|axis| self.vectorizes(&joined, *axis, false)) {
+                Some(_) => *plan = joined,
+                None => at += 1,
+            }
+        }
     }
 
     /// Blocks the longest reduction loops, so that a long sum is one of sums: it loses fewer digits. And those that
@@ -254,6 +279,13 @@ impl Planner<'_> {
     /// Gives the parallel loop enough iterations to share. A nest that tests its indices keeps its loops: the verifier
     /// follows a test of an axis to the address, but not one of a digit.
     fn spread(&mut self, plan: &mut LoopNest) {
+        if plan.slices > 0 {
+            let axes = plan.outer[..plan.slices].to_vec();
+            if axes.len() > 1 {
+                plan.flatten(&mut self.kernels.program, &axes);
+            }
+            return;
+        }
         while plan.outer.len() > 1 && self.extent(plan.outer[0]) < 8 && !self.tests_indices() {
             let axes = plan.outer[..2].to_vec();
             plan.flatten(&mut self.kernels.program, &axes);

@@ -40,7 +40,7 @@ pub fn emit(
     {
         panic!("schedule of {name}:\n{}\n{function}", findings.join("\n"));
     }
-    Launch { function, buffers, schedule: plan.to_string() }
+    Launch { function, buffers, schedule: plan.to_string(), group: None }
 }
 
 /// So many summands hide the cost of saving a register tile's totals.
@@ -83,14 +83,22 @@ impl Emitter<'_, '_> {
             let joined = self.start_all(&mut scope, outer);
             for at in at * windows..(at + 1) * windows {
                 let replace = self.replacement(&[&points[at]]);
-                scope.forget();
+                if self.plan.shares {
+                    scope.next_point()
+                } else {
+                    scope.forget()
+                }
                 self.finish_point(&mut scope, inner, &accumulators[at], &replace);
                 for accumulator in &joined {
                     self.accumulate(&mut scope, accumulator, &replace);
                 }
             }
             if !outer.is_empty() {
-                scope.forget();
+                if self.plan.shares {
+                    scope.next_point()
+                } else {
+                    scope.forget()
+                }
                 let replace = self.replacement(&[point]);
                 self.finish_point(&mut scope, outer, &joined, &replace);
             }

@@ -10,6 +10,7 @@ pub mod printer;
 pub mod value;
 
 use crate::base::target::Target;
+use crate::kernels::slices::Group;
 use crate::kernels::{Kernels, Layouts};
 use crate::loops::Function;
 use crate::te::Tensor;
@@ -22,6 +23,8 @@ pub struct Machine {
     /// of a cache line.
     pub lanes: i64,
     pub over: Over,
+    /// Whether sums may be computed in ways that round otherwise than their equations.
+    pub fast_math: bool,
 }
 
 /// What the lanes of vectors are.
@@ -39,7 +42,7 @@ pub enum Over {
 impl Machine {
     /// The machine of a target.
     pub fn of(target: Target) -> Machine {
-        Machine { target, lanes: (target.lanes as i64).max(8), over: Over::Best }
+        Machine { target, lanes: (target.lanes as i64).max(8), over: Over::Best, fast_math: true }
     }
 
     /// Vector registers that one value of `lanes` lanes takes.
@@ -66,15 +69,28 @@ pub struct Launch {
     pub buffers: Vec<Tensor>,
     /// The steps of its schedule, one a line.
     pub schedule: String,
+    /// The group of kernels that it belongs to, by its number.
+    pub group: Option<usize>,
 }
 
-/// Schedules all kernels, in order.
-pub fn schedule(kernels: &mut Kernels, layouts: &Layouts, machine: &Machine) -> Vec<Launch> {
+/// Schedules all kernels, in order. Those of a group count through the slices with their parallel loops.
+pub fn schedule(
+    kernels: &mut Kernels,
+    layouts: &Layouts,
+    machine: &Machine,
+    groups: &[Group],
+) -> Vec<Launch> {
     let mut launches = Vec::new();
-    for kernel in kernels.kernels.clone() {
+    for (at, kernel) in kernels.kernels.clone().into_iter().enumerate() {
+        let group = groups.iter().position(|group| group.kernels.contains(&at));
+        let cuts = group.map_or(&[] as &[_], |group| {
+            let group = &groups[group];
+            &group.cuts[at - group.kernels.start]
+        });
         for nest in &kernel.nests {
-            for plan in cpu::plan(kernels, layouts, machine, nest) {
-                launches.push(emit::emit(kernels, layouts, machine, &kernel.name, nest, &plan));
+            for plan in cpu::plan(kernels, layouts, machine, nest, cuts) {
+                let launch = emit::emit(kernels, layouts, machine, &kernel.name, nest, &plan);
+                launches.push(Launch { group, ..launch });
             }
         }
     }

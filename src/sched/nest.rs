@@ -23,6 +23,10 @@ pub struct Lane {
 pub struct LoopNest {
     /// Loops over free axes, outermost first. The first one is parallel.
     pub outer: Vec<Axis>,
+    /// So many of the outermost loops count slices: they stay outside and become one.
+    pub slices: usize,
+    /// Whether the points of the tile share parts, which choices by the tile's axes have left.
+    pub shares: bool,
     /// Unrolled loops over free axes: the register tile.
     pub tile: Vec<Axis>,
     /// Loops over reduction axes.
@@ -132,6 +136,21 @@ impl LoopNest {
         flat
     }
 
+    /// Joins two reduction loops, of which the second is the next one inside the first: one that runs over all their
+    /// points, in the same order.
+    pub fn join(&mut self, program: &mut Program, first: Axis) -> Option<Axis> {
+        let at = self.reduce.iter().position(|axis| *axis == first)?;
+        let second = *self.reduce.get(at + 1)?;
+        let [one, other] = [first, second].map(|axis| program.axes[axis].clone());
+        let axis = program.axis(format!("{}{}", one.name, other.name), one.extent * other.extent);
+        let index = Index::from(axis);
+        self.substitute(program, first, &index.div(other.extent, &program.axes));
+        self.substitute(program, second, &index.rem(other.extent, &program.axes));
+        self.reduce.splice(at..at + 2, [axis]);
+        self.note(format!("join {} {}", one.name, other.name));
+        Some(axis)
+    }
+
     /// Unrolls a block of a free axis into the register tile; the factor divides the extent.
     pub fn tile(&mut self, program: &mut Program, axis: Axis, factor: i64) {
         debug_assert_eq!(program.axes[axis].extent % factor, 0);
@@ -152,6 +171,15 @@ impl LoopNest {
         self.reduce.insert(at, rest);
         self.steps.pop();
         self.note(format!("block {} by {factor}", program.axes[axis].name));
+    }
+
+    /// Makes the loops of some indices, which are theirs alone, the outermost ones: they count slices.
+    pub fn slice(&mut self, program: &Program, loops: Vec<Axis>) {
+        let rest = self.outer.iter().copied().filter(|axis| !loops.contains(axis)).collect();
+        let names: Vec<&str> = loops.iter().map(|axis| program.axes[*axis].name.as_str()).collect();
+        self.note(format!("slice {}", names.join(" ")));
+        self.slices = loops.len();
+        self.outer = [loops, rest].concat();
     }
 
     /// Unrolls the innermost reduction loop.

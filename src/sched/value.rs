@@ -36,8 +36,13 @@ pub struct Scope {
 
 impl Scope {
     /// Starts the next point: results of the last one are no longer at hand.
-    pub fn forget(&mut self) {
+    pub fn next_point(&mut self) {
         self.defined.clear();
+    }
+
+    /// Starts the next point, which shares nothing with the last one that is worth a register.
+    pub fn forget(&mut self) {
+        self.next_point();
         self.memo.clear();
         self.splats.clear();
     }
@@ -344,7 +349,10 @@ impl<'a> Writer<'a> {
             },
             te::Expr::Unary(op, x) => self.unary(scope, op, x),
             te::Expr::Binary(op, x, y) => self.binary(scope, op, x, y),
-            te::Expr::Select(condition, x, y) => self.select(scope, condition, x, y),
+            te::Expr::Select(condition, x, y) => match self.program().decided(condition) {
+                Some(known) => self.value(scope, if known { x } else { y }),
+                None => self.select(scope, condition, x, y),
+            },
             te::Expr::Uniform { stream, element } => {
                 let element = self.number(&element, 1);
                 let ty = Type { scalar: Scalar::F32, lanes: element.ty.lanes };

@@ -286,6 +286,21 @@ impl Program {
         condition
     }
 
+    /// Whether an index has some value, where the index is known: what such a comparison of the two gives.
+    pub fn decided(&self, condition: ExprId) -> Option<bool> {
+        let (index, value) = self.as_choice(condition)?;
+        Some(index.as_constant()? as f64 == value)
+    }
+
+    /// The index and the number of a condition `index == number`.
+    pub fn as_choice(&self, condition: ExprId) -> Option<(&Index, f64)> {
+        let Expr::Binary(Binary::Eq, x, y) = &self.exprs[condition] else { return None };
+        match &self.exprs[*x] {
+            Expr::Number(index) => Some((index, self.exprs.as_constant(*y)?)),
+            _ => None,
+        }
+    }
+
     /// `x && y`, simplified.
     pub fn both(&mut self, x: ExprId, y: ExprId) -> ExprId {
         match (self.exprs.as_constant(x), self.exprs.as_constant(y)) {

@@ -302,7 +302,7 @@ fn shared_memory(lowered: &mut Lowered) -> bool {
         let size = |tensor: &te::Tensor| lowered.layouts[tensor].len();
         let place = |tensor: &te::Tensor| match lowered.plan.places[tensor] {
             Place::Arena(offset) => Some(offset),
-            Place::Present(_) | Place::Next(_) => None,
+            Place::Present(_) | Place::Next(_) | Place::Scratch { .. } => None,
         };
         let read_later = |tensor: &te::Tensor| {
             lowered.launches[at + 1..].iter().any(|launch| launch.buffers.contains(tensor))

@@ -215,6 +215,10 @@ pub enum Inst {
         stride: i32,
         element: Element,
     },
+    /// Asks for a line that will be read soon; it may lie outside of all memory.
+    Prefetch {
+        from: Memory,
+    },
 }
 
 impl Inst {
@@ -237,8 +241,20 @@ impl Inst {
             Inst::Store { .. }
             | Inst::StoreScalar { .. }
             | Inst::StoreBytes { .. }
-            | Inst::Scatter { .. } => None,
+            | Inst::Scatter { .. }
+            | Inst::Prefetch { .. } => None,
         }
+    }
+
+    /// The vector in memory that is read, if that is what it reads last.
+    pub fn loaded(&self) -> Option<Memory> {
+        let source = match self {
+            Inst::Move { from, .. } | Inst::Unary { from, .. } => from,
+            Inst::Join { y, .. } | Inst::Compare { y, .. } | Inst::Fma { y, .. } => y,
+            Inst::SelectWhere { right, .. } => right,
+            _ => return None,
+        };
+        if let Source::Memory(memory) = source { Some(*memory) } else { None }
     }
 
     /// Calls `visit` with every register that is read.
@@ -250,7 +266,11 @@ impl Inst {
         };
         match self {
             Inst::Move { from, .. } | Inst::Unary { from, .. } => source(from),
-            Inst::LoadScalar { .. } | Inst::LoadBytes { .. } | Inst::Gather { .. } | Inst::Number { .. } => {}
+            Inst::LoadScalar { .. }
+            | Inst::LoadBytes { .. }
+            | Inst::Gather { .. }
+            | Inst::Number { .. }
+            | Inst::Prefetch { .. } => {}
             Inst::Splat { from, .. }
             | Inst::Fold { from, .. }
             | Inst::Store { from, .. }
@@ -282,9 +302,10 @@ impl Inst {
         };
         match self {
             Inst::Move { from, .. } | Inst::Unary { from, .. } => of(from),
-            Inst::LoadScalar { from, .. } | Inst::LoadBytes { from, .. } | Inst::Gather { from, .. } => {
-                Some(from.pointer)
-            }
+            Inst::LoadScalar { from, .. }
+            | Inst::LoadBytes { from, .. }
+            | Inst::Gather { from, .. }
+            | Inst::Prefetch { from } => Some(from.pointer),
             Inst::Number { pointer, .. } => Some(*pointer),
             Inst::Join { y, .. } | Inst::Compare { y, .. } | Inst::Fma { y, .. } => of(y),
             Inst::SelectWhere { right, .. } => of(right),

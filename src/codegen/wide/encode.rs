@@ -125,8 +125,10 @@ impl<'c> Encoder<'c> {
         for register in [rbx, r12, r13, r14, r15] {
             self.asm.push(register)?;
         }
-        let frame = SAVED + 8 * (self.first_vector_slot()) + VECTOR * self.assignment.slots as i32;
-        self.reserve((frame + 15) / 16 * 16)?;
+        let words = SAVED + 8 * self.word_slots();
+        // A vector that crosses cache lines takes twice as long to write.
+        self.reserve(words + VECTOR * (self.assignment.slots as i32 + 1))?;
+        self.asm.and(rsp, -VECTOR)?;
         let [start, end] = self.range();
         self.asm.mov(qword_ptr(start), rdx)?;
         self.asm.mov(qword_ptr(end), rcx)?;
@@ -162,7 +164,7 @@ impl<'c> Encoder<'c> {
         self.asm.sub(rsp, bytes % PAGE)
     }
 
-    // The frame, downwards from the saved registers: pointers, counters, the caller's range, vectors.
+    // The frame, downwards from the saved registers: pointers, counters, the caller's range. At its end vectors.
 
     fn word_slot(&self, at: i32) -> AsmMemoryOperand {
         rbp - (SAVED + 8 * (at + 1))
@@ -182,12 +184,12 @@ impl<'c> Encoder<'c> {
         [self.word_slot(first), self.word_slot(first + 1)]
     }
 
-    fn first_vector_slot(&self) -> i32 {
+    fn word_slots(&self) -> i32 {
         self.code.pointers.len() as i32 + self.loops + 2
     }
 
     fn vector_slot(&self, slot: usize) -> AsmMemoryOperand {
-        rbp - (SAVED + 8 * self.first_vector_slot() + VECTOR * (slot as i32 + 1))
+        rsp + VECTOR * slot as i32
     }
 
     fn nodes(&mut self, nodes: &[Node]) -> Done {
@@ -287,6 +289,11 @@ impl<'c> Encoder<'c> {
                 two!(self, vmovups, self.width(reg), spare, Operand::Mem(ptr(slot)))?;
                 Ok(spare)
             }
+            Location::Origin(place) => {
+                let (place, spare) = (self.memory(place)?, self.spare(spare));
+                two!(self, vmovups, self.width(reg), spare, Operand::Mem(ptr(place)))?;
+                Ok(spare)
+            }
         }
     }
 
@@ -294,7 +301,7 @@ impl<'c> Encoder<'c> {
     fn target(&self, reg: Reg) -> u8 {
         match self.assignment.locations[reg] {
             Location::Register(register) => register,
-            Location::Slot(_) => self.spare(2),
+            Location::Slot(_) | Location::Origin(_) => self.spare(2),
         }
     }
 
@@ -333,6 +340,7 @@ impl<'c> Encoder<'c> {
             Source::Reg(reg) => match self.assignment.locations[reg] {
                 Location::Register(register) => Operand::Reg(register),
                 Location::Slot(slot) => Operand::Mem(ptr(self.vector_slot(slot))),
+                Location::Origin(place) => Operand::Mem(ptr(self.memory(place)?)),
             },
             Source::Memory(place) => Operand::Mem(ptr(self.memory(place)?)),
             Source::Broadcast(place) => Operand::Mem(dword_bcst(self.memory(place)?)),
@@ -355,6 +363,8 @@ impl<'c> Encoder<'c> {
     fn inst(&mut self, inst: &Inst) -> Done {
         self.take_spares();
         match inst.target() {
+            // It is read where it came from.
+            Some(to) if matches!(self.assignment.locations[to], Location::Origin(_)) => Ok(()),
             Some(to) => {
                 let register = self.target(to);
                 self.compute(inst, register, self.width(to))?;

@@ -5,6 +5,7 @@
 //! to the innermost loop whose axis these mention. A load that one instruction reads is a memory operand of it.
 
 mod expression;
+mod prefetch;
 mod random;
 
 use std::collections::{HashMap, HashSet};
@@ -180,7 +181,8 @@ impl Lowering<'_> {
         self.flush(None);
         let Frame { nodes, pointers, .. } = self.frames.pop().expect("the loop's frame");
         let parallel = kind == ForKind::Parallel;
-        self.node(Node::Loop(Loop { extent, parallel, body: nodes, pointers }));
+        let body = prefetch::ahead(nodes, &pointers, &self.code.pointers);
+        self.node(Node::Loop(Loop { extent, parallel, body, pointers }));
         Ok(())
     }
 

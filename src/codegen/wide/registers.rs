@@ -3,9 +3,13 @@
 //! The interval of a register runs from where it is first set to where it is last read; one that is alive when a loop
 //! begins and is used in it lives until the loop ends. Registers that an instruction needs for itself are taken while
 //! it runs. Where registers run out, the value that is used least lives in memory for good, and the instructions that
-//! use it need registers of their own: another scan.
+//! use it need registers of their own: another scan. A value that was loaded lives where it came from, if nothing is
+//! written there: that costs no slot and no store.
 
-use super::code::{Code, Inst, Node, Reg};
+use std::collections::HashSet;
+
+use super::code::{Code, Inst, Memory, Node, Reg, Source};
+use crate::loops::Buffer;
 
 /// Registers that an instruction may need beside those of its values, at most.
 pub const SPARES: u8 = 5;
@@ -18,6 +22,8 @@ pub enum Location {
     Register(u8),
     /// A slot of the frame.
     Slot(usize),
+    /// The place that it is loaded from: nothing sets it.
+    Origin(Memory),
 }
 
 /// Where every virtual register lives, and how many slots that takes.
@@ -52,12 +58,13 @@ const ROUNDS: usize = 8;
 /// registers.
 pub fn assign(code: &Code, count: u8, spares: &dyn Fn(&Inst) -> u8) -> Assignment {
     let mut spilled = vec![false; code.widths.len()];
+    let origins = origins(code);
     for _ in 0..ROUNDS {
         let spares = |inst: &Inst| match touches(inst, &spilled) {
             true => spares(inst).max(MOVED),
             false => spares(inst),
         };
-        let (assignment, more) = scan(code, count, &spilled, &spares);
+        let (assignment, more) = scan(code, count, &spilled, &origins, &spares);
         if more.is_empty() {
             return assignment;
         }
@@ -68,7 +75,7 @@ pub fn assign(code: &Code, count: u8, spares: &dyn Fn(&Inst) -> u8) -> Assignmen
         }
     }
     let first = count - SPARES;
-    let (mut assignment, _) = scan(code, first, &spilled, &|_| 0);
+    let (mut assignment, _) = scan(code, first, &spilled, &origins, &|_| 0);
     assignment.spares.fill(std::array::from_fn(|which| first + which as u8));
     assignment
 }
@@ -81,8 +88,21 @@ fn touches(inst: &Inst, spilled: &[bool]) -> bool {
 }
 
 /// One scan, with the values that live in memory already; what found no register is listed.
-fn scan(code: &Code, count: u8, spilled: &[bool], spares: &dyn Fn(&Inst) -> u8) -> (Assignment, Vec<Holder>) {
+fn scan(
+    code: &Code,
+    count: u8,
+    spilled: &[bool],
+    origins: &[Option<Memory>],
+    spares: &dyn Fn(&Inst) -> u8,
+) -> (Assignment, Vec<Holder>) {
     let (mut intervals, instructions) = Walker::intervals(code, spilled, spares);
+    for interval in &mut intervals {
+        if let Holder::Value(reg) = interval.holder
+            && origins[reg].is_some()
+        {
+            interval.weight *= RELOAD;
+        }
+    }
     intervals.sort_by_key(|interval| interval.start);
     let mut assignment = Assignment {
         locations: vec![Location::Register(0); code.widths.len()],
@@ -96,7 +116,7 @@ fn scan(code: &Code, count: u8, spilled: &[bool], spares: &dyn Fn(&Inst) -> u8) 
         if let Holder::Value(reg) = interval.holder
             && spilled[reg]
         {
-            assignment.spill(interval.holder);
+            assignment.spill(interval.holder, origins);
             continue;
         }
         active.retain(|(other, register)| {
@@ -110,12 +130,12 @@ fn scan(code: &Code, count: u8, spilled: &[bool], spares: &dyn Fn(&Inst) -> u8) 
             let least = (0..active.len()).min_by(|a, b| active[*a].0.weight.total_cmp(&active[*b].0.weight));
             let least = least.expect("there are registers");
             if active[least].0.weight >= interval.weight {
-                assignment.spill(interval.holder);
+                assignment.spill(interval.holder, origins);
                 more.push(interval.holder);
                 continue;
             }
             let (other, register) = active.swap_remove(least);
-            assignment.spill(other.holder);
+            assignment.spill(other.holder, origins);
             more.push(other.holder);
             free.push(register);
         }
@@ -134,13 +154,89 @@ impl Assignment {
         }
     }
 
-    fn spill(&mut self, holder: Holder) {
-        if let Holder::Value(reg) = holder {
-            self.locations[reg] = Location::Slot(self.slots);
-        }
-        self.slots += 1;
+    fn spill(&mut self, holder: Holder, origins: &[Option<Memory>]) {
+        let Holder::Value(reg) = holder else { return };
+        self.locations[reg] = match origins[reg] {
+            Some(origin) => Location::Origin(origin),
+            None => Location::Slot(self.slots),
+        };
+        self.slots += usize::from(origins[reg].is_none());
     }
 }
+
+/// Where each value can be read again wherever it is used: it is loaded once, from a buffer that the function does not
+/// write, and used in the body of the same loop, before the pointer moves on.
+fn origins(code: &Code) -> Vec<Option<Memory>> {
+    let (written, set) = (HashSet::new(), HashSet::new());
+    let mut found = Origins { code, written, set, origins: vec![None; code.widths.len()] };
+    found.collect_written(&code.body);
+    found.walk(&code.body);
+    found.origins
+}
+
+struct Origins<'c> {
+    code: &'c Code,
+    written: HashSet<Option<Buffer>>,
+    /// The values that have been set so far.
+    set: HashSet<Reg>,
+    origins: Vec<Option<Memory>>,
+}
+
+impl Origins<'_> {
+    fn collect_written(&mut self, nodes: &[Node]) {
+        for node in nodes {
+            match node {
+                Node::Inst(Inst::Prefetch { .. }) => {}
+                Node::Inst(inst) if inst.target().is_none() => {
+                    self.written.extend(inst.pointer().map(|pointer| self.code.pointers[pointer].buffer));
+                }
+                Node::Inst(_) => {}
+                Node::Loop(inner) => self.collect_written(&inner.body),
+                Node::If { then, otherwise, .. } => {
+                    self.collect_written(then);
+                    self.collect_written(otherwise);
+                }
+            }
+        }
+    }
+
+    /// Looks at a body: a value that is also set or read in another one has no origin.
+    fn walk(&mut self, nodes: &[Node]) {
+        let mut here: HashSet<Reg> = HashSet::new();
+        for node in nodes {
+            match node {
+                Node::Inst(inst) => {
+                    let mut foreign = Vec::new();
+                    inst.for_each_read(&mut |reg| foreign.extend((!here.contains(&reg)).then_some(reg)));
+                    foreign.into_iter().for_each(|reg| self.origins[reg] = None);
+                    let Some(to) = inst.target() else { continue };
+                    here.insert(to);
+                    let is_first = self.set.insert(to);
+                    self.origins[to] = self.origin(inst).filter(|_| is_first);
+                }
+                Node::Loop(inner) => self.walk(&inner.body),
+                Node::If { condition, then, otherwise } => {
+                    self.origins[*condition] = None;
+                    self.walk(then);
+                    self.walk(otherwise);
+                }
+            }
+        }
+    }
+
+    fn origin(&self, inst: &Inst) -> Option<Memory> {
+        match inst {
+            Inst::Move { from: Source::Memory(memory), .. } => {
+                let buffer = self.code.pointers[memory.pointer].buffer;
+                (!self.written.contains(&buffer)).then_some(*memory)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What it costs to read a value again where it came from, beside one that has to be stored for that.
+const RELOAD: f64 = 0.25;
 
 /// Uses inside a loop count so many times.
 const LOOP_WEIGHT: f64 = 8.0;

@@ -72,7 +72,8 @@ impl Planner<'_> {
         let (x, y) = self.factors()?;
         let (x_axes, y_axes) = (self.loop_axes(plan, x), self.loop_axes(plan, y));
         let side = |body: ExprId, these: &[Axis], those: &[Axis]| {
-            let own = plan.outer.iter().filter(|axis| these.contains(axis) && !those.contains(axis));
+            let loops = &plan.outer[plan.slices..];
+            let own = loops.iter().filter(|axis| these.contains(axis) && !those.contains(axis));
             let windows = plan.windows.iter().filter(|axis| these.contains(axis));
             Side {
                 body,
@@ -204,7 +205,7 @@ impl Planner<'_> {
             () => 0,
         };
         let mut order = plan.outer.clone();
-        order.sort_by_key(place);
+        order[plan.slices..].sort_by_key(place);
         plan.reorder(self.program(), order);
     }
 

@@ -56,7 +56,7 @@ impl Encoder<'_> {
         }
     }
 
-    /// Writes to memory.
+    /// Writes to memory, or asks for some of it.
     pub(super) fn store(&mut self, inst: &Inst) -> Done {
         match *inst {
             Inst::Store { to, from } => {
@@ -77,6 +77,10 @@ impl Encoder<'_> {
             }
             Inst::StoreBytes { to, from } => self.store_bytes(to, from),
             Inst::Scatter { to, from, stride, element } => self.scatter(to, from, stride, element),
+            Inst::Prefetch { from } => {
+                let from = self.memory(from)?;
+                self.asm.prefetcht0(byte_ptr(from))
+            }
             _ => unreachable!("{inst:?} is no store"),
         }
     }

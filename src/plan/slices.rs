@@ -1,0 +1,155 @@
+//! Units: what the threads run in one go, a launch, or the launches of a group slice by slice.
+//!
+//! A group may run so where its launches have parallel loops of one length, and what one of them stores is read by the
+//! others in the same iteration only. A tensor that only the group uses then needs the memory of one slice, for each
+//! thread: its *scratch*. This is a question about the loops alone: each address in such a tensor is a multiple of the
+//! parallel axis and a rest below that multiple.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use crate::kernels::{Kernels, Layouts};
+use crate::loops::{Access, Axis, Buffer, Expr, ForKind, Function, Index, Stmt};
+use crate::sched::Launch;
+use crate::te::Tensor;
+
+/// Launches that run as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    pub launches: Range<usize>,
+    /// The tensors of which a thread holds one slice at a time, and the bytes of that.
+    pub scratch: BTreeMap<Tensor, usize>,
+}
+
+/// Cuts a list of launches into units. `lasting` tensors are needed beyond their group, and launches of which some are
+/// `fixed` do not run together.
+pub fn units(
+    kernels: &Kernels,
+    layouts: &Layouts,
+    launches: &[Launch],
+    lasting: &BTreeSet<Tensor>,
+    fixed: &[bool],
+) -> Vec<Unit> {
+    let mut units = Vec::new();
+    let mut start = 0;
+    while start < launches.len() {
+        let group = launches[start].group;
+        let same = launches[start..].iter().take_while(|launch| group.is_some() && launch.group == group);
+        let range = start..start + same.count().max(1);
+        let alike = fixed[range.clone()].iter().all(|is_fixed| *is_fixed == fixed[start]);
+        match scratch(kernels, layouts, launches, range.clone(), lasting).filter(|_| alike && range.len() > 1)
+        {
+            Some(scratch) => units.push(Unit { launches: range.clone(), scratch }),
+            None => {
+                units.extend(range.clone().map(|at| Unit { launches: at..at + 1, scratch: BTreeMap::new() }))
+            }
+        }
+        start = range.end;
+    }
+    units
+}
+
+/// What a group holds a slice of at a time, if it may run slice by slice.
+fn scratch(
+    kernels: &Kernels,
+    layouts: &Layouts,
+    launches: &[Launch],
+    range: Range<usize>,
+    lasting: &BTreeSet<Tensor>,
+) -> Option<BTreeMap<Tensor, usize>> {
+    let group = &launches[range.clone()];
+    let loops: Vec<Axis> =
+        group.iter().map(|launch| parallel_axis(&launch.function)).collect::<Option<_>>()?;
+    let slices = group[0].function.axes[loops[0]].extent;
+    if slices < 2
+        || group.iter().zip(&loops).any(|(launch, axis)| launch.function.axes[*axis].extent != slices)
+    {
+        return None;
+    }
+    let mut users: BTreeMap<Tensor, Vec<(&Launch, Axis, Buffer)>> = BTreeMap::new();
+    for (launch, axis) in group.iter().zip(&loops) {
+        for (at, tensor) in launch.buffers.iter().enumerate() {
+            users.entry(*tensor).or_default().push((launch, *axis, Buffer::from_u32(at as u32)));
+        }
+    }
+    let outside: BTreeSet<Tensor> = launches[..range.start]
+        .iter()
+        .chain(&launches[range.end..])
+        .flat_map(|launch| launch.buffers.iter().copied())
+        .collect();
+    let mut scratch = BTreeMap::new();
+    for (tensor, users) in users {
+        let is_written =
+            users.iter().any(|(launch, _, buffer)| launch.function.buffers[*buffer].access != Access::Read);
+        if !is_written || users.len() < 2 {
+            continue;
+        }
+        let layout = &layouts[&tensor];
+        let step = layout.len() as i64 / slices;
+        let stays = |(launch, axis, buffer): &(&Launch, Axis, Buffer)| {
+            let accesses = accesses(&launch.function, *buffer);
+            accesses.iter().all(|access| in_slice(&launch.function, *axis, step, access))
+        };
+        if step * slices != layout.len() as i64 || !users.iter().all(stays) {
+            return None;
+        }
+        if !outside.contains(&tensor) && !lasting.contains(&tensor) && layout.fill.is_none() {
+            scratch.insert(tensor, step as usize * kernels.program.tensors[tensor].dtype.size());
+        }
+    }
+    Some(scratch)
+}
+
+/// The loop that threads share, where a function is nothing else.
+fn parallel_axis(function: &Function) -> Option<Axis> {
+    match function.body.as_slice() {
+        [Stmt::For { axis, kind: ForKind::Parallel, .. }] => Some(*axis),
+        _ => None,
+    }
+}
+
+/// Elements of an access: the first one, the step between them, how many.
+type Touch<'a> = (&'a Index, i64, u32);
+
+/// Whether an access stays in the slice of its iteration.
+fn in_slice(function: &Function, axis: Axis, step: i64, (index, stride, lanes): &Touch<'_>) -> bool {
+    let rest = index.add_scaled(&Index::from(axis), -step, &function.axes);
+    let (low, high) = rest.range(&function.axes);
+    let ends = stride * i64::from(lanes - 1);
+    !rest.mentions(axis) && low + ends.min(0) >= 0 && high + ends.max(0) < step
+}
+
+fn accesses(function: &Function, buffer: Buffer) -> Vec<Touch<'_>> {
+    let mut found = Vec::new();
+    collect(function, buffer, &function.body, &mut found);
+    found
+}
+
+fn collect<'a>(function: &'a Function, buffer: Buffer, statements: &'a [Stmt], found: &mut Vec<Touch<'a>>) {
+    for statement in statements {
+        match statement {
+            Stmt::For { body, .. } => collect(function, buffer, body, found),
+            Stmt::Set { value, .. } => loads(buffer, value, found),
+            Stmt::Store { buffer: stored, index, stride, value } => {
+                loads(buffer, value, found);
+                if *stored == buffer {
+                    found.push((index, *stride, function.type_of(value).map_or(1, |ty| ty.lanes)));
+                }
+            }
+            Stmt::If { condition, then, otherwise } => {
+                loads(buffer, condition, found);
+                collect(function, buffer, then, found);
+                collect(function, buffer, otherwise, found);
+            }
+        }
+    }
+}
+
+fn loads<'a>(buffer: Buffer, expr: &'a Expr, found: &mut Vec<Touch<'a>>) {
+    if let Expr::Load { buffer: loaded, index, stride, lanes } = expr
+        && *loaded == buffer
+    {
+        found.push((index, *stride, *lanes));
+    }
+    expr.for_each_operand(&mut |operand| loads(buffer, operand, found));
+}

@@ -1,0 +1,95 @@
+//! Convolutions by Winograd's tiles: at every level the bits of the loop interpreter, for any number of threads, close
+//! to the oracle, and slice by slice where the intermediate tensors are large.
+
+mod model;
+
+use cnnc::base::philox::RandomState;
+use cnnc::base::target::{Level, Target};
+use cnnc::graph::Graph;
+use cnnc::runtime::Pool;
+use cnnc::runtime::agreement::{self, Native, Tensors};
+use cnnc::runtime::lower::{Lowered, lower};
+use cnnc::sched::Machine;
+use cnnc::te::interpreter::Number;
+use model::Model;
+
+const STATE: RandomState = RandomState { seed: 7, step: 1 };
+
+/// The largest error, in units of the largest element of an output.
+const BOUND: f64 = 1e-5;
+
+/// Tiles of four and of two, a pooling whose windows lie in the tiles, and gradients by both inputs.
+const TEXT: &str = "
+model M(x: f32[N, 2, 16, 16]) -> f32[N, 4] {
+  x |> conv(16, 1) |> conv(16, 3, pad=1) |> relu |> maxpool(2) |> conv(32, 3, pad=1) |> tanh
+    |> conv(32, 3) |> relu |> globalavgpool |> flatten |> linear(4)
+}
+data D { source = digits(); }
+train M on D { loss = cross_entropy; optim = sgd(0.1); batch = 48; }
+";
+
+fn lowered(graph: &Graph, machine: &Machine) -> Lowered {
+    lower(graph, machine, &mut |_, _| {})
+}
+
+fn names(lowered: &Lowered) -> Vec<&str> {
+    lowered.launches.iter().map(|launch| launch.function.name.as_str()).collect()
+}
+
+/// The largest error of each output, in units of its largest element.
+fn errors(found: &Tensors, oracle: &[Vec<Number>]) -> Vec<f64> {
+    let error = |(found, oracle): (&Vec<f32>, &Vec<Number>)| {
+        let largest = oracle.iter().map(|number| number.value.abs()).fold(0.0, f64::max);
+        let differences = found.iter().zip(oracle).map(|(x, y)| (f64::from(*x) - y.value).abs());
+        differences.fold(0.0, f64::max) / largest.max(f64::MIN_POSITIVE)
+    };
+    found.iter().zip(oracle).map(error).collect()
+}
+
+#[test]
+fn all_levels_agree() {
+    let graph = Model::new(TEXT).gradients(48, true);
+    let inputs = agreement::inputs(&graph, STATE);
+    let oracle = agreement::oracle(&graph, &agreement::doubles(&inputs), STATE);
+    let [one, two] = [1, 2].map(|threads| Pool::new(threads).expect("threads").sharing_all());
+    let known = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512];
+    for level in known.into_iter().filter(|level| *level <= Target::host().level) {
+        let machine = Machine::of(Target::of(level));
+        let lowered = lowered(&graph, &machine);
+        let transformed = names(&lowered).iter().filter(|name| name.contains(".tiles")).count();
+        assert!(transformed >= 4, "{level}: {transformed} of six convolutions are transformed");
+        let interpreted = agreement::interpreted(&lowered, &inputs, STATE).expect("it runs");
+        let mut native = Native::compile(&graph, lowered, &machine).expect("it compiles");
+        let alone = native.run(&inputs, &one, STATE);
+        let shared = native.run(&inputs, &two, STATE);
+        let same = |one: &Tensors, other: &Tensors| agreement::same_bits(&graph, one, other);
+        same(&interpreted, &alone).unwrap_or_else(|error| panic!("{level}, interpreter and native: {error}"));
+        same(&alone, &shared).unwrap_or_else(|error| panic!("{level}, one thread and two: {error}"));
+        for (error, (_, sink)) in errors(&alone, &oracle).into_iter().zip(&graph.outputs) {
+            assert!(error < BOUND, "{level}: {sink:?} is off by {error:e} of its largest element");
+        }
+    }
+}
+
+#[test]
+fn large_ones_run_slice_by_slice() {
+    let lowered = lowered(&Model::new(TEXT).gradients(48, true), &Machine::of(Target::host()));
+    let slices: Vec<_> = lowered.plan.units.iter().filter(|unit| !unit.scratch.is_empty()).collect();
+    assert!(!slices.is_empty());
+    for unit in slices {
+        assert!(unit.launches.len() > 1);
+        for (tensor, bytes) in &unit.scratch {
+            let whole = 4 * lowered.kernels.program.tensors[*tensor].len();
+                assert!(2 * bytes <= whole, "a slice of {bytes} bytes of {whole}");
+        }
+    }
+    assert!(lowered.plan.scratch_bytes < 1 << 20);
+}
+
+#[test]
+fn without_fast_math_none_is_transformed() {
+    let graph = Model::new(TEXT).gradients(48, true);
+    let machine = Machine { fast_math: false, ..Machine::of(Target::host()) };
+    let lowered = lowered(&graph, &machine);
+    assert!(names(&lowered).iter().all(|name| !name.contains(".tiles")));
+}
