@@ -13,4 +13,5 @@ mod cli {
     mod runs;
     mod stages;
     mod training;
+    mod tuning;
 }

@@ -9,8 +9,8 @@ use cnnc::elab::Library;
 use cnnc::graph::{Graph, Role, Sink};
 use cnnc::runtime::Pool;
 use cnnc::runtime::agreement::{self, Native, Tensors};
-use cnnc::runtime::lower::{Lowered, lower};
-use cnnc::sched::Machine;
+use cnnc::runtime::lower::{Lowered, lower, lower_chosen};
+use cnnc::sched::{Choices, Machine};
 use model::Model;
 
 fn machine() -> Machine {
@@ -293,4 +293,48 @@ fn batchnorm_backward_is_two_passes() {
         lowered.kernels.kernels.iter().filter(large).map(|kernel| kernel.name.as_str()).collect();
     let backward = passes.iter().filter(|name| name.starts_with("bn.") && name.contains(".d_")).count();
     assert_eq!(backward, 2, "one pass of sums, one of elements: {passes:#?}");
+}
+
+// ---- register tiles
+
+/// Sums of every kind of length: a single accumulator begins again in each loop of its sum, a tile does not.
+const SUMS: &str = "
+model M(x: f32[N, 3, 11, 11]) -> f32[N, 5] {
+  x |> conv(8, 3, pad=1) as a |> relu |> maxpool(2) |> conv(70, 3, stride=2) as b |> tanh |> conv(1, 1) as c
+    |> flatten |> linear(300) as d |> relu |> linear(5) as e
+}
+data D { source = digits(); }
+train M on D { loss = cross_entropy; optim = adam(1e-3); }
+";
+
+/// Every tile that may be measured gives the same bits.
+#[test]
+fn tiles_change_no_bit() {
+    let pool = Pool::new(2).expect("threads");
+    let (mut several, state) = (0, RandomState::default());
+    for level in [Level::Fma, Target::host().level] {
+        let machine = Machine::of(Target::of(level));
+        let model = Model::new(SUMS);
+        for graph in [model.step(20), model.forward(2, false).expect("the model is right")] {
+            let inputs = agreement::inputs(&graph, state);
+            let run = |choices: &Choices| {
+                let lowered = lower_chosen(&graph, &machine, choices, &mut |_, _| {});
+                assert_eq!(choices.misfits(&lowered.launches), 0);
+                Native::compile(&graph, lowered, &machine).expect("it compiles").run(&inputs, &pool, state)
+            };
+            let default = lower(&graph, &machine, &mut |_, _| {});
+            let expected = run(&Choices::default());
+            let ranks = default.launches.iter().map(|launch| launch.tiles.len()).max().expect("a launch");
+            for rank in 1..ranks {
+                let mut choices = Choices::default();
+                for launch in default.launches.iter().filter(|launch| launch.tiles.len() > rank) {
+                    choices.choose(&launch.key, &launch.tiles[rank]);
+                    several += 1;
+                }
+                let found = run(&choices);
+                agreement::same_bits(&graph, &found, &expected).unwrap_or_else(|e| panic!("{rank}: {e}"));
+            }
+        }
+    }
+    assert!(several > 50, "{several} tiles");
 }

@@ -79,12 +79,22 @@ pub struct MachineArguments {
     pub cpu: Option<Level>,
 }
 
+/// What was measured before.
+#[derive(Debug, Args)]
+pub struct TunedArguments {
+    /// Use the register tiles that bench --tune wrote to this file; they change the time, and no bit of a result
+    #[arg(long, value_name = "FILE")]
+    pub tuned: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub struct RunArguments {
     #[command(flatten)]
     pub model: ModelArguments,
     #[command(flatten)]
     pub machine: MachineArguments,
+    #[command(flatten)]
+    pub tuned: TunedArguments,
     /// Epochs, in place of the file's
     #[arg(long, value_name = "N")]
     pub epochs: Option<u32>,
@@ -254,6 +264,8 @@ pub enum Mode {
 pub struct EmitArguments {
     #[command(flatten)]
     pub model: ModelArguments,
+    #[command(flatten)]
+    pub tuned: TunedArguments,
     /// What to print
     #[arg(long, value_enum, default_value_t = Stage::Graph)]
     pub stage: Stage,
@@ -280,12 +292,20 @@ pub struct BenchArguments {
     pub model: ModelArguments,
     #[command(flatten)]
     pub machine: MachineArguments,
+    #[command(flatten)]
+    pub tuned: TunedArguments,
     /// The training step or the prediction alone; both by default
     #[arg(long, value_enum)]
     pub mode: Option<Mode>,
     /// Samples a step, in place of the file's
     #[arg(long, value_name = "N")]
     pub batch: Option<u32>,
+    /// Measure register tiles for the slowest kernels of a step, or of --mode infer, and write the fastest to a file
+    #[arg(long, conflicts_with = "tuned")]
+    pub tune: bool,
+    /// The file that --tune writes; beside the model by default, called MODEL.tune.json
+    #[arg(long, value_name = "FILE", requires = "tune")]
+    pub tune_file: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -297,6 +317,8 @@ pub struct ProfileArguments {
     pub model: ModelArguments,
     #[command(flatten)]
     pub machine: MachineArguments,
+    #[command(flatten)]
+    pub tuned: TunedArguments,
     /// The training step or the prediction
     #[arg(long, value_enum, default_value_t = Mode::Train)]
     pub mode: Mode,

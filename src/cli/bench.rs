@@ -7,14 +7,15 @@ use serde::Serialize;
 use crate::base::philox::{RandomState, uniform};
 use crate::graph::{Graph, Role, Sink};
 use crate::report::numbers;
-use crate::runtime::lower::lower;
+use crate::runtime::lower::lower_chosen;
 use crate::runtime::{Pool, Program, Store};
-use crate::sched::Machine;
+use crate::sched::{Choices, Machine};
+use crate::te::DType;
 use crate::train::programs::initialise;
 
 use super::arguments::{BenchArguments, Mode};
 use super::project::{Project, execution};
-use super::{Failure, Outcome, print, print_json};
+use super::{Failure, Outcome, print, print_json, tune, tuned};
 
 /// Rounds of which the smallest and the middle time are given.
 const ROUNDS: usize = 5;
@@ -46,15 +47,23 @@ struct Report {
 
 /// Measures and prints.
 pub fn run(arguments: &BenchArguments) -> Outcome {
+    if arguments.tune {
+        return tune::run(arguments);
+    }
     let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
     let (machine, pool) = execution(&arguments.machine)?;
     let recipe = project.recipe(&spec, None);
     let phase = &spec.phases[0];
+    let asked = |mode: &Mode| arguments.mode.is_none_or(|asked| asked == *mode);
+    let modes = [Mode::Train, Mode::Infer].into_iter().filter(asked);
+    let subject =
+        |mode| tuned::Subject::new(&spec.name, phase.batch, tuned::mode(mode), machine.target.level);
+    let tuned = tuned::read(&arguments.tuned, &modes.map(subject).collect::<Vec<_>>())?;
     let mut store = Store::default();
     let mut measured = |mode: Mode| {
-        if arguments.mode.is_some_and(|asked| asked != mode) {
+        if !asked(&mode) {
             return Ok(None);
         }
         let graph = match mode {
@@ -65,7 +74,8 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
         if store.entries().is_empty() {
             initialise(&graph, spec.seed, &mut store);
         }
-        measure(&graph, &machine, &pool, &mut store).map(Some)
+        let choices = tuned::choices(tuned.as_ref(), tuned::mode(mode));
+        measure(&graph, &machine, &choices, &pool, &mut store).map(Some)
     };
     let train = measured(Mode::Train)?;
     let infer = measured(Mode::Infer)?;
@@ -127,9 +137,16 @@ impl Measured {
     }
 }
 
-fn measure(graph: &Graph, machine: &Machine, pool: &Pool, store: &mut Store) -> Result<Measured, Failure> {
+fn measure(
+    graph: &Graph,
+    machine: &Machine,
+    choices: &Choices,
+    pool: &Pool,
+    store: &mut Store,
+) -> Result<Measured, Failure> {
     let start = Instant::now();
-    let lowered = lower(graph, machine, &mut |_, _| {});
+    let lowered = lower_chosen(graph, machine, choices, &mut |_, _| {});
+    tuned::warn_of_misfits(choices, &lowered);
     let gflop = lowered.kernels.multiplications() as f64 * 2e-9;
     let mut program =
         Program::compile(graph, lowered, machine).map_err(|error| Failure::Run(error.to_string()))?;
@@ -155,16 +172,28 @@ fn measure(graph: &Graph, machine: &Machine, pool: &Pool, store: &mut Store) -> 
 }
 
 /// Gives a program that is only measured pictures of noise, and rates so small that the weights hardly move. (Blank
-/// pictures have no variance, so the gradients of a deep net with batch normalisation overflow.)
+/// pictures have no variance, so the gradients of a deep net with batch normalisation overflow.) All else is 0, also
+/// where another program has used the memory before.
 pub(super) fn set_inputs(program: &mut Program, graph: &Graph) {
-    if let Some((value, _)) = graph.inputs.iter().find(|(_, role)| *role == Role::Data) {
-        let count: i64 = graph.values[*value].shape.iter().product();
-        let state = RandomState { seed: 0, step: 0 };
-        let pixels: Vec<f32> = (0..count as u32).map(|at| uniform(state, 0, at)).collect();
-        program.set_data(&pixels);
-    }
-    for (name, value) in [("lr", 1e-6), ("first", 0.0), ("step_size", 1e-6), ("bias_correction2_sqrt", 1.0)] {
-        program.set_scalar(name, value);
+    const RATES: [(&str, f32); 3] = [("lr", 1e-6), ("step_size", 1e-6), ("bias_correction2_sqrt", 1.0)];
+    for (value, role) in &graph.inputs {
+        let count = graph.values[*value].shape.iter().product::<i64>() as usize;
+        match role {
+            Role::Data => {
+                let state = RandomState { seed: 0, step: 0 };
+                let pixels: Vec<f32> = (0..count as u32).map(|at| uniform(state, 0, at)).collect();
+                program.set_data(&pixels);
+            }
+            Role::Target | Role::Partner if graph.values[*value].dtype == DType::I32 => {
+                program.set_labels(role, &vec![0; count]);
+            }
+            Role::Target | Role::Partner => program.set_targets(role, &vec![0.0; count]),
+            Role::Scalar(name) => {
+                let rate = RATES.iter().find(|(known, _)| known == name);
+                program.set_scalar(name, rate.map_or(0.0, |(_, rate)| *rate));
+            }
+            Role::Param { .. } | Role::State { .. } => {}
+        }
     }
 }
 

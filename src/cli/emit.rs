@@ -12,14 +12,14 @@ use crate::kernels;
 use crate::passes;
 use crate::plan;
 use crate::report::numbers;
-use crate::runtime::lower::{Lowered, lower};
-use crate::sched::{Launch, Machine};
+use crate::runtime::lower::{Lowered, lower_chosen};
+use crate::sched::{Choices, Launch, Machine};
 use crate::syntax;
 use crate::te::{Program, Tensor};
 
 use super::arguments::{EmitArguments, Mode, Stage};
 use super::project::{Project, Subject, machine};
-use super::{Failure, Outcome, print};
+use super::{Failure, Outcome, print, tuned};
 
 /// Prints the stage.
 pub fn run(arguments: &EmitArguments) -> Outcome {
@@ -47,7 +47,9 @@ pub fn run(arguments: &EmitArguments) -> Outcome {
         }
         Stage::Kernels | Stage::Sched | Stage::Loops | Stage::Plan | Stage::Clif | Stage::Asm => {
             let machine = machine(arguments.cpu)?;
-            let lowered = lower(&graph, &machine, &mut after);
+            let choices = choices(arguments, &project, &machine)?;
+            let lowered = lower_chosen(&graph, &machine, &choices, &mut after);
+            tuned::warn_of_misfits(&choices, &lowered);
             low(arguments.stage, lowered, &machine, &wanted)?
         }
     };
@@ -92,6 +94,17 @@ fn graph(arguments: &EmitArguments, project: &Project<'_>) -> Result<Graph, Fail
         (Some(spec), _) => recipe.step(batch, &spec.phases[0]),
     };
     graph.map_err(|errors| project.failure(errors))
+}
+
+/// The register tiles of `--tuned`.
+fn choices(arguments: &EmitArguments, project: &Project<'_>, machine: &Machine) -> Result<Choices, Failure> {
+    let subject = project.subject()?;
+    let default = if matches!(subject, Subject::Trained(_)) { Mode::Train } else { Mode::Infer };
+    let mode = tuned::mode(arguments.mode.unwrap_or(default));
+    let batch = arguments.batch.map_or(subject.batch(), i64::from);
+    let subject = tuned::Subject::new(subject.name(), batch, mode, machine.target.level);
+    let found = tuned::read(&arguments.tuned, &[subject])?;
+    Ok(tuned::choices(found.as_ref(), mode))
 }
 
 /// The nodes of a graph that are wanted, by op or path, and the ops that they call.

@@ -20,6 +20,8 @@ mod run;
 mod sections;
 mod summary;
 mod trained;
+mod tune;
+mod tuned;
 
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@ use crate::loops::cost::{Cost, cost, traffic};
 use crate::plan::slices::Unit;
 use crate::report::numbers;
 use crate::report::table::{Align, Table};
-use crate::runtime::lower::lower;
+use crate::runtime::lower::lower_chosen;
 use crate::runtime::{Pool, Program, Store, peak};
 use crate::sched::Launch;
 use crate::train::programs::initialise;
@@ -15,7 +15,7 @@ use crate::train::programs::initialise;
 use super::arguments::{Mode, ProfileArguments};
 use super::bench::{check_whole, set_inputs};
 use super::project::{Project, execution};
-use super::{Failure, Outcome, print, print_json};
+use super::{Failure, Outcome, print, print_json, tuned};
 
 /// Runs of which each kernel's middle time is given.
 const ROUNDS: usize = 15;
@@ -65,7 +65,11 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
         Mode::Train => step,
         Mode::Infer => recipe.inference(phase.batch).map_err(fail)?,
     };
-    let lowered = lower(&graph, &machine, &mut |_, _| {});
+    let mode = tuned::mode(arguments.mode);
+    let subject = tuned::Subject::new(&spec.name, phase.batch, mode, machine.target.level);
+    let choices = tuned::choices(tuned::read(&arguments.tuned, &[subject])?.as_ref(), mode);
+    let lowered = lower_chosen(&graph, &machine, &choices, &mut |_, _| {});
+    tuned::warn_of_misfits(&choices, &lowered);
     let costs: Vec<_> = lowered.plan.units.iter().map(|unit| cost_of(&lowered.launches, unit)).collect();
     let code = |error: crate::codegen::Error| Failure::Run(error.to_string());
     let peak_gflops = peak::measure(&machine, &pool).map_err(code)?;
@@ -138,7 +142,7 @@ fn cost_of(launches: &[Launch], unit: &Unit) -> (String, Cost) {
 }
 
 /// The first and the last of the equations that a kernel computes.
-fn short(kernel: &str) -> String {
+pub(super) fn short(kernel: &str) -> String {
     let equations: Vec<&str> = kernel.split('+').collect();
     match equations.as_slice() {
         [first, .., last] if equations.len() > 2 => format!("{first} … {last}"),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::base::files::write_atomically;
-use crate::elab::config::Metrics;
+use crate::elab::config::{Metrics, Phase};
 use crate::report::progress::Progress;
 use crate::report::table::{Align, Columns};
 use crate::report::{confusion, curves, gradients, numbers};
@@ -18,11 +18,12 @@ use crate::train::evaluate::Figures;
 use crate::train::programs::Phases;
 use crate::train::records::{self, EpochRecord, FinalRecord, Records, RecordsError};
 use crate::train::trainer::{Observer, Position, Session, train};
+use crate::train::tuned::TUNED;
 use crate::train::{TrainError, restore};
 
-use super::arguments::RunArguments;
+use super::arguments::{Mode, RunArguments};
 use super::project::{Project, execution};
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, tuned};
 
 /// The file of the confusion matrix in a run's folder.
 const CONFUSION: &str = "confusion.txt";
@@ -39,6 +40,13 @@ pub fn run(arguments: &RunArguments) -> Outcome {
     let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;
     let augment = project.augment(&data_spec, &data, spec.seed);
     let augment = augment.map_err(|error| project.train_failure(error.into()))?;
+    let subject = |phase: &Phase| {
+        let batch = phase.batch.min(data.train.len() as i64);
+        tuned::Subject::new(&spec.name, batch, tuned::mode(Mode::Train), machine.target.level)
+    };
+    let mut subjects: Vec<tuned::Subject> = spec.phases.iter().map(subject).collect();
+    subjects.dedup();
+    let tuned = tuned::of_run(&arguments.tuned, arguments.resume.as_deref(), &subjects)?;
     let session = Session {
         recipe: &project.recipe(&spec, Some(data.shape)),
         spec: &spec,
@@ -48,6 +56,7 @@ pub fn run(arguments: &RunArguments) -> Outcome {
         shuffle: data_spec.shuffle,
         drop_last: data_spec.drop_last,
         machine: &machine,
+        tuned: tuned.as_ref(),
         pool: &pool,
         most_steps: arguments.steps,
         interrupted: &watch_interrupts(),
@@ -76,7 +85,7 @@ fn conduct(arguments: &RunArguments, session: &Session<'_>, phases: Phases) -> R
     let mut screen = Screen::new(arguments, session, &position);
     let mut folder = None;
     let mut open = || {
-        let (path, records) = open(arguments, &session.spec.name, &position)?;
+        let (path, records) = open(arguments, session, &position)?;
         folder = Some(path);
         Ok(records)
     };
@@ -160,20 +169,27 @@ fn check_out(arguments: &RunArguments) -> Outcome {
     }
 }
 
-/// The run's folder and the files of its records.
+/// The run's folder and the files of its records; the tiles that were chosen are one of them.
 fn open(
     arguments: &RunArguments,
-    model: &str,
+    session: &Session<'_>,
     position: &Position,
 ) -> Result<(PathBuf, Records), RecordsError> {
-    if let Some(folder) = &arguments.resume {
-        return Ok((folder.clone(), Records::resume(folder, position.epochs, position.steps)?));
+    let (folder, records) = match (&arguments.resume, &arguments.out) {
+        (Some(folder), _) => (folder.clone(), Records::resume(folder, position.epochs, position.steps)?),
+        (None, Some(folder)) => {
+            records::create_folder(folder)?;
+            (folder.clone(), Records::create(folder)?)
+        }
+        (None, None) => {
+            let folder = records::create_next_folder(Path::new(super::RUNS), &session.spec.name)?;
+            let records = Records::create(&folder)?;
+            (folder, records)
+        }
+    };
+    if let Some(tuned) = session.tuned {
+        tuned.save(&folder.join(TUNED))?;
     }
-    let folder = match &arguments.out {
-        Some(folder) => records::create_folder(folder).map(|()| folder.clone()),
-        None => records::create_next_folder(Path::new(super::RUNS), model),
-    }?;
-    let records = Records::create(&folder)?;
     Ok((folder, records))
 }
 

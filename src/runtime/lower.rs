@@ -8,7 +8,7 @@ use crate::kernels::{self, Kernels, Layouts, fuse, layout, replace, slices};
 use crate::loops::Stmt;
 use crate::passes;
 use crate::plan::{self, Kept, Place, Plan};
-use crate::sched::{self, Launch, Machine, Over};
+use crate::sched::{self, Choices, Launch, Machine, Over};
 use crate::te::{self, Axis, Index, Tensor, TensorData};
 
 /// A graph lowered as far as loops: everything but native code. What `emit` prints.
@@ -60,13 +60,33 @@ pub fn lower(
     machine: &Machine,
     after: &mut dyn FnMut(&passes::Pass, &te::Program),
 ) -> Lowered {
-    lower_through(graph, machine, after, &mut |_| {})
+    lower_chosen(graph, machine, &Choices::default(), after)
+}
+
+/// Lowers a graph with the register tiles that were chosen, which change no bit of its results.
+pub fn lower_chosen(
+    graph: &Graph,
+    machine: &Machine,
+    choices: &Choices,
+    after: &mut dyn FnMut(&passes::Pass, &te::Program),
+) -> Lowered {
+    lower_stages(graph, machine, choices, after, &mut |_| {})
 }
 
 /// Lowers a graph; `between` sees what each stage hands on, when it has been verified.
 pub fn lower_through(
     graph: &Graph,
     machine: &Machine,
+    after: &mut dyn FnMut(&passes::Pass, &te::Program),
+    between: &mut dyn FnMut(Stage<'_>),
+) -> Lowered {
+    lower_stages(graph, machine, &Choices::default(), after, between)
+}
+
+fn lower_stages(
+    graph: &Graph,
+    machine: &Machine,
+    choices: &Choices,
     after: &mut dyn FnMut(&passes::Pass, &te::Program),
     between: &mut dyn FnMut(Stage<'_>),
 ) -> Lowered {
@@ -78,11 +98,18 @@ pub fn lower_through(
         Over::Best => candidates(graph, &step, machine),
         over => vec![over],
     };
-    let lowered = candidates.iter().map(|over| lower_over(graph, step.clone(), machine, *over, between));
+    // What the lanes are changes sums, so it follows from the model, never from what was measured.
+    let none = Choices::default();
+    let first = if candidates.len() == 1 { choices } else { &none };
+    let lowered =
+        candidates.iter().map(|over| lower_over(graph, step.clone(), machine, *over, first, between));
     let mut lowered: Vec<Lowered> = lowered.collect();
     let efforts: Vec<u64> = lowered.iter().map(|lowered| effort(lowered, machine)).collect();
     let best = (0..lowered.len()).min_by_key(|at| efforts[*at]).expect("a candidate");
     let mut chosen = lowered.swap_remove(best);
+    if candidates.len() > 1 && !choices.is_empty() {
+        chosen = lower_over(graph, step, machine, candidates[best], choices, between);
+    }
     chosen.reason = format!("lanes over {}", candidates[best]);
     for (over, effort) in candidates.iter().zip(&efforts).filter(|_| candidates.len() > 1) {
         chosen.reason += &format!(", {effort} instructions over {over}");
@@ -107,6 +134,7 @@ fn lower_over(
     mut step: te::Program,
     machine: &Machine,
     over: Over,
+    choices: &Choices,
     between: &mut dyn FnMut(Stage<'_>),
 ) -> Lowered {
     separate_updates(graph, &mut step);
@@ -142,7 +170,7 @@ fn lower_over(
     let groups = slices::find(&mut kernels, &mut layouts);
     verified("fuse", || kernels::verifier::verify(&kernels, Some(&layouts)));
     between(Stage::Layouts(&mut layouts));
-    let launches = sched::schedule(&mut kernels, &layouts, machine, &groups);
+    let launches = sched::schedule(&mut kernels, &layouts, machine, &groups, choices);
     let loss = graph.outputs.iter().position(|(_, sink)| *sink == Sink::Loss);
     let loss = loss.map(|at| kernels.program.outputs[at]);
     let plan = plan::plan(&kernels, &layouts, &launches, &kept, loss);

@@ -4,7 +4,10 @@
 //! stride runs at full width; with the channels there, any batch. Nests without such an axis (the optimiser) run over
 //! their flattened elements. Contractions get a register tile (`tile`).
 
+mod choice;
 mod slices;
+#[cfg(test)]
+mod tests;
 mod tile;
 
 use crate::kernels::layout::lane_axis;
@@ -23,13 +26,15 @@ const LARGEST_UNROLL: [i64; 2] = [64, 32];
 const LONGEST_SUM: i64 = 256;
 
 /// The scheduled loops of a nest: one, or two where a vector axis leaves a rest; and each of them in two parts where no
-/// tile divides an extent. `cuts` count through the slices in which the nest's group runs.
-pub fn plan(
+/// tile divides an extent. `cuts` count through the slices in which the nest's group runs, and `wanted` says which
+/// register tile was chosen for which part.
+pub fn plan<'c>(
     kernels: &mut Kernels,
     layouts: &Layouts,
     machine: &Machine,
     nest: &Nest,
     cuts: &[Cut],
+    wanted: &dyn Fn(usize) -> Option<&'c str>,
 ) -> Vec<LoopNest> {
     let mut plain = LoopNest::new(&kernels.program, nest);
     let mut planner = Planner { kernels, layouts, machine, nest, cuts };
@@ -40,8 +45,8 @@ pub fn plan(
     }
     .unwrap_or_else(|| vec![plain]);
     let mut plans: Vec<LoopNest> = plans.into_iter().flat_map(|plan| planner.parts(plan)).collect();
-    for plan in &mut plans {
-        planner.tile(plan);
+    for (part, plan) in plans.iter_mut().enumerate() {
+        planner.tile(plan, wanted(part));
         planner.join(plan);
         planner.block(plan);
         planner.unroll(plan);

@@ -16,7 +16,7 @@ use crate::loops::verifier;
 use crate::loops::{Binary, Expr, Fold, ForKind, Scalar, Stmt, Type};
 use crate::te::{self, Axis, Index, Reduction};
 
-/// Writes the function of a nest.
+/// Writes the function of a nest, whose launch has that key.
 pub fn emit(
     kernels: &mut Kernels,
     layouts: &Layouts,
@@ -24,6 +24,7 @@ pub fn emit(
     name: &str,
     nest: &Nest,
     plan: &LoopNest,
+    key: String,
 ) -> Launch {
     let lane = plan.lane.as_ref().map(|lane| lane.axis);
     let mut writer = Writer::new(kernels, layouts, machine, lane);
@@ -40,7 +41,7 @@ pub fn emit(
     {
         panic!("schedule of {name}:\n{}\n{function}", findings.join("\n"));
     }
-    Launch { function, buffers, schedule: plan.to_string(), group: None }
+    Launch { function, buffers, schedule: plan.to_string(), group: None, key, tiles: plan.tiles.clone() }
 }
 
 /// So many summands hide the cost of saving a register tile's totals.

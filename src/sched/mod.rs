@@ -1,8 +1,10 @@
 //! Scheduling: how each kernel's loops run on the machine.
 //!
 //! In: kernels and layouts. Out: [`Launch`]es, loop functions with the tensors of their buffers and the steps of their
-//! schedule. [`cpu`] is the policy: which steps, and why; [`nest`] holds the steps; [`emit`] writes the loops.
+//! schedule. [`cpu`] is the policy: which steps, and why; [`nest`] holds the steps; [`emit`] writes the loops. What was
+//! measured on a machine comes in as [`Choices`].
 
+pub mod choices;
 pub mod cpu;
 pub mod emit;
 pub mod nest;
@@ -14,6 +16,8 @@ use crate::kernels::slices::Group;
 use crate::kernels::{Kernels, Layouts};
 use crate::loops::Function;
 use crate::te::Tensor;
+
+pub use choices::Choices;
 
 /// The machine as the scheduler sees it.
 #[derive(Clone, Copy, Debug)]
@@ -71,16 +75,23 @@ pub struct Launch {
     pub schedule: String,
     /// The group of kernels that it belongs to, by its number.
     pub group: Option<usize>,
+    /// What it is called in [`Choices`].
+    pub key: String,
+    /// The register tiles that it may have with the same sums: the one it has, then the cheapest by the cost model. None
+    /// for what is no contraction.
+    pub tiles: Vec<String>,
 }
 
-/// Schedules all kernels, in order. Those of a group count through the slices with their parallel loops.
+/// Schedules all kernels, in order, with the register tiles that were chosen. Those of a group count through the slices
+/// with their parallel loops.
 pub fn schedule(
     kernels: &mut Kernels,
     layouts: &Layouts,
     machine: &Machine,
     groups: &[Group],
+    choices: &Choices,
 ) -> Vec<Launch> {
-    let mut launches = Vec::new();
+    let mut launches: Vec<Launch> = Vec::new();
     for (at, kernel) in kernels.kernels.clone().into_iter().enumerate() {
         let group = groups.iter().position(|group| group.kernels.contains(&at));
         let cuts = group.map_or(&[] as &[_], |group| {
@@ -88,8 +99,13 @@ pub fn schedule(
             &group.cuts[at - group.kernels.start]
         });
         for nest in &kernel.nests {
-            for plan in cpu::plan(kernels, layouts, machine, nest, cuts) {
-                let launch = emit::emit(kernels, layouts, machine, &kernel.name, nest, &plan);
+            // Nothing keeps two kernels from having one name.
+            let first = launches.iter().filter(|launch| launch.function.name == kernel.name).count();
+            let key = |part: usize| choices::key(&kernel.name, first + part);
+            let wanted = |part: usize| choices.tile(&key(part));
+            let plans = cpu::plan(kernels, layouts, machine, nest, cuts, &wanted);
+            for (part, plan) in plans.into_iter().enumerate() {
+                let launch = emit::emit(kernels, layouts, machine, &kernel.name, nest, &plan, key(part));
                 launches.push(Launch { group, ..launch });
             }
         }

@@ -40,6 +40,8 @@ pub struct LoopNest {
     pub replace: HashMap<Axis, Index>,
     /// A reduced index counts only below this bound: the batch, where it does not fill its last vector.
     pub mask: Option<(Index, i64)>,
+    /// The register tiles that it may have with the same sums, its own one first; none for what is no contraction.
+    pub tiles: Vec<String>,
     steps: Vec<String>,
 }
 

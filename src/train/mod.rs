@@ -10,6 +10,7 @@ pub mod recipe;
 pub mod records;
 pub mod restore;
 pub mod trainer;
+pub mod tuned;
 pub mod weights;
 
 pub use error::TrainError;

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::elab::config::Phase;
 use crate::graph::{Graph, Role};
-use crate::runtime::lower::lower;
+use crate::runtime::lower::lower_chosen;
 use crate::runtime::{Program, Store};
-use crate::sched::Machine;
+use crate::sched::{Choices, Machine};
 
 use super::error::TrainError;
 use super::initialise;
@@ -51,7 +51,22 @@ impl Phases {
 ///
 /// Where the code generator fails.
 pub fn compile(graph: &Graph, machine: &Machine, phases: &mut Phases) -> Result<Program, TrainError> {
-    let lowered = phases.time("lower, fuse, schedule", || lower(graph, machine, &mut |_, _| {}));
+    compile_chosen(graph, machine, &Choices::default(), phases)
+}
+
+/// Compiles a graph with the register tiles that were chosen.
+///
+/// # Errors
+///
+/// Where the code generator fails.
+pub fn compile_chosen(
+    graph: &Graph,
+    machine: &Machine,
+    choices: &Choices,
+    phases: &mut Phases,
+) -> Result<Program, TrainError> {
+    let lowered =
+        phases.time("lower, fuse, schedule", || lower_chosen(graph, machine, choices, &mut |_, _| {}));
     Ok(phases.time("native code", || Program::compile(graph, lowered, machine))?)
 }
 

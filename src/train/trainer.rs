@@ -17,18 +17,19 @@ use crate::data::prepare::Prepare;
 use crate::data::{DataError, Dataset, Split, batches};
 use crate::elab::config::{Early, Moment, Phase, TrainSpec, Watch};
 use crate::runtime::{Pool, Program, Store};
-use crate::sched::Machine;
+use crate::sched::{Choices, Machine};
 
 use super::checkpoint::Checkpoint;
 use super::confusion::Confusion;
 use super::error::TrainError;
 use super::evaluate::{BatchFigures, Evaluation, Figures, gradient_norms, keys, set_batch};
-use super::programs::{Key, Phases, Programs, Purpose, compile, initialise};
+use super::programs::{Key, Phases, Programs, Purpose, compile_chosen, initialise};
 use super::recipe::Recipe;
 use super::records::{
     EpochRecord, FinalRecord, GradientRecord, Records, RecordsError, StepRecord, top_figures,
 };
 use super::restore::{self, OPTIMISER};
+use super::tuned::Tuned;
 
 /// What a training works with.
 pub struct Session<'a> {
@@ -41,6 +42,8 @@ pub struct Session<'a> {
     pub shuffle: bool,
     pub drop_last: bool,
     pub machine: &'a Machine,
+    /// Register tiles for the steps of one batch size.
+    pub tuned: Option<&'a Tuned>,
     pub pool: &'a Pool,
     /// Stop after so many steps in all.
     pub most_steps: Option<u64>,
@@ -187,7 +190,9 @@ impl PhaseRun<'_> {
             Ok(recipe.step_of(forward, self.phase)?)
         })?;
         initialise(&graph, spec.seed, store);
-        Ok(((Purpose::Step, batch), compile(&graph, machine, phases)?))
+        let tuned = self.session.tuned.filter(|tuned| tuned.subject.batch == batch);
+        let choices = tuned.map_or_else(Choices::default, |tuned| tuned.choices.clone());
+        Ok(((Purpose::Step, batch), compile_chosen(&graph, machine, &choices, phases)?))
     }
 
     /// The size of the smaller last batch of an epoch, where there is one.

@@ -29,7 +29,7 @@ const LARGEST_ROW: i64 = 1 << 18;
 type Block = (Axis, i64);
 
 /// A block of each factor; None is a single element.
-type Tile = [Option<Block>; 2];
+pub(super) type Tile = [Option<Block>; 2];
 
 /// One factor of a contraction.
 struct Side {
@@ -43,12 +43,12 @@ struct Side {
 }
 
 /// A sum of products under scheduling.
-struct Contraction {
+pub(super) struct Contraction {
     sides: [Side; 2],
     /// Whether its results are vectors.
     vector: bool,
     /// Points of a window.
-    windows: i64,
+    pub(super) windows: i64,
 }
 
 impl Planner<'_> {
@@ -123,10 +123,10 @@ impl Planner<'_> {
         best.0
     }
 
-    /// Chooses the register tile of a contraction and the order of its loops.
-    pub(super) fn tile(&mut self, plan: &mut LoopNest) {
+    /// Chooses the register tile of a contraction, the wanted one if it may have that, and the order of its loops.
+    pub(super) fn tile(&mut self, plan: &mut LoopNest, wanted: Option<&str>) {
         let Some(contraction) = self.contraction(plan) else { return };
-        let (tile, _) = self.best_tile(&contraction, &|axis| self.extent(axis));
+        let tile = self.choose(plan, &contraction, wanted);
         self.order(plan, &contraction);
         for (axis, factor) in tile.into_iter().flatten() {
             plan.tile(&mut self.kernels.program, axis, factor);
@@ -144,16 +144,31 @@ impl Planner<'_> {
         found
     }
 
-    /// The tile with the lowest cost, and that: cycles of latency, loads or arithmetic a multiply-add, whichever is
-    /// most.
-    fn best_tile(&self, contraction: &Contraction, extent: &dyn Fn(Axis) -> i64) -> (Tile, f64) {
+    /// The tile with the lowest cost, and that.
+    pub(super) fn best_tile(&self, contraction: &Contraction, extent: &dyn Fn(Axis) -> i64) -> (Tile, f64) {
+        let mut best = ([None, None], f64::INFINITY);
+        self.for_each_tile(contraction, extent, &mut |tile, cost| {
+            if cost < best.1 - 1e-9 {
+                best = (tile, cost);
+            }
+        });
+        best
+    }
+
+    /// Calls `visit` with every tile that fits in registers and its cost: cycles of latency, loads or arithmetic a
+    /// multiply-add, whichever is most.
+    pub(super) fn for_each_tile(
+        &self,
+        contraction: &Contraction,
+        extent: &dyn Fn(Axis) -> i64,
+        visit: &mut dyn FnMut(Tile, f64),
+    ) {
         let Contraction { sides: [x, y], vector, windows } = contraction;
         let wide = if *vector { self.machine.registers_per_value() as i64 } else { 1 };
         let cost_of = |side: &Side| side.points * if side.vector { wide } else { 1 };
         let (x_cost, y_cost) = (cost_of(x), cost_of(y));
         let (x_blocks, y_blocks) = (blocks(&x.own, extent), blocks(&y.own, extent));
         let x_is_larger = self.is_larger(x, y);
-        let mut best = ([None, None], f64::INFINITY);
         for a in &x_blocks {
             for b in &y_blocks {
                 let (m, n) = (a.map_or(1, |(_, f)| f), b.map_or(1, |(_, f)| f));
@@ -169,13 +184,9 @@ impl Planner<'_> {
                     (true, true) => n * y_cost,
                     (true, false) => m * x_cost,
                 };
-                let cost = cost + 1e-3 * again as f64 / chains as f64;
-                if cost < best.1 - 1e-9 {
-                    best = ([*a, *b], cost);
-                }
+                visit([*a, *b], cost + 1e-3 * again as f64 / chains as f64);
             }
         }
-        best
     }
 
     /// The most accumulators of a tile whose smaller side has so many registers. Where this project's own back end gives

@@ -1,0 +1,277 @@
+//! `cnnc bench --tune`: which register tiles are the fastest on this machine.
+//!
+//! The scheduler ranks the tiles of every kernel by a model of their cost. Here the best of each rank are compiled
+//! together, one program a rank, and run by turns, so that each kernel is measured in its place and what else the
+//! machine does meets all ranks alike. What wins is measured once more against the cost model's tile, because of many
+//! noisy times the smallest is a lucky one. Tiles change no bit of a result.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::base::philox::RandomState;
+use crate::elab::config::TrainSpec;
+use crate::graph::Graph;
+use crate::runtime::lower::{Lowered, lower_chosen};
+use crate::runtime::{Pool, Program, Store};
+use crate::sched::{Choices, Launch, Machine};
+use crate::train::programs::initialise;
+
+use super::arguments::{BenchArguments, Mode};
+use super::bench::{check_whole, set_inputs};
+use super::profile::short;
+use super::project::{Project, execution};
+use super::tuned::{self, Subject, Tuned};
+use super::{Failure, Outcome, print, print_json};
+
+/// So many kernels are measured, the slowest.
+const KERNELS: usize = 12;
+/// How often each program has its turn; of the times of all turns the middle one counts.
+const TURNS: usize = 9;
+/// Seconds of a turn, as far as the runs of one allow.
+const TURN_SECONDS: f64 = 0.1;
+/// Runs of a turn.
+const RUNS: [f64; 2] = [2.0, 50.0];
+/// A tile is kept where it takes less than this share of the time of the cost model's.
+const WORTH: f64 = 0.98;
+
+/// A kernel that runs with another tile than the cost model's.
+#[derive(Debug, Serialize)]
+struct Changed {
+    kernel: String,
+    default_tile: String,
+    tile: String,
+    default_ms: f64,
+    tuned_ms: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    #[serde(flatten)]
+    subject: Subject,
+    threads: usize,
+    /// How many kernels were measured with several tiles.
+    measured: usize,
+    kernels: Vec<Changed>,
+    /// The whole step without and with the choices.
+    default_ms: f64,
+    tuned_ms: f64,
+    ratio: f64,
+    file: String,
+}
+
+/// Measures, prints and writes the choices.
+pub fn run(arguments: &BenchArguments) -> Outcome {
+    let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
+    let project = Project::load(&arguments.model, &flags)?;
+    let spec = project.train()?;
+    let (machine, pool) = execution(&arguments.machine)?;
+    let mode = arguments.mode.unwrap_or(Mode::Train);
+    let mut store = Store::default();
+    let graph = graph(&project, &spec, mode, &mut store)?;
+    let mut tuner = Tuner { graph: &graph, machine: &machine, pool: &pool, store: &mut store, step: 0 };
+    let Outcomes { measured, kernels, choices, default_ms, tuned_ms } = tuner.tune()?;
+    let beside = || arguments.model.file.with_extension("tune.json");
+    let file = arguments.tune_file.clone().unwrap_or_else(beside);
+    let subject = Subject::new(&spec.name, spec.phases[0].batch, tuned::mode(mode), machine.target.level);
+    let tuned = Tuned { subject: subject.clone(), threads: pool.threads(), choices };
+    tuned.save(&file).map_err(|error| Failure::Run(error.to_string()))?;
+    let report = Report {
+        subject,
+        threads: pool.threads(),
+        measured,
+        kernels,
+        default_ms,
+        tuned_ms,
+        ratio: default_ms / tuned_ms,
+        file: file.display().to_string(),
+    };
+    if arguments.json { print_json(&report) } else { print(&text(&report)) }
+}
+
+/// The graph of a mode, and the values that it needs.
+fn graph(project: &Project<'_>, spec: &TrainSpec, mode: Mode, store: &mut Store) -> Result<Graph, Failure> {
+    let (recipe, phase) = (project.recipe(spec, None), &spec.phases[0]);
+    let graph = match mode {
+        Mode::Train => recipe.step(phase.batch, phase),
+        Mode::Infer => recipe.inference(phase.batch),
+    };
+    let graph = graph.map_err(|errors| project.failure(errors))?;
+    initialise(&graph, spec.seed, store);
+    Ok(graph)
+}
+
+fn text(report: &Report) -> String {
+    let Report { subject, threads, measured, kernels, default_ms, tuned_ms, ratio, file } = report;
+    let mut text = format!("{subject}, {threads} threads: {measured} kernels measured\n");
+    for Changed { kernel, default_tile, tile, default_ms, tuned_ms } in kernels {
+        text += &format!(
+            "{default_ms:9.3} ms → {tuned_ms:9.3} ms  {}: tile {tile} in place of {default_tile}\n",
+            short(kernel)
+        );
+    }
+    if kernels.is_empty() {
+        text += "no tile is faster than that of the cost model\n";
+    }
+    text += &format!("{default_ms:9.3} ms → {tuned_ms:9.3} ms  the whole, {ratio:.3} times as fast\n");
+    text + &format!("the choices are in {file}\n")
+}
+
+/// What came out.
+struct Outcomes {
+    measured: usize,
+    kernels: Vec<Changed>,
+    choices: Choices,
+    default_ms: f64,
+    tuned_ms: f64,
+}
+
+/// A launch and the rank of its tile; the cost model's has rank 0.
+type Pick = (usize, usize);
+
+/// Runs a program once and gives seconds, of each launch or of the whole.
+type Timed = fn(&mut Program, &mut Store, &Pool, RandomState) -> Vec<f64>;
+
+struct Tuner<'a> {
+    graph: &'a Graph,
+    machine: &'a Machine,
+    pool: &'a Pool,
+    store: &'a mut Store,
+    step: u64,
+}
+
+impl Tuner<'_> {
+    fn tune(&mut self) -> Result<Outcomes, Failure> {
+        let default = lower_chosen(self.graph, self.machine, &Choices::default(), &mut |_, _| {});
+        let launches = default.launches.clone();
+        let mut programs = vec![self.compile(default)?];
+        let times = self.by_turns(&mut programs, Program::run_timed)?;
+        let slow = slowest(&launches, &times[0]);
+        let most = slow.iter().map(|at| launches[*at].tiles.len()).max().unwrap_or(1);
+        for rank in 1..most {
+            let has_it = slow.iter().filter(|at| launches[**at].tiles.len() > rank);
+            let picks: Vec<Pick> = has_it.map(|at| (*at, rank)).collect();
+            self.add(&mut programs, &choices(&launches, &picks))?;
+        }
+        let times = self.by_turns(&mut programs, Program::run_timed)?;
+        let mut picks: Vec<Pick> =
+            slow.iter().map(|at| (*at, fastest(&launches[*at], *at, &times))).collect();
+        picks.retain(|(at, rank)| is_worth(times[0][*at], times[*rank][*at]));
+        programs.truncate(1);
+        self.add(&mut programs, &choices(&launches, &picks))?;
+        let times = self.by_turns(&mut programs, Program::run_timed)?;
+        picks.retain(|(at, _)| is_worth(times[0][*at], times[1][*at]));
+        programs.truncate(1);
+        let choices = choices(&launches, &picks);
+        self.add(&mut programs, &choices)?;
+        let whole = self.by_turns(&mut programs, run_whole)?;
+        Ok(Outcomes {
+            measured: slow.len(),
+            kernels: picks.iter().map(|pick| changed(&launches, *pick, &times)).collect(),
+            choices,
+            default_ms: whole[0][0] * 1e3,
+            tuned_ms: whole[1][0] * 1e3,
+        })
+    }
+
+    fn compile(&self, lowered: Lowered) -> Result<Program, Failure> {
+        Program::compile(self.graph, lowered, self.machine).map_err(|error| Failure::Run(error.to_string()))
+    }
+
+    /// Adds the program of some choices. The first one keeps the memory, so one arena serves all and none has the
+    /// better place.
+    fn add(&self, programs: &mut Vec<Program>, choices: &Choices) -> Result<(), Failure> {
+        let mut program = self.compile(lower_chosen(self.graph, self.machine, choices, &mut |_, _| {}))?;
+        programs[0].take_memory(&mut program);
+        programs.push(program);
+        Ok(())
+    }
+
+    /// The middle times of programs that run by turns. The first one has the memory, before and after.
+    fn by_turns(&mut self, programs: &mut [Program], run: Timed) -> Result<Vec<Vec<f64>>, Failure> {
+        let mut runs: Vec<Vec<Vec<f64>>> = vec![Vec::new(); programs.len()];
+        for _ in 0..TURNS {
+            for at in 0..programs.len() {
+                if let Some(before) = at.checked_sub(1) {
+                    let [from, to] = programs.get_disjoint_mut([before, at]).expect("two programs");
+                    to.take_memory(from);
+                }
+                runs[at].extend(self.turn(&mut programs[at], run)?);
+            }
+            if let [first, .., last] = programs {
+                first.take_memory(last);
+            }
+        }
+        Ok(runs.iter().map(|runs| middle(runs)).collect())
+    }
+
+    /// Runs a program for a while. The first run counts for none: it also computes what stays for all others.
+    fn turn(&mut self, program: &mut Program, run: Timed) -> Result<Vec<Vec<f64>>, Failure> {
+        set_inputs(program, self.graph);
+        let mut once = || {
+            let times = run(program, self.store, self.pool, RandomState { seed: 0, step: self.step });
+            program.commit(self.store);
+            self.step += 1;
+            times
+        };
+        let seconds: f64 = once().iter().sum();
+        let count = (TURN_SECONDS / seconds).clamp(RUNS[0], RUNS[1]) as usize;
+        let times = (0..count).map(|_| once()).collect();
+        check_whole(program, self.store)?;
+        Ok(times)
+    }
+}
+
+fn run_whole(program: &mut Program, store: &mut Store, pool: &Pool, random: RandomState) -> Vec<f64> {
+    let start = Instant::now();
+    program.run(store, pool, random);
+    vec![start.elapsed().as_secs_f64()]
+}
+
+/// The middle time of each launch.
+fn middle(runs: &[Vec<f64>]) -> Vec<f64> {
+    let middle = |launch: usize| {
+        let mut times: Vec<f64> = runs.iter().map(|times| times[launch]).collect();
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    (0..runs[0].len()).map(middle).collect()
+}
+
+/// The launches that are to be measured, the slowest first.
+fn slowest(launches: &[Launch], times: &[f64]) -> Vec<usize> {
+    let has_several = |at: &usize| launches[*at].tiles.len() > 1 && times[*at] > 0.0;
+    let mut found: Vec<usize> = (0..launches.len()).filter(has_several).collect();
+    found.sort_by(|a, b| times[*b].total_cmp(&times[*a]));
+    found.truncate(KERNELS);
+    found
+}
+
+/// The rank of the tile with which a launch took the least time.
+fn fastest(launch: &Launch, at: usize, times: &[Vec<f64>]) -> usize {
+    let ranks = 0..launch.tiles.len();
+    ranks.min_by(|a, b| times[*a][at].total_cmp(&times[*b][at])).unwrap_or(0)
+}
+
+fn is_worth(default: f64, tuned: f64) -> bool {
+    tuned < WORTH * default
+}
+
+fn choices(launches: &[Launch], picks: &[Pick]) -> Choices {
+    let mut choices = Choices::default();
+    for (at, rank) in picks {
+        choices.choose(&launches[*at].key, &launches[*at].tiles[*rank]);
+    }
+    choices
+}
+
+fn changed(launches: &[Launch], (at, rank): Pick, times: &[Vec<f64>]) -> Changed {
+    let Launch { key, tiles, .. } = &launches[at];
+    Changed {
+        kernel: key.clone(),
+        default_tile: tiles[0].clone(),
+        tile: tiles[rank].clone(),
+        default_ms: times[0][at] * 1e3,
+        tuned_ms: times[1][at] * 1e3,
+    }
+}

@@ -1,0 +1,182 @@
+//! The register tiles that `cnnc bench --tune` found to be the fastest, as a file, and which program they are for.
+//!
+//! They change no bit of a result, so a file that does not fit costs time only. It is refused all the same: whoever
+//! names a file wants its choices.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::files::write_atomically;
+use crate::base::target::Level;
+use crate::sched::Choices;
+
+use super::records::RecordsError;
+
+/// The file's name in a run's folder.
+pub const TUNED: &str = "tune.json";
+
+/// Bytes of a file, at most: some hundred times those of a large network.
+const LARGEST: u64 = 1 << 22;
+
+/// Characters that a message repeats of a file, at most.
+const LONGEST: usize = 160;
+
+/// Which program of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    Train,
+    Infer,
+}
+
+/// What a program is called, as far as choices depend on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    pub model: String,
+    pub batch: i64,
+    pub mode: Mode,
+    /// The vector level.
+    pub level: String,
+}
+
+impl Subject {
+    pub fn new(model: &str, batch: i64, mode: Mode, level: Level) -> Subject {
+        Subject { model: model.into(), batch, mode, level: level.to_string() }
+    }
+}
+
+/// Choices and what they were measured for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tuned {
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// Those that it was measured with; the choices serve any number.
+    pub threads: usize,
+    pub choices: Choices,
+}
+
+/// Why there are no choices.
+#[derive(Debug, thiserror::Error)]
+pub enum TunedError {
+    #[error("cannot read {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{} is no file of `cnnc bench --tune`: {reason}", path.display())]
+    Malformed { path: PathBuf, reason: String },
+    #[error("{} is for {found}, not for {wanted}; `cnnc bench --tune` measures anew", path.display())]
+    Other { path: PathBuf, found: String, wanted: String },
+}
+
+impl Tuned {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read, is too large, or is something else.
+    pub fn load(path: &Path) -> Result<Tuned, TunedError> {
+        let failed = |source| TunedError::Io { path: path.to_owned(), source };
+        let malformed = |reason| TunedError::Malformed { path: path.to_owned(), reason };
+        let mut bytes = Vec::new();
+        File::open(path).map_err(failed)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > LARGEST {
+            return Err(malformed(format!("it has more than {LARGEST} bytes")));
+        }
+        serde_json::from_slice(&bytes).map_err(|error| malformed(shown(&error.to_string())))
+    }
+
+    /// Writes a file.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), RecordsError> {
+        let mut text = serde_json::to_vec_pretty(self).expect("numbers and strings");
+        text.push(b'\n');
+        write_atomically(path, &text).map_err(|source| RecordsError::Io { path: path.to_owned(), source })
+    }
+
+    /// Whether the choices of a file are for one of some programs.
+    ///
+    /// # Errors
+    ///
+    /// Where they are for another one.
+    pub fn check(&self, path: &Path, wanted: &[Subject]) -> Result<(), TunedError> {
+        if wanted.contains(&self.subject) {
+            return Ok(());
+        }
+        let wanted: Vec<String> = wanted.iter().map(Subject::to_string).collect();
+        let (found, wanted) = (self.subject.to_string(), wanted.join(" or "));
+        Err(TunedError::Other { path: path.to_owned(), found, wanted })
+    }
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = match self.mode {
+            Mode::Train => "a training step",
+            Mode::Infer => "a prediction",
+        };
+        write!(f, "{what} of `{}`, batch {}, {}", shown(&self.model), self.batch, shown(&self.level))
+    }
+}
+
+/// What may come from a file, as a part of one line.
+fn shown(text: &str) -> String {
+    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().take(LONGEST).map(visible).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tuned() -> Tuned {
+        let mut choices = Choices::default();
+        choices.choose("conv1+relu 0", "o 4, j 7");
+        Tuned { subject: Subject::new("M", 64, Mode::Train, Level::Avx2), threads: 2, choices }
+    }
+
+    fn fails(contents: &[u8], reason: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.json");
+        std::fs::write(&path, contents).unwrap();
+        let error = Tuned::load(&path).unwrap_err().to_string();
+        let expected = format!("{} is no file of `cnnc bench --tune`: {reason}", path.display());
+        assert!(error.starts_with(&expected) && !error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn files_are_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.json");
+        tuned().save(&path).unwrap();
+        assert_eq!(Tuned::load(&path).unwrap(), tuned());
+        assert!(Tuned::load(&folder.path().join("no")).is_err() && Tuned::load(folder.path()).is_err());
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        let text = serde_json::to_string(&tuned()).unwrap();
+        fails(b"", "EOF");
+        fails(b"\xff\xfe\x00", "expected value");
+        fails(&text.as_bytes()[..text.len() - 1], "EOF");
+        fails(text.replace("\"batch\":64", "\"batch\":1e99").as_bytes(), "invalid type: floating point");
+        fails(text.replace("\"o 4, j 7\"", "4").as_bytes(), "invalid type: integer");
+        fails(text.replace("\"train\"", &format!("{:?}", "\n".repeat(9999))).as_bytes(), "unknown variant");
+        fails("[".repeat(9999).as_bytes(), "");
+        fails(&[b' '; LARGEST as usize + 1], "it has more than 4194304 bytes");
+    }
+
+    #[test]
+    fn choices_are_for_one_program() {
+        let (tuned, path) = (tuned(), Path::new("t.json"));
+        let other = Subject { batch: 32, ..tuned.subject.clone() };
+        assert!(tuned.check(path, &[other.clone(), tuned.subject.clone()]).is_ok());
+        let error = tuned.check(path, &[other]).unwrap_err().to_string();
+        let expected = "t.json is for a training step of `M`, batch 64, avx2, not for a training step of `M`, batch 32, avx2; \
+                        `cnnc bench --tune` measures anew";
+        assert_eq!(error, expected);
+    }
+}
