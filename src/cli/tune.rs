@@ -26,8 +26,8 @@ use super::{Failure, Outcome, print, print_json};
 
 /// So many kernels are measured, the slowest.
 const KERNELS: usize = 12;
-/// How often each program has its turn; of the times of all turns the middle one counts.
-const TURNS: usize = 9;
+/// How often each program has its turn, by turns forwards and backwards; of all times the middle one counts.
+const TURNS: usize = 10;
 /// Seconds of a turn, as far as the runs of one allow.
 const TURN_SECONDS: f64 = 0.1;
 /// Runs of a turn.
@@ -163,14 +163,16 @@ impl Tuner<'_> {
         picks.retain(|(at, _)| is_worth(times[0][*at], times[1][*at]));
         programs.truncate(1);
         let choices = choices(&launches, &picks);
-        self.add(&mut programs, &choices)?;
+        if !choices.is_empty() {
+            self.add(&mut programs, &choices)?;
+        }
         let whole = self.by_turns(&mut programs, run_whole)?;
         Ok(Outcomes {
             measured: slow.len(),
             kernels: picks.iter().map(|pick| changed(&launches, *pick, &times)).collect(),
             choices,
             default_ms: whole[0][0] * 1e3,
-            tuned_ms: whole[1][0] * 1e3,
+            tuned_ms: whole[whole.len() - 1][0] * 1e3,
         })
     }
 
@@ -190,18 +192,16 @@ impl Tuner<'_> {
     /// The middle times of programs that run by turns. The first one has the memory, before and after.
     fn by_turns(&mut self, programs: &mut [Program], run: Timed) -> Result<Vec<Vec<f64>>, Failure> {
         let mut runs: Vec<Vec<Vec<f64>>> = vec![Vec::new(); programs.len()];
-        for _ in 0..TURNS {
-            for at in 0..programs.len() {
-                if let Some(before) = at.checked_sub(1) {
-                    let [from, to] = programs.get_disjoint_mut([before, at]).expect("two programs");
-                    to.take_memory(from);
-                }
+        let mut holder = 0;
+        for turn in 0..TURNS {
+            for place in 0..programs.len() {
+                let at = if turn % 2 == 0 { place } else { programs.len() - 1 - place };
+                hand_over(programs, holder, at);
+                holder = at;
                 runs[at].extend(self.turn(&mut programs[at], run)?);
             }
-            if let [first, .., last] = programs {
-                first.take_memory(last);
-            }
         }
+        hand_over(programs, holder, 0);
         Ok(runs.iter().map(|runs| middle(runs)).collect())
     }
 
@@ -219,6 +219,13 @@ impl Tuner<'_> {
         let times = (0..count).map(|_| once()).collect();
         check_whole(program, self.store)?;
         Ok(times)
+    }
+}
+
+/// Gives the memory of one program to another.
+fn hand_over(programs: &mut [Program], from: usize, to: usize) {
+    if let Ok([from, to]) = programs.get_disjoint_mut([from, to]) {
+        to.take_memory(from);
     }
 }
 
