@@ -80,10 +80,10 @@ fn large_ones_run_slice_by_slice() {
         assert!(unit.launches.len() > 1);
         for (tensor, bytes) in &unit.scratch {
             let whole = 4 * lowered.kernels.program.tensors[*tensor].len();
-                assert!(2 * bytes <= whole, "a slice of {bytes} bytes of {whole}");
+            assert!(2 * bytes <= whole, "a slice of {bytes} bytes of {whole}");
         }
     }
-    assert!(lowered.plan.scratch_bytes < 1 << 20);
+    assert!(lowered.plan.scratch_bytes < 2 << 20);
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
-    let (machine, pool) = execution(&arguments.machine)?;
+    let (machine, pool) = execution(&arguments.machine, spec.fast_math)?;
     let recipe = project.recipe(&spec, None);
     let phase = &spec.phases[0];
     let asked = |mode: &Mode| arguments.mode.is_none_or(|asked| asked == *mode);

@@ -46,7 +46,8 @@ pub fn run(arguments: &EmitArguments) -> Outcome {
             equations(&program, &wanted).to_string()
         }
         Stage::Kernels | Stage::Sched | Stage::Loops | Stage::Plan | Stage::Clif | Stage::Asm => {
-            let machine = machine(arguments.cpu)?;
+            let fast_math = project.subject()?.fast_math();
+            let machine = Machine { fast_math, ..machine(arguments.cpu)? };
             let choices = choices(arguments, &project, &machine)?;
             let lowered = lower_chosen(&graph, &machine, &choices, &mut after);
             tuned::warn_of_misfits(&choices, &lowered);

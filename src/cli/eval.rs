@@ -41,7 +41,7 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
     let data_spec = project.data(&spec)?;
-    let (machine, pool) = execution(&arguments.machine)?;
+    let (machine, pool) = execution(&arguments.machine, spec.fast_math)?;
     let data = project.dataset(&data_spec)?;
     let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;
     let mut recipe = project.recipe(&spec, Some(data.shape));

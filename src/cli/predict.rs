@@ -33,7 +33,7 @@ pub fn run(arguments: &PredictArguments) -> Outcome {
     let output = arguments.output.as_deref().map(OutputFile::of).transpose()?;
     let project = Project::load(&arguments.model, &[])?;
     let subject = project.subject()?;
-    let (machine, pool) = execution(&arguments.machine)?;
+    let (machine, pool) = execution(&arguments.machine, subject.fast_math())?;
     let (project, subject) = (&project, &subject);
     let runner = Runner { arguments, project, subject, machine, pool, programs: HashMap::new(), store: None };
     match &arguments.input {

@@ -55,7 +55,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
-    let (machine, pool) = execution(&arguments.machine)?;
+    let (machine, pool) = execution(&arguments.machine, spec.fast_math)?;
     let (recipe, phase) = (project.recipe(&spec, None), &spec.phases[0]);
     let fail = |errors| project.failure(errors);
     let mut store = Store::default();

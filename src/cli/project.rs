@@ -44,6 +44,14 @@ impl Subject {
         }
     }
 
+    /// Whether ways that round otherwise are fine.
+    pub fn fast_math(&self) -> bool {
+        match self {
+            Subject::Trained(spec) => spec.fast_math,
+            Subject::Model(_) => true,
+        }
+    }
+
     /// The batch of a training; one sample without one.
     pub fn batch(&self) -> i64 {
         match self {
@@ -282,8 +290,8 @@ pub fn machine(cpu: Option<Level>) -> Result<Machine, Failure> {
     }
 }
 
-/// The machine and the threads that flags ask for.
-pub fn execution(arguments: &MachineArguments) -> Result<(Machine, Pool), Failure> {
+/// The machine and the threads that flags ask for, for a model that allows fast math or does not.
+pub fn execution(arguments: &MachineArguments, fast_math: bool) -> Result<(Machine, Pool), Failure> {
     if arguments.device == Device::Gpu {
         return Err(Failure::Usage("this version compiles for the CPU only; leave out --device gpu".into()));
     }
@@ -291,5 +299,5 @@ pub fn execution(arguments: &MachineArguments) -> Result<(Machine, Pool), Failur
     let threads = arguments.threads.map_or(cores, usize::from);
     let pool = Pool::new(threads)
         .map_err(|error| Failure::Run(format!("{threads} threads cannot be started: {error}")))?;
-    Ok((machine(arguments.cpu)?, pool))
+    Ok((Machine { fast_math, ..machine(arguments.cpu)? }, pool))
 }

@@ -34,7 +34,7 @@ pub fn run(arguments: &RunArguments) -> Outcome {
     let project = phases.time("read and parse", || Project::load(&arguments.model, &settings(arguments)))?;
     let spec = project.train()?;
     let data_spec = project.data(&spec)?;
-    let (machine, pool) = execution(&arguments.machine)?;
+    let (machine, pool) = execution(&arguments.machine, spec.fast_math)?;
     check_out(arguments)?;
     let data = phases.time("open data", || project.dataset(&data_spec))?;
     let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;

@@ -65,7 +65,7 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
-    let (machine, pool) = execution(&arguments.machine)?;
+    let (machine, pool) = execution(&arguments.machine, spec.fast_math)?;
     let mode = arguments.mode.unwrap_or(Mode::Train);
     let mut store = Store::default();
     let graph = graph(&project, &spec, mode, &mut store)?;
@@ -145,7 +145,7 @@ impl Tuner<'_> {
         let default = lower_chosen(self.graph, self.machine, &Choices::default(), &mut |_, _| {});
         let launches = default.launches.clone();
         let mut programs = vec![self.compile(default)?];
-        let times = self.by_turns(&mut programs, Program::run_timed)?;
+        let times = self.by_turns(&mut programs, run_launches)?;
         let slow = slowest(&launches, &times[0]);
         let most = slow.iter().map(|at| launches[*at].tiles.len()).max().unwrap_or(1);
         for rank in 1..most {
@@ -153,13 +153,13 @@ impl Tuner<'_> {
             let picks: Vec<Pick> = has_it.map(|at| (*at, rank)).collect();
             self.add(&mut programs, &choices(&launches, &picks))?;
         }
-        let times = self.by_turns(&mut programs, Program::run_timed)?;
+        let times = self.by_turns(&mut programs, run_launches)?;
         let mut picks: Vec<Pick> =
             slow.iter().map(|at| (*at, fastest(&launches[*at], *at, &times))).collect();
         picks.retain(|(at, rank)| is_worth(times[0][*at], times[*rank][*at]));
         programs.truncate(1);
         self.add(&mut programs, &choices(&launches, &picks))?;
-        let times = self.by_turns(&mut programs, Program::run_timed)?;
+        let times = self.by_turns(&mut programs, run_launches)?;
         picks.retain(|(at, _)| is_worth(times[0][*at], times[1][*at]));
         programs.truncate(1);
         let choices = choices(&launches, &picks);
@@ -227,6 +227,13 @@ fn hand_over(programs: &mut [Program], from: usize, to: usize) {
     if let Ok([from, to]) = programs.get_disjoint_mut([from, to]) {
         to.take_memory(from);
     }
+}
+
+/// Each launch takes the time of its unit: what runs slice by slice is measured together.
+fn run_launches(program: &mut Program, store: &mut Store, pool: &Pool, random: RandomState) -> Vec<f64> {
+    let times = program.run_timed(store, pool, random);
+    let units = program.units().iter().zip(times);
+    units.flat_map(|(unit, seconds)| unit.launches.clone().map(move |_| seconds)).collect()
 }
 
 fn run_whole(program: &mut Program, store: &mut Store, pool: &Pool, random: RandomState) -> Vec<f64> {

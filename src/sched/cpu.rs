@@ -220,14 +220,24 @@ impl Planner<'_> {
         Some(plans)
     }
 
-    /// Joins the loops of a contraction's sum that all factors walk through as through one.
+    /// Joins the loops of a contraction's sum that all factors walk through as through one, but for those that will be
+    /// unrolled.
     fn join(&mut self, plan: &mut LoopNest) {
-        let mut at = 0;
-        while self.factors().is_some() && at + 1 < plan.reduce.len() {
+        let (mut at, limit) = (0, LARGEST_UNROLL[usize::from(self.machine.target.lanes == 4)]);
+        let mut copies = self.copies(plan);
+        let unrolled = plan.reduce.iter().rev().take_while(|axis| {
+            copies *= self.extent(**axis);
+            copies <= limit
+        });
+        let mut end = plan.reduce.len() - unrolled.count();
+        while self.factors().is_some() && at + 1 < end {
             let mut joined = plan.clone();
             let axis = joined.join(&mut self.kernels.program, plan.reduce[at]);
             match axis.filter(|axis| self.vectorizes(&joined, *axis, false)) {
-                Some(_) => *plan = joined,
+                Some(_) => {
+                    *plan = joined;
+                    end -= 1;
+                }
                 None => at += 1,
             }
         }
@@ -267,11 +277,7 @@ impl Planner<'_> {
     }
 
     fn unroll(&mut self, plan: &mut LoopNest) {
-        let extent = |axis: &Axis| self.program().axes[*axis].extent;
-        let is_reduction = |s: &&Statement| matches!(self.program().exprs[s.body], Expr::Reduce { .. });
-        let inner = self.nest.levels(self.program()).0;
-        let reductions = inner.iter().filter(is_reduction).count() as i64;
-        let mut copies: i64 = plan.tile.iter().chain(&plan.windows).map(extent).product::<i64>() * reductions;
+        let mut copies = self.copies(plan);
         while let Some(axis) = plan.reduce.last().copied() {
             copies *= self.extent(axis);
             if copies > LARGEST_UNROLL[usize::from(self.machine.target.lanes == 4)] {
@@ -279,6 +285,15 @@ impl Planner<'_> {
             }
             plan.unroll(self.program());
         }
+    }
+
+    /// How often the body of a reduction is written, before its own loops are unrolled.
+    fn copies(&self, plan: &LoopNest) -> i64 {
+        let extent = |axis: &Axis| self.program().axes[*axis].extent;
+        let is_reduction = |s: &&Statement| matches!(self.program().exprs[s.body], Expr::Reduce { .. });
+        let inner = self.nest.levels(self.program()).0;
+        let reductions = inner.iter().filter(is_reduction).count() as i64;
+        plan.tile.iter().chain(&plan.windows).map(extent).product::<i64>() * reductions
     }
 
     /// Gives the parallel loop enough iterations to share. A nest that tests its indices keeps its loops: the verifier

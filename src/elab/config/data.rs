@@ -16,7 +16,6 @@ use crate::syntax::ast::{Call, Data, Expr, Name};
 const DATA: Section = Section {
     word: "data",
     keys: &["source", "holdout", "shuffle", "drop_last", "prepare", "augment", "classes"],
-    later: &[],
 };
 
 const SOURCES: [&str; 7] = ["digits", "idx", "cifar10", "cifar100", "folder", "npz", "synthetic"];

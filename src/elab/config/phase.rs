@@ -14,7 +14,7 @@ use crate::syntax::ast::{Call, Expr, ExprKind, Name};
 pub(super) const KEYS: &[&str] =
     &["optim", "batch", "epochs", "schedule", "groups", "decay", "clip", "freeze", "stop"];
 
-pub(super) const PHASE: Section = Section { word: "phase", keys: KEYS, later: super::train::LATER };
+pub(super) const PHASE: Section = Section { word: "phase", keys: KEYS };
 
 /// A part of a training with settings of its own. Each begins with a fresh optimiser.
 #[derive(Clone, Debug)]

@@ -15,8 +15,6 @@ pub(super) struct Section {
     /// "data", "train", "phase".
     pub word: &'static str,
     pub keys: &'static [&'static str],
-    /// Keys that the language has and this version does not.
-    pub later: &'static [&'static str],
 }
 
 /// The values of a section under evaluation, and the errors so far.
@@ -70,10 +68,8 @@ impl<'a> Settings<'a> {
 
     fn add(&mut self, name: &'a Name, value: &'a Expr) {
         let key = name.text.as_str();
-        if self.section.later.contains(&key) {
-            self.errors.push(not_yet(key, name.span));
-        } else if !self.section.keys.contains(&key) {
-            let known = self.section.keys.iter().chain(self.section.later).copied();
+        if !self.section.keys.contains(&key) {
+            let known = self.section.keys.iter().copied();
             let message = format!("unknown key `{key}` of a {} section", self.section.word);
             let error = at(message, name.span).did_you_mean(nearest(key, known));
             self.errors.push(error.note(format!("the keys are {}", self.section.keys.join(", "))));

@@ -15,15 +15,27 @@ use crate::elab::selection::Selection;
 use crate::elab::{InitRule, ModelCall, Module, Outcome, Scheme, Value};
 use crate::syntax::ast::{Arg, Call, Expr, ExprKind, Name, Setting, SettingKind, Train};
 
-pub(super) const LATER: &[&str] = &["fast_math"];
-
 const TRAIN: Section = Section {
     word: "train",
     keys: &[
-        "loss", "optim", "batch", "epochs", "seed", "init", "metrics", "schedule", "groups", "decay", "clip",
-        "freeze", "stop", "weights", "save", "log",
+        "loss",
+        "optim",
+        "batch",
+        "epochs",
+        "seed",
+        "init",
+        "metrics",
+        "schedule",
+        "groups",
+        "decay",
+        "clip",
+        "freeze",
+        "stop",
+        "weights",
+        "save",
+        "log",
+        "fast_math",
     ],
-    later: LATER,
 };
 
 /// Trained weights to begin with.
@@ -50,6 +62,8 @@ pub struct TrainSpec {
     pub metrics: Metrics,
     /// Whether the norm of every gradient is written down in every step.
     pub log_gradients: bool,
+    /// Whether convolutions may be computed in ways that round otherwise than their sums.
+    pub fast_math: bool,
     /// Whether the data mixes training images, so that each has two labels.
     pub mixed: bool,
     pub weights: Option<Pretrained>,
@@ -75,6 +89,7 @@ impl Module {
         let weights = settings.read("weights", |expr| weights(expr, self.directory()));
         let save = settings.read("save", save);
         let log_gradients = settings.read("log", log).unwrap_or(false);
+        let fast_math = settings.truth("fast_math", true);
         let mut errors = std::mem::take(&mut settings.errors);
         let phases = self.phases(train, overrides, &mut errors);
         errors.extend(metrics.check_watched(save, &phases));
@@ -90,6 +105,7 @@ impl Module {
                 init,
                 metrics,
                 log_gradients,
+                fast_math,
                 mixed: self.mixes(&train.data, overrides),
                 weights,
                 save,

@@ -25,7 +25,7 @@ fn scheduled(choices: &Choices) -> Vec<Launch> {
     let across = [(x, 0)].into_iter().collect();
     let mut kernels = fuse::run(program, &across, machine.lanes);
     let layouts = layout::choose(&kernels, &across, machine.lanes);
-    schedule(&mut kernels, &layouts, &machine, choices)
+    schedule(&mut kernels, &layouts, &machine, &[], choices)
 }
 
 fn chosen(tile: &str) -> (Launch, usize) {

@@ -17,14 +17,15 @@ impl Encoder<'_> {
         match *inst {
             Inst::Unary { op, from, .. } => self.unary(op, to, width, from),
             Inst::Join { op, x, y, .. } => {
-                let y = self.operand(y)?;
+                // An address in `rax` is good until the next value is read from memory.
                 let x = self.read(x, 0)?;
+                let y = self.operand(y)?;
                 self.join(op, width, to, x, y)
             }
             Inst::Fma { x, y, z, .. } => self.fma(to, width, x, y, z),
             Inst::Compare { op, float, x, y, .. } => {
-                let y = self.operand(y)?;
                 let x = self.read(x, 0)?;
+                let y = self.operand(y)?;
                 self.compare(op, float, width, x, y, to)?;
                 if self.evex { self.mask_to_vector(width, to) } else { Ok(()) }
             }
@@ -40,8 +41,8 @@ impl Encoder<'_> {
                 self.select(to, width, mask, x, y)
             }
             Inst::SelectWhere { op, float, left, right, x, y, .. } => {
-                let right = self.operand(right)?;
                 let left = self.read(left, 0)?;
+                let right = self.operand(right)?;
                 let mask = self.spare(3);
                 self.compare(op, float, width, left, right, mask)?;
                 self.select(to, width, mask, x, y)
@@ -178,9 +179,9 @@ impl Encoder<'_> {
 
     /// `x * y + z`, in the form that overwrites the operand which is no longer needed.
     fn fma(&mut self, to: u8, width: Width, x: Reg, y: Source, z: Reg) -> Done {
-        let y = self.operand(y)?;
         let x = self.read(x, 0)?;
         let z = self.read(z, 3)?;
+        let y = self.operand(y)?;
         if to == z {
             return three!(self, vfmadd231ps, width, to, x, y);
         }
