@@ -222,6 +222,24 @@ impl<'l> Tree<'l> {
         self.private().iter().map(of).sum()
     }
 
+    /// Whether slices by an axis read different elements of all tensors that hold pictures: else each of them would walk
+    /// through a whole one again.
+    fn reads_once(&self, kernel: usize, axis: Axis, kernels: &Kernels, layouts: &Layouts) -> bool {
+        let (program, private) = (&kernels.program, self.private());
+        let mut fits = true;
+        for statement in kernels.kernels[kernel].nests.iter().flat_map(|nest| &nest.statements) {
+            program.for_each_expr(statement.body, &mut |id| {
+                if let Expr::Read { tensor, index, .. } = &program.exprs[id]
+                    && !private.contains(tensor)
+                    && layouts.get(tensor).is_some_and(|layout| layout.across.is_some())
+                {
+                    fits &= index.iter().any(|index| index.mentions(axis));
+                }
+            });
+        }
+        fits
+    }
+
     /// How each kernel counts through the slices, if they agree on some and these are worth it.
     fn cuts(&self, kernels: &Kernels, layouts: &Layouts) -> Option<Vec<Vec<Cut>>> {
         let program = &kernels.program;
@@ -237,6 +255,8 @@ impl<'l> Tree<'l> {
             for way in ways {
                 depth = depth.min(first.iter().zip(way).take_while(|(one, other)| one == other).count());
             }
+            let once = |cut: &&Cut| cut.is_none_or(|(axis, _)| self.reads_once(*at, axis, kernels, layouts));
+            depth = depth.min(first.iter().take_while(once).count());
             cuts.push(first.clone());
         }
         let depth = (1..=depth)

@@ -227,17 +227,40 @@ impl Emitter<'_, '_> {
 
     fn reduction_body(&mut self, points: &[Point], accumulators: &[Vec<Accumulator>]) -> Vec<Stmt> {
         let mut statements = Vec::new();
+        let order = self.order(points, accumulators);
         for step in self.points(&self.plan.unrolled) {
             let mut scope = Scope::default();
-            for (point, accumulators) in points.iter().zip(accumulators) {
-                let replace = self.replacement(&[point, &step]);
-                for accumulator in accumulators {
+            for at in &order {
+                let replace = self.replacement(&[&points[*at], &step]);
+                for accumulator in &accumulators[*at] {
                     self.accumulate(&mut scope, accumulator, &replace);
                 }
             }
             statements.extend(scope.statements);
         }
         statements
+    }
+
+    /// An order of the points in which few values are alive at once. Of a sum of products, the elements of the factor that
+    /// has more of them come one after the other, each with all of the other factor, which stay in registers.
+    fn order(&mut self, points: &[Point], accumulators: &[Vec<Accumulator>]) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..points.len()).collect();
+        let first = self.plan.unrolled.iter().map(|axis| (*axis, Index::from(0))).collect();
+        let mut factors = Vec::new();
+        for (point, accumulators) in points.iter().zip(accumulators) {
+            let [Accumulator { op: Reduction::Sum, body, .. }] = accumulators.as_slice() else {
+                return order;
+            };
+            let replace = self.replacement(&[point, &first]);
+            let body = self.writer.substitute(*body, &replace);
+            let Some((x, y)) = self.writer.as_product(body) else { return order };
+            factors.push([x, y]);
+        }
+        let [(xs, x_count), (ys, y_count)] =
+            [0, 1].map(|side| numbered(factors.iter().map(|pair| pair[side])));
+        let (more, fewer) = if x_count > y_count { (xs, ys) } else { (ys, xs) };
+        order.sort_by_key(|at| (more[*at], fewer[*at]));
+        order
     }
 
     /// The nest's axes as indices of the loops at a point.
@@ -375,4 +398,14 @@ fn neutral(op: Reduction) -> f64 {
         Reduction::Max | Reduction::ArgMax => f64::NEG_INFINITY,
         Reduction::Min | Reduction::ArgMin => f64::INFINITY,
     }
+}
+
+/// The numbers of expressions in the order in which they first come, and how many there are.
+fn numbered(exprs: impl Iterator<Item = te::ExprId>) -> (Vec<usize>, usize) {
+    let mut known = HashMap::new();
+    let numbers = exprs.map(|expr| {
+        let next = known.len();
+        *known.entry(expr).or_insert(next)
+    });
+    (numbers.collect(), known.len())
 }

@@ -12,6 +12,9 @@ use super::Planner;
 /// Multiply-adds under way at once that hide their latency: two a cycle, four cycles each.
 const LATENCY: f64 = 8.0;
 
+/// Cycles a vector that comes from afar takes, at least.
+const STREAMED: f64 = 3.0;
+
 /// The largest block of one axis.
 const LARGEST_BLOCK: i64 = 8;
 
@@ -168,7 +171,7 @@ impl Planner<'_> {
         let cost_of = |side: &Side| side.points * if side.vector { wide } else { 1 };
         let (x_cost, y_cost) = (cost_of(x), cost_of(y));
         let (x_blocks, y_blocks) = (blocks(&x.own, extent), blocks(&y.own, extent));
-        let x_is_larger = self.is_larger(x, y);
+        let (x_is_larger, streamed) = (self.is_larger(x, y), self.streamed(contraction, extent));
         for a in &x_blocks {
             for b in &y_blocks {
                 let (m, n) = (a.map_or(1, |(_, f)| f), b.map_or(1, |(_, f)| f));
@@ -177,7 +180,10 @@ impl Planner<'_> {
                     continue;
                 }
                 let loads = (m * x_cost + n * y_cost) as f64 / chains as f64;
-                let cost = (LATENCY / chains as f64).max(loads).max(1.0) + 0.1 * loads;
+                let mut cost = (LATENCY / chains as f64).max(loads).max(1.0) + 0.1 * loads;
+                if let Some(iterations) = streamed {
+                    cost = cost.max(STREAMED) * (1.0 + 0.5 * (m * n) as f64 / iterations as f64);
+                }
                 // The smaller factor is walked again for every block of the larger one: of two vectors from farther away.
                 let again = match (x.vector && y.vector, x_is_larger) {
                     (false, _) => 0,
@@ -187,6 +193,17 @@ impl Planner<'_> {
                 visit([*a, *b], cost + 1e-3 * again as f64 / chains as f64);
             }
         }
+    }
+
+    /// The iterations of the loops, where each vector of a large factor is used once (a matrix times a vector): memory sets
+    /// the pace, and what a tile must do is to leave iterations for several threads.
+    fn streamed(&self, contraction: &Contraction, extent: &dyn Fn(Axis) -> i64) -> Option<i64> {
+        let points = |side: &Side| side.own.iter().map(|axis| extent(*axis)).product::<i64>() * side.points;
+        let [x, y] = &contraction.sides;
+        let is_streamed = |side: &Side, other: &Side| {
+            side.vector && points(other) == 1 && 4 * self.footprint(side.body) as i64 > LARGEST_ROW
+        };
+        (is_streamed(x, y) || is_streamed(y, x)).then(|| points(x) * points(y))
     }
 
     /// The most accumulators of a tile whose smaller side has so many registers. Where this project's own back end gives
