@@ -11,6 +11,7 @@ use crate::graph::{Graph, OpId};
 use crate::kernels;
 use crate::passes;
 use crate::plan;
+use crate::plan::slices::Unit;
 use crate::report::numbers;
 use crate::runtime::lower::{Lowered, lower_chosen};
 use crate::sched::{Choices, Launch, Machine};
@@ -162,6 +163,8 @@ fn low(
         launches.map(|launch| launch_text(stage, launch, machine)).collect::<Result<Vec<_>, _>>()?;
     if stage == Stage::Sched {
         let arena = numbers::bytes(lowered.plan.arena_bytes as u64);
+        let together = lowered.plan.units.iter().filter(|unit| unit.launches.len() > 1);
+        texts.extend(together.filter_map(|unit| unit_text(&native[unit.launches.clone()], unit, wanted)));
         texts.push(format!(
             "{} launches, {arena} in the arena; {}\n",
             lowered.launches.len(),
@@ -169,6 +172,18 @@ fn low(
         ));
     }
     Ok(texts.join("\n"))
+}
+
+/// What runs slice by slice.
+fn unit_text(launches: &[Launch], unit: &Unit, wanted: &dyn Fn(&str) -> bool) -> Option<String> {
+    let names: Vec<&str> = launches.iter().map(|launch| launch.function.name.as_str()).collect();
+    let scratch = numbers::bytes(unit.scratch.values().sum::<usize>() as u64);
+    let text = format!(
+        "slice by slice, {} of them, {scratch} of scratch a thread:\n    {}\n",
+        unit.slices,
+        names.join("\n    ")
+    );
+    names.iter().any(|name| wanted(name)).then_some(text)
 }
 
 fn launch_text(stage: Stage, launch: &Launch, machine: &Machine) -> Result<String, Failure> {

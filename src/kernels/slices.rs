@@ -222,7 +222,7 @@ impl<'l> Tree<'l> {
         self.private().iter().map(of).sum()
     }
 
-    /// Whether slices by an axis read different elements of all tensors that hold pictures: else each of them would walk
+    /// Whether slices by an axis read different elements of all large tensors that hold pictures: else each of them would walk
     /// through a whole one again.
     fn reads_once(&self, kernel: usize, axis: Axis, kernels: &Kernels, layouts: &Layouts) -> bool {
         let (program, private) = (&kernels.program, self.private());
@@ -232,6 +232,7 @@ impl<'l> Tree<'l> {
                 if let Expr::Read { tensor, index, .. } = &program.exprs[id]
                     && !private.contains(tensor)
                     && layouts.get(tensor).is_some_and(|layout| layout.across.is_some())
+                    && bytes(program, *tensor) >= LARGE
                 {
                     fits &= index.iter().any(|index| index.mentions(axis));
                 }

@@ -17,6 +17,8 @@ use crate::te::Tensor;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
     pub launches: Range<usize>,
+    /// In how many slices they run; one for a lone launch.
+    pub slices: i64,
     /// The tensors of which a thread holds one slice at a time, and the bytes of that.
     pub scratch: BTreeMap<Tensor, usize>,
 }
@@ -37,26 +39,25 @@ pub fn units(
         let same = launches[start..].iter().take_while(|launch| group.is_some() && launch.group == group);
         let range = start..start + same.count().max(1);
         let alike = fixed[range.clone()].iter().all(|is_fixed| *is_fixed == fixed[start]);
-        match scratch(kernels, layouts, launches, range.clone(), lasting).filter(|_| alike && range.len() > 1)
-        {
-            Some(scratch) => units.push(Unit { launches: range.clone(), scratch }),
-            None => {
-                units.extend(range.clone().map(|at| Unit { launches: at..at + 1, scratch: BTreeMap::new() }))
-            }
+        let alone = |at: usize| Unit { launches: at..at + 1, slices: 1, scratch: BTreeMap::new() };
+        let sliced = sliced(kernels, layouts, launches, range.clone(), lasting);
+        match sliced.filter(|_| alike && range.len() > 1) {
+            Some(unit) => units.push(unit),
+            None => units.extend(range.clone().map(alone)),
         }
         start = range.end;
     }
     units
 }
 
-/// What a group holds a slice of at a time, if it may run slice by slice.
-fn scratch(
+/// A group as a unit, if it may run slice by slice.
+fn sliced(
     kernels: &Kernels,
     layouts: &Layouts,
     launches: &[Launch],
     range: Range<usize>,
     lasting: &BTreeSet<Tensor>,
-) -> Option<BTreeMap<Tensor, usize>> {
+) -> Option<Unit> {
     let group = &launches[range.clone()];
     let loops: Vec<Axis> =
         group.iter().map(|launch| parallel_axis(&launch.function)).collect::<Option<_>>()?;
@@ -97,7 +98,7 @@ fn scratch(
             scratch.insert(tensor, step as usize * kernels.program.tensors[tensor].dtype.size());
         }
     }
-    Some(scratch)
+    Some(Unit { launches: range, slices, scratch })
 }
 
 /// The loop that threads share, where a function is nothing else.
