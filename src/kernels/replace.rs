@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::order::Order;
+use super::slices::Group;
 use super::{Kernel, Kernels, Layouts};
 use crate::te::{Expr, Program, Tensor};
 
@@ -14,16 +15,34 @@ pub type Pair = (Tensor, Tensor);
 
 /// Puts kernels in an order in which results come after all other readers of what they could replace, as far as that
 /// can be; the largest tensors come first where two of them exclude each other. What replaces kept tensors (present and
-/// next value) then comes as soon as it can: its gradient need not wait. Gives the pairs of tensors that are not kept.
-pub fn order(kernels: &mut Kernels, kept: &[Pair]) -> Vec<Pair> {
+/// next value) then comes as soon as it can: its gradient need not wait. The kernels of a group stay together. Gives the
+/// pairs of tensors that are not kept.
+pub fn order(kernels: &mut Kernels, kept: &[Pair], groups: &mut [Group]) -> Vec<Pair> {
     let program = &kernels.program;
     let mut order = Order::of(program, &kernels.kernels);
+    let members = |at: usize| {
+        groups
+            .iter()
+            .map(|group| group.kernels.clone())
+            .find(|range| range.contains(&at))
+            .unwrap_or(at..at + 1)
+    };
+    // The last kernel of a group stands for all of it.
+    let stands = |at: usize| members(at).end - 1;
+    for group in groups.iter() {
+        let last = group.kernels.end - 1;
+        group.kernels.clone().take_while(|at| *at < last).for_each(|at| order.merge(last, at));
+    }
     let results: Vec<BTreeSet<Tensor>> = kernels.kernels.iter().map(Kernel::results).collect();
     let mut candidates: Vec<(usize, Pair)> = Vec::new();
     for (at, kernel) in kernels.kernels.iter().enumerate() {
-        candidates.extend(pairs(kernels, kernel).into_iter().map(|pair| (at, pair)));
+        let others = members(at).filter(|other| *other != at);
+        let needed: BTreeSet<Tensor> =
+            others.flat_map(|other| kernels.kernels[other].reads(program)).collect();
+        let pairs = pairs(kernels, kernel).into_iter().filter(|(old, _)| !needed.contains(old));
+        candidates.extend(pairs.map(|pair| (stands(at), pair)));
         let updates = kept.iter().filter(|(_, next)| results[at].contains(next));
-        candidates.extend(updates.map(|pair| (at, *pair)));
+        candidates.extend(updates.map(|pair| (stands(at), *pair)));
     }
     candidates.sort_by_key(|(at, (old, _))| (std::cmp::Reverse(program.tensors[*old].len()), *at));
     let (mut taken, mut found) = (BTreeSet::new(), Vec::new());
@@ -34,7 +53,12 @@ pub fn order(kernels: &mut Kernels, kept: &[Pair]) -> Vec<Pair> {
         }
     }
     let nexts: BTreeSet<Tensor> = kept.iter().map(|(_, next)| *next).collect();
-    let sorted = order.sorted(|_| true, |at| results[at].is_subset(&nexts));
+    let sorted = order.sorted(|at| stands(at) == at, |at| results[at].is_subset(&nexts));
+    let sorted: Vec<usize> = sorted.into_iter().flat_map(members).collect();
+    for group in groups {
+        let start = sorted.iter().position(|at| *at == group.kernels.start).expect("all are sorted");
+        group.kernels = start..start + group.kernels.len();
+    }
     let mut old: Vec<Option<Kernel>> = std::mem::take(&mut kernels.kernels).into_iter().map(Some).collect();
     kernels.kernels = sorted.into_iter().filter_map(|at| old[at].take()).collect();
     found.retain(|(_, new)| !nexts.contains(new));

@@ -14,7 +14,7 @@ use crate::te::{Axis, Expr, Index, Program, Tensor};
 use super::{Kernel, Kernels, Layouts, Nest};
 
 /// Tensors of fewer bytes stay in the caches anyway.
-const LARGE: i64 = 1 << 20;
+const LARGE: i64 = 3 << 19;
 
 /// A slice of so many bytes stays in a core's own cache, beside what else is there.
 const GOOD_SLICE: i64 = 512 << 10;

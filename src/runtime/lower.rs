@@ -159,15 +159,15 @@ fn lower_over(
     let mut kernels = fuse::run(step, &across, machine.lanes);
     let pairs: Vec<(Tensor, Tensor)> =
         kept.iter().filter_map(|kept| Some((kept.present, kept.next?))).collect();
-    let replaceable = replace::order(&mut kernels, &pairs);
     between(Stage::Kernels(&mut kernels));
     let mut layouts = layout::choose(&kernels, &across, machine.lanes);
+    let mut groups = slices::find(&mut kernels, &mut layouts);
+    let replaceable = replace::order(&mut kernels, &pairs, &mut groups);
     replace::share_halos(&mut layouts, &replaceable);
     for tensor in kept.iter().flat_map(|kept| [Some(kept.present), kept.next]).flatten() {
         let shape = kernels.program.tensors[tensor].shape.clone();
         layouts.insert(tensor, layout::Layout::new(&shape, None, 1));
     }
-    let groups = slices::find(&mut kernels, &mut layouts);
     verified("fuse", || kernels::verifier::verify(&kernels, Some(&layouts)));
     between(Stage::Layouts(&mut layouts));
     let launches = sched::schedule(&mut kernels, &layouts, machine, &groups, choices);

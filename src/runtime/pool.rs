@@ -90,6 +90,15 @@ impl Scratch {
         Scratch { workers: Vec::new(), bytes }
     }
 
+    /// Takes over the memory of another one, which is left with none.
+    pub fn take(&mut self, from: &mut Scratch) {
+        let needed = self.bytes;
+        *self = std::mem::take(from);
+        if self.bytes < needed {
+            *self = Scratch::new(needed);
+        }
+    }
+
     /// Gets memory for so many threads, if there is none yet.
     fn prepare(&mut self, threads: usize) {
         while self.bytes > 0 && self.workers.len() < threads {

@@ -155,6 +155,7 @@ impl Program {
 
     /// Takes over the memory of a program that is not to run before it gets memory again. The results of both are lost.
     pub fn take_memory(&mut self, from: &mut Program) {
+        self.scratch.take(&mut from.scratch);
         self.arena = std::mem::replace(&mut from.arena, Memory::zeroed(0));
         let is_new = self.arena.bytes() < self.plan.arena_bytes;
         if is_new {
