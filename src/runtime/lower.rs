@@ -28,7 +28,7 @@ pub struct Lowered {
 pub enum Stage<'a> {
     /// To fusion.
     Equations(&'a mut te::Program),
-    /// To the choice of layouts.
+    /// Kernels in the order in which they will run.
     Kernels(&'a mut Kernels),
     /// To the scheduler.
     Layouts(&'a mut Layouts),
@@ -159,10 +159,10 @@ fn lower_over(
     let mut kernels = fuse::run(step, &across, machine.lanes);
     let pairs: Vec<(Tensor, Tensor)> =
         kept.iter().filter_map(|kept| Some((kept.present, kept.next?))).collect();
-    between(Stage::Kernels(&mut kernels));
     let mut layouts = layout::choose(&kernels, &across, machine.lanes);
     let mut groups = slices::find(&mut kernels, &mut layouts);
     let replaceable = replace::order(&mut kernels, &pairs, &mut groups);
+    between(Stage::Kernels(&mut kernels));
     replace::share_halos(&mut layouts, &replaceable);
     for tensor in kept.iter().flat_map(|kept| [Some(kept.present), kept.next]).flatten() {
         let shape = kernels.program.tensors[tensor].shape.clone();
