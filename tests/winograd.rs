@@ -72,6 +72,23 @@ fn all_levels_agree() {
     }
 }
 
+/// The lanes beyond the last picture count for nothing.
+#[test]
+fn ragged_batches_agree() {
+    let graph = Model::new(TEXT).gradients(21, true);
+    let machine = Machine::of(Target::host());
+    let inputs = agreement::inputs(&graph, STATE);
+    let oracle = agreement::oracle(&graph, &agreement::doubles(&inputs), STATE);
+    let lowered = lowered(&graph, &machine);
+    assert!(names(&lowered).iter().any(|name| name.contains(".tiles")));
+    let pool = Pool::new(2).expect("threads").sharing_all();
+    let found = Native::compile(&graph, lowered, &machine).expect("it compiles").run(&inputs, &pool, STATE);
+    for (error, (_, sink)) in errors(&found, &oracle).into_iter().zip(&graph.outputs) {
+        println!("{sink:?} is off by {error:.1e} of its largest element");
+        assert!(error < BOUND, "{sink:?} is off by {error:e} of its largest element");
+    }
+}
+
 #[test]
 fn large_ones_run_slice_by_slice() {
     let lowered = lowered(&Model::new(TEXT).gradients(48, true), &Machine::of(Target::host()));
