@@ -14,6 +14,9 @@ const GROUP_BYTES: i64 = 1 << 20;
 /// The partial results are written and read again, so they must be small beside the factors: at most one part in three.
 const LARGEST_PART: i64 = 3;
 
+/// Fewer groups than one part of the wanted ones in so many are few.
+const FEW_GROUPS: i64 = 8;
+
 /// Splits the sums that are worth it. `lanes` pictures that stand side by side stay in one group.
 pub fn run(program: &mut Program, lanes: i64) {
     for equation in std::mem::take(&mut program.equations) {
@@ -46,7 +49,13 @@ fn split_of(program: &Program, equation: &Equation, lanes: i64) -> Option<(Axis,
         };
         (2..=wanted.min(extent)).rev().find(fits)
     };
-    long.into_iter().find_map(|axis| Some((axis, groups(axis)?)))
+    let mut found = long.into_iter().filter_map(|axis| Some((axis, groups(axis)?)));
+    let first = found.next()?;
+    // Few groups do not help: the data of one is far from the size that a cache holds.
+    if first.1 >= wanted / FEW_GROUPS {
+        return Some(first);
+    }
+    found.fold(Some(first), |best, next| best.filter(|best| best.1 >= next.1).or(Some(next)))
 }
 
 /// Whether some factor is the same for several elements of the result: only then does a cache help.
