@@ -49,13 +49,10 @@ fn split_of(program: &Program, equation: &Equation, lanes: i64) -> Option<(Axis,
         };
         (2..=wanted.min(extent)).rev().find(fits)
     };
-    let mut found = long.into_iter().filter_map(|axis| Some((axis, groups(axis)?)));
-    let first = found.next()?;
+    let found: Vec<(Axis, i64)> = long.filter_map(|axis| Some((axis, groups(axis)?))).collect();
     // Few groups do not help: the data of one is far from the size that a cache holds.
-    if first.1 >= wanted / FEW_GROUPS {
-        return Some(first);
-    }
-    found.fold(Some(first), |best, next| best.filter(|best| best.1 >= next.1).or(Some(next)))
+    let enough = found.first().filter(|(_, groups)| *groups >= wanted / FEW_GROUPS);
+    enough.or(found.iter().rev().max_by_key(|(_, groups)| *groups)).copied()
 }
 
 /// Whether some factor is the same for several elements of the result: only then does a cache help.
