@@ -13,7 +13,7 @@
 //! multiplications a tile and channel instead of `9 m²`, which are 4 times fewer for `m = 4`, 2.25 times for `m = 2`.
 //! The result is another sum of other numbers, so it rounds otherwise, and `fast_math = false` leaves it out. A
 //! convolution is recognised by its form; the gradient by its input is one as well, and that by its weights is one whose
-//! filters are tiles of the results' gradient ([`gradient`]).
+//! filters are tiles of the gradient of the results (`winograd::gradient`).
 //!
 //! Which matrix row makes an element is a choice by the element's index. The scheduler unrolls the loops that decide
 //! such choices, so none is left in the code.
