@@ -21,6 +21,9 @@ const LOG2_E: f32 = std::f32::consts::LOG2_E;
 /// The upper bits of ln 2: an exact product with any exponent of an `f32`.
 const LN2_HIGH: f32 = 355.0 / 512.0;
 const LN2_LOW: f32 = (std::f64::consts::LN_2 - LN2_HIGH as f64) as f32;
+/// A sum with it is rounded to a whole number, which its last bits then hold; 254 more of it, the biases of the exponents
+/// of two factors.
+const ROUNDER: f32 = 12_582_912.0 + 254.0;
 /// The bits of the square root of 1/2, where the logarithm splits mantissas.
 const SQRT_HALF_BITS: i32 = 0x3f35_04f3;
 /// All bits but the sign.
@@ -105,7 +108,8 @@ impl<'a> Emitter<'a> {
         self.lanes = lanes;
         let x = self.bind(x);
         let magnitude = unary(Unary::Abs, x.clone());
-        let power = self.exp(unary(Unary::Neg, magnitude), lanes);
+        let (high, low) = (self.bind(unary(Unary::Neg, magnitude)), self.float(0.0));
+        let power = self.exp_below(Pair { high, low });
         let (zero, one) = (self.float(0.0), self.float(1.0));
         let negative = compare(Binary::Lt, x, zero);
         let numerator = select(negative, power.clone(), one.clone());
@@ -122,7 +126,8 @@ impl<'a> Emitter<'a> {
             let inside = compare(Binary::Lt, magnitude.clone(), four.clone());
             let clamped = self.bind(select(inside, magnitude.clone(), four));
             let exponent = self.polynomial(&clamped, &ERF_LARGE);
-            let complement = self.exp(unary(Unary::Neg, exponent), lanes);
+            let (high, low) = (self.bind(unary(Unary::Neg, exponent)), self.float(0.0));
+            let complement = self.exp_below(Pair { high, low });
             let large = sub(self.float(1.0), complement);
             let signed = self.with_sign_of(large, &x);
             self.bind(signed)
@@ -236,20 +241,27 @@ impl<'a> Emitter<'a> {
         (high, low)
     }
 
-    /// `e^(high + low)`: `2^n e^r` with `|r| <= ln 2 / 2`, multiplied in two steps, so that neither overflows nor
-    /// loses bits before the result does.
+    /// `e^(high + low)`.
     fn exp_of_pair(&mut self, Pair { high, low }: Pair) -> Expr {
-        let (lowest, highest) = (self.float(-105.0), self.float(105.0));
-        let too_high = compare(Binary::Gt, high.clone(), highest.clone());
-        let x = self.bind(select(too_high, highest, high));
-        let too_low = compare(Binary::Lt, x.clone(), lowest.clone());
-        let x = self.bind(select(too_low, lowest, x));
+        let highest = self.float(105.0);
+        let too_high = compare(Binary::Lt, highest.clone(), high.clone());
+        let high = self.bind(select(too_high, highest, high));
+        self.exp_below(Pair { high, low })
+    }
 
-        let scaled = self.mul_add(x.clone(), self.float(LOG2_E), self.float(0.5));
-        let whole = self.bind(unary(Unary::Floor, scaled));
+    /// `e^(high + low)` where `high` is at most 105 or NaN: `2^n e^r` with `|r| <= ln 2 / 2`, multiplied in two steps, so
+    /// that neither overflows nor loses bits before the result does.
+    fn exp_below(&mut self, Pair { high, low }: Pair) -> Expr {
+        let lowest = self.float(-105.0);
+        let too_low = compare(Binary::Gt, lowest.clone(), high.clone());
+        let x = self.bind(select(too_low, lowest, high));
+
+        let scaled = self.mul_add(x.clone(), self.float(LOG2_E), self.float(ROUNDER));
+        let scaled = self.bind(scaled);
+        let whole = self.bind(sub(scaled.clone(), self.float(ROUNDER)));
         let rest = self.mul_add(whole.clone(), self.float(-LN2_HIGH), x);
         let rest = self.bind(rest);
-        let rest = self.mul_add(whole.clone(), self.float(-LN2_LOW), rest);
+        let rest = self.mul_add(whole, self.float(-LN2_LOW), rest);
         let rest = if constant(&low) == Some(0.0) { rest } else { add(rest, low) };
         let rest = self.bind(rest);
         let series = self.polynomial(&rest, &EXP);
@@ -257,19 +269,17 @@ impl<'a> Emitter<'a> {
         let series = self.mul_add(series, square, rest);
         let power = self.bind(add(series, self.float(1.0)));
 
-        let n = self.bind_as(unary(Unary::ToInt, whole), Scalar::I32);
-        let half = binary(Binary::Shr, n.clone(), self.int(1));
+        let exponents = self.bind_as(unary(Unary::ToBits, scaled), Scalar::I32);
+        let half = binary(Binary::Shr, exponents.clone(), self.int(1));
         let half = self.bind_as(half, Scalar::I32);
-        let other = sub(n, half.clone());
-        let first = mul(power, self.power_of_two(half));
-        let result = mul(first, self.power_of_two(other));
+        let first = mul(power, self.power_of_two(half.clone()));
+        let result = mul(first, self.power_of_two(sub(exponents, half)));
         self.bind(result)
     }
 
-    /// `2^n` for `-126 <= n <= 127`.
-    fn power_of_two(&mut self, n: Expr) -> Expr {
-        let biased = add(n, self.int(127));
-        unary(Unary::FromBits, binary(Binary::Shl, biased, self.int(23)))
+    /// The power of two with an exponent that is given as a float has it, in the last eight bits.
+    fn power_of_two(&mut self, exponent: Expr) -> Expr {
+        unary(Unary::FromBits, binary(Binary::Shl, exponent, self.int(23)))
     }
 
     /// `ln |x|`, of which the first part alone has 24 bits and both have about 31.

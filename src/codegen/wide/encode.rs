@@ -16,7 +16,7 @@ use iced_x86::code_asm::{
     AsmMemoryOperand, AsmRegister64, AsmRegisterXmm, AsmRegisterYmm, AsmRegisterZmm, CodeAssembler,
     CodeLabel, dword_bcst, get_xmm, get_ymm, get_zmm, ptr, qword_ptr,
 };
-use iced_x86::{IcedError, Register};
+use iced_x86::{BlockEncoderOptions, BlockEncoderResult, IcedError, Instruction, Register};
 
 use super::code::{Code, ConstantId, Inst, Join, Loop, Node, PointerId, PointerKind, Reg, Source, Width};
 use super::registers::{Assignment, Location, SPARES, assign};
@@ -111,12 +111,19 @@ impl<'c> Encoder<'c> {
 
     /// The bytes, with the constants behind the code.
     fn finish(&mut self) -> Result<Vec<u8>, IcedError> {
+        // The longest first: each then lies at a multiple of its length.
+        self.constants.sort_by_key(|(lanes, _)| std::cmp::Reverse(lanes.len()));
+        let mut pool = 0;
         for (lanes, label) in &mut self.constants {
             self.asm.set_label(label)?;
             let bytes: Vec<u8> = lanes.iter().flat_map(|lane| lane.to_le_bytes()).collect();
             self.asm.db(&bytes)?;
+            pool += bytes.len();
         }
-        self.asm.assemble(0)
+        let options =
+            BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS | BlockEncoderOptions::RETURN_CONSTANT_OFFSETS;
+        let encoded = self.asm.assemble_options(0, options)?.inner;
+        Ok(with_aligned_pool(self.asm.instructions(), encoded, pool))
     }
 
     fn function(&mut self) -> Done {
@@ -401,4 +408,23 @@ fn count_loops(nodes: &[Node]) -> i32 {
         Node::If { then, otherwise, .. } => count_loops(then) + count_loops(otherwise),
     };
     nodes.iter().map(count).sum()
+}
+
+/// Code of which the last `pool` bytes, the constants, begin at a cache line: a vector that crosses lines takes twice as
+/// long to read. How long the code is, the assembler knows only in the end, so what reads constants is corrected.
+fn with_aligned_pool(instructions: &[Instruction], encoded: BlockEncoderResult, pool: usize) -> Vec<u8> {
+    let mut bytes = encoded.code_buffer;
+    let start = bytes.len() - pool;
+    let gap = start.next_multiple_of(VECTOR as usize) - start;
+    let places = encoded.new_instruction_offsets.iter().zip(&encoded.constant_offsets);
+    for (instruction, (offset, constants)) in instructions.iter().zip(places) {
+        if instruction.memory_base() == Register::RIP {
+            let at = *offset as usize + constants.displacement_offset();
+            let place = &mut bytes[at..at + 4];
+            let distance = i32::from_le_bytes(place.try_into().expect("four bytes")) + gap as i32;
+            place.copy_from_slice(&distance.to_le_bytes());
+        }
+    }
+    bytes.splice(start..start, std::iter::repeat_n(0, gap));
+    bytes
 }
