@@ -43,13 +43,9 @@ const OUTWARDS: f64 = 6.0;
 /// Transforms the convolutions that are worth it, `lanes` pictures being computed side by side.
 pub fn run(program: &mut Program, lanes: i64) {
     for equation in std::mem::take(&mut program.equations) {
-        let done = match filtering(program, &equation) {
-            Some(filtering) => {
-                convolution::transform(program, &filtering, lanes)
-                    || gradient::transform(program, &filtering, lanes)
-            }
-            None => false,
-        };
+        let done = filtering(program, &equation).is_some_and(|filtering| {
+            [convolution::WAY, gradient::WAY].iter().any(|way| way.take(program, &filtering, lanes))
+        });
         if !done {
             program.equations.push(equation);
         }
@@ -67,6 +63,38 @@ struct Filtering {
     filter: ExprId,
     pixels: [Axis; 2],
     taps: [Tap; 2],
+}
+
+/// What the axes of a filtering are to the network.
+struct Roles {
+    pictures: Axis,
+    /// The axes of the result that only the filter has.
+    outputs: Vec<Axis>,
+    /// Those of the input, but for windows and pictures.
+    channels: Vec<Axis>,
+}
+
+/// A kind of filtering that tiles can replace.
+struct Way {
+    /// The roles, if it is of the kind.
+    roles: fn(&Program, &Filtering) -> Option<Roles>,
+    /// Vector operations a pixel, given the points of channels and of outputs, and how many vectors of pixels there are.
+    cost: fn(&Scheme, [f64; 2], f64) -> f64,
+    /// Adds the equations that replace it.
+    transform: fn(&mut Program, &Filtering, &Roles, &Scheme),
+}
+
+impl Way {
+    /// Replaces a filtering by the equations above, if it is of the kind and that is worth it.
+    fn take(&self, program: &mut Program, filtering: &Filtering, lanes: i64) -> bool {
+        let Some(roles) = (self.roles)(program, filtering) else { return false };
+        let channels = [&roles.channels, &roles.outputs].map(|axes| points(program, axes));
+        let pictures = program.axes[roles.pictures].extent;
+        let cost = |scheme: &Scheme, vectors: f64| (self.cost)(scheme, channels, vectors);
+        let products = channels.iter().product();
+        let found = scheme(program, filtering, [pictures, lanes], products, cost);
+        found.map(|scheme| (self.transform)(program, filtering, &roles, scheme)).is_some()
+    }
 }
 
 /// An axis of taps, and whether it walks backwards through the input.

@@ -64,8 +64,10 @@ struct Accumulator {
     axes: Vec<Axis>,
     /// The total, or the best so far of an arg-reduction.
     total: Value,
-    /// The position of the best.
+    /// The position of the best, where it is wanted.
     position: Option<Value>,
+    /// Whether an earlier one finds both.
+    follows: bool,
 }
 
 impl Emitter<'_, '_> {
@@ -107,9 +109,30 @@ impl Emitter<'_, '_> {
         scope.statements
     }
 
-    /// The accumulators of those statements that reduce.
+    /// The accumulators of those statements that reduce. A maximum is the best that its position is known of, where both
+    /// are asked for.
     fn start_all(&mut self, scope: &mut Scope, statements: &[Statement]) -> Vec<Accumulator> {
-        statements.iter().filter_map(|statement| self.start(scope, statement)).collect()
+        let mut all: Vec<Accumulator> = Vec::new();
+        for statement in statements {
+            let te::Expr::Reduce { op, axes, body } = self.writer.program().exprs[statement.body].clone()
+            else {
+                continue;
+            };
+            let is_twin = |other: &Accumulator| {
+                best_of(op) == best_of(other.op) && (&other.axes, other.body) == (&axes, body)
+            };
+            let started = match all.iter().position(is_twin).filter(|_| best_of(op).is_some()) {
+                Some(twin) => {
+                    let position = all[twin].position.clone().or_else(|| self.position(scope, op, &axes));
+                    // The first of the two does the work of both.
+                    all[twin].position = position.clone();
+                    Accumulator { op, body, axes, total: all[twin].total.clone(), position, follows: true }
+                }
+                None => self.start(scope, op, axes, body),
+            };
+            all.push(started);
+        }
+        all
     }
 
     /// All points of unrolled axes, in row-major order.
@@ -135,21 +158,24 @@ impl Emitter<'_, '_> {
         matches!(self.writer.program().exprs[statement.body], te::Expr::Reduce { .. })
     }
 
-    fn start(&mut self, scope: &mut Scope, statement: &Statement) -> Option<Accumulator> {
-        let te::Expr::Reduce { op, axes, body } = &self.writer.program().exprs[statement.body] else {
-            return None;
-        };
-        let (op, axes, body) = (*op, axes.clone(), *body);
-        let lanes = if self.varies_by_lane(&axes) { self.writer.lanes() } else { 1 };
-        let neutral = self.writer.constant(neutral(op), lanes);
+    fn start(&mut self, scope: &mut Scope, op: Reduction, axes: Vec<Axis>, body: te::ExprId) -> Accumulator {
+        let neutral = self.writer.constant(neutral(op), self.accumulator_lanes(&axes));
         let total = self.writer.variable(scope, "total", neutral);
-        let position = matches!(op, Reduction::ArgMax | Reduction::ArgMin).then(|| {
-            let zero = self
-                .writer
-                .splat(Value { expr: Expr::Int(0), ty: Type { scalar: Scalar::I32, lanes: 1 } }, lanes);
+        let position = self.position(scope, op, &axes);
+        Accumulator { op, body, axes, total, position, follows: false }
+    }
+
+    /// A variable for the position of the best, where a reduction asks for it.
+    fn position(&mut self, scope: &mut Scope, op: Reduction, axes: &[Axis]) -> Option<Value> {
+        matches!(op, Reduction::ArgMax | Reduction::ArgMin).then(|| {
+            let zero = Value { expr: Expr::Int(0), ty: Type { scalar: Scalar::I32, lanes: 1 } };
+            let zero = self.writer.splat(zero, self.accumulator_lanes(axes));
             self.writer.variable(scope, "position", zero)
-        });
-        Some(Accumulator { op, body, axes, total, position })
+        })
+    }
+
+    fn accumulator_lanes(&self, axes: &[Axis]) -> u32 {
+        if self.varies_by_lane(axes) { self.writer.lanes() } else { 1 }
     }
 
     /// Whether the accumulator of a reduction is a vector: the lane axis is a free one or one of its own.
@@ -271,6 +297,9 @@ impl Emitter<'_, '_> {
     }
 
     fn accumulate(&mut self, scope: &mut Scope, accumulator: &Accumulator, replace: &HashMap<Axis, Index>) {
+        if accumulator.follows {
+            return;
+        }
         let body = self.writer.substitute(accumulator.body, replace);
         let lanes = accumulator.total.ty.lanes;
         let mask = self.plan.mask.as_ref().filter(|_| self.reduces_lanes(accumulator));
@@ -314,13 +343,12 @@ impl Emitter<'_, '_> {
         let writer = &mut *self.writer;
         let value = writer.bind(scope, "candidate", value);
         let best = accumulator.total.clone();
-        let op = if accumulator.op == Reduction::ArgMax { Binary::Gt } else { Binary::Lt };
-        let better = writer.compared(op, value.clone(), best.clone());
-        let is_nan = writer.compared(Binary::Ne, value.clone(), value.clone());
-        let was_number = writer.compared(Binary::Eq, best.clone(), best.clone());
-        let first_nan = writer.compared_bool(Binary::And, is_nan, was_number);
-        let wins = writer.compared_bool(Binary::Or, better, first_nan);
-        let wins = writer.bind(scope, "wins", wins);
+        let is_max = best_of(accumulator.op) == Some(Reduction::Max);
+        let op = if is_max { Binary::Le } else { Binary::Ge };
+        let is_no_better = writer.compared(op, value.clone(), best.clone());
+        let is_nan = writer.compared(Binary::Ne, best.clone(), best.clone());
+        let loses = writer.compared_bool(Binary::Or, is_no_better, is_nan);
+        let loses = writer.bind(scope, "loses", loses);
         let mut place = Index::from(0);
         for axis in &accumulator.axes {
             let axes = &writer.program().axes;
@@ -328,9 +356,9 @@ impl Emitter<'_, '_> {
         }
         let place = place.substitute(&|axis| replace.get(&axis).cloned(), &writer.program().axes);
         let place = writer.number(&place, position.ty.lanes);
-        let chosen = writer.chosen(wins.clone(), place, position.clone());
+        let chosen = writer.chosen(loses.clone(), position.clone(), place);
         writer.assign(scope, position, chosen);
-        let chosen = writer.chosen(wins, value, best);
+        let chosen = writer.chosen(loses, best, value);
         writer.assign(scope, &accumulator.total, chosen);
     }
 
@@ -359,7 +387,9 @@ impl Emitter<'_, '_> {
 
     /// The result of a reduction: lanes are folded where the reduction ran over them.
     fn total(&mut self, scope: &mut Scope, accumulator: &Accumulator) -> Value {
-        if let Some(position) = &accumulator.position {
+        if let (Reduction::ArgMax | Reduction::ArgMin, Some(position)) =
+            (accumulator.op, &accumulator.position)
+        {
             return position.clone();
         }
         let total = accumulator.total.clone();
@@ -397,6 +427,15 @@ fn neutral(op: Reduction) -> f64 {
         Reduction::Prod => 1.0,
         Reduction::Max | Reduction::ArgMax => f64::NEG_INFINITY,
         Reduction::Min | Reduction::ArgMin => f64::INFINITY,
+    }
+}
+
+/// What an extreme and its position have in common.
+fn best_of(op: Reduction) -> Option<Reduction> {
+    match op {
+        Reduction::Max | Reduction::ArgMax => Some(Reduction::Max),
+        Reduction::Min | Reduction::ArgMin => Some(Reduction::Min),
+        Reduction::Sum | Reduction::Prod => None,
     }
 }
 

@@ -54,8 +54,13 @@ pub fn with_winners(program: &mut Program) -> HashMap<Tensor, Tensor> {
     winners
 }
 
+/// A position that no reduction has whose winners are bytes.
+const NO_BYTE: i64 = 255;
+
+/// Positions in windows are small: bytes hold them, a quarter of the memory that a step writes and reads again.
 fn winner_of(program: &mut Program, equation: &Equation) -> Option<Equation> {
     let mut pieces = Vec::new();
+    let mut positions = 0;
     for piece in &equation.pieces {
         let Expr::Reduce { op, axes, body } = program.exprs[piece.body].clone() else { return None };
         let op = match op {
@@ -63,11 +68,13 @@ fn winner_of(program: &mut Program, equation: &Equation) -> Option<Equation> {
             Reduction::Min => Reduction::ArgMin,
             Reduction::Sum | Reduction::Prod | Reduction::ArgMax | Reduction::ArgMin => return None,
         };
+        positions = positions.max(axes.iter().map(|axis| program.axes[*axis].extent).product());
         let body = program.exprs.reduce(op, axes, body);
         pieces.push(Piece { body, ..piece.clone() });
     }
     let data = program.tensors[equation.result].clone();
-    let result = program.tensor(format!("{}.winner", data.name), DType::I32, data.shape);
+    let dtype = if positions <= NO_BYTE { DType::U8 } else { DType::I32 };
+    let result = program.tensor(format!("{}.winner", data.name), dtype, data.shape);
     Some(Equation { result, pieces })
 }
 
@@ -302,7 +309,8 @@ impl<'a> Derivation<'a> {
         }
         let position = solved(program, inverse, &position);
         let position = program.exprs.add(Expr::Number(position));
-        let saved = filled_read(program, winner, at, -1.0);
+        let nobody = if program.tensors[winner].dtype == DType::U8 { NO_BYTE } else { -1 };
+        let saved = filled_read(program, winner, at, nobody as f64);
         program.exprs.binary(Binary::Eq, saved, position)
     }
 

@@ -218,13 +218,13 @@ fn dropped_mask(lowered: &mut Lowered) -> bool {
 /// An element that equals the best so far takes its place.
 fn last_wins(lowered: &mut Lowered) -> bool {
     change_sets(lowered, &mut |name, value| match value {
-        Expr::Binary(Binary::Or, better, _) if name == "wins" => match &mut **better {
-            Expr::Binary(op @ Binary::Gt, ..) => {
-                *op = Binary::Ge;
+        Expr::Binary(Binary::Or, no_better, _) if name == "loses" => match &mut **no_better {
+            Expr::Binary(op @ Binary::Le, ..) => {
+                *op = Binary::Lt;
                 true
             }
-            Expr::Binary(op @ Binary::Lt, ..) => {
-                *op = Binary::Le;
+            Expr::Binary(op @ Binary::Ge, ..) => {
+                *op = Binary::Gt;
                 true
             }
             _ => false,

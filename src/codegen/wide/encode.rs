@@ -120,8 +120,8 @@ impl<'c> Encoder<'c> {
             self.asm.db(&bytes)?;
             pool += bytes.len();
         }
-        let options =
-            BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS | BlockEncoderOptions::RETURN_CONSTANT_OFFSETS;
+        let options = BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS
+            | BlockEncoderOptions::RETURN_CONSTANT_OFFSETS;
         let encoded = self.asm.assemble_options(0, options)?.inner;
         Ok(with_aligned_pool(self.asm.instructions(), encoded, pool))
     }

@@ -2,35 +2,15 @@
 
 use std::collections::HashMap;
 
-use crate::te::{Axis, Binary, Equation, Index, Piece, Program, Reduction};
+use crate::te::{Binary, Equation, Index, Piece, Program, Reduction};
 
 use super::matrices::{inwards, outwards};
-use super::{Filtering, INWARDS, OUTWARDS, SMALLER_TILES, Scheme};
-use super::{copies, define, elements, indices, points, scheme, tiles, transformed_input};
+use super::{Filtering, INWARDS, OUTWARDS, Roles, SMALLER_TILES, Scheme, Way};
+use super::{copies, define, elements, indices, tiles, transformed_input};
 
-struct Convolution<'f> {
-    filtering: &'f Filtering,
-    pictures: Axis,
-    /// The axes of the result that only the weights have.
-    outputs: Vec<Axis>,
-    /// The axes of the sum, but for the taps.
-    channels: Vec<Axis>,
-}
+pub const WAY: Way = Way { roles, cost, transform };
 
-/// Replaces a filtering by the equations of `passes::winograd`, if it is a convolution and that is worth it.
-pub fn transform(program: &mut Program, filtering: &Filtering, lanes: i64) -> bool {
-    let Some(found) = convolution(program, filtering) else { return false };
-    let (inputs, outputs) = (points(program, &found.channels), points(program, &found.outputs));
-    let pictures = program.axes[found.pictures].extent;
-    let cost = |scheme: &Scheme, vectors: f64| cost(scheme, inputs, outputs, vectors);
-    match scheme(program, filtering, [pictures, lanes], inputs * outputs, cost) {
-        Some(scheme) => found.transform(program, scheme),
-        None => return false,
-    }
-    true
-}
-
-fn convolution<'f>(program: &Program, filtering: &'f Filtering) -> Option<Convolution<'f>> {
+fn roles(program: &Program, filtering: &Filtering) -> Option<Roles> {
     let Filtering { piece, summed, input, filter, pixels, taps, .. } = filtering;
     let (of_input, of_weights) = (program.free_axes(*input), program.free_axes(*filter));
     let in_place = taps.iter().all(|tap| summed.contains(&tap.axis) && of_weights.contains(&tap.axis))
@@ -43,11 +23,11 @@ fn convolution<'f>(program: &Program, filtering: &'f Filtering) -> Option<Convol
         && piece.axes.first() == Some(&pictures)
         && !outputs.contains(&pictures);
     let fits = in_place && shared && apart && !channels.is_empty() && !outputs.is_empty();
-    fits.then_some(Convolution { filtering, pictures, outputs, channels })
+    fits.then_some(Roles { pictures, outputs, channels })
 }
 
 /// Vector operations a result: products, the transforms of all channels, and a share of that of the weights.
-fn cost(scheme: &Scheme, inputs: f64, outputs: f64, vectors: f64) -> f64 {
+fn cost(scheme: &Scheme, [inputs, outputs]: [f64; 2], vectors: f64) -> f64 {
     let (results, points) = ((scheme.m * scheme.m) as f64, (scheme.points() * scheme.points()) as f64);
     let products = points * inputs * outputs * SMALLER_TILES;
     let transforms = INWARDS * points * inputs + OUTWARDS * points * outputs;
@@ -55,40 +35,38 @@ fn cost(scheme: &Scheme, inputs: f64, outputs: f64, vectors: f64) -> f64 {
     (products + transforms + weights) / results
 }
 
-impl Convolution<'_> {
-    fn transform(&self, program: &mut Program, scheme: &Scheme) {
-        let Convolution { filtering, pictures, outputs, channels } = self;
-        let name = program.tensors[filtering.result].name.clone();
+fn transform(program: &mut Program, filtering: &Filtering, roles: &Roles, scheme: &Scheme) {
+    let Roles { pictures, outputs, channels } = roles;
+    let name = program.tensors[filtering.result].name.clone();
 
-        let [a, b] = elements(program, scheme);
-        let [first, second] = filtering.taps;
-        let body = inwards(program, scheme.taps, [a, b], &mut |program, u, v| {
-            program.substitute(filtering.filter, &HashMap::from([first.at(u), second.at(v)]))
-        });
-        let weights = define(program, format!("{name}.weights"), &[&[a, b], outputs, channels], body);
+    let [a, b] = elements(program, scheme);
+    let [first, second] = filtering.taps;
+    let body = inwards(program, scheme.taps, [a, b], &mut |program, u, v| {
+        program.substitute(filtering.filter, &HashMap::from([first.at(u), second.at(v)]))
+    });
+    let weights = define(program, format!("{name}.weights"), &[&[a, b], outputs, channels], body);
 
-        let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
-        let body = transformed_input(program, filtering, scheme, [a, b], [t, s]);
-        let input = define(program, format!("{name}.tiles"), &[&[*pictures, t, s, a, b], channels], body);
+    let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
+    let body = transformed_input(program, filtering, scheme, [a, b], [t, s]);
+    let input = define(program, format!("{name}.tiles"), &[&[*pictures, t, s, a, b], channels], body);
 
-        let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
-        let n = program.copy_axis(*pictures);
-        let [o, c] = [outputs, channels].map(|axes| copies(program, axes));
-        let of_weights = program.exprs.read(weights, indices(&[&[a, b], &o, &c]));
-        let of_input = program.exprs.read(input, indices(&[&[n, t, s, a, b], &c]));
-        let product = program.exprs.binary(Binary::Mul, of_weights, of_input);
-        let body = program.exprs.reduce(Reduction::Sum, c, product);
-        let products = define(program, format!("{name}.products"), &[&[n, t, s, a, b], &o], body);
+    let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
+    let n = program.copy_axis(*pictures);
+    let [o, c] = [outputs, channels].map(|axes| copies(program, axes));
+    let of_weights = program.exprs.read(weights, indices(&[&[a, b], &o, &c]));
+    let of_input = program.exprs.read(input, indices(&[&[n, t, s, a, b], &c]));
+    let product = program.exprs.binary(Binary::Mul, of_weights, of_input);
+    let body = program.exprs.reduce(Reduction::Sum, c, product);
+    let products = define(program, format!("{name}.products"), &[&[n, t, s, a, b], &o], body);
 
-        let [i, j] = filtering.pixels.map(Index::from);
-        let [row, column] = [&i, &j].map(|pixel| pixel.rem(scheme.m, &program.axes));
-        let [t, s] = [&i, &j].map(|pixel| pixel.div(scheme.m, &program.axes));
-        let body = outwards(program, scheme.results, [&row, &column], &mut |program, a, b| {
-            let tile = [Index::from(*pictures), t.clone(), s.clone(), a.into(), b.into()];
-            let index = tile.into_iter().chain(outputs.iter().map(|axis| Index::from(*axis))).collect();
-            program.exprs.read(products, index)
-        });
-        let piece = Piece { body, ..filtering.piece.clone() };
-        program.equations.push(Equation { result: filtering.result, pieces: vec![piece] });
-    }
+    let [i, j] = filtering.pixels.map(Index::from);
+    let [row, column] = [&i, &j].map(|pixel| pixel.rem(scheme.m, &program.axes));
+    let [t, s] = [&i, &j].map(|pixel| pixel.div(scheme.m, &program.axes));
+    let body = outwards(program, scheme.results, [&row, &column], &mut |program, a, b| {
+        let tile = [Index::from(*pictures), t.clone(), s.clone(), a.into(), b.into()];
+        let index = tile.into_iter().chain(outputs.iter().map(|axis| Index::from(*axis))).collect();
+        program.exprs.read(products, index)
+    });
+    let piece = Piece { body, ..filtering.piece.clone() };
+    program.equations.push(Equation { result: filtering.result, pieces: vec![piece] });
 }

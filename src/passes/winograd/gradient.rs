@@ -13,37 +13,18 @@
 
 use std::collections::HashMap;
 
-use crate::te::{Axis, Binary, Equation, Index, Piece, Program, Reduction};
+use crate::te::{Binary, Equation, Index, Piece, Program, Reduction};
 
 use super::matrices::{inwards, outwards};
-use super::{Filtering, INWARDS, SMALLER_TILES, Scheme};
-use super::{copies, define, elements, indices, pixel, points, scheme, tiles, transformed_input};
+use super::{Filtering, INWARDS, Roles, SMALLER_TILES, Scheme, Way};
+use super::{copies, define, elements, indices, pixel, tiles, transformed_input};
 
 /// What it costs to join the lanes of one sum.
 const FOLD: f64 = 10.0;
 
-struct Gradient<'f> {
-    filtering: &'f Filtering,
-    pictures: Axis,
-    /// The axes of the result that only the gradient of the results has, and those that only the input has.
-    outputs: Vec<Axis>,
-    channels: Vec<Axis>,
-}
+pub const WAY: Way = Way { roles, cost, transform };
 
-/// Replaces a filtering by the equations above, if it is a gradient by weights and that is worth it.
-pub fn transform(program: &mut Program, filtering: &Filtering, lanes: i64) -> bool {
-    let Some(found) = gradient(program, filtering) else { return false };
-    let (inputs, outputs) = (points(program, &found.channels), points(program, &found.outputs));
-    let pictures = program.axes[found.pictures].extent;
-    let cost = |scheme: &Scheme, vectors: f64| cost(scheme, inputs, outputs, vectors);
-    match scheme(program, filtering, [pictures, lanes], inputs * outputs, cost) {
-        Some(scheme) => found.transform(program, scheme),
-        None => return false,
-    }
-    true
-}
-
-fn gradient<'f>(program: &Program, filtering: &'f Filtering) -> Option<Gradient<'f>> {
+fn roles(program: &Program, filtering: &Filtering) -> Option<Roles> {
     let Filtering { piece, summed, input, filter, pixels, taps, .. } = filtering;
     let (of_input, of_filter) = (program.free_axes(*input), program.free_axes(*filter));
     let in_place = taps.iter().all(|tap| piece.axes.contains(&tap.axis) && !of_filter.contains(&tap.axis))
@@ -58,11 +39,11 @@ fn gradient<'f>(program: &Program, filtering: &'f Filtering) -> Option<Gradient<
     let apart = outputs.iter().all(|axis| !of_input.contains(axis));
     let forwards = taps.iter().all(|tap| !tap.backwards);
     let fits = in_place && sums_pictures && apart && forwards && !outputs.is_empty() && !channels.is_empty();
-    fits.then_some(Gradient { filtering, pictures, outputs, channels })
+    fits.then_some(Roles { pictures, outputs, channels })
 }
 
 /// Vector operations a pixel: products, the transforms of all channels, and a share of joining lanes.
-fn cost(scheme: &Scheme, inputs: f64, outputs: f64, vectors: f64) -> f64 {
+fn cost(scheme: &Scheme, [inputs, outputs]: [f64; 2], vectors: f64) -> f64 {
     let (pixels, points) = ((scheme.m * scheme.m) as f64, (scheme.points() * scheme.points()) as f64);
     let products = points * inputs * outputs * SMALLER_TILES;
     let transforms = INWARDS * points * (inputs + outputs);
@@ -70,41 +51,38 @@ fn cost(scheme: &Scheme, inputs: f64, outputs: f64, vectors: f64) -> f64 {
     (products + transforms + folds) / pixels
 }
 
-impl Gradient<'_> {
-    fn transform(&self, program: &mut Program, scheme: &Scheme) {
-        let Gradient { filtering, pictures, outputs, channels } = self;
-        let name = program.tensors[filtering.result].name.clone();
+fn transform(program: &mut Program, filtering: &Filtering, roles: &Roles, scheme: &Scheme) {
+    let Roles { pictures, outputs, channels } = roles;
+    let name = program.tensors[filtering.result].name.clone();
 
-        let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
-        let [i, j] = filtering.pixels;
-        let body = inwards(program, scheme.tile_taps, [a, b], &mut |program, row, column| {
-            let at = HashMap::from([(i, pixel(t, scheme, row)), (j, pixel(s, scheme, column))]);
-            program.substitute(filtering.filter, &at)
-        });
-        let filters =
-            define(program, format!("{name}.filters"), &[&[*pictures, a, b], outputs, &[t, s]], body);
+    let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
+    let [i, j] = filtering.pixels;
+    let body = inwards(program, scheme.tile_taps, [a, b], &mut |program, row, column| {
+        let at = HashMap::from([(i, pixel(t, scheme, row)), (j, pixel(s, scheme, column))]);
+        program.substitute(filtering.filter, &at)
+    });
+    let filters = define(program, format!("{name}.filters"), &[&[*pictures, a, b], outputs, &[t, s]], body);
 
-        let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
-        let n = program.copy_axis(*pictures);
-        let body = transformed_input(program, filtering, scheme, [a, b], [t, s]);
-        let body = program.substitute(body, &HashMap::from([(*pictures, Index::from(n))]));
-        let input = define(program, format!("{name}.tiles"), &[&[n, a, b], channels, &[t, s]], body);
+    let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
+    let n = program.copy_axis(*pictures);
+    let body = transformed_input(program, filtering, scheme, [a, b], [t, s]);
+    let body = program.substitute(body, &HashMap::from([(*pictures, Index::from(n))]));
+    let input = define(program, format!("{name}.tiles"), &[&[n, a, b], channels, &[t, s]], body);
 
-        let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
-        let n = program.copy_axis(*pictures);
-        let [o, c] = [outputs, channels].map(|axes| copies(program, axes));
-        let of_filters = program.exprs.read(filters, indices(&[&[n, a, b], &o, &[t, s]]));
-        let of_input = program.exprs.read(input, indices(&[&[n, a, b], &c, &[t, s]]));
-        let product = program.exprs.binary(Binary::Mul, of_filters, of_input);
-        let body = program.exprs.reduce(Reduction::Sum, vec![n, t, s], product);
-        let products = define(program, format!("{name}.products"), &[&[a, b], &o, &c], body);
+    let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
+    let n = program.copy_axis(*pictures);
+    let [o, c] = [outputs, channels].map(|axes| copies(program, axes));
+    let of_filters = program.exprs.read(filters, indices(&[&[n, a, b], &o, &[t, s]]));
+    let of_input = program.exprs.read(input, indices(&[&[n, a, b], &c, &[t, s]]));
+    let product = program.exprs.binary(Binary::Mul, of_filters, of_input);
+    let body = program.exprs.reduce(Reduction::Sum, vec![n, t, s], product);
+    let products = define(program, format!("{name}.products"), &[&[a, b], &o, &c], body);
 
-        let [row, column] = filtering.taps.map(|tap| Index::from(tap.axis));
-        let body = outwards(program, scheme.tap_results, [&row, &column], &mut |program, a, b| {
-            let rest = indices(&[outputs, channels]);
-            program.exprs.read(products, [vec![a.into(), b.into()], rest].concat())
-        });
-        let piece = Piece { body, ..filtering.piece.clone() };
-        program.equations.push(Equation { result: filtering.result, pieces: vec![piece] });
-    }
+    let [row, column] = filtering.taps.map(|tap| Index::from(tap.axis));
+    let body = outwards(program, scheme.tap_results, [&row, &column], &mut |program, a, b| {
+        let rest = indices(&[outputs, channels]);
+        program.exprs.read(products, [vec![a.into(), b.into()], rest].concat())
+    });
+    let piece = Piece { body, ..filtering.piece.clone() };
+    program.equations.push(Equation { result: filtering.result, pieces: vec![piece] });
 }

@@ -50,6 +50,7 @@ impl Lowering<'_> {
             Expr::Float(x) => x.to_bits(),
             Expr::Int(x) => *x as u32,
             Expr::Bool(x) => mask(*x),
+            Expr::Number { index, lanes: 1, .. } if index.terms().is_empty() => index.constant() as u32,
             _ => return None,
         };
         Some(self.splat_constant(bits))
