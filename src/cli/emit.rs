@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::source::SourceMap;
 use crate::base::target::Level;
-use crate::codegen::{self, cranelift, disassemble};
+use crate::codegen::{self, cranelift};
 use crate::graph::dot::dot;
 use crate::graph::{Graph, OpId};
 use crate::kernels;
@@ -206,8 +206,7 @@ fn launch_text(stage: Stage, launch: &Launch, machine: &Machine) -> Result<Strin
         Stage::Asm => {
             let module = codegen::Module::compile(std::slice::from_ref(function), machine.target);
             let module = module.map_err(failed)?;
-            let (name, code) = module.code(0);
-            Ok(format!("{name}:\n{}", disassemble(code)))
+            Ok(module.assembly(0))
         }
         _ => Ok(function.to_string()),
     }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Module, disassemble};
+use super::Module;
 use crate::base::philox::RandomState;
 use crate::base::target::Target;
 use crate::loops::samples::Convolution;
@@ -20,7 +20,7 @@ fn measure(shape: Convolution) -> (f64, usize) {
         unsafe { module.kernel(0).call(&addresses, &RandomState::default(), 0..shape.groups) };
         best = best.min(start.elapsed().as_secs_f64());
     }
-    let text = disassemble(module.code(0).1);
+    let text = module.assembly(0);
     let spills = text.lines().filter(|line| line.contains("xmm") && line.contains("[rsp")).count();
     (2.0 * shape.multiply_adds() as f64 / best / 1e9, spills)
 }
@@ -116,7 +116,7 @@ fn compile_time() {
         let (start, start_cpu) = (Instant::now(), cpu_seconds());
         let module = Module::compile(&functions, Target::host()).expect("compiles");
         let cpu = (cpu_seconds() - start_cpu) * 1e3;
-        let bytes: usize = (0..module.len()).map(|k| module.code(k).1.len()).sum();
+        let bytes: usize = module.bytes();
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         println!("{milliseconds:.1} ms, {cpu:.1} ms of all cores, {} functions, {bytes} bytes", module.len());
     }

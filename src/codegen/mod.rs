@@ -10,7 +10,6 @@ mod module;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
-pub use disassemble::disassemble;
 pub use module::{Error, Kernel, Module, needs_cranelift};
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use cranelift_module::{FuncId, Module as _, ModuleError, ModuleReloc, default_li
 use rayon::prelude::*;
 
 use super::cranelift;
+use super::disassemble::disassemble;
 use crate::base::philox::RandomState;
 use crate::base::target::Target;
 use crate::loops::{ForKind, Function, Stmt};
@@ -51,6 +52,8 @@ struct Compiled {
     parallel_extent: Option<i64>,
     buffers: usize,
     code: Vec<u8>,
+    /// Bytes of instructions; constants follow.
+    instructions: usize,
 }
 
 /// A compiled function of a module.
@@ -87,7 +90,7 @@ impl Module {
             .par_iter()
             .enumerate()
             .map_init(Context::new, |context, (index, function)| match wide(function, target) {
-                Ok(bytes) => Ok(Code { bytes, alignment: CODE_ALIGNMENT, relocations: Vec::new() }),
+                Ok(code) => Ok(code),
                 Err(_) => {
                     let id = FuncId::from_u32(index as u32);
                     cranelift::compile(context, id, function, &*isa, target)
@@ -113,9 +116,16 @@ impl Module {
         self.functions.is_empty()
     }
 
-    /// The name and the machine code of a function.
-    pub fn code(&self, index: usize) -> (&str, &[u8]) {
-        (&self.functions[index].name, &self.functions[index].code)
+    /// Bytes of all functions' code.
+    pub fn bytes(&self) -> usize {
+        self.functions.iter().map(|function| function.code.len()).sum()
+    }
+
+    /// The machine code of a function as text.
+    pub fn assembly(&self, index: usize) -> String {
+        let Compiled { name, code, instructions, .. } = &self.functions[index];
+        let (instructions, constants) = code.split_at(*instructions);
+        format!("{name}:\n{}", disassemble(instructions, constants))
     }
 
     fn place(isa: OwnedTargetIsa, functions: &[Function], codes: Vec<Code>) -> Result<Module, Error> {
@@ -138,6 +148,7 @@ impl Module {
                 parallel_extent: parallel_extent(function),
                 buffers: function.buffers.len(),
                 code: code.bytes,
+                instructions: code.instructions,
             })
             .collect();
         Ok(Module { jit: Mutex::new(Some(jit)), functions })
@@ -170,17 +181,19 @@ pub fn needs_cranelift(function: &Function, target: Target) -> Option<String> {
 /// The machine code of a function.
 pub(super) struct Code {
     pub bytes: Vec<u8>,
+    /// Bytes of instructions, as far as they are known from constants behind them.
+    pub instructions: usize,
     pub alignment: u64,
     pub relocations: Vec<ModuleReloc>,
 }
 
 #[cfg(target_arch = "x86_64")]
-fn wide(function: &Function, target: Target) -> Result<Vec<u8>, String> {
+fn wide(function: &Function, target: Target) -> Result<Code, String> {
     crate::codegen::wide::compile(function, target).map_err(|unsupported| unsupported.to_string())
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn wide(_: &Function, target: Target) -> Result<Vec<u8>, String> {
+fn wide(_: &Function, target: Target) -> Result<Code, String> {
     Err(format!("no wide instructions for {}", target.level))
 }
 

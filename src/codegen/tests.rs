@@ -1,7 +1,7 @@
 //! Native code against the interpreter, bit for bit.
 
+use super::Module;
 use super::cranelift::clif;
-use super::{Module, disassemble};
 use crate::base::philox::RandomState;
 use crate::base::target::{Level, Target};
 use crate::loops::interpreter::{self, BufferMemory};
@@ -103,7 +103,7 @@ fn tiles_stay_in_registers() {
             fma: true,
         };
         let module = Module::compile(&[shape.function()], Target::of(Level::Fma)).expect("compiles");
-        let text = disassemble(module.code(0).1);
+        let text = module.assembly(0);
         let spills = text.lines().filter(|line| line.contains("xmm") && line.contains("[rsp"));
         assert_eq!(spills.count(), 0, "{shape:?}\n{text}");
         let multiply_adds = text.lines().filter(|line| line.contains("vfmadd"));
@@ -168,5 +168,5 @@ fn show_convolution() {
     println!("{function}");
     println!("{}", clif(&function, Target::host()).expect("lowers"));
     let module = Module::compile(&[function], Target::host()).expect("compiles");
-    println!("{}", disassemble(module.code(0).1));
+    println!("{}", module.assembly(0));
 }

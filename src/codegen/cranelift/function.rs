@@ -51,6 +51,7 @@ pub(in crate::codegen) fn compile(
     let relocations = compiled.buffer.relocs().iter();
     Ok(Code {
         bytes: compiled.code_buffer().to_vec(),
+        instructions: compiled.code_buffer().len(),
         alignment: u64::from(compiled.buffer.alignment).max(CODE_ALIGNMENT),
         relocations: relocations
             .map(|reloc| ModuleReloc::from_mach_reloc(reloc, &context.func, id))

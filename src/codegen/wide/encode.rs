@@ -19,7 +19,7 @@ use iced_x86::code_asm::{
 use iced_x86::{BlockEncoderOptions, BlockEncoderResult, IcedError, Instruction, Register};
 
 use super::code::{Code, ConstantId, Inst, Join, Loop, Node, PointerId, PointerKind, Reg, Source, Width};
-use super::registers::{Assignment, Location, SPARES, assign};
+use super::registers::{Assignment, Location, SPARES, Spares, assign};
 use crate::loops::{Fold, Unary};
 
 /// Bytes of the frame above the first slot: the saved registers.
@@ -29,12 +29,20 @@ const PAGE: i32 = 4096;
 /// Bytes of a slot for a vector.
 const VECTOR: i32 = 64;
 
+/// What becomes of a function.
+pub struct Encoded {
+    /// Instructions, and constants from a cache line on.
+    pub bytes: Vec<u8>,
+    /// Bytes of instructions.
+    pub instructions: usize,
+}
+
 /// The machine code of a function.
 ///
 /// # Errors
 ///
 /// What the assembler refuses.
-pub fn encode(code: &Code, registers: u8, evex: bool) -> Result<Vec<u8>, IcedError> {
+pub fn encode(code: &Code, registers: u8, evex: bool) -> Result<Encoded, IcedError> {
     let mut encoder = Encoder::new(code, registers, evex)?;
     encoder.function()?;
     encoder.finish()
@@ -88,7 +96,7 @@ impl<'c> Encoder<'c> {
     fn new(code: &'c Code, registers: u8, evex: bool) -> Result<Encoder<'c>, IcedError> {
         let mut asm = CodeAssembler::new(64)?;
         asm.set_prefer_vex(!evex);
-        let assignment = assign(code, registers, &|inst| spares(inst, evex));
+        let assignment = assign(code, registers, &|inst, spilled| spares(inst, evex) | moves(inst, spilled));
         let mut constants = Vec::new();
         for lanes in &code.constants {
             constants.push((lanes.clone(), asm.create_label()));
@@ -110,7 +118,7 @@ impl<'c> Encoder<'c> {
     }
 
     /// The bytes, with the constants behind the code.
-    fn finish(&mut self) -> Result<Vec<u8>, IcedError> {
+    fn finish(&mut self) -> Result<Encoded, IcedError> {
         // The longest first: each then lies at a multiple of its length.
         self.constants.sort_by_key(|(lanes, _)| std::cmp::Reverse(lanes.len()));
         let mut pool = 0;
@@ -382,23 +390,47 @@ impl<'c> Encoder<'c> {
     }
 }
 
-/// One more than the last of the spare registers that an instruction names where its values are in registers.
-fn spares(inst: &Inst, evex: bool) -> u8 {
+/// The spare registers that an instruction uses where its values are in registers.
+fn spares(inst: &Inst, evex: bool) -> Spares {
     let is_reg = |source: &Source| matches!(source, Source::Reg(_));
     match inst {
-        Inst::Join { op: Join::MaxF, .. } | Inst::Fold { op: Fold::Max, .. } if !evex => SPARES,
+        Inst::Join { op: Join::MaxF, .. } | Inst::Fold { op: Fold::Max, .. } if !evex => 0b11111,
         Inst::Join { op: Join::MaxF | Join::MinF | Join::MulHigh, .. }
         | Inst::Fold { op: Fold::Max | Fold::Min, .. }
-        | Inst::Unary { op: Unary::ToInt, .. } => 4,
-        Inst::Fold { .. } => 3,
-        Inst::SelectWhere { .. } | Inst::StoreBytes { .. } if !evex => 4,
-        Inst::Scatter { .. } => 3,
-        Inst::Gather { .. } => 2,
-        Inst::Compare { float: false, y, .. } if !evex && !is_reg(y) => 2,
-        Inst::Unary { from, .. } if !is_reg(from) => 1,
-        Inst::Number { .. } => 1,
+        | Inst::Unary { op: Unary::ToInt, .. } => 0b1111,
+        Inst::Fold { .. } | Inst::Scatter { .. } => 0b111,
+        Inst::SelectWhere { .. } | Inst::StoreBytes { .. } if !evex => 0b1111,
+        Inst::Gather { .. } => 0b11,
+        Inst::Compare { float: false, y, .. } if !evex && !is_reg(y) => 0b11,
+        Inst::Unary { from, .. } if !is_reg(from) => 0b1,
+        Inst::Number { .. } => 0b1,
         _ => 0,
     }
+}
+
+/// The spare registers through which an instruction moves values that live in memory: 2 is that of what it sets. One
+/// operand, the last one mostly, is read where it is.
+fn moves(inst: &Inst, spilled: &[bool]) -> Spares {
+    let through = |spare: u8, reg: Reg| Spares::from(spilled[reg]) << spare;
+    match inst {
+        Inst::Fma { to, x, y, z } => {
+            let x = if swaps(*x, *y, &|reg| spilled[reg]) { 0 } else { through(0, *x) };
+            through(2, *to) | x | through(3, *z)
+        }
+        Inst::Move { to, .. } => through(2, *to),
+        Inst::Store { from, .. } => through(0, *from),
+        Inst::Join { to, x, .. } if spares(inst, false) == 0 => through(2, *to) | through(0, *x),
+        _ => {
+            let mut found = inst.target().is_some_and(|reg| spilled[reg]);
+            inst.for_each_read(&mut |reg| found |= spilled[reg]);
+            if found { 0b1111 } else { 0 }
+        }
+    }
+}
+
+/// Whether the factors of a multiply-add change places: the first one lives in memory and only the second one does not.
+fn swaps(x: Reg, y: Source, in_memory: &dyn Fn(Reg) -> bool) -> bool {
+    matches!(y, Source::Reg(y) if in_memory(x) && !in_memory(y))
 }
 
 fn count_loops(nodes: &[Node]) -> i32 {
@@ -412,7 +444,7 @@ fn count_loops(nodes: &[Node]) -> i32 {
 
 /// Code of which the last `pool` bytes, the constants, begin at a cache line: a vector that crosses lines takes twice as
 /// long to read. How long the code is, the assembler knows only in the end, so what reads constants is corrected.
-fn with_aligned_pool(instructions: &[Instruction], encoded: BlockEncoderResult, pool: usize) -> Vec<u8> {
+fn with_aligned_pool(instructions: &[Instruction], encoded: BlockEncoderResult, pool: usize) -> Encoded {
     let mut bytes = encoded.code_buffer;
     let start = bytes.len() - pool;
     let gap = start.next_multiple_of(VECTOR as usize) - start;
@@ -426,5 +458,5 @@ fn with_aligned_pool(instructions: &[Instruction], encoded: BlockEncoderResult, 
         }
     }
     bytes.splice(start..start, std::iter::repeat_n(0, gap));
-    bytes
+    Encoded { bytes, instructions: start }
 }

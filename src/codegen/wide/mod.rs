@@ -13,6 +13,7 @@ mod registers;
 pub use lower::Unsupported;
 
 use crate::base::target::{Level, Target};
+use crate::codegen::module::{CODE_ALIGNMENT, Code};
 use crate::loops::Function;
 
 /// The machine code of a function.
@@ -20,12 +21,14 @@ use crate::loops::Function;
 /// # Errors
 ///
 /// Where the target has no wide vectors, or the function needs an instruction that is not here.
-pub fn compile(function: &Function, target: Target) -> Result<Vec<u8>, Unsupported> {
+pub fn compile(function: &Function, target: Target) -> Result<Code, Unsupported> {
     let (widest, evex) = match target.level {
         Level::Sse4 | Level::Fma => return Err(Unsupported("a CPU level of 128-bit vectors")),
         Level::Avx2 => (code::Width::W256, false),
         Level::Avx512 => (code::Width::W512, true),
     };
     let code = lower::lower(function, widest, evex)?;
-    Ok(encode::encode(&code, target.registers as u8, evex).expect("the assembler takes what is lowered"))
+    let encode::Encoded { bytes, instructions } =
+        encode::encode(&code, target.registers as u8, evex).expect("the assembler takes what is lowered");
+    Ok(Code { bytes, instructions, alignment: CODE_ALIGNMENT, relocations: Vec::new() })
 }

@@ -3,8 +3,9 @@
 //! The interval of a register runs from where it is first set to where it is last read; one that is alive when a loop
 //! begins and is used in it lives until the loop ends. Registers that an instruction needs for itself are taken while
 //! it runs. Where registers run out, the value that is used least lives in memory for good, and the instructions that
-//! use it need registers of their own: another scan. A value that was loaded lives where it came from, if nothing is
-//! written there: that costs no slot and no store.
+//! use it need registers of their own to bring it in: another scan. Many need none, as an instruction can read one of its
+//! operands from memory. A value that was loaded lives where it came from, if nothing is written there: that costs no slot
+//! and no store.
 
 use std::collections::HashSet;
 
@@ -13,8 +14,8 @@ use crate::loops::Buffer;
 
 /// Registers that an instruction may need beside those of its values, at most.
 pub const SPARES: u8 = 5;
-/// Registers that bring values from memory and back.
-const MOVED: u8 = 4;
+/// Some of the spare registers of an instruction: bit `n` is number `n`.
+pub type Spares = u8;
 
 /// Where a virtual register lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,17 +55,13 @@ struct Interval {
 /// How often a scan may find values without a register before registers are set apart for all instructions.
 const ROUNDS: usize = 8;
 
-/// Gives out registers `0..count`; `spares` is how many an instruction needs for itself where all its values have
-/// registers.
-pub fn assign(code: &Code, count: u8, spares: &dyn Fn(&Inst) -> u8) -> Assignment {
+/// Gives out registers `0..count`. `spares` are those that an instruction needs for itself, given which of its values
+/// live in memory.
+pub fn assign(code: &Code, count: u8, spares: &dyn Fn(&Inst, &[bool]) -> Spares) -> Assignment {
     let mut spilled = vec![false; code.widths.len()];
     let origins = origins(code);
     for _ in 0..ROUNDS {
-        let spares = |inst: &Inst| match touches(inst, &spilled) {
-            true => spares(inst).max(MOVED),
-            false => spares(inst),
-        };
-        let (assignment, more) = scan(code, count, &spilled, &origins, &spares);
+        let (assignment, more) = scan(code, count, &spilled, &origins, &|inst| spares(inst, &spilled));
         if more.is_empty() {
             return assignment;
         }
@@ -80,20 +77,13 @@ pub fn assign(code: &Code, count: u8, spares: &dyn Fn(&Inst) -> u8) -> Assignmen
     assignment
 }
 
-/// Whether an instruction reads or sets a value that lives in memory.
-fn touches(inst: &Inst, spilled: &[bool]) -> bool {
-    let mut found = inst.target().is_some_and(|reg| spilled[reg]);
-    inst.for_each_read(&mut |reg| found |= spilled[reg]);
-    found
-}
-
 /// One scan, with the values that live in memory already; what found no register is listed.
 fn scan(
     code: &Code,
     count: u8,
     spilled: &[bool],
     origins: &[Option<Memory>],
-    spares: &dyn Fn(&Inst) -> u8,
+    spares: &dyn Fn(&Inst) -> Spares,
 ) -> (Assignment, Vec<Holder>) {
     let (mut intervals, instructions) = Walker::intervals(code, spilled, spares);
     for interval in &mut intervals {
@@ -242,7 +232,7 @@ const RELOAD: f64 = 0.25;
 const LOOP_WEIGHT: f64 = 8.0;
 
 struct Walker<'s> {
-    spares: &'s dyn Fn(&Inst) -> u8,
+    spares: &'s dyn Fn(&Inst) -> Spares,
     spilled: &'s [bool],
     intervals: Vec<Option<Interval>>,
     /// Those of instructions' own registers.
@@ -256,7 +246,7 @@ struct Walker<'s> {
 
 impl Walker<'_> {
     /// All intervals, and the number of instructions.
-    fn intervals(code: &Code, spilled: &[bool], spares: &dyn Fn(&Inst) -> u8) -> (Vec<Interval>, usize) {
+    fn intervals(code: &Code, spilled: &[bool], spares: &dyn Fn(&Inst) -> Spares) -> (Vec<Interval>, usize) {
         let mut walker = Walker {
             spares,
             spilled,
@@ -314,9 +304,9 @@ impl Walker<'_> {
     }
 
     /// Registers of an instruction's or a branch's own are taken from where it reads to where it sets.
-    fn spare(&mut self, count: u8) {
+    fn spare(&mut self, spares: Spares) {
         let (start, end) = (self.position, self.position + 1);
-        for which in 0..count {
+        for which in (0..SPARES).filter(|which| spares & (1 << which) != 0) {
             let holder = Holder::Spare(self.instructions, which);
             self.own.push(Interval { holder, start, end, weight: f64::INFINITY });
         }

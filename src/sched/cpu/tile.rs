@@ -43,6 +43,19 @@ struct Side {
     vector: bool,
     /// Its elements at the points of a window.
     points: i64,
+    /// The loops along which its elements are those of the next summands: a block of them is read once.
+    sliding: Vec<Axis>,
+}
+
+impl Side {
+    /// The vectors that a summand of a tile with a block of this side brings from beyond the first cache.
+    fn far(&self, block: Option<Block>, wide: i64) -> i64 {
+        match block {
+            _ if !self.vector => 0,
+            Some((axis, factor)) if !self.sliding.contains(&axis) => factor * wide,
+            _ => wide,
+        }
+    }
 }
 
 /// A sum of products under scheduling.
@@ -83,6 +96,7 @@ impl Planner<'_> {
                 own: own.copied().collect(),
                 vector: plan.lane.as_ref().is_some_and(|lane| these.contains(&lane.axis)),
                 points: windows.map(|axis| self.extent(*axis)).product(),
+                sliding: self.sliding(plan, body),
             }
         };
         let sides = [side(x, &x_axes, &y_axes), side(y, &y_axes, &x_axes)];
@@ -91,6 +105,24 @@ impl Planner<'_> {
         }
         let windows = plan.windows.iter().map(|axis| self.extent(*axis)).product();
         Some(Contraction { sides, vector: plan.lane.is_some(), windows })
+    }
+
+    /// The loops that are added to a reduction in an index of a factor.
+    fn sliding(&self, plan: &LoopNest, factor: ExprId) -> Vec<Axis> {
+        let Expr::Read { index, .. } = &self.program().exprs[factor] else { return Vec::new() };
+        let mut found = Vec::new();
+        for index in index {
+            let mut axes = Vec::new();
+            index.for_each_axis(&mut |axis| {
+                if let Some(index) = plan.replace.get(&axis) {
+                    index.for_each_axis(&mut |axis| axes.push(axis));
+                }
+            });
+            if axes.iter().any(|axis| plan.reduce.contains(axis)) {
+                found.extend(axes.into_iter().filter(|axis| plan.outer.contains(axis)));
+            }
+        }
+        found
     }
 
     /// The plan, or two for parts of a loop, where these have better tiles than the whole.
@@ -176,11 +208,12 @@ impl Planner<'_> {
             for b in &y_blocks {
                 let (m, n) = (a.map_or(1, |(_, f)| f), b.map_or(1, |(_, f)| f));
                 let chains = m * n * wide * windows;
-                if chains > self.most_chains((m * x.points * wide).min(n * y.points * wide)) {
+                if chains > self.most_chains(m * x.points * wide, n * y.points * wide, *windows) {
                     continue;
                 }
                 let loads = (m * x_cost + n * y_cost) as f64 / chains as f64;
-                let mut cost = (LATENCY / chains as f64).max(loads).max(1.0) + 0.1 * loads;
+                let far = (x.far(*a, wide) + y.far(*b, wide)) as f64 / chains as f64;
+                let mut cost = (LATENCY / chains as f64).max(loads).max(1.0) + 0.1 * (loads + far);
                 if let Some(iterations) = streamed {
                     cost = cost.max(STREAMED) * (1.0 + 0.5 * (m * n) as f64 / iterations as f64);
                 }
@@ -206,13 +239,16 @@ impl Planner<'_> {
         (is_streamed(x, y) || is_streamed(y, x)).then(|| points(x) * points(y))
     }
 
-    /// The most accumulators of a tile whose smaller side has so many registers. Where this project's own back end gives
-    /// out registers, that side stays in registers, and the elements of the other come one after the other; Cranelift's
-    /// keeps to half of the registers, measured: with more of them it spills.
-    fn most_chains(&self, smaller: i64) -> i64 {
+    /// The most accumulators of a tile whose sides have so many registers at once. Where this project's own back end gives
+    /// out registers, the smaller side stays in registers, and the elements of the other come one after the other; those of
+    /// windows stay too, as the next tap needs most of them again, where the machine cannot read the other side in all
+    /// lanes from memory. Cranelift's keeps to half of the registers, measured: with more of them it spills.
+    fn most_chains(&self, one: i64, other: i64, windows: i64) -> i64 {
         let registers = self.machine.target.registers as i64;
+        let (smaller, larger) = (one.min(other), one.max(other));
         match self.machine.target.lanes {
             4 => (registers / 2).min(16),
+            8 if windows > 1 => registers - smaller - larger,
             _ => registers - smaller - 1,
         }
     }

@@ -3,7 +3,8 @@
 use iced_x86::code_asm::registers::k::k1;
 
 use super::super::code::{Compare, Inst, Join, Reg, Source, Width};
-use super::{Done, Encoder, Operand, xmm, ymm, zmm};
+use super::{Done, Encoder, Operand, swaps, xmm, ymm, zmm};
+use crate::codegen::wide::registers::Location;
 use crate::loops::{Fold, Unary};
 
 /// Predicates of comparisons.
@@ -178,7 +179,13 @@ impl Encoder<'_> {
     }
 
     /// `x * y + z`, in the form that overwrites the operand which is no longer needed.
-    fn fma(&mut self, to: u8, width: Width, x: Reg, y: Source, z: Reg) -> Done {
+    fn fma(&mut self, to: u8, width: Width, mut x: Reg, mut y: Source, z: Reg) -> Done {
+        let in_memory = |reg: Reg| !matches!(self.assignment.locations[reg], Location::Register(_));
+        if let Source::Reg(other) = y
+            && swaps(x, y, &in_memory)
+        {
+            (x, y) = (other, Source::Reg(x));
+        }
         let x = self.read(x, 0)?;
         let z = self.read(z, 3)?;
         let y = self.operand(y)?;
