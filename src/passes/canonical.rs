@@ -63,9 +63,7 @@ fn fold(program: &mut Program, root: ExprId) -> ExprId {
         let is_zero = |exprs: &crate::te::Exprs, x: ExprId| exprs.as_constant(x) == Some(0.0);
         match expr {
             Expr::Detach(x) => x,
-            Expr::Binary(Binary::Mul, x, y) if !is_zero(exprs, x) && !is_zero(exprs, y) => {
-                exprs.product(x, y)
-            }
+            Expr::Binary(Binary::Mul, x, y) => exprs.exact_product(x, y),
             Expr::Binary(Binary::Div, x, y) if !is_zero(exprs, x) => exprs.quotient(x, y),
             Expr::Binary(Binary::Add, x, y) => exprs.sum(x, y),
             Expr::Binary(Binary::And, x, y) => program.both(x, y),

@@ -95,7 +95,7 @@ fn simplified(program: &mut Program, known: &Known, equation: &Equation) -> Opti
     inner.sort();
     let product = |program: &mut Program, factors: Vec<ExprId>| {
         let one = program.exprs.constant(1.0);
-        factors.into_iter().fold(one, |product, factor| program.exprs.product(product, factor))
+        factors.into_iter().fold(one, |product, factor| program.exprs.exact_product(product, factor))
     };
     let (outer, inner) = (product(program, outer), product(program, inner));
     let inner = program.exprs.reduce(Reduction::Sum, axes, inner);
@@ -154,7 +154,7 @@ fn factored(program: &mut Program, mut equation: Equation, outer: ExprId, inner:
     let shape = axes.iter().map(|axis| program.axes[*axis].extent).collect();
     let sum = program.tensor(format!("{}.sum", data.name), data.dtype, shape);
     let read = program.exprs.read(sum, axes.iter().map(|axis| Index::from(*axis)).collect());
-    piece.body = program.exprs.product(read, outer);
+    piece.body = program.exprs.exact_product(read, outer);
     program.define(sum, axes, inner);
     equation
 }

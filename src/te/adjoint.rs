@@ -11,11 +11,17 @@
 //! [`solve`](super::solve) enumerates. Nothing is scattered, so it runs in parallel and in a fixed order everywhere.
 //! A `max` passes its gradient to the saved position of its first winner; a product multiplies by the product of the
 //! others, never a quotient.
+//!
+//! Where the body is a choice, the sum takes the points whose branch is taken, and nothing of the other branch meets the
+//! gradient ([`guard`](super::guard)). That holds across the equations of a program: of an intermediate result that is
+//! read in branches only (`if c { sum[k] exp(x[k]) } else { 0 }`), a further equation, its *mask*, says which elements a
+//! taken branch has read, and only these pass their gradient on.
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::derivative::derivatives;
 use super::expr::{Binary, Expr, ExprId, Reduction};
+use super::guard::{Branch, Guard, Slope};
 use super::index::{Axis, Index};
 use super::program::{DType, Equation, Piece, Program, Tensor};
 use super::solve::{Inverse, invert};
@@ -98,11 +104,32 @@ struct Derivation<'a> {
     winners: &'a HashMap<Tensor, Tensor>,
     /// Starts as the forward program without its equations, so tensors keep their ids.
     program: Program,
+    /// That of which the gradient is wanted.
+    input: Tensor,
     /// The tensors through which the input acts.
     active: BTreeSet<Tensor>,
     /// The contributions to the gradient of each tensor so far.
-    contributions: HashMap<Tensor, Vec<Tensor>>,
+    contributions: HashMap<Tensor, Vec<Contribution>>,
     gradients: HashMap<Tensor, Tensor>,
+}
+
+/// What one read adds to the gradient of a tensor.
+#[derive(Clone, Copy)]
+struct Contribution {
+    gradient: Tensor,
+    /// Where the read counts: 1 for an element that a taken branch reads. None where that is everywhere, and for the
+    /// input, of which nothing asks.
+    mask: Option<Tensor>,
+    /// Whether the read stands in a branch that may not be taken.
+    is_guarded: bool,
+}
+
+/// The whole gradient of a tensor.
+#[derive(Clone, Copy)]
+struct Total {
+    gradient: Tensor,
+    /// The elements that count, where they may be fewer than all.
+    mask: Option<Tensor>,
 }
 
 /// One read of an equation's piece, about to be turned around.
@@ -112,12 +139,21 @@ struct Use<'a> {
     /// The reduction at the root of the body, if any.
     reduction: Option<(Reduction, Vec<Axis>)>,
     /// The gradient of the equation's result.
-    gradient: Tensor,
+    total: Total,
     /// The tensor that is read, and where.
     tensor: Tensor,
     index: Vec<Index>,
-    /// The derivative of the body (inside the reduction) by the read.
+    /// The derivative of the body (inside the reduction) by the read, and where it counts.
     slope: ExprId,
+    guard: Guard,
+}
+
+impl Use<'_> {
+    /// Whether the read counts at some points of its tensor only for what a choice says.
+    fn is_guarded(&self) -> bool {
+        let chooses = matches!(self.reduction, Some((Reduction::Max | Reduction::Min, _)));
+        chooses || self.total.mask.is_some() || !self.guard.is_empty()
+    }
 }
 
 impl<'a> Derivation<'a> {
@@ -134,14 +170,15 @@ impl<'a> Derivation<'a> {
             }
         }
         let (contributions, gradients) = (HashMap::new(), HashMap::new());
-        Derivation { winners, program, active, contributions, gradients }
+        Derivation { winners, program, input, active, contributions, gradients }
     }
 
     fn accept_gradients(&mut self, given: &[Tensor]) {
         for output in given {
             let gradient = self.gradient_tensor(*output);
             self.gradients.insert(*output, gradient);
-            self.contributions.entry(*output).or_default().push(gradient);
+            let given = Contribution { gradient, mask: None, is_guarded: false };
+            self.contributions.entry(*output).or_default().push(given);
         }
     }
 
@@ -154,16 +191,26 @@ impl<'a> Derivation<'a> {
         if !self.active.contains(&equation.result) {
             return;
         }
-        let Some(gradient) = self.total(equation.result) else { return };
+        let Some(total) = self.total(equation.result) else { return };
         for piece in &equation.pieces {
-            self.piece(equation, piece, gradient);
+            self.piece(equation, piece, total);
         }
     }
 
-    /// The sum of the contributions to the gradient of a tensor.
-    fn total(&mut self, tensor: Tensor) -> Option<Tensor> {
+    /// The sum of the contributions to the gradient of a tensor, and its mask where all of them have one.
+    fn total(&mut self, tensor: Tensor) -> Option<Total> {
         let parts = self.contributions.remove(&tensor)?;
-        if let [only] = parts.as_slice() {
+        let gradients: Vec<Tensor> = parts.iter().map(|part| part.gradient).collect();
+        let gradient = self.joined(tensor, &gradients, Binary::Add)?;
+        let is_guarded = parts.iter().any(|part| part.is_guarded);
+        let masks: Option<Vec<Tensor>> = parts.iter().map(|part| part.mask).collect();
+        let mask = masks.filter(|_| is_guarded).and_then(|masks| self.joined(tensor, &masks, Binary::Max));
+        Some(Total { gradient, mask })
+    }
+
+    /// Tensors of one shape, that of `tensor`, made one element by element.
+    fn joined(&mut self, tensor: Tensor, parts: &[Tensor], op: Binary) -> Option<Tensor> {
+        if let [only] = parts {
             return Some(*only);
         }
         let total = self.gradient_tensor(tensor);
@@ -172,12 +219,12 @@ impl<'a> Derivation<'a> {
         let index: Vec<Index> = axes.iter().map(|axis| Index::from(*axis)).collect();
         let reads = parts.iter().map(|part| self.program.exprs.read(*part, index.clone()));
         let reads: Vec<ExprId> = reads.collect();
-        let body = reads.into_iter().reduce(|x, y| self.program.exprs.binary(Binary::Add, x, y))?;
+        let body = reads.into_iter().reduce(|x, y| self.program.exprs.binary(op, x, y))?;
         self.program.define(total, axes, body);
         Some(total)
     }
 
-    fn piece(&mut self, equation: &Equation, piece: &Piece, gradient: Tensor) {
+    fn piece(&mut self, equation: &Equation, piece: &Piece, total: Total) {
         let (reduction, body) = match self.program.exprs[piece.body].clone() {
             Expr::Reduce { op, axes, body } => (Some((op, axes)), body),
             _ => (None, piece.body),
@@ -186,16 +233,16 @@ impl<'a> Derivation<'a> {
             return;
         }
         let slopes = derivatives(&mut self.program, body);
-        let mut reads: Vec<(ExprId, ExprId)> = slopes.into_iter().collect();
-        reads.sort();
-        for (read, slope) in reads {
+        let mut reads: Vec<(ExprId, Slope)> = slopes.into_iter().collect();
+        reads.sort_by_key(|(read, _)| *read);
+        for (read, Slope { guard, value: slope }) in reads {
             let Expr::Read { tensor, index, .. } = self.program.exprs[read].clone() else { continue };
             if !self.active.contains(&tensor) {
                 continue;
             }
             let slope = if reduction.is_none() { self.reuse_result(equation, piece, slope) } else { slope };
             let reduction = reduction.clone();
-            let mut used = Use { equation, piece, reduction, gradient, tensor, index, slope };
+            let mut used = Use { equation, piece, reduction, total, tensor, index, slope, guard };
             if matches!(used.reduction, Some((Reduction::Prod, _))) {
                 used.slope = self.times_the_others(&used, body);
             }
@@ -239,46 +286,116 @@ impl<'a> Derivation<'a> {
         let shape = self.program.tensors[used.tensor].shape.clone();
         let inner = used.reduction.as_ref().map_or(&[][..], |(_, axes)| axes);
         let inverses = invert(&mut self.program, &used.index, &shape, &used.piece.axes, inner);
-        let pieces = inverses.into_iter().map(|inverse| self.gathered(used, inverse)).collect();
-        let result = self.gradient_tensor(used.tensor);
-        self.program.equations.push(Equation { result, pieces });
-        self.contributions.entry(used.tensor).or_default().push(result);
+        let gradient = self.gradient_tensor(used.tensor);
+        let pieces = inverses.iter().map(|inverse| self.gathered(used, inverse)).collect();
+        self.program.equations.push(Equation { result: gradient, pieces });
+        let is_intermediate = used.tensor != self.input;
+        let mask = if is_intermediate { self.mask(used, &inverses) } else { None };
+        let is_guarded = used.is_guarded();
+        let contribution = Contribution { gradient, mask, is_guarded };
+        self.contributions.entry(used.tensor).or_default().push(contribution);
     }
 
     /// The piece of the contribution that one inverse describes.
-    fn gathered(&mut self, used: &Use<'_>, inverse: Inverse) -> Piece {
+    fn gathered(&mut self, used: &Use<'_>, inverse: &Inverse) -> Piece {
         let body = if inverse.unreached {
             self.program.exprs.constant(0.0)
         } else {
-            let term = self.term(used, &inverse);
+            let term = self.term(used, inverse);
             self.program.sum_over(&inverse.remaining, term)
         };
-        Piece { axes: inverse.axes, at: inverse.at, body }
+        Piece { axes: inverse.axes.clone(), at: inverse.at.clone(), body }
+    }
+
+    /// Defines where a read counts, if not everywhere. Nothing computes it unless a total asks.
+    fn mask(&mut self, used: &Use<'_>, inverses: &[Inverse]) -> Option<Tensor> {
+        let pieces: Vec<Piece> = inverses.iter().map(|inverse| self.gathered_mask(used, inverse)).collect();
+        let one = self.program.exprs.constant(1.0);
+        if pieces.iter().all(|piece| piece.body == one) {
+            return None;
+        }
+        let name = format!("{}.read", self.program.tensors[used.tensor].name);
+        let shape = self.program.tensors[used.tensor].shape.clone();
+        let result = self.program.tensor(name, DType::F32, shape);
+        self.program.equations.push(Equation { result, pieces });
+        Some(result)
+    }
+
+    fn gathered_mask(&mut self, used: &Use<'_>, inverse: &Inverse) -> Piece {
+        let zero = self.program.exprs.constant(0.0);
+        let mut body = zero;
+        if !inverse.unreached {
+            let one = self.program.exprs.constant(1.0);
+            let exists = self.existence(used, inverse, false);
+            let counts = self.counts(used, inverse, true);
+            let guard = self.guard(used, inverse);
+            body = self.program.guarded(&guard, one);
+            body = self.program.exprs.choice(counts, body, zero);
+            body = self.program.exprs.choice(exists, body, zero);
+            let varies =
+                !self.program.free_axes(body).is_disjoint(&inverse.remaining.iter().copied().collect());
+            if varies {
+                body = self.program.exprs.reduce(Reduction::Max, inverse.remaining.clone(), body);
+            }
+        }
+        Piece { axes: inverse.axes.clone(), at: inverse.at.clone(), body }
     }
 
     fn term(&mut self, used: &Use<'_>, inverse: &Inverse) -> ExprId {
+        let gradient_at = self.result_at(used, inverse);
         let program = &mut self.program;
-        let gradient_at: Vec<Index> = used.piece.at.iter().map(|at| solved(program, inverse, at)).collect();
         let slope = program.substitute(used.slope, &inverse.solved);
         let slope = fill_outside(program, slope);
-        let read = filled_read(program, used.gradient, gradient_at.clone(), 0.0);
-        let mut condition = self.existence(used, inverse, slope);
+        let read = filled_read(program, used.total.gradient, gradient_at, 0.0);
+        let tame = used.guard.is_empty() && is_polynomial(program, slope);
+        let exists = self.existence(used, inverse, tame);
+        // A mask goes with a gradient of 0, to which a number does nothing.
+        let is_number = self.program.exprs.as_constant(slope).is_some_and(f64::is_finite);
+        let counts = self.counts(used, inverse, !is_number);
+        let guard = self.guard(used, inverse);
+        let condition = self.program.both(exists, counts);
+        let product = self.program.exprs.product(read, slope);
+        let product = self.program.guarded(&guard, product);
+        let zero = self.program.exprs.constant(0.0);
+        self.program.exprs.choice(condition, product, zero)
+    }
+
+    /// The element of the result that a point computes.
+    fn result_at(&self, used: &Use<'_>, inverse: &Inverse) -> Vec<Index> {
+        used.piece.at.iter().map(|at| solved(&self.program, inverse, at)).collect()
+    }
+
+    /// The branches in which the read stands.
+    fn guard(&mut self, used: &Use<'_>, inverse: &Inverse) -> Guard {
+        let program = &mut self.program;
+        let branches = used.guard.iter().map(|branch| {
+            let condition = program.substitute(branch.condition, &inverse.solved);
+            Branch { condition: fill_outside(program, condition), ..*branch }
+        });
+        branches.collect()
+    }
+
+    /// Whether the point is the one that a reduction has chosen, and, if masks are asked, of an element that counts.
+    fn counts(&mut self, used: &Use<'_>, inverse: &Inverse, masked: bool) -> ExprId {
+        let at = self.result_at(used, inverse);
+        let mut condition = self.program.exprs.constant(1.0);
+        if let Some(mask) = used.total.mask.filter(|_| masked) {
+            let zero = self.program.exprs.constant(0.0);
+            let read = filled_read(&mut self.program, mask, at.clone(), 0.0);
+            condition = self.program.exprs.binary(Binary::Ne, read, zero);
+        }
         if let Some((Reduction::Max | Reduction::Min, axes)) = &used.reduction {
-            let won = self.won(used, inverse, gradient_at, axes);
+            let won = self.won(used, inverse, at, axes);
             condition = self.program.both(condition, won);
         }
-        let exprs = &mut self.program.exprs;
-        let product = exprs.product(read, slope);
-        let zero = exprs.constant(0.0);
-        exprs.choice(condition, product, zero)
+        condition
     }
 
     /// Whether the point exists and counts. Points outside an axis of the result need no test where the gradient is
-    /// read at that axis (it is 0 there) and nothing else can turn the product into a NaN.
-    fn existence(&mut self, used: &Use<'_>, inverse: &Inverse, slope: ExprId) -> ExprId {
+    /// read at that axis (it is 0 there) and the slope is `tame`: nothing else can turn the product into a NaN.
+    fn existence(&mut self, used: &Use<'_>, inverse: &Inverse, tame: bool) -> ExprId {
         let program = &mut self.program;
         let mut condition = program.exprs.constant(1.0);
-        let tame = is_polynomial(program, slope);
         let shape = program.tensors[used.equation.result].shape.clone();
         for axis in &inverse.guarded {
             let extent = program.axes[*axis].extent;
@@ -315,7 +432,7 @@ impl<'a> Derivation<'a> {
     }
 
     fn finish(mut self, input: Tensor) -> Option<Adjoint> {
-        let mut total = self.total(input)?;
+        let mut total = self.total(input)?.gradient;
         if self.gradients.values().any(|gradient| *gradient == total) {
             total = self.copied(total);
         }

@@ -1,54 +1,65 @@
-//! Derivatives of scalar expressions: how the value changes with each read.
+//! Derivatives of scalar expressions: how the value changes with each read, and where.
 
 use std::collections::HashMap;
 
 use super::expr::{Binary, Expr, ExprId, Unary};
+use super::guard::{Branch, Slope};
 use super::program::Program;
 
 /// The partial derivative of an expression without reductions with respect to each of its reads, by the chain rule
-/// from the root down. Reads without a derivative are absent.
-pub fn derivatives(program: &mut Program, root: ExprId) -> HashMap<ExprId, ExprId> {
+/// from the root down. Reads without a derivative are absent. Each comes with the guard under which the read counts, and
+/// no factor of a branch that is not taken is in its value there.
+pub fn derivatives(program: &mut Program, root: ExprId) -> HashMap<ExprId, Slope> {
     let mut order = Vec::new();
     program.for_each_expr(root, &mut |id| order.push(id));
     let one = program.exprs.constant(1.0);
-    let mut slopes = HashMap::from([(root, one)]);
+    let mut reaching = HashMap::from([(root, vec![Slope { guard: Vec::new(), value: one }])]);
+    let mut found = HashMap::new();
     for id in order.into_iter().rev() {
-        let Some(slope) = slopes.get(&id).copied() else { continue };
+        let Some(slope) = reaching.remove(&id).and_then(|slopes| program.sum_of_slopes(slopes)) else {
+            continue;
+        };
         for (operand, local) in local_derivatives(program, id) {
-            let term = local.apply(program, slope);
-            let zero = program.exprs.constant(0.0);
-            let old = slopes.get(&operand).copied().unwrap_or(zero);
-            let sum = program.exprs.sum(old, term);
-            slopes.insert(operand, sum);
+            if let Some(slope) = local.apply(program, &slope) {
+                reaching.entry(operand).or_default().push(slope);
+            }
+        }
+        if matches!(program.exprs[id], Expr::Read { .. }) {
+            found.insert(id, slope);
         }
     }
-    let exprs = &program.exprs;
-    slopes.retain(|id, slope| {
-        matches!(exprs[*id], Expr::Read { .. }) && exprs.as_constant(*slope) != Some(0.0)
-    });
-    slopes
+    found
 }
 
 /// What an operation does to the slope that reaches it.
 enum Local {
     /// Multiplies it.
     Times(ExprId),
-    /// Lets it pass where a condition holds.
-    Where(ExprId),
-    /// Lets it pass where a condition does not hold.
-    Unless(ExprId),
+    /// Lets it pass where a branch is taken.
+    Where(Branch),
 }
 
 impl Local {
-    fn apply(self, program: &mut Program, slope: ExprId) -> ExprId {
-        let exprs = &mut program.exprs;
-        let zero = exprs.constant(0.0);
+    /// The slope behind the operation; none where it is 0.
+    fn apply(self, program: &mut Program, slope: &Slope) -> Option<Slope> {
+        let mut slope = slope.clone();
         match self {
-            Local::Times(factor) => exprs.product(slope, factor),
-            Local::Where(condition) => exprs.choice(condition, slope, zero),
-            Local::Unless(condition) => exprs.choice(condition, zero, slope),
+            Local::Times(factor) => slope.value = program.exprs.product(slope.value, factor),
+            Local::Where(branch) => match program.exprs.as_constant(branch.condition) {
+                Some(known) if (known != 0.0) != branch.holds => return None,
+                Some(_) => {}
+                None if slope.guard.contains(&branch) => {}
+                None => slope.guard.push(branch),
+            },
         }
+        (program.exprs.as_constant(slope.value) != Some(0.0)).then_some(slope)
     }
+}
+
+/// The slopes by the operands of a choice between two.
+fn choice(condition: ExprId, x: ExprId, y: ExprId) -> Vec<(ExprId, Local)> {
+    let branch = |holds| Local::Where(Branch { condition, holds });
+    vec![(x, branch(true)), (y, branch(false))]
 }
 
 fn local_derivatives(program: &mut Program, id: ExprId) -> Vec<(ExprId, Local)> {
@@ -61,7 +72,7 @@ fn local_derivatives(program: &mut Program, id: ExprId) -> Vec<(ExprId, Local)> 
             unary(program, op, x, id).map(|slope| (x, Local::Times(slope))).into_iter().collect()
         }
         Expr::Binary(op, x, y) => binary(program, op, x, y, id),
-        Expr::Select(condition, x, y) => vec![(x, Local::Where(condition)), (y, Local::Unless(condition))],
+        Expr::Select(condition, x, y) => choice(condition, x, y),
     }
 }
 
@@ -101,7 +112,8 @@ fn unary(program: &mut Program, op: Unary, x: ExprId, value: ExprId) -> Option<E
             let (zero, minus) = (exprs.constant(0.0), exprs.constant(-1.0));
             let negative = exprs.binary(Binary::Lt, x, zero);
             let positive = exprs.binary(Binary::Gt, x, zero);
-            let rest = exprs.select(negative, minus, zero);
+            // 0 at 0, and no number where x is none.
+            let rest = exprs.select(negative, minus, x);
             exprs.select(positive, one, rest)
         }
         Unary::Floor | Unary::Not => return None,
@@ -124,11 +136,11 @@ fn binary(program: &mut Program, op: Binary, x: ExprId, y: ExprId, value: ExprId
         Binary::Pow => power(program, x, y, value),
         Binary::Min => {
             let first = exprs.binary(Binary::Le, x, y);
-            vec![(x, Local::Where(first)), (y, Local::Unless(first))]
+            choice(first, x, y)
         }
         Binary::Max => {
             let first = exprs.binary(Binary::Ge, x, y);
-            vec![(x, Local::Where(first)), (y, Local::Unless(first))]
+            choice(first, x, y)
         }
         Binary::Eq
         | Binary::Ne
@@ -141,16 +153,23 @@ fn binary(program: &mut Program, op: Binary, x: ExprId, y: ExprId, value: ExprId
     }
 }
 
+/// `y * x^(y - 1)` and `x^y * log(x)`, of which the first is 0 where `y` is and the second where `x` is 0 and `y` is not
+/// negative, as in PyTorch: the limits, where the formulas give 0 times infinity.
 fn power(program: &mut Program, x: ExprId, y: ExprId, value: ExprId) -> Vec<(ExprId, Local)> {
     let exprs = &mut program.exprs;
-    let minus = exprs.constant(-1.0);
+    let (minus, zero) = (exprs.constant(-1.0), exprs.constant(0.0));
     let lower = exprs.sum(y, minus);
     let lowered = exprs.binary(Binary::Pow, x, lower);
     let by_x = exprs.product(y, lowered);
     if exprs.as_constant(y).is_some() {
         return vec![(x, Local::Times(by_x))];
     }
+    let is_flat = exprs.binary(Binary::Eq, y, zero);
+    let by_x = exprs.select(is_flat, zero, by_x);
     let logarithm = exprs.unary(Unary::Log, x);
     let by_y = exprs.product(value, logarithm);
+    let (from_zero, upwards) = (exprs.binary(Binary::Eq, x, zero), exprs.binary(Binary::Ge, y, zero));
+    let stays = program.both(from_zero, upwards);
+    let by_y = program.exprs.select(stays, zero, by_y);
     vec![(x, Local::Times(by_x)), (y, Local::Times(by_y))]
 }

@@ -9,6 +9,7 @@ pub mod derivative;
 pub mod expr;
 pub mod facts;
 pub mod gradient_check;
+pub mod guard;
 pub mod import;
 pub mod index;
 pub mod interpreter;

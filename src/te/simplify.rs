@@ -29,7 +29,7 @@ impl Exprs {
             (_, Some(0.0)) => x,
             _ if x == y => {
                 let two = self.constant(2.0);
-                self.product(two, x)
+                self.exact_product(two, x)
             }
             _ => self.binary(Binary::Add, x, y),
         }
@@ -48,6 +48,29 @@ impl Exprs {
         }
     }
 
+    /// `x * y`, without what cannot change a value: factors 1 and signs. What the user wrote stays, a choice of 0 among it:
+    /// it makes a NaN of an infinity.
+    pub fn exact_product(&mut self, x: ExprId, y: ExprId) -> ExprId {
+        match (self.as_constant(x), self.as_constant(y)) {
+            (Some(a), Some(b)) => self.constant(a * b),
+            (Some(1.0), _) => y,
+            (_, Some(1.0)) => x,
+            (Some(-1.0), _) => self.negation(y),
+            (_, Some(-1.0)) => self.negation(x),
+            _ => match (&self[x], &self[y]) {
+                (&Expr::Unary(Unary::Neg, x), _) => {
+                    let product = self.exact_product(x, y);
+                    self.negation(product)
+                }
+                (_, &Expr::Unary(Unary::Neg, y)) => {
+                    let product = self.exact_product(x, y);
+                    self.negation(product)
+                }
+                _ => self.binary(Binary::Mul, x, y),
+            },
+        }
+    }
+
     /// A product where neither side is a constant with a rule of its own: choices and signs move outwards.
     fn product_of_terms(&mut self, x: ExprId, y: ExprId) -> ExprId {
         match (self[x].clone(), self[y].clone()) {
@@ -59,16 +82,27 @@ impl Exprs {
                 let product = self.product(x, y);
                 self.negation(product)
             }
-            (_, Expr::Select(c, a, b)) if self.as_constant(b) == Some(0.0) => {
-                let product = self.product(x, a);
-                self.choice(c, product, b)
-            }
-            (Expr::Select(c, a, b), _) if self.as_constant(b) == Some(0.0) => {
-                let product = self.product(a, y);
-                self.choice(c, product, b)
-            }
+            (_, Expr::Select(..)) if self.has_zero_branch(y) => self.product_with_choice(y, x, false),
+            (Expr::Select(..), _) if self.has_zero_branch(x) => self.product_with_choice(x, y, true),
             _ => self.binary(Binary::Mul, x, y),
         }
+    }
+
+    fn has_zero_branch(&self, choice: ExprId) -> bool {
+        match self[choice] {
+            Expr::Select(_, a, b) => self.as_constant(a) == Some(0.0) || self.as_constant(b) == Some(0.0),
+            _ => false,
+        }
+    }
+
+    /// The product of a choice, of which a branch is 0, and another factor: a choice between products.
+    fn product_with_choice(&mut self, choice: ExprId, factor: ExprId, choice_first: bool) -> ExprId {
+        let Expr::Select(condition, a, b) = self[choice] else { unreachable!("a choice") };
+        let [a, b] = [a, b].map(|branch| match choice_first {
+            true => self.product(branch, factor),
+            false => self.product(factor, branch),
+        });
+        self.choice(condition, a, b)
     }
 
     /// `-x`, simplified.
