@@ -4,6 +4,8 @@
 //! there is opened, because it says the sizes that a model leaves open; data that is not there is no mistake of the
 //! file.
 
+use std::hash::{DefaultHasher, Hasher};
+
 use crate::base::diagnostic::Diagnostic;
 use crate::data::{DataError, Dataset};
 use crate::elab::ModelCall;
@@ -11,6 +13,7 @@ use crate::elab::config::{DataSpec, TrainSpec};
 use crate::syntax;
 use crate::syntax::ast::FnItem;
 use crate::train::TrainError;
+use crate::train::recipe::Recipe;
 
 use super::arguments::{CheckArguments, ModelArguments};
 use super::project::{Project, assumed_sample};
@@ -21,9 +24,11 @@ pub fn run(arguments: &CheckArguments) -> Outcome {
     let CheckArguments { file, data, set } = arguments;
     let model = ModelArguments { file: file.clone(), model: None, data: data.clone(), set: set.clone() };
     let project = Project::load(&model, &[])?;
-    let mut check = Check { project: &project, found: warnings(&project, arguments), notes: Vec::new() };
+    let found = warnings(&project, arguments);
+    let mut check = Check { project: &project, found, notes: Vec::new(), shapes: Vec::new() };
     check.sections();
     check.models();
+    check.divisions(arguments);
     let Check { found, notes, .. } = check;
     show(&project.sources, &found);
     let errors = found.iter().filter(|diagnostic| diagnostic.is_error()).count();
@@ -58,6 +63,8 @@ struct Check<'a> {
     project: &'a Project<'a>,
     found: Vec<Diagnostic>,
     notes: Vec<String>,
+    /// The shapes of the samples of each train section, where there is data.
+    shapes: Vec<Option<[usize; 3]>>,
 }
 
 impl Check<'_> {
@@ -109,6 +116,7 @@ impl Check<'_> {
             }
             Err(error) => return self.add_failure(Failure::Run(error.to_string())),
         };
+        self.shapes.push(data.as_ref().map(|data| data.shape));
         match self.elaborate(spec, data.as_ref()) {
             Err(TrainError::Source(errors)) => self.add(errors),
             Err(error) => self.add(vec![Diagnostic::error(error.to_string())]),
@@ -128,10 +136,7 @@ impl Check<'_> {
 
     /// Elaborates all that a training needs and gives the warnings about its layers.
     fn elaborate(&self, spec: &TrainSpec, data: Option<&Dataset>) -> Result<Vec<Diagnostic>, TrainError> {
-        let mut recipe = self.project.recipe(spec, data.map(|data| data.shape));
-        if data.is_none() {
-            recipe.sample = self.project.module.model(&spec.model.name).ok().and_then(assumed_sample);
-        }
+        let recipe = recipe(self.project, spec, data.map(|data| data.shape));
         let mut warnings = Vec::new();
         for phase in &spec.phases {
             let step = recipe.step(phase.batch, phase)?;
@@ -146,23 +151,66 @@ impl Check<'_> {
 
     /// The models that no train section names.
     fn models(&mut self) {
-        let module = &self.project.module;
-        let sections = module.train_sections();
-        for item in module.main_models() {
-            let is_trained = sections.iter().any(|section| section.model.text == item.name.text);
-            if !is_trained {
-                self.model(item);
+        for item in untrained_models(self.project) {
+            if needs_arguments(item) {
+                let name = &item.name.text;
+                self.notes.push(format!("`{name}` was not elaborated: no train section gives its arguments"));
+                continue;
             }
+            let recipe = self.project.untrained(&ModelCall::new(item), assumed_sample(item));
+            self.add(recipe.inference(1).err().unwrap_or_default());
         }
     }
 
-    fn model(&mut self, item: &FnItem) {
-        if item.params.iter().skip(1).any(|param| param.default.is_none()) {
-            let name = &item.name.text;
-            self.notes.push(format!("`{name}` was not elaborated: no train section gives its arguments"));
-            return;
-        }
-        let recipe = self.project.untrained(&ModelCall::new(item), assumed_sample(item));
-        self.add(recipe.inference(1).err().unwrap_or_default());
+    /// The divisions that lose a remainder, where nothing is wrong with the file.
+    fn divisions(&mut self, arguments: &CheckArguments) {
+        let sources = &self.project.sources;
+        let id = sources.find(&arguments.file.display().to_string());
+        let Some(id) = id.filter(|_| !self.found.iter().any(Diagnostic::is_error)) else { return };
+        let tree = syntax::parse(id, sources.text(id)).0;
+        let elaborate = |text: &str| fingerprint(&self.project.with_text(text)?, &self.shapes);
+        self.found.extend(lints::divisions::run(&tree, id, sources, &elaborate));
     }
+}
+
+/// The recipe of a train section for samples of a shape, or of an assumed one.
+fn recipe<'m>(project: &'m Project<'_>, spec: &TrainSpec, shape: Option<[usize; 3]>) -> Recipe<'m> {
+    let mut recipe = project.recipe(spec, shape);
+    if shape.is_none() {
+        recipe.sample = project.module.model(&spec.model.name).ok().and_then(assumed_sample);
+    }
+    recipe
+}
+
+/// The models that no train section names.
+fn untrained_models<'m>(project: &'m Project<'_>) -> impl Iterator<Item = &'m FnItem> {
+    let sections = project.module.train_sections();
+    let is_trained = move |item: &FnItem| sections.iter().any(|section| section.model.text == item.name.text);
+    project.module.main_models().into_iter().filter(move |item| !is_trained(item))
+}
+
+fn needs_arguments(item: &FnItem) -> bool {
+    item.params.iter().skip(1).any(|param| param.default.is_none())
+}
+
+/// What the graphs of a file compute; none where anything is wrong with it. The shapes are those of the samples of its
+/// train sections.
+fn fingerprint(project: &Project<'_>, shapes: &[Option<[usize; 3]>]) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    for section in project.module.data_sections() {
+        project.data_spec(section).ok()?;
+    }
+    for (section, shape) in project.module.train_sections().into_iter().zip(shapes) {
+        let spec = project.train_spec(section).ok()?;
+        let recipe = recipe(project, &spec, *shape);
+        for phase in &spec.phases {
+            lints::divisions::fingerprint(&recipe.step(phase.batch, phase).ok()?, &mut hasher);
+        }
+        lints::divisions::fingerprint(&recipe.evaluation(1).ok()?, &mut hasher);
+    }
+    for item in untrained_models(project).filter(|item| !needs_arguments(item)) {
+        let recipe = project.untrained(&ModelCall::new(item), assumed_sample(item));
+        lints::divisions::fingerprint(&recipe.inference(1).ok()?, &mut hasher);
+    }
+    Some(hasher.finish())
 }

@@ -103,6 +103,15 @@ impl<'a> Project<'a> {
         }
     }
 
+    /// The same with another text of the model file; none where it does not parse.
+    pub fn with_text(&self, text: &str) -> Option<Project<'a>> {
+        let mut sources = SourceMap::default();
+        let name = self.arguments.file.display().to_string();
+        let module = Module::from_text(&mut sources, &name, text).ok()?;
+        let overrides = Overrides::parse(&mut sources, &self.arguments.set).ok()?;
+        Some(Project { sources, module, arguments: self.arguments, overrides })
+    }
+
     /// A failure with errors in the file.
     pub fn failure(&self, errors: Vec<Diagnostic>) -> Failure {
         Failure::Source(self.sources.clone(), errors)

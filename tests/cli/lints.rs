@@ -125,3 +125,111 @@ fn good_models_have_no_warning() {
         assert_eq!(warnings(layers), [""; 0], "{layers}");
     }
 }
+
+/// The lines of a file that have a warning of a division, with its place in the line.
+fn rounded(text: &str) -> Vec<String> {
+    let place = Place::with("net.cnn", text);
+    let said = place.run(&["check", "net.cnn"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let mut lines = said.err.lines();
+    let mut found = Vec::new();
+    while let Some(line) = lines.next() {
+        if line == "warning: this division of integers rounds down, where a number is wanted" {
+            let place = lines.next().and_then(|line| line.rsplit_once("net.cnn:")).expect("a place");
+            let (row, column) = place.1.split_once(':').expect("a row and a column");
+            let (row, column): (usize, usize) = (row.parse().unwrap(), column.parse().unwrap());
+            found.push(text.lines().nth(row - 1).unwrap()[column - 1..].chars().take(8).collect());
+        }
+    }
+    found
+}
+
+/// Each of these is less than was meant, mostly 0, wherever the number goes from there.
+#[test]
+fn a_division_that_loses_a_remainder_where_a_number_is_wanted() {
+    let text = "op direct(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = x[n, k] * (1 / K); }
+op named(x: f32[N, K]) -> y: f32[N, K] { let scale = 2 / K; y[n, k] = scale * x[n, k]; }
+op slope(x: f32, k: int) -> y: f32 { y = if x > 0 { x } else { 3 / k }; }
+op above(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = if x[n, k] > 4 / K { x[n, k] } else { 0 }; }
+op ramp(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = x[n, k] * (1 - k / K); }
+op middle(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = x[n, k] * (k + 1 / 2); }
+op listed(x: f32[N, K]) -> y: f32[N, K] { let w = [7/4, 2]; y[n, k] = x[n, k] * w[k % 2]; }
+op root(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = pow(x[n, k], 1 / 3); }
+op filled(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = x[n, k - 1] else (5 / 6); }
+op shared(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = x[n, k] * real(1 / K); }
+block scaled(x: any, by: any, rate: float = 1 / 9) { dropout(x * by, rate) }
+block uncalled(x: any, rate: float = 1 / 10) { dropout(x, rate) }
+model Net(x: f32[N, 1, 8, 8]) -> f32[N, 10] {
+  let y = x |> flatten |> linear(64) |> direct |> named |> slope(5) |> above |> ramp |> middle
+    |> listed |> root |> filled |> shared;
+  y |> scaled(-1 / 11) |> leakyrelu(1 / 12) |> linear(10)
+}
+data Digits { source = digits(); prepare = scale(1/13); }
+train Net on Digits { loss = cross_entropy(label_smoothing=1/14); optim = sgd(1/15, momentum=1/16); }
+";
+    let starts = [
+        "1 / K", "2 / K", "3 / k", "4 / K", "k / K", "1 / 2", "7/4", "1 / 3", "5 / 6", "1 / K", "1 / 9",
+        "1 / 10", "-1 / 11", "1 / 12", "1/13", "1/14", "1/15", "1/16",
+    ];
+    let found = rounded(text);
+    assert_eq!(found.len(), starts.len(), "{found:?}");
+    for (found, start) in found.iter().zip(starts) {
+        assert!(found.starts_with(start), "{found} is not {start}");
+    }
+}
+
+/// Shapes, positions, integers and exact divisions are as they are meant.
+#[test]
+fn a_division_that_is_right() {
+    let text = "op halved(x: f32[N, 1, H, W]) -> y: f32[N, 1, H/3, W/3] {
+  let third = H / 3;
+  y[n, c, i, j] = mean[u < third + H / 6, v < third] x[n, c, min(i + u, H / 3 * 2), j + v];
+}
+op centred(x: f32[N, K]) -> y: f32[N, K] {
+  y[n, k] = x[n, k] * exp(-real(k - K / 2) * (k - K / 2) / real(K / 2)) * (K / 7);
+}
+op chosen(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = if k == K / 2 || k / 2 > 1 { x[n, k] } else { 0 }; }
+op coarse(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = x[n, k / 2 * 2] + x[n, K / 2] * [3, 5][k / 4 % 2]; }
+op exact(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = (x[n, k] + 1) / K * (2 * K / 7) * (real(1) / K); }
+block repeated(x: any, count: int) {
+  for i in 0..count / 2 { x = x |> linear(7) as \"layer{i + count / 2}\"; }
+  if count / 2 > 1 { x |> relu } else { x }
+}
+model Net(x: f32[N, 1, 8, 8]) -> f32[N, 10] {
+  x |> halved |> flatten |> linear(7) |> centred |> chosen |> coarse |> exact |> repeated(5 - 1 / 2)
+    |> linear(21 / 2)
+}
+data Digits { source = digits(); holdout = 101 / 2; prepare = scale(4/2); }
+train Net on Digits { loss = cross_entropy; optim = sgd(1.0/15); batch = 33 / 2; }
+";
+    assert_eq!(rounded(text), [""; 0]);
+}
+
+#[test]
+fn a_warning_of_a_division_is_silenced_by_its_name() {
+    let text = |comment: &str| {
+        format!(
+            "op half(x: f32[N, K]) -> y: f32[N, K] {{ {comment}
+  y[n, k] = x[n, k] * (K / 2);
+}}
+model Net(x: f32[N, 5]) {{ half(x) }}
+"
+        )
+    };
+    assert_eq!(rounded(&text("")), ["K / 2);"]);
+    assert_eq!(rounded(&text("// allow(rounded-division)")), [""; 0]);
+    let said = Place::with("net.cnn", &text("")).run(&["check", "net.cnn"]);
+    assert_eq!(
+        said.err,
+        "warning: this division of integers rounds down, where a number is wanted
+ --> net.cnn:2:24
+  |
+2 |   y[n, k] = x[n, k] * (K / 2);
+  |                        ^^^^^
+  |
+  = note: `// allow(rounded-division)` on this line or the one above silences this
+  = help: write `real(K) / ...`
+
+"
+    );
+}

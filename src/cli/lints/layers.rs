@@ -3,6 +3,7 @@
 //! Layers are known here by the names of the library's ops, because advice is about layers. What a window reads comes
 //! from the equations.
 
+use super::named_warning;
 use crate::base::diagnostic::Diagnostic;
 use crate::base::source::SourceMap;
 use crate::base::span::Span;
@@ -52,10 +53,8 @@ impl<'a> Lints<'a> {
 
     /// Adds a warning, unless a comment allows it.
     fn warn(&mut self, name: &str, span: Option<Span>, message: String, fix: &str) {
-        let Some(span) = span.filter(|span| !is_allowed(self.sources, *span, name)) else { return };
-        let warning = Diagnostic::warning(message).primary(span, "").help(fix);
-        let warning = warning.note(format!("`// allow({name})` on this line or the one above silences this"));
-        if !self.found.contains(&warning) {
+        let warning = span.and_then(|span| named_warning(self.sources, name, span, message, fix));
+        if let Some(warning) = warning.filter(|warning| !self.found.contains(warning)) {
             self.found.push(warning);
         }
     }
@@ -187,18 +186,6 @@ impl<'a> Lints<'a> {
             );
         }
     }
-}
-
-/// Whether a comment on the line of a span, or on the one above, allows a warning.
-fn is_allowed(sources: &SourceMap, span: Span, name: &str) -> bool {
-    let line = sources.position(span).line;
-    let mut lines = sources.text(span.file).lines().skip(line.saturating_sub(2));
-    let allowed = format!("allow({name})");
-    let near = if line > 1 { 2 } else { 1 };
-    lines
-        .by_ref()
-        .take(near)
-        .any(|text| text.split_once("//").is_some_and(|(_, comment)| comment.contains(&allowed)))
 }
 
 /// How an op reads one axis of its input: `step * i + taps`.

@@ -29,10 +29,10 @@ fn warning(what: &str, name: &Name) -> Diagnostic {
 }
 
 /// The words of a file with their places.
-struct Words<'a>(Vec<(u32, &'a str)>);
+pub(super) struct Words<'a>(Vec<(u32, &'a str)>);
 
 impl Words<'_> {
-    fn of(id: FileId, text: &str) -> Words<'_> {
+    pub(super) fn of(id: FileId, text: &str) -> Words<'_> {
         let mut words = Vec::new();
         for token in lex(id, text).0.tokens {
             let written = token.text(text);
@@ -46,9 +46,14 @@ impl Words<'_> {
     }
 
     /// How often a word stands within a span.
-    fn count(&self, word: &str, span: Span) -> usize {
-        let within = self.0.iter().filter(|(start, _)| (span.start..span.end).contains(start));
-        within.filter(|(_, other)| *other == word).count()
+    pub(super) fn count(&self, word: &str, span: Span) -> usize {
+        self.within(span).filter(|other| *other == word).count()
+    }
+
+    /// The words within a span.
+    pub(super) fn within(&self, span: Span) -> impl Iterator<Item = &str> {
+        let words = self.0.iter().filter(move |(start, _)| (span.start..span.end).contains(start));
+        words.map(|(_, word)| *word)
     }
 }
 

@@ -1,13 +1,14 @@
 //! Equations: the left sides, their axes, and the tensors that they define.
 
 use super::pieces::{self, Progression};
-use super::term::{Kind, flat, no_extent};
+use super::term::{Kind, flat};
 use super::{Equations, Symbol, index};
+use crate::base::diagnostic::Diagnostic;
 use crate::base::span::Span;
 use crate::elab::Outcome;
 use crate::elab::evaluate::at;
 use crate::elab::types;
-use crate::elab::value::show_type;
+use crate::elab::value::{Value, show_type};
 use crate::syntax::ast::{Binder, Expr, ExprKind, Name, OpStmt, OpStmtKind};
 use crate::te::{Axis, DType, Equation, Index, Piece};
 
@@ -41,6 +42,7 @@ impl Equations<'_> {
     fn define_result(&mut self, name: &Name, parts: &[Part<'_>], dtype: DType, shape: &[i64]) -> Outcome<()> {
         let (mut made, mut covered, mut spans) = (Vec::new(), Vec::new(), Vec::new());
         for Part { start, binders, body } in parts {
+            self.check_bounds(name, binders, parts.len() == 1, (dtype, shape))?;
             let left = self.left_side(name, binders, shape)?;
             let (piece, kind) = self.piece(&left, binders, body, shape)?;
             check_kind(name, kind, dtype, body)?;
@@ -53,22 +55,57 @@ impl Equations<'_> {
         Ok(())
     }
 
+    /// A bound may end a piece before the declared extent, never the only equation, and none goes beyond it.
+    fn check_bounds(
+        &mut self,
+        name: &Name,
+        binders: &[Binder],
+        is_only: bool,
+        (dtype, shape): (DType, &[i64]),
+    ) -> Outcome<()> {
+        for (binder, extent) in binders.iter().zip(shape) {
+            let Some(bound) = &binder.bound else { continue };
+            let end = types::evaluate_extent(self, bound)?;
+            if end > *extent || is_only && end != *extent {
+                let (name, declared) = (&name.text, show_type(dtype, shape));
+                let message =
+                    format!("the bound is {end}, but `{name}` has {extent} elements along this axis");
+                let error = at(message, bound.span).note(format!("`{name}` is {declared}"));
+                return Err(match is_only {
+                    true => error
+                        .help("leave the bound out: the declared type says how far the axes of a result go"),
+                    false => error,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// An error where the name of an axis already means something else.
+    pub(super) fn check_hidden(&self, axis: &str, span: Span) -> Outcome<()> {
+        let meaning = match self.names.get(axis) {
+            None => return Ok(()),
+            Some(Symbol::Const(value @ (Value::Int(_) | Value::Real(_) | Value::Bool(_)))) => {
+                value.to_string()
+            }
+            Some(Symbol::Const(value)) => value.kind(),
+            Some(Symbol::Tensor(_)) => "a tensor".into(),
+            Some(Symbol::Term(_)) => "a number".into(),
+        };
+        Err(at(format!("axis `{axis}` hides `{axis}`, which is {meaning}"), span)
+            .help("give the axis another name"))
+    }
+
     fn define_intermediate(&mut self, name: &Name, parts: &[Part<'_>]) -> Outcome<()> {
         let [Part { binders, body, .. }] = parts else {
             return Err(at(format!("`{}` is no result, so it has one equation", name.text), name.span)
                 .help("only results, whose shapes are declared, are given in pieces"));
         };
-        self.infer_extents(binders, body);
-        let mut shape = Vec::new();
-        for binder in *binders {
-            let ExprKind::Name(axis) = &binder.index.kind else {
-                return Err(at("the axes of an intermediate are plain names", binder.index.span));
-            };
-            if binder.bound.is_none() && !self.extents.contains_key(&binder.index.span) {
-                return Err(no_extent(axis, binder.index.span));
-            }
-            shape.push(self.bound(binder)?.1);
+        if let Some(binder) = binders.iter().find(|binder| !matches!(binder.index.kind, ExprKind::Name(_))) {
+            return Err(at("the axes of an intermediate are plain names", binder.index.span));
         }
+        self.infer_extents(binders, body)?;
+        let shape: Vec<i64> = self.bounds(binders)?.into_iter().map(|(_, extent)| extent).collect();
         if types::elements(&shape).is_none() {
             return Err(types::too_large(&shape, name.span));
         }
@@ -102,7 +139,7 @@ impl Equations<'_> {
     fn bind_dimension(&mut self, binder: &Binder, extent: i64, left: &mut LeftSide) -> Outcome<()> {
         let span = binder.index.span;
         let end = match &binder.bound {
-            Some(bound) => types::evaluate_extent(self, bound)?.min(extent),
+            Some(bound) => types::evaluate_extent(self, bound)?,
             None => extent,
         };
         let form = self.linear_left(&binder.index)?;
@@ -111,8 +148,9 @@ impl Equations<'_> {
         let mut index = Index::from(form.constant);
         for ((axis_name, coefficient), count) in form.terms.iter().zip(&radices) {
             if self.axes.iter().any(|(bound, _)| bound == axis_name) {
-                return Err(at(format!("axis `{axis_name}` is bound twice"), span));
+                return Err(bound_twice(axis_name, span));
             }
+            self.check_hidden(axis_name, span)?;
             if *count == 1 && form.terms.len() > 1 {
                 self.axes.push((axis_name.clone(), Index::from(0)));
                 continue;
@@ -137,13 +175,18 @@ impl Equations<'_> {
         body: &Expr,
         shape: &[i64],
     ) -> Outcome<(Piece, Kind)> {
-        self.infer_extents(binders, body);
+        self.infer_extents(binders, body)?;
         self.element = flat(&left.at, shape, &self.program.axes).map_err(|message| at(message, body.span))?;
         let result = self.expression(body);
         self.axes.clear();
         let (body, kind) = result?;
         Ok((Piece { axes: left.axes.clone(), at: left.at.clone(), body }, kind))
     }
+}
+
+/// The error of two axes of one name.
+pub(super) fn bound_twice(axis: &str, span: Span) -> Diagnostic {
+    at(format!("axis `{axis}` is bound twice"), span)
 }
 
 /// One of the equations of a tensor.

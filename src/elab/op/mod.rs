@@ -2,13 +2,14 @@
 //!
 //! [`instantiate`] binds an op's parameters to the types and values of one call and turns its equations into a
 //! [`Program`]. [`term`] and [`calls`] convert scalar expressions, [`extents`] finds the extents of axes that no type
-//! says, [`equation`] makes results from pieces, [`pieces`] proves that those are disjoint and cover. [`scalar`] maps
-//! ops on single numbers over tensors.
+//! says from the indices that [`linear`] reads, [`equation`] makes results from pieces, [`pieces`] proves that those are
+//! disjoint and cover. [`scalar`] maps ops on single numbers over tensors.
 
 mod calls;
 mod equation;
 mod extents;
 mod index;
+mod linear;
 mod operators;
 mod pieces;
 mod scalar;
@@ -48,8 +49,8 @@ pub(super) struct Equations<'m> {
     pub names: HashMap<String, Symbol>,
     /// The axes in scope, the innermost last; one of extent 1 may stand for 0.
     pub axes: Vec<(String, Index)>,
-    /// The extents of binders, by their places.
-    pub extents: HashMap<Span, i64>,
+    /// The extents of binders without a bound, by their places.
+    extents: HashMap<Span, extents::Extent>,
     /// The position of the present element in its result: the counter of random numbers.
     pub element: Index,
     /// The root of the names of random streams.

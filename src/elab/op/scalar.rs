@@ -89,7 +89,7 @@ impl Equations<'_> {
         if self.names.contains_key(&name.text) {
             return Err(at(format!("`{}` is already defined", name.text), name.span));
         }
-        self.infer_extents(&[], body);
+        self.infer_extents(&[], body)?;
         let mut term = self.term(body)?;
         if let Some((_, ty)) = item.results.iter().find(|(result, _)| result.text == name.text) {
             term = self.converted(name, super::element_dtype(ty), term, body)?;
@@ -123,12 +123,14 @@ impl Equations<'_> {
         let symbols = self.bind_terms(item, call, terms)?;
         let names = std::mem::replace(&mut self.names, symbols);
         let axes = std::mem::take(&mut self.axes);
+        let extents = std::mem::take(&mut self.extents);
         let library = std::mem::replace(&mut self.library, self.module.in_library(item.span.file));
         self.depth += 1;
         let done = self.bind_defaults(item, &call.callee).and_then(|()| self.run_scalar(item));
         self.depth -= 1;
         self.library = library;
         self.axes = axes;
+        self.extents = extents;
         let inner = std::mem::replace(&mut self.names, names);
         done?;
         match inner.get(&result.text) {

@@ -231,8 +231,7 @@ impl Equations<'_> {
 
     fn reduce_term(&mut self, op: ReduceOp, binders: &[Binder], body: &Expr) -> Outcome<Term> {
         let (depth, mut axes, mut count) = (self.axes.len(), Vec::new(), 1_i64);
-        for binder in binders {
-            let (name, extent) = self.bound(binder)?;
+        for (name, extent) in self.bounds(binders)? {
             count = count.saturating_mul(extent);
             let index = if extent == 1 {
                 Index::from(0)
@@ -271,26 +270,6 @@ impl Equations<'_> {
         }
     }
 
-    /// The name and extent of an axis.
-    pub(super) fn bound(&mut self, binder: &Binder) -> Outcome<(String, i64)> {
-        let ExprKind::Name(name) = &binder.index.kind else {
-            return Err(at("a reduction binds plain names", binder.index.span));
-        };
-        let extent = match &binder.bound {
-            Some(bound) => crate::elab::types::evaluate_extent(self, bound)?,
-            None => {
-                *self.extents.get(&binder.index.span).ok_or_else(|| no_extent(name, binder.index.span))?
-            }
-        };
-        match extent {
-            1..=crate::elab::types::MOST_ELEMENTS => Ok((name.clone(), extent)),
-            _ => {
-                let span = binder.bound.as_ref().map_or(binder.index.span, |bound| bound.span);
-                Err(at(format!("axis `{name}` would have {extent} elements"), span))
-            }
-        }
-    }
-
     fn if_term(&mut self, choice: &IfExpr) -> Outcome<Term> {
         match self.term(&choice.condition)? {
             Term::Const(Value::Bool(true)) => self.block_term(&choice.then),
@@ -321,12 +300,6 @@ impl Equations<'_> {
             (None, None) => Err(at("this branch has no value", block.span)),
         }
     }
-}
-
-/// The error of an axis whose extent nothing says.
-pub(super) fn no_extent(name: &str, span: Span) -> Diagnostic {
-    at(format!("the extent of axis `{name}` is not known"), span)
-        .help(format!("give a bound: `{name} < ...`"))
 }
 
 /// A checked index for the outside.

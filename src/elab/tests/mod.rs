@@ -2,6 +2,7 @@
 
 mod config;
 mod errors;
+mod extents;
 mod more_layers;
 mod mutations;
 mod values;
