@@ -104,7 +104,7 @@ fn conduct(arguments: &RunArguments, session: &Session<'_>, phases: Phases) -> R
             let (file, folder) = (arguments.model.file.display(), folder.display());
             Err(End::Interrupted(format!("{error}; go on with: cnnc run {file} --resume {folder}")))
         }
-        Err(error @ TrainError::NotFinite { .. }) => {
+        Err(error @ TrainError::NotFinite(_)) => {
             save(&folder, &store)?;
             Err(TrainError::Other(format!("{error}; they are in {}", folder.display())).into())
         }

@@ -12,7 +12,8 @@ use crate::graph::{self, Graph, Sink};
 /// A parameter and its gradient.
 type Pair = (graph::Value, graph::Value);
 
-/// Replaces the gradients of parameters by clipped ones.
+/// Replaces the gradients of parameters by clipped ones. Gives the number that decides how they are scaled, the sum of
+/// all squares, where there is one.
 ///
 /// # Errors
 ///
@@ -23,10 +24,10 @@ pub fn clip(
     clip: Clip,
     span: Span,
     grads: &mut [Pair],
-) -> Result<(), Diagnostic> {
+) -> Result<Option<graph::Value>, Diagnostic> {
     with_blocks(graph, module, span, |blocks| match clip {
         Clip::Norm(most) => blocks.by_norm(most, grads),
-        Clip::Value(most) => blocks.by_value(most, grads),
+        Clip::Value(most) => blocks.by_value(most, grads).map(|()| None),
     })
 }
 
@@ -53,12 +54,12 @@ pub fn report_norms(
     Ok(())
 }
 
-fn with_blocks(
+fn with_blocks<T>(
     graph: &mut Graph,
     module: &Module,
     span: Span,
-    work: impl FnOnce(&mut Blocks<'_>) -> Outcome<()>,
-) -> Result<(), Diagnostic> {
+    work: impl FnOnce(&mut Blocks<'_>) -> Outcome<T>,
+) -> Result<T, Diagnostic> {
     let elaborator = Elaborator::new(module, std::mem::take(graph), true);
     let mut blocks = Blocks { elaborator, span };
     let result = work(&mut blocks);
@@ -73,7 +74,7 @@ struct Blocks<'m> {
 
 impl Blocks<'_> {
     /// Scales all gradients by one factor, so that the norm of all together is at most `most`.
-    fn by_norm(&mut self, most: f64, grads: &mut [Pair]) -> Outcome<()> {
+    fn by_norm(&mut self, most: f64, grads: &mut [Pair]) -> Outcome<Option<graph::Value>> {
         let mut total: Option<TensorValue> = None;
         for (_, gradient) in grads.iter() {
             let gradient = self.elaborator.tensor(*gradient);
@@ -83,13 +84,13 @@ impl Blocks<'_> {
                 None => squares,
             });
         }
-        let Some(total) = total else { return Ok(()) };
+        let Some(total) = total else { return Ok(None) };
         let factor = self.call("clip_factor", &[&total], Some(most))?;
         for (_, gradient) in grads {
             let tensor = self.elaborator.tensor(*gradient);
             *gradient = self.call("times", &[&tensor, &factor], None)?.id;
         }
-        Ok(())
+        Ok(Some(total.id))
     }
 
     fn by_value(&mut self, most: f64, grads: &mut [Pair]) -> Outcome<()> {

@@ -100,6 +100,10 @@ pub enum Sink {
     Gradient(Value),
     /// The norm of the gradient of this parameter (an input of the graph), before any clipping.
     GradientNorm(Value),
+    /// The health of this parameter (an input of the graph) in the step, as `passes::accept` says.
+    Health(Value),
+    /// 1 if the updates take place, 0 if all kept tensors stay as they are.
+    Accepted,
 }
 
 /// A network or a training step.

@@ -124,6 +124,8 @@ impl Resolver<'_> {
             ("gradient_norm", [Property(value)]) => {
                 Ok(Sink::GradientNorm(self.value(&value.name, value.offset)?))
             }
+            ("health", [Property(value)]) => Ok(Sink::Health(self.value(&value.name, value.offset)?)),
+            ("accepted", []) => Ok(Sink::Accepted),
             (other, _) => self.error(tree.offset, format!("`{other}` with these arguments is no sink")),
         }
     }

@@ -107,6 +107,8 @@ impl fmt::Display for SinkText<'_> {
             Sink::Update(value) => write!(f, "update({value})"),
             Sink::Gradient(value) => write!(f, "gradient({value})"),
             Sink::GradientNorm(value) => write!(f, "gradient_norm({value})"),
+            Sink::Health(value) => write!(f, "health({value})"),
+            Sink::Accepted => f.write_str("accepted"),
         }
     }
 }

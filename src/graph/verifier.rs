@@ -130,10 +130,10 @@ impl Verifier<'_> {
             }
             seen.push(sink);
             match sink {
-                Sink::Loss | Sink::Metric(_) => self.scalar(*value, &text),
+                Sink::Loss | Sink::Metric(_) | Sink::Accepted => self.scalar(*value, &text),
                 Sink::Prediction => {}
                 Sink::Update(of) | Sink::Gradient(of) => self.next(*value, *of, sink, &text),
-                Sink::GradientNorm(of) => {
+                Sink::GradientNorm(of) | Sink::Health(of) => {
                     self.scalar(*value, &text);
                     if !self.is_param(*of) {
                         self.findings.push(format!("{text} is of no parameter"));

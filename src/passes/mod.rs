@@ -1,5 +1,6 @@
 //! Passes: graph to graph, then equations to equations. Each is a name, a line of description and a function.
 
+pub mod accept;
 pub mod ascend;
 pub mod autodiff;
 pub mod canonical;

@@ -5,7 +5,7 @@
 //! with others of the same layout only, because the halo is filled once and must stay; one that follows from parameters
 //! alone with none, as it is computed once for all runs until they change. A result that is computed element by element
 //! from a tensor that nothing needs any more takes its memory ([`in_place`]); so do the next values of parameters, if
-//! they are stored after the loss is known: a step whose loss is not finite must leave no trace.
+//! they are stored after the verdict on the step is known: one that goes wrong must leave no trace.
 
 mod fixed;
 pub mod in_place;
@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use crate::kernels::{Kernels, Layouts};
+use crate::loops::{Access, Buffer};
 use crate::sched::Launch;
 use crate::te::Tensor;
 
@@ -63,29 +64,33 @@ pub struct Plan {
     pub replaced: Replaced,
     /// For each unit, how many of the first ones must be done before it begins.
     pub waits: Vec<usize>,
-    /// The first unit that stores over a kept tensor, where there is a loss that must be finite before.
+    /// The first unit that stores over a kept tensor, where there is a verdict on the step that must be known before.
     pub guarded: Option<usize>,
 }
 
-/// Places all stored tensors. The loss is one of them, if there is one.
+/// Places all stored tensors. The verdict on the step is one of them, if there is one.
 pub fn plan(
     kernels: &Kernels,
     layouts: &Layouts,
     launches: &[Launch],
     kept: &[Kept],
-    loss: Option<Tensor>,
+    verdict: Option<Tensor>,
 ) -> Plan {
     let fixed = fixed::launches(launches, kept);
     let lasting = lasting(kernels, launches, kept, &fixed);
     let units = slices::units(kernels, layouts, launches, &lasting, &fixed);
     let search = Search::new(layouts, launches, &units);
-    let known = loss.map_or(0, |loss| {
-        launches.iter().rposition(|launch| launch.buffers.contains(&loss)).unwrap_or(0) + 1
+    let known = verdict.map_or(0, |verdict| {
+        let writes = |launch: &Launch| {
+            let at = launch.buffers.iter().position(|tensor| *tensor == verdict);
+            at.is_some_and(|at| launch.function.buffers[Buffer::from_u32(at as u32)].access != Access::Read)
+        };
+        launches.iter().rposition(writes).unwrap_or(0) + 1
     });
     let updates = search.updates(kept, known);
     let is_update = |launch: &Launch| launch.buffers.iter().any(|tensor| updates.contains_key(tensor));
     let guarded = units.iter().position(|unit| launches[unit.launches.clone()].iter().any(is_update));
-    let guarded = guarded.filter(|_| loss.is_some());
+    let guarded = guarded.filter(|_| verdict.is_some());
     let is_scratch = |tensor: &Tensor| units.iter().any(|unit| unit.scratch.contains_key(tensor));
     let mut replaced = search.results(kernels, &|tensor| !lasting.contains(&tensor) && !is_scratch(&tensor));
     replaced.extend(updates);

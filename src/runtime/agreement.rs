@@ -284,10 +284,10 @@ pub fn same_bits(graph: &Graph, one: &Tensors, other: &Tensors) -> Result<(), St
 
 fn name(graph: &Graph, sink: &Sink) -> String {
     match sink {
-        Sink::Update(value) | Sink::Gradient(value) | Sink::GradientNorm(value) => {
+        Sink::Update(value) | Sink::Gradient(value) | Sink::GradientNorm(value) | Sink::Health(value) => {
             format!("{sink:?} {}", graph.values[*value].name)
         }
-        Sink::Loss | Sink::Prediction | Sink::Metric(_) => format!("{sink:?}"),
+        Sink::Loss | Sink::Prediction | Sink::Metric(_) | Sink::Accepted => format!("{sink:?}"),
     }
 }
 

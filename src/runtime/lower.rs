@@ -21,7 +21,8 @@ pub struct Lowered {
     /// What the lanes are, and why.
     pub reason: String,
     pub(super) kept: Vec<Kept>,
-    pub(super) loss: Option<Tensor>,
+    /// What says whether the updates take place: the acceptance of the step, or else its loss.
+    pub(super) verdict: Option<Tensor>,
 }
 
 /// What a stage of lowering hands to the next one. Tests look at it, or spoil it to see that they notice.
@@ -35,9 +36,9 @@ pub enum Stage<'a> {
 }
 
 impl Lowered {
-    /// The byte of the arena where the loss lies.
-    pub(super) fn loss_place(&self) -> Option<usize> {
-        match self.plan.places[&self.loss?] {
+    /// The byte of the arena where the verdict lies.
+    pub(super) fn verdict_place(&self) -> Option<usize> {
+        match self.plan.places[&self.verdict?] {
             Place::Arena(offset) => Some(offset),
             Place::Present(_) | Place::Next(_) | Place::Scratch { .. } => None,
         }
@@ -171,10 +172,11 @@ fn lower_over(
     verified("fuse", || kernels::verifier::verify(&kernels, Some(&layouts)));
     between(Stage::Layouts(&mut layouts));
     let launches = sched::schedule(&mut kernels, &layouts, machine, &groups, choices);
-    let loss = graph.outputs.iter().position(|(_, sink)| *sink == Sink::Loss);
-    let loss = loss.map(|at| kernels.program.outputs[at]);
-    let plan = plan::plan(&kernels, &layouts, &launches, &kept, loss);
-    Lowered { kernels, layouts, launches, plan, kept, loss, reason: String::new() }
+    let output = |wanted: Sink| graph.outputs.iter().position(|(_, sink)| *sink == wanted);
+    let verdict = output(Sink::Accepted).or_else(|| output(Sink::Loss));
+    let verdict = verdict.map(|at| kernels.program.outputs[at]);
+    let plan = plan::plan(&kernels, &layouts, &launches, &kept, verdict);
+    Lowered { kernels, layouts, launches, plan, kept, verdict, reason: String::new() }
 }
 
 /// Machine instructions of a run, but for those whose results stay: a measure of its time.

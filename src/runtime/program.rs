@@ -7,7 +7,8 @@ use crate::base::philox::RandomState;
 use crate::codegen::{Error, Module};
 use crate::graph::{Graph, Role, Sink};
 use crate::kernels::{Layouts, layout};
-use crate::loops::DType;
+use crate::loops::{Access, DType};
+use crate::passes::accept;
 use crate::plan::slices::Unit;
 use crate::plan::{Kept, Place, Plan};
 use crate::sched::{Launch, Machine};
@@ -31,6 +32,19 @@ enum Change {
     InPlace,
 }
 
+/// Where it stands whether the updates take place.
+#[derive(Clone, Copy)]
+struct Verdict {
+    /// In the arena.
+    offset: usize,
+    /// Whether it is the loss, which must be finite, and not the acceptance of the step.
+    of_loss: bool,
+}
+
+fn is_accepting(graph: &Graph) -> bool {
+    graph.outputs.iter().any(|(_, sink)| *sink == Sink::Accepted)
+}
+
 /// A launch of a compiled program.
 struct Compiled {
     /// In the module.
@@ -43,6 +57,8 @@ struct Compiled {
     scratch: Vec<Slot>,
     /// Its amount of work, for the pool.
     work: u64,
+    /// The tensors that it stores.
+    results: Vec<Tensor>,
 }
 
 impl Compiled {
@@ -57,6 +73,7 @@ impl Compiled {
             buffers: start..start + places.len(),
             scratch: places.iter().enumerate().filter_map(slot).collect(),
             work: work(&launch.function.body, &launch.function, POOL_LANES),
+            results: results(launch),
             places,
         }
     }
@@ -78,12 +95,15 @@ pub struct Program {
     inputs: Vec<(Role, Tensor)>,
     outputs: Vec<(Sink, Tensor)>,
     dtypes: HashMap<Tensor, DType>,
+    names: HashMap<Tensor, String>,
     /// The kept tensors' paths, and what the program does to them.
     kept: Vec<(String, Change)>,
-    /// The byte of the arena where the loss lies, if it is one.
-    loss: Option<usize>,
+    /// The byte of the arena that says whether the updates take place, if something does.
+    verdict: Option<Verdict>,
     /// The parameters' paths and the outputs that are the norms of their gradients.
     norms: Vec<(String, Sink)>,
+    /// The parameters' paths and the outputs that are their health.
+    health: Vec<(String, Sink)>,
     /// The version of the store that the fixed launches have run for.
     prepared: Option<u64>,
 }
@@ -132,11 +152,13 @@ impl Program {
                 .zip(program.outputs.iter().copied())
                 .collect(),
             dtypes: program.tensors.iter().map(|(tensor, data)| (tensor, data.dtype)).collect(),
+            names: program.tensors.iter().map(|(tensor, data)| (tensor, data.name.clone())).collect(),
             kept: paths.zip(&lowered.kept).map(|(path, kept)| (path, change(kept))).collect(),
-            loss: lowered.loss_place(),
+            verdict: lowered.verdict_place().map(|offset| Verdict { offset, of_loss: !is_accepting(graph) }),
             layouts: lowered.layouts,
             plan: lowered.plan,
-            norms: norms(graph),
+            norms: of_parameters(graph, |sink| matches!(sink, Sink::GradientNorm(_))),
+            health: of_parameters(graph, |sink| matches!(sink, Sink::Health(_))),
             prepared: None,
         };
         compiled.fill_halos(true);
@@ -237,14 +259,14 @@ impl Program {
     }
 
     /// Runs all units. Parameters and states are read from the store's present values. Updates go to its next ones,
-    /// or, once the loss is known to be finite, over the present ones; [`commit`](Program::commit) makes them those that
-    /// count. Where the loss is not finite, the store stays as it was.
+    /// or, once the step is known to be accepted, over the present ones; [`commit`](Program::commit) makes them those that
+    /// count. Where it is not accepted, the store stays as it was.
     pub fn run(&mut self, store: &mut Store, pool: &Pool, random: RandomState) {
         self.find_addresses(store);
         let end = self.plan.units.len();
         let guarded = self.plan.guarded.unwrap_or(end);
         self.run_range(0..guarded, store, pool, random);
-        if guarded < end && !self.is_loss_finite() {
+        if guarded < end && !self.is_accepted() {
             return;
         }
         self.run_range(guarded..end, store, pool, random);
@@ -252,12 +274,12 @@ impl Program {
     }
 
     /// Runs like [`run`](Program::run) and gives the seconds of each unit: 0 where it does not run,
-    /// and everywhere if the loss is not finite.
+    /// and everywhere if the step is not accepted.
     pub fn run_timed(&mut self, store: &mut Store, pool: &Pool, random: RandomState) -> Vec<f64> {
         self.find_addresses(store);
         let mut seconds = Vec::new();
         for unit in 0..self.plan.units.len() {
-            if self.plan.guarded == Some(unit) && !self.is_loss_finite() {
+            if self.plan.guarded == Some(unit) && !self.is_accepted() {
                 return vec![0.0; self.plan.units.len()];
             }
             let start = std::time::Instant::now();
@@ -268,8 +290,31 @@ impl Program {
         seconds
     }
 
-    fn is_loss_finite(&self) -> bool {
-        self.loss.is_none_or(|offset| self.arena.floats(offset, 1)[0].is_finite())
+    /// Whether the updates of the last run take place: always, if nothing in the program says otherwise.
+    pub fn is_accepted(&self) -> bool {
+        self.verdict.is_none_or(|Verdict { offset, of_loss }| {
+            let value = self.arena.floats(offset, 1)[0];
+            if of_loss { value.is_finite() } else { value != 0.0 }
+        })
+    }
+
+    /// Runs a step that was not accepted once more, and looks at the results of each launch. Gives the name of the first
+    /// one that is not finite. The store stays as it is, as it did before.
+    pub fn first_not_finite(&mut self, store: &Store, pool: &Pool, random: RandomState) -> Option<String> {
+        self.prepared = None;
+        self.find_addresses(store);
+        for unit in 0..self.plan.guarded.unwrap_or(self.plan.units.len()) {
+            self.run_range(unit..unit + 1, store, pool, random);
+            let launches = self.plan.units[unit].launches.clone();
+            let found = launches.flat_map(|launch| &self.launches[launch].results).find(|tensor| {
+                self.floats(**tensor, store)
+                    .is_some_and(|values| values.iter().any(|value| !value.is_finite()))
+            });
+            if let Some(tensor) = found {
+                return Some(self.names[tensor].clone());
+            }
+        }
+        None
     }
 
     /// Looks up where the buffers of all launches lie now.
@@ -303,9 +348,9 @@ impl Program {
         range.into_iter().any(|unit| tasks.has_to_run(unit))
     }
 
-    /// Makes the updates of the last run the present values; not where its loss is not finite.
+    /// Makes the updates of the last run the present values; not where it is not accepted.
     pub fn commit(&self, store: &mut Store) {
-        if !self.is_loss_finite() {
+        if !self.is_accepted() {
             return;
         }
         let next = self.kept.iter().filter(|(_, change)| *change == Change::Next);
@@ -322,8 +367,24 @@ impl Program {
     /// An output of the last run, row-major; none where the program has no such output.
     pub fn output(&self, wanted: &Sink, store: &Store) -> Option<Vec<f32>> {
         let (_, tensor) = self.outputs.iter().find(|(sink, _)| sink == wanted)?;
-        let layout = &self.layouts[tensor];
-        let memory = match self.plan.places[tensor] {
+        self.values(*tensor, store)
+    }
+
+    /// The parameters of which the last run says that they are not sound, with their health, in the order of the model.
+    pub fn unsound(&self, store: &Store) -> Vec<(String, f32)> {
+        let health =
+            |(path, sink): &(String, Sink)| Some((path.clone(), *self.output(sink, store)?.first()?));
+        self.health.iter().filter_map(health).filter(|(_, health)| *health != accept::SOUND).collect()
+    }
+
+    /// The elements of a tensor of numbers that is there after the last launch that stores it; none for another one.
+    fn floats(&self, tensor: Tensor, store: &Store) -> Option<Vec<f32>> {
+        if self.dtypes[&tensor] == DType::F32 { self.values(tensor, store) } else { None }
+    }
+
+    fn values(&self, tensor: Tensor, store: &Store) -> Option<Vec<f32>> {
+        let layout = &self.layouts[&tensor];
+        let memory = match self.plan.places[&tensor] {
             Place::Arena(offset) => self.arena.floats(offset, layout.len()),
             Place::Present(at) | Place::Next(at) => {
                 store.entries()[store.position(&self.kept[at].0)?].values()
@@ -389,14 +450,20 @@ fn path_of(role: &Role) -> Option<String> {
     }
 }
 
-/// The parameters' paths and the outputs that are the norms of their gradients.
-fn norms(graph: &Graph) -> Vec<(String, Sink)> {
-    let norm = |(_, sink): &(_, Sink)| {
-        let Sink::GradientNorm(param) = sink else { return None };
+/// The outputs of a kind that are about parameters, with the parameters' paths.
+fn of_parameters(graph: &Graph, wanted: fn(&Sink) -> bool) -> Vec<(String, Sink)> {
+    let path = |(_, sink): &(_, Sink)| {
+        let (Sink::GradientNorm(param) | Sink::Health(param)) = sink else { return None };
         let (_, role) = graph.inputs.iter().find(|(value, _)| value == param)?;
         Some((path_of(role)?, sink.clone()))
     };
-    graph.outputs.iter().filter_map(norm).collect()
+    graph.outputs.iter().filter(|(_, sink)| wanted(sink)).filter_map(path).collect()
+}
+
+/// The tensors that a launch stores.
+fn results(launch: &Launch) -> Vec<Tensor> {
+    let buffers = launch.buffers.iter().zip(launch.function.buffers.values());
+    buffers.filter(|(_, data)| data.access != Access::Read).map(|(tensor, _)| *tensor).collect()
 }
 
 /// Calls `visit` with every run of the last dimension: its row-major place, its address, the step between its

@@ -8,7 +8,7 @@ use crate::elab::optimiser::{self, OptimSpec};
 use crate::elab::selection::Selection;
 use crate::elab::{InitRule, ModelCall, Module, Request, gradients};
 use crate::graph::{Graph, Role, Sink, Value};
-use crate::passes::autodiff;
+use crate::passes::{accept, autodiff};
 use crate::syntax::ast::Expr;
 use crate::te::DType;
 
@@ -126,9 +126,7 @@ impl<'m> Recipe<'m> {
             .iter()
             .filter_map(|(value, sink)| match sink {
                 Sink::Gradient(param) => Some((*param, *value)),
-                Sink::Loss | Sink::Prediction | Sink::Metric(_) | Sink::Update(_) | Sink::GradientNorm(_) => {
-                    None
-                }
+                _ => None,
             })
             .collect();
         if gradients.is_empty() && phase.freeze.is_some() {
@@ -141,7 +139,7 @@ impl<'m> Recipe<'m> {
         Ok(graph)
     }
 
-    /// Clipping, and the optimiser of every parameter.
+    /// Clipping, the optimiser of every parameter, and whether the step is accepted.
     fn update(
         &self,
         graph: &mut Graph,
@@ -151,9 +149,11 @@ impl<'m> Recipe<'m> {
         if self.gradient_norms {
             gradients::report_norms(graph, self.module, phase.optim.span, grads)?;
         }
-        if let Some(kind) = phase.clip {
-            gradients::clip(graph, self.module, kind, phase.optim.span, grads)?;
-        }
+        let derived = grads.to_vec();
+        let norm = match phase.clip {
+            Some(kind) => gradients::clip(graph, self.module, kind, phase.optim.span, grads)?,
+            None => None,
+        };
         let paths: Vec<(Value, String)> = graph.inputs.iter().filter_map(path_of_param).collect();
         check_groups(phase, &paths)?;
         let mut optimisers: Vec<(OptimSpec, Vec<(Value, Value)>)> = Vec::new();
@@ -165,7 +165,11 @@ impl<'m> Recipe<'m> {
                 None => optimisers.push((optim, vec![(param, gradient)])),
             }
         }
-        optimisers.iter().try_for_each(|(optim, pairs)| optimiser::apply(graph, self.module, optim, pairs))
+        optimisers
+            .iter()
+            .try_for_each(|(optim, pairs)| optimiser::apply(graph, self.module, optim, pairs))?;
+        accept::run(graph, &derived, norm.as_slice());
+        Ok(())
     }
 
     /// Prediction, loss and metrics outside of training.

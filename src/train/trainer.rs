@@ -21,7 +21,7 @@ use crate::sched::{Choices, Machine};
 
 use super::checkpoint::Checkpoint;
 use super::confusion::Confusion;
-use super::error::TrainError;
+use super::error::{NotFinite, TrainError};
 use super::evaluate::{BatchFigures, Evaluation, Figures, gradient_norms, keys, set_batch};
 use super::programs::{Key, Phases, Programs, Purpose, compile_chosen, initialise};
 use super::recipe::Recipe;
@@ -384,9 +384,11 @@ impl Running<'_, '_, '_> {
         let figures = BatchFigures::of(program, self.store);
         let loss = figures.loss;
         let norms = gradient_norms(program, self.store);
-        if !loss.is_finite() {
+        if !program.is_accepted() {
+            let parameter = program.unsound(self.store).into_iter().next();
+            let first = program.first_not_finite(self.store, pool, RandomState { seed: spec.seed, step });
             Checkpoint::save(self.records.folder(), self.store, *self.position)?;
-            return Err(TrainError::NotFinite { loss, epoch, step: step + 1 });
+            return Err(NotFinite { loss, epoch, step: step + 1, parameter, first }.into());
         }
         program.commit(self.store);
         self.programs.prepare();
