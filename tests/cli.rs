@@ -9,6 +9,7 @@ mod cli {
     mod files;
     mod lints;
     mod metrics;
+    mod outputs;
     mod pictures;
     mod runs;
     mod stages;

@@ -220,7 +220,7 @@ impl<'m> Elaborator<'m> {
         target: &TensorValue,
     ) -> Outcome<Vec<(&'static str, TensorValue)>> {
         let classes = match prediction.shape[..] {
-            [_, classes] if target.dtype == DType::I32 => Some(classes),
+            [_, classes] if (prediction.dtype, target.dtype) == (DType::F32, DType::I32) => Some(classes),
             _ => None,
         };
         metrics.check(classes)?;

@@ -43,9 +43,9 @@ pub struct BatchFigures {
 impl BatchFigures {
     /// Those of a program's last run.
     pub fn of(program: &Program, store: &Store) -> BatchFigures {
-        let scalar = |sink: &Sink| program.output(sink, store).and_then(|values| values.first().copied());
-        let metric = |name: &str| scalar(&Sink::Metric(name.into())).unwrap_or(f32::NAN);
-        let loss = scalar(&Sink::Loss).unwrap_or(f32::NAN);
+        let scalar = |sink: &Sink| program.scalar(sink, store).map_or(f32::NAN, |number| number as f32);
+        let metric = |name: &str| scalar(&Sink::Metric(name.into()));
+        let loss = scalar(&Sink::Loss);
         BatchFigures { loss, correct: metric(CORRECT), in_top: metric(IN_TOP) }
     }
 }
@@ -156,8 +156,9 @@ impl Evaluation<'_> {
                 loss = found.loss;
                 if let Some(confusion) = &mut confusion
                     && let Some(scores) = program.output(&Sink::Prediction, store)
+                    && let Some(scores) = scores.floats()
                 {
-                    confusion.add(&scores, &batch.labels);
+                    confusion.add(scores, &batch.labels);
                 }
             })?;
             each(loss)?;
