@@ -6,6 +6,7 @@ mod cli {
     mod data;
     mod errors;
     mod examples;
+    mod figures;
     mod files;
     mod lints;
     mod metrics;
