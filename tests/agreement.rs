@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::elab::Callable;
 use cnnc::graph::Graph;
 use cnnc::kernels::Kernels;
 use cnnc::passes::PIPELINE;
-use cnnc::runtime::agreement;
-use cnnc::runtime::lower::{Stage, lower_through};
-use cnnc::sched::Machine;
+use cnnc::runtime::Pool;
+use cnnc::runtime::agreement::{self, Native};
+use cnnc::runtime::lower::{Stage, lower, lower_through};
+use cnnc::sched::{Machine, Over};
 use model::Model;
 use random::checks::{Case, Checker};
 use random::faults::FAULTS;
@@ -97,6 +99,71 @@ data D { source = digits(); }
 train M on D { loss = cross_entropy; optim = sgd(0.1); }
 ";
     check(text, 5);
+}
+
+/// Outputs that are no `f32`, of every rank: native code, the loop interpreter and the oracle agree in each element.
+#[test]
+fn outputs_of_every_type() {
+    let ops = "
+op best(x: f32[N, C, H, W]) -> y: i32[N, H, W] {
+  m[n, i, j] = max[c < C] x[n, c, i, j];
+  y[n, i, j] = min[c < C] if x[n, c, i, j] == m[n, i, j] { c } else { C };
+}
+op signs(x: f32[N, C, H, W]) -> y: i32[N, C, H, W] {
+  y[n, c, i, j] = if x[n, c, i, j] > 0 { 16777217 + c } else { -16777219 };
+}
+op quotients(a: i32[N, H, W]) -> y: i32[N, H, W, 2] {
+  y[n, i, j, k] = (a[n, i, j] - 3) * 98765431 / (7 - 10*k) % 1000003;
+}
+op sums(x: f32[N, C, H, W]) -> y: i32[N, C] {
+  y[n, c] = (sum[i < H, j < W] if x[n, c, i, j] > 0 { 16777217 } else { 1 }) - 33554433;
+}
+op lowest(x: f32[N, C, H, W]) -> y: i32[N, C] {
+  y[n, c] = min[i < H, j < W] if x[n, c, i, j] > 0 { 16777219 - i } else { 16777221 };
+}
+op bytes(x: f32[N, C, H, W]) -> y: u8[N, C, H, W] {
+  y[n, c, i, j] = if x[n, c, i, j] > 0 { 300 + c } else { -1 - j };
+}
+op thousands(x: u8[N, C, H, W]) -> y: i32[N, C, H, W] { y[n, c, i, j] = 1000 * x[n, c, i, j]; }
+op above(x: f32[N, C, H, W]) -> y: i32 { y = sum[n < N, c < C, i < H, j < W] if x[n, c, i, j] > 0 { 1 } else { 0 }; }
+op any(x: f32[N, C, H, W]) -> y: bool { y = (sum[n < N, c < C, i < H, j < W] x[n, c, i, j]) > 1; }
+";
+    let bodies = [
+        "best(x)",
+        "x |> conv(16, 3, pad=1) |> best",
+        "x |> conv(16, 3, pad=1) |> signs",
+        "x |> best |> quotients",
+        "sums(x)",
+        "lowest(x)",
+        "x |> conv(16, 1) |> bytes",
+        "x |> bytes |> thousands",
+        "(x |> conv(16, 3)) > 0.25",
+        "((x > 0) == (x < 0.5)) as bool[size(x, 0), count(x) / size(x, 0)]",
+        "above(x)",
+        "any(x)",
+    ];
+    let (pool, state) = (Pool::new(1).expect("a thread"), RandomState { seed: 3, step: 0 });
+    for body in bodies {
+        let model = Model::new(&format!("{ops} model M(x: f32[N, 3, 5, 4]) {{ {body} }}"));
+        for (batch, level) in
+            [(1, Level::Sse4), (3, Level::Fma), (17, Level::Sse4), (17, Target::host().level)]
+        {
+            let graph = model.forward(batch, false).expect("it elaborates");
+            let inputs = agreement::inputs(&graph, state);
+            let oracle = agreement::oracle(&graph, &agreement::doubles(&inputs), state);
+            for over in [Over::Batch, Over::Channels] {
+                let machine = Machine { over, ..Machine::of(Target::of(level)) };
+                let lowered = lower(&graph, &machine, &mut |_, _| {});
+                let interpreted = agreement::interpreted(&lowered, &inputs, state).expect("it runs");
+                let mut native = Native::compile(&graph, lowered, &machine).expect("it compiles");
+                let found = native.run(&inputs, &pool, state);
+                let same = agreement::same_bits(&graph, &interpreted, &found);
+                let near = agreement::within_bound(&graph, &found, &oracle);
+                let way = format!("{body}, batch {batch}, {level}, lanes over {over}");
+                assert_eq!((same, near), (Ok(()), Ok(())), "{way}");
+            }
+        }
+    }
 }
 
 /// How many programs show each thing.

@@ -304,7 +304,7 @@ fn check(
         let lowered = lower(&graph, &machine, &mut |_, _| {});
         let mut native = Native::compile(&graph, lowered, &machine).expect("native code");
         let found = native.run(&inputs, &Pool::new(1).expect("a thread"), state);
-        compare(&format!("{what}, {level}"), ops, &graph, &agreement::doubles(&found), &wanted);
+        compare(&format!("{what}, {level}"), ops, &graph, &agreement::numbers(&found), &wanted);
     }
 }
 

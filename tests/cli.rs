@@ -6,9 +6,11 @@ mod cli {
     mod data;
     mod errors;
     mod examples;
+    mod figures;
     mod files;
     mod lints;
     mod metrics;
+    mod outputs;
     mod pictures;
     mod runs;
     mod stages;

@@ -19,7 +19,7 @@ use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::graph::Graph;
 use cnnc::runtime::Pool;
-use cnnc::runtime::agreement::{self, Native, Tensors};
+use cnnc::runtime::agreement::{self, Native, Outputs};
 use cnnc::runtime::lower::lower;
 use cnnc::sched::{Machine, Over};
 use model::Model;
@@ -84,9 +84,9 @@ impl Golden {
 }
 
 /// FNV-1a of the bits of all elements, where every NaN counts as one.
-fn hash(outputs: &Tensors) -> String {
+fn hash(outputs: &Outputs) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for value in outputs.iter().flatten() {
+    for value in outputs.iter().flat_map(|values| values.floats().expect("numbers of f32")) {
         let bits = if value.is_nan() { f32::NAN.to_bits() } else { value.to_bits() };
         for byte in bits.to_le_bytes() {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);

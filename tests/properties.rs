@@ -8,7 +8,7 @@ use cnnc::base::target::{Level, Target};
 use cnnc::elab::Library;
 use cnnc::graph::{Graph, Role, Sink};
 use cnnc::runtime::Pool;
-use cnnc::runtime::agreement::{self, Native, Tensors};
+use cnnc::runtime::agreement::{self, Native, Outputs, Tensors};
 use cnnc::runtime::lower::{Lowered, lower, lower_chosen};
 use cnnc::sched::{Choices, Machine};
 use model::Model;
@@ -39,7 +39,7 @@ fn summed(layers: &str) -> Model {
 }
 
 /// Runs a graph on pictures of ones.
-fn run(graph: &Graph, state: RandomState) -> Tensors {
+fn run(graph: &Graph, state: RandomState) -> Outputs {
     let inputs = graph.inputs.iter().map(|(value, role)| {
         let len = graph.values[*value].shape.iter().product::<i64>() as usize;
         vec![if matches!(role, Role::Data) { 1.0 } else { 0.0 }; len]
@@ -53,12 +53,12 @@ fn run(graph: &Graph, state: RandomState) -> Tensors {
     found
 }
 
-fn output<'a>(graph: &Graph, outputs: &'a Tensors, wanted: impl Fn(&Sink) -> bool) -> &'a [f32] {
+fn output<'a>(graph: &Graph, outputs: &'a Outputs, wanted: impl Fn(&Sink) -> bool) -> &'a [f32] {
     let at = graph.outputs.iter().position(|(_, sink)| wanted(sink)).expect("an output");
-    &outputs[at]
+    outputs[at].floats().expect("numbers of f32")
 }
 
-fn prediction<'a>(graph: &Graph, outputs: &'a Tensors) -> &'a [f32] {
+fn prediction<'a>(graph: &Graph, outputs: &'a Outputs) -> &'a [f32] {
     output(graph, outputs, |sink| *sink == Sink::Prediction)
 }
 

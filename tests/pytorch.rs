@@ -12,7 +12,7 @@ use cnnc::base::target::{Level, Target};
 use cnnc::elab::optimiser;
 use cnnc::graph::{Graph, Init, Role, Sink, Value};
 use cnnc::runtime::Pool;
-use cnnc::runtime::agreement::{BOUND, Native, Tensors, doubles, oracle};
+use cnnc::runtime::agreement::{BOUND, Native, Outputs, Tensors, doubles, oracle};
 use cnnc::runtime::lower::lower;
 use cnnc::sched::Machine;
 use cnnc::te::DType;
@@ -30,7 +30,7 @@ const HARDSIGMOID: f64 = 1e-7;
 struct Results {
     graph: Graph,
     oracle: Vec<Vec<Number>>,
-    native: Tensors,
+    native: Outputs,
 }
 
 impl Results {
@@ -51,7 +51,7 @@ impl Results {
     /// Holds an output against PyTorch's values.
     fn check(&self, what: &str, sink: &Sink, expected: &[f64]) {
         let at = self.position(sink);
-        let (oracle, native) = (&self.oracle[at], &self.native[at]);
+        let (oracle, native) = (&self.oracle[at], self.native[at].numbers());
         assert_eq!(oracle.len(), expected.len(), "{what}: elements");
         for (element, expected) in expected.iter().enumerate() {
             let Number { value, magnitude } = oracle[element];
@@ -61,7 +61,7 @@ impl Results {
                 far <= rounding * (1.0 + expected.abs()),
                 "{what}[{element}]: oracle {value}, PyTorch {expected}"
             );
-            let far = (f64::from(native[element]) - expected).abs();
+            let far = (native[element] - expected).abs();
             let bound = BOUND * magnitude + rounding * (1.0 + expected.abs());
             assert!(far <= bound, "{what}[{element}]: native {}, PyTorch {expected}", native[element]);
         }
@@ -317,10 +317,10 @@ fn train(example: &str, steps: &Steps, machine: &Machine) -> (Vec<f64>, f64) {
         let outputs = native.run(&inputs, &pool, RandomState { seed: 1, step: step as u64 });
         for ((_, sink), values) in graph.outputs.iter().zip(outputs) {
             match sink {
-                Sink::Loss => losses.push(f64::from(values[0])),
+                Sink::Loss => losses.push(values.first().expect("one number")),
                 Sink::Update(of) => {
                     let at = graph.inputs.iter().position(|(value, _)| value == of).expect("an input");
-                    inputs[at] = values;
+                    inputs[at] = values.floats().expect("numbers of f32").to_vec();
                 }
                 Sink::Prediction | Sink::Metric(_) | Sink::Gradient(_) | Sink::GradientNorm(_) => {}
             }
@@ -336,7 +336,7 @@ fn train(example: &str, steps: &Steps, machine: &Machine) -> (Vec<f64>, f64) {
     feed(&evaluation, &mut trained, steps, 0, &[]);
     let outputs = compile(&evaluation).run(&trained, &pool, RandomState::default());
     let at = evaluation.outputs.iter().position(|(_, sink)| *sink == Sink::Loss).expect("a loss");
-    (losses, f64::from(outputs[at][0]))
+    (losses, outputs[at].first().expect("one number"))
 }
 
 /// How far single precision takes PyTorch from double precision in so many steps, in any order of the pictures.

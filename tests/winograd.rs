@@ -6,9 +6,9 @@ mod model;
 use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::graph::Graph;
-use cnnc::runtime::Pool;
-use cnnc::runtime::agreement::{self, Native, Tensors};
+use cnnc::runtime::agreement::{self, Native, Outputs};
 use cnnc::runtime::lower::{Lowered, lower};
+use cnnc::runtime::{Pool, Values};
 use cnnc::sched::Machine;
 use cnnc::te::interpreter::Number;
 use model::Model;
@@ -37,10 +37,10 @@ fn names(lowered: &Lowered) -> Vec<&str> {
 }
 
 /// The largest error of each output, in units of its largest element.
-fn errors(found: &Tensors, oracle: &[Vec<Number>]) -> Vec<f64> {
-    let error = |(found, oracle): (&Vec<f32>, &Vec<Number>)| {
+fn errors(found: &Outputs, oracle: &[Vec<Number>]) -> Vec<f64> {
+    let error = |(found, oracle): (&Values, &Vec<Number>)| {
         let largest = oracle.iter().map(|number| number.value.abs()).fold(0.0, f64::max);
-        let differences = found.iter().zip(oracle).map(|(x, y)| (f64::from(*x) - y.value).abs());
+        let differences = found.numbers().into_iter().zip(oracle).map(|(x, y)| (x - y.value).abs());
         differences.fold(0.0, f64::max) / largest.max(f64::MIN_POSITIVE)
     };
     found.iter().zip(oracle).map(error).collect()
@@ -62,7 +62,7 @@ fn all_levels_agree() {
         let mut native = Native::compile(&graph, lowered, &machine).expect("it compiles");
         let alone = native.run(&inputs, &one, STATE);
         let shared = native.run(&inputs, &two, STATE);
-        let same = |one: &Tensors, other: &Tensors| agreement::same_bits(&graph, one, other);
+        let same = |one: &Outputs, other: &Outputs| agreement::same_bits(&graph, one, other);
         same(&interpreted, &alone).unwrap_or_else(|error| panic!("{level}, interpreter and native: {error}"));
         same(&alone, &shared).unwrap_or_else(|error| panic!("{level}, one thread and two: {error}"));
         for (error, (_, sink)) in errors(&alone, &oracle).into_iter().zip(&graph.outputs) {

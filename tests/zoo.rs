@@ -113,7 +113,7 @@ fn predict(case: &Value, batch: i64) -> Vec<f64> {
     let mut store = filled(case["model"].as_str().expect("a name"), &graph);
     program.set_data(&pictures(&graph, 0));
     program.run(&mut store, &Pool::new(2).expect("threads"), RandomState::default());
-    program.output(&Sink::Prediction, &store).expect("a prediction").into_iter().map(f64::from).collect()
+    program.output(&Sink::Prediction, &store).expect("a prediction").numbers()
 }
 
 fn check(what: &str, found: &[f64], expected: &[f64], largest: f64) {
@@ -202,7 +202,7 @@ fn losses(name: &str, net: &Net, case: &Value) -> Vec<f64> {
             program.set_scalar(&scalar, value as f32);
         }
         program.run(&mut store, &pool, RandomState { seed: 0, step: step as u64 });
-        losses.push(f64::from(program.output(&Sink::Loss, &store).expect("a loss")[0]));
+        losses.push(program.scalar(&Sink::Loss, &store).expect("a loss"));
         program.commit(&mut store);
     }
     losses

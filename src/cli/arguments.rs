@@ -156,7 +156,7 @@ pub struct PredictArguments {
     /// The weights, such as a run's model.safetensors; a model without parameters needs none
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
-    /// Raw inputs in place of pictures: f32, the batch first; nothing is prepared
+    /// Raw inputs in place of pictures: numbers, the batch first; nothing is prepared
     #[arg(long, value_name = "FILE.npy", requires = "output")]
     pub input: Option<PathBuf>,
     /// Write the raw outputs to a .npy file, or a picture that the model makes to a .png file

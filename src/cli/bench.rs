@@ -199,8 +199,8 @@ pub(super) fn set_inputs(program: &mut Program, graph: &Graph) {
 
 /// Refuses the times of a step that ended before its updates, because its loss was not finite.
 pub(super) fn check_whole(program: &Program, store: &Store) -> Result<(), Failure> {
-    match program.output(&Sink::Loss, store).as_deref() {
-        Some([loss]) if !loss.is_finite() => Err(Failure::Run(format!(
+    match program.scalar(&Sink::Loss, store) {
+        Some(loss) if !loss.is_finite() => Err(Failure::Run(format!(
             "the loss of noise is {loss}, so no step is whole: there is nothing to measure"
         ))),
         _ => Ok(()),

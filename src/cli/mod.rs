@@ -11,6 +11,7 @@ mod eval;
 mod fmt;
 mod inputs;
 mod lints;
+mod nested;
 mod new;
 mod picture;
 mod predict;

@@ -10,6 +10,7 @@ use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 
 use crate::base::files::write_atomically;
 use crate::data::picture::{Picture, decode, from_image};
+use crate::runtime::Values;
 
 /// Reads a file as a picture of so many channels; without a number it has those of the file, 1 or 3.
 ///
@@ -35,17 +36,17 @@ fn is_grey_format(image: &DynamicImage) -> bool {
     image.color().channel_count() < 3
 }
 
-/// Writes values from 0 to 1, row-major `[C, H, W]` with 1 or 3 channels, as a PNG file; those beyond are clamped.
+/// Writes values, row-major `[C, H, W]` with 1 or 3 channels, as a PNG file. Numbers of `f32` are from 0 to 1, those
+/// beyond are clamped; integers are levels from 0 to 255, and truth is white.
 ///
 /// # Errors
 ///
-/// Where the file cannot be written.
-pub fn write_png(path: &Path, [channels, height, width]: [usize; 3], values: &[f32]) -> Result<(), String> {
+/// Where an integer is no level, or the file cannot be written.
+pub fn write_png(path: &Path, [channels, height, width]: [usize; 3], values: &Values) -> Result<(), String> {
     let plane = height * width;
-    let pixel = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
-    let bytes =
-        (0..plane).flat_map(|at| (0..channels).map(move |channel| pixel(values[channel * plane + at])));
-    let bytes: Vec<u8> = bytes.collect();
+    let levels = levels(values)?;
+    let bytes = (0..plane).flat_map(|at| levels.iter().skip(at).step_by(plane).take(channels));
+    let bytes: Vec<u8> = bytes.copied().collect();
     let (width, height) = (width as u32, height as u32);
     let image = match channels {
         1 => GrayImage::from_raw(width, height, bytes).map(DynamicImage::from),
@@ -58,6 +59,24 @@ pub fn write_png(path: &Path, [channels, height, width]: [usize; 3], values: &[f
         .map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
+/// What values are as the levels of a picture.
+fn levels(values: &Values) -> Result<Vec<u8>, String> {
+    match values {
+        Values::F32(values) => {
+            Ok(values.iter().map(|value| (value.clamp(0.0, 1.0) * 255.0).round() as u8).collect())
+        }
+        Values::I32(values) => values.iter().map(|value| level(*value)).collect(),
+        Values::U8(values) => Ok(values.clone()),
+        Values::Bool(values) => Ok(values.iter().map(|value| u8::from(*value) * u8::MAX).collect()),
+    }
+}
+
+fn level(value: i32) -> Result<u8, String> {
+    u8::try_from(value).map_err(|_| {
+        format!("the output has {value}, but the levels of a picture are 0 to 255; write it to a .npy file")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,7 +85,7 @@ mod tests {
     fn pictures_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
-        let values = [0.0, 1.0, 0.2, -1.0, 2.0, 0.4];
+        let values = Values::F32(vec![0.0, 1.0, 0.2, -1.0, 2.0, 0.4]);
         write_png(&path, [1, 2, 3], &values).unwrap();
         let grey = Picture { shape: [1, 2, 3], pixels: vec![0, 255, 51, 0, 255, 102] };
         assert_eq!(read(&path, Some(1)).unwrap(), grey);
@@ -76,10 +95,22 @@ mod tests {
     }
 
     #[test]
+    fn levels_of_every_type() {
+        assert_eq!(levels(&Values::F32(vec![0.5, f32::NAN])), Ok(vec![128, 0]));
+        assert_eq!(levels(&Values::I32(vec![0, 7, 255])), Ok(vec![0, 7, 255]));
+        assert_eq!(levels(&Values::U8(vec![7, 255])), Ok(vec![7, 255]));
+        assert_eq!(levels(&Values::Bool(vec![true, false])), Ok(vec![255, 0]));
+        for value in [-1, 256] {
+            let error = levels(&Values::I32(vec![value])).unwrap_err();
+            assert!(error.starts_with(&format!("the output has {value}, but")), "{error}");
+        }
+    }
+
+    #[test]
     fn colour_is_not_thrown_away() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
-        write_png(&path, [3, 1, 2], &[1.0, 0.0, 0.0, 1.0, 0.0, 0.0]).unwrap();
+        write_png(&path, [3, 1, 2], &Values::F32(vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0])).unwrap();
         assert_eq!(
             read(&path, None).unwrap(),
             Picture { shape: [3, 1, 2], pixels: vec![255, 0, 0, 255, 0, 0] }

@@ -1,7 +1,8 @@
 //! `cnnc predict`: what a model says of pictures, or its raw outputs.
 //!
-//! Outputs of one score a class are shown as probabilities: their softmax, unless they are probabilities already (none
-//! is negative and they sum to 1). Pictures go through the data section's `prepare`; raw inputs do not.
+//! Outputs of one score a class, `f32[N, classes]`, are shown as probabilities: their softmax, unless they are
+//! probabilities already (none is negative and they sum to 1). All others are shown and written as they are, in their own
+//! type. Pictures go through the data section's `prepare`; raw inputs do not.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,21 +10,26 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::base::philox::RandomState;
-use crate::data::npy;
+use crate::data::{DataError, npy};
 use crate::elab::config::{DataSpec, Source};
 use crate::graph::{Graph, Sink};
 use crate::report::numbers;
-use crate::runtime::{Pool, Program, Store};
+use crate::runtime::{Pool, Program, Store, Values};
 use crate::sched::Machine;
 use crate::train::programs::{Phases, compile};
 
 use super::arguments::PredictArguments;
 use super::inputs::{self, Input};
+use super::nested::Nested;
 use super::project::{Project, Subject, execution};
 use super::{Failure, Outcome, picture, print, print_json, trained};
 
 /// Probabilities sum to 1 but for rounding.
 const SUM_TOLERANCE: f32 = 1e-3;
+
+/// What is printed of a picture has so many numbers at most, in rows at most.
+const MOST_PRINTED: usize = 64;
+const MOST_PRINTED_AXES: usize = 2;
 
 /// Predicts and prints or writes.
 pub fn run(arguments: &PredictArguments) -> Outcome {
@@ -60,11 +66,12 @@ impl OutputFile<'_> {
 }
 
 /// What a model made of a batch.
-#[derive(Default)]
 struct Outputs {
-    /// The batch first.
+    /// The size of the batch.
+    batch: usize,
+    /// The batch first, as most models have it.
     shape: Vec<usize>,
-    values: Vec<f32>,
+    values: Values,
 }
 
 /// A model that is compiled for the shapes that come.
@@ -92,12 +99,13 @@ impl Runner<'_> {
             )));
         }
         let batch = self.arguments.batch.map_or(self.subject.batch() as usize, |batch| batch as usize);
-        let mut all = Outputs::default();
+        let mut all = None;
         for chunk in array.elements.chunks(batch.saturating_mul(len)) {
             let shape = [&[chunk.len() / len], &array.shape[1..]].concat();
-            all.push(self.outputs(&shape, chunk)?)?;
+            let help = format!("run all inputs at once: --batch {}", array.shape[0]);
+            join(&mut all, self.outputs(&shape, chunk)?, &help)?;
         }
-        write(&all, output)
+        write(all, output)
     }
 
     /// Runs pictures one by one, and prints or writes what comes out.
@@ -108,16 +116,16 @@ impl Runner<'_> {
         };
         let names = data.as_ref().map(|data| self.class_names(data)).unwrap_or_default();
         let inputs = inputs::read(&self.arguments.images, self.project, self.subject, data.as_ref())?;
-        let mut all = Outputs::default();
+        let mut all = None;
         for input in &inputs {
             let shape = [&[1], &input.shape()[..]].concat();
             let outputs = self.outputs(&shape, &input.values(self.project, data.as_ref())?)?;
             match output {
-                Some(_) => all.push(outputs)?,
+                Some(_) => join(&mut all, outputs, "take one picture at a time")?,
                 None => self.show(input, &outputs, &names)?,
             }
         }
-        write(&all, output)
+        write(all, output)
     }
 
     fn outputs(&mut self, shape: &[usize], values: &[f32]) -> Result<Outputs, Failure> {
@@ -130,12 +138,13 @@ impl Runner<'_> {
             let program = program.map_err(|error| self.project.train_failure(error))?;
             self.programs.insert(shape.to_vec(), (program, prediction_shape(&graph)));
         }
+        let batch = shape[0];
         let (program, shape) = self.programs.get_mut(shape).expect("it was made above");
         let store = self.store.as_mut().expect("it was loaded with the first program");
         program.set_data(values);
         program.run(store, &self.pool, RandomState::default());
-        let values = program.output(&Sink::Prediction, store).unwrap_or_default();
-        Ok(Outputs { shape: shape.clone(), values })
+        let values = program.output(&Sink::Prediction, store).expect("every model has a prediction");
+        Ok(Outputs { batch, shape: shape.clone(), values })
     }
 
     fn graph(&self, shape: &[usize]) -> Result<Graph, Failure> {
@@ -161,15 +170,25 @@ impl Runner<'_> {
         }
     }
 
-    /// Prints the most probable classes of a picture.
+    /// Prints the most probable classes of a picture, or what the model says that is no score a class.
     fn show(&self, input: &Input, outputs: &Outputs, names: &[String]) -> Outcome {
-        let [1, _] = outputs.shape[..] else {
-            return Err(Failure::Run(format!(
-                "the output {:?} is not one score a class; write it with --output FILE.png or FILE.npy",
-                outputs.shape
-            )));
+        let said = match (&outputs.shape[..], outputs.values.floats()) {
+            ([1, _], Some(scores)) => Said::Classes { classes: self.classes(scores, names) },
+            _ if self.arguments.json || outputs.is_short() => Said::Output { output: outputs.of_sample() },
+            _ => {
+                return Err(Failure::Run(format!(
+                    "the output {:?} is not one score a class; write it with --output FILE.png or FILE.npy",
+                    outputs.shape
+                )));
+            }
         };
-        let mut classes: Vec<Class> = probabilities(&outputs.values)
+        let line = Line { picture: &input.name, label: input.label.as_deref(), said };
+        if self.arguments.json { print_json(&line) } else { print(&line.text()) }
+    }
+
+    /// The most probable classes.
+    fn classes(&self, scores: &[f32], names: &[String]) -> Vec<Class> {
+        let mut classes: Vec<Class> = probabilities(scores)
             .into_iter()
             .enumerate()
             .map(|(class, probability)| {
@@ -179,8 +198,7 @@ impl Runner<'_> {
             .collect();
         classes.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         classes.truncate(usize::from(self.arguments.top));
-        let line = Line { picture: &input.name, label: input.label.as_deref(), classes };
-        if self.arguments.json { print_json(&line) } else { print(&line.text()) }
+        classes
     }
 }
 
@@ -191,38 +209,65 @@ fn prediction_shape(graph: &Graph) -> Vec<usize> {
 }
 
 impl Outputs {
-    /// Appends those of another batch.
-    fn push(&mut self, other: Outputs) -> Outcome {
-        match (self.shape.split_first_mut(), other.shape.split_first()) {
-            (None, _) => *self = other,
-            (Some((count, sample)), Some((more, other_sample))) if *sample == *other_sample => {
-                *count += more;
-                self.values.extend(other.values);
-            }
-            _ => {
-                let message = "the outputs of these pictures have several sizes; take one at a time";
-                return Err(Failure::Run(message.into()));
-            }
-        }
-        Ok(())
+    fn begins_with_batch(&self) -> bool {
+        self.shape.first() == Some(&self.batch)
+    }
+
+    /// Those of a batch of one picture, without the axis of the batch.
+    fn of_sample(&self) -> Nested<'_> {
+        let shape = if self.begins_with_batch() { &self.shape[1..] } else { &self.shape[..] };
+        Nested { shape, values: &self.values, from: 0 }
+    }
+
+    /// Whether they fit in a line: no picture, and few numbers.
+    fn is_short(&self) -> bool {
+        self.of_sample().shape.len() <= MOST_PRINTED_AXES && self.values.len() <= MOST_PRINTED
     }
 }
 
-fn write(outputs: &Outputs, file: Option<OutputFile<'_>>) -> Outcome {
-    let Outputs { shape, values } = outputs;
+/// Appends the outputs of a batch to those before; `help` says what to do where they do not begin with the batch.
+fn join(all: &mut Option<Outputs>, more: Outputs, help: &str) -> Outcome {
+    let Some(all) = all else {
+        *all = Some(more);
+        return Ok(());
+    };
+    if !(all.begins_with_batch() && more.begins_with_batch()) {
+        let shape = if all.begins_with_batch() { &more.shape } else { &all.shape };
+        return Err(Failure::Run(format!("the output {shape:?} has no axis for the batch; {help}")));
+    }
+    if all.shape[1..] != more.shape[1..] {
+        let message = "the outputs of these pictures have several sizes; take one at a time";
+        return Err(Failure::Run(message.into()));
+    }
+    all.batch += more.batch;
+    all.shape[0] = all.batch;
+    all.values.append(more.values);
+    Ok(())
+}
+
+fn write(outputs: Option<Outputs>, file: Option<OutputFile<'_>>) -> Outcome {
+    let (Some(Outputs { shape, values, .. }), Some(file)) = (outputs, file) else { return Ok(()) };
     match file {
-        None => Ok(()),
-        Some(OutputFile::Npy(path)) => {
-            npy::write(path, shape, values).map_err(|error| Failure::Run(error.to_string()))
+        OutputFile::Npy(path) => {
+            write_npy(path, &shape, &values).map_err(|error| Failure::Run(error.to_string()))
         }
-        Some(OutputFile::Png(path)) => match shape.as_slice() {
+        OutputFile::Png(path) => match shape.as_slice() {
             [1, channels @ (1 | 3), height, width] => {
-                picture::write_png(path, [*channels, *height, *width], values).map_err(Failure::Run)
+                picture::write_png(path, [*channels, *height, *width], &values).map_err(Failure::Run)
             }
             _ => {
                 Err(Failure::Run(format!("the output {shape:?} is not one picture; write it to a .npy file")))
             }
         },
+    }
+}
+
+fn write_npy(path: &Path, shape: &[usize], values: &Values) -> Result<(), DataError> {
+    match values {
+        Values::F32(values) => npy::write(path, shape, values),
+        Values::I32(values) => npy::write(path, shape, values),
+        Values::U8(values) => npy::write(path, shape, values),
+        Values::Bool(values) => npy::write(path, shape, values),
     }
 }
 
@@ -232,8 +277,21 @@ struct Line<'a> {
     picture: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<&'a str>,
+    #[serde(flatten)]
+    said: Said<'a>,
+}
+
+/// What a model says of a picture.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Said<'a> {
     /// The most probable first.
-    classes: Vec<Class>,
+    Classes {
+        classes: Vec<Class>,
+    },
+    Output {
+        output: Nested<'a>,
+    },
 }
 
 #[derive(Serialize)]
@@ -246,10 +304,15 @@ struct Class {
 impl Line<'_> {
     fn text(&self) -> String {
         let percent = |class: &Class| numbers::percent(f64::from(class.probability));
-        let classes = self.classes.iter().map(|class| format!("{} {}", class.name, percent(class)));
-        let classes = classes.collect::<Vec<_>>().join(", ");
+        let said = match &self.said {
+            Said::Classes { classes } => {
+                let classes = classes.iter().map(|class| format!("{} {}", class.name, percent(class)));
+                classes.collect::<Vec<_>>().join(", ")
+            }
+            Said::Output { output } => output.to_string(),
+        };
         let label = self.label.map_or(String::new(), |label| format!("   (labelled {label})"));
-        format!("{:<12} {classes}{label}\n", self.picture)
+        format!("{:<12} {said}{label}\n", self.picture)
     }
 }
 

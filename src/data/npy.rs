@@ -1,7 +1,9 @@
-//! NumPy's `.npy` files of one array, as `f32`.
+//! NumPy's `.npy` files of one array.
 //!
-//! Reads versions 1 and 2, little-endian, C order, element types `f4 f8 u1 i4` (others are converted in NumPy);
-//! writes version 1, `f4`. The format: numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
+//! Reads versions 1 and 2, little-endian, C order, as `f32`: element types `f4`, `f8`, `b1` and integers of any width
+//! (others are converted in NumPy). `f8` is rounded; a whole number that `f32` does not hold exactly is an error.
+//! Writes version 1, in the element type of what is written: `<f4`, `<i4`, `|u1` or `|b1`. The format:
+//! numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
 
 use std::path::Path;
 
@@ -26,20 +28,61 @@ pub fn read(path: &Path) -> Result<Array, DataError> {
     parse(&bytes).map_err(|problem| DataError::format(path, problem))
 }
 
+/// A type of elements that can be written.
+pub trait Element: Copy {
+    /// NumPy's name of the type.
+    const NAME: &'static str;
+
+    /// Appends the bytes of an element as NumPy stores it.
+    fn append_to(self, bytes: &mut Vec<u8>);
+}
+
+impl Element for f32 {
+    const NAME: &'static str = "<f4";
+
+    fn append_to(self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.to_le_bytes());
+    }
+}
+
+impl Element for i32 {
+    const NAME: &'static str = "<i4";
+
+    fn append_to(self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.to_le_bytes());
+    }
+}
+
+impl Element for u8 {
+    const NAME: &'static str = "|u1";
+
+    fn append_to(self, bytes: &mut Vec<u8>) {
+        bytes.push(self);
+    }
+}
+
+impl Element for bool {
+    const NAME: &'static str = "|b1";
+
+    fn append_to(self, bytes: &mut Vec<u8>) {
+        bytes.push(u8::from(self));
+    }
+}
+
 /// Writes `elements`, row-major of this shape.
-pub fn write(path: &Path, shape: &[usize], elements: &[f32]) -> Result<(), DataError> {
+pub fn write<T: Element>(path: &Path, shape: &[usize], elements: &[T]) -> Result<(), DataError> {
     assert_eq!(shape.iter().product::<usize>(), elements.len());
-    let mut bytes = header(shape);
-    bytes.extend(elements.iter().flat_map(|element| element.to_le_bytes()));
+    let mut bytes = header(T::NAME, shape);
+    elements.iter().for_each(|element| element.append_to(&mut bytes));
     write_atomically(path, &bytes).map_err(|error| DataError::io(path, error))
 }
 
-fn header(shape: &[usize]) -> Vec<u8> {
+fn header(element: &str, shape: &[usize]) -> Vec<u8> {
     let mut tuple = shape.iter().map(|extent| format!("{extent},")).collect::<Vec<_>>().join(" ");
     if shape.len() > 1 {
         tuple.pop();
     }
-    let mut text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({tuple}), }}");
+    let mut text = format!("{{'descr': '{element}', 'fortran_order': False, 'shape': ({tuple}), }}");
     let unpadded = MAGIC.len() + 4 + text.len() + 1;
     text.push_str(&" ".repeat(unpadded.next_multiple_of(ALIGNMENT) - unpadded));
     text.push('\n');
@@ -49,8 +92,7 @@ fn header(shape: &[usize]) -> Vec<u8> {
 
 fn parse(bytes: &[u8]) -> Result<Array, String> {
     let raw = raw(bytes)?;
-    let element = element_type(raw.element)?;
-    Ok(Array { elements: element.convert(raw.data), shape: raw.shape })
+    Ok(Array { elements: raw.floats()?, shape: raw.shape })
 }
 
 /// An array as it lies in its file.
@@ -82,11 +124,27 @@ pub(super) fn raw(bytes: &[u8]) -> Result<Raw<'_>, String> {
 
 /// Bytes of an element; none of types that nothing here reads.
 fn size(element: &str) -> Option<usize> {
-    let digits = element.strip_prefix(['<', '|'])?.strip_prefix(['u', 'i', 'f'])?;
+    let digits = element.strip_prefix(['<', '|'])?.strip_prefix(['u', 'i', 'f', 'b'])?;
     digits.parse().ok().filter(|size| [1, 2, 4, 8].contains(size))
 }
 
 impl Raw<'_> {
+    /// The elements as `f32`.
+    fn floats(&self) -> Result<Vec<f32>, String> {
+        match self.element {
+            "<f4" => Ok(self.data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()),
+            "<f8" => {
+                let elements = self.data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
+                elements.map(rounded).collect()
+            }
+            "|b1" => Ok(self.data.iter().map(|byte| f32::from(u8::from(*byte != 0))).collect()),
+            other => {
+                let unknown = || format!("elements of type `{other}`; save x.astype(\"float32\")");
+                self.integers().ok_or_else(unknown)?.map(exact).collect()
+            }
+        }
+    }
+
     /// The elements of an array of little-endian integers of any width; none of any other.
     pub fn integers(&self) -> Option<impl Iterator<Item = i128>> {
         let is_signed = match self.element.strip_prefix(['<', '|'])?.chars().next()? {
@@ -104,6 +162,26 @@ fn integer(bytes: &[u8], is_signed: bool) -> i128 {
     let unsigned = bytes.iter().rev().fold(0_i128, |value, byte| value << 8 | i128::from(*byte));
     let range = 1_i128 << (8 * bytes.len());
     if is_signed && unsigned >= range / 2 { unsigned - range } else { unsigned }
+}
+
+/// The nearest `f32` of a number that is within its range.
+fn rounded(value: f64) -> Result<f32, String> {
+    let nearest = value as f32;
+    if nearest.is_infinite() && value.is_finite() {
+        return Err(format!("an element is {value:e}, which is beyond f32"));
+    }
+    Ok(nearest)
+}
+
+/// A whole number as the `f32` that is equal to it.
+fn exact(value: i128) -> Result<f32, String> {
+    let nearest = value as f32;
+    if nearest as i128 == value {
+        return Ok(nearest);
+    }
+    Err(format!(
+        "an element is {value}, which f32 does not hold exactly; save x.astype(\"float32\") to round it"
+    ))
 }
 
 fn split_header(bytes: &[u8]) -> Result<(&str, &[u8]), String> {
@@ -142,40 +220,6 @@ fn shape(header: &str) -> Result<Vec<usize>, String> {
     extents.filter(|text| !text.is_empty()).map(extent).collect()
 }
 
-#[derive(Clone, Copy)]
-enum Element {
-    F32,
-    F64,
-    U8,
-    I32,
-}
-
-fn element_type(name: &str) -> Result<Element, String> {
-    match name {
-        "<f4" => Ok(Element::F32),
-        "<f8" => Ok(Element::F64),
-        "|u1" => Ok(Element::U8),
-        "<i4" => Ok(Element::I32),
-        _ => Err(format!("elements of type `{name}`; save x.astype(\"float32\")")),
-    }
-}
-
-impl Element {
-    /// `data` holds whole elements.
-    fn convert(self, data: &[u8]) -> Vec<f32> {
-        match self {
-            Element::F32 => data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
-            Element::F64 => {
-                data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect()
-            }
-            Element::U8 => data.iter().map(|byte| f32::from(*byte)).collect(),
-            Element::I32 => {
-                data.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes) as f32).collect()
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,7 +244,7 @@ mod tests {
     /// What `numpy.save` writes for `numpy.zeros((2, 3), "float32")`.
     #[test]
     fn headers_are_those_of_numpy() {
-        let header = header(&[2, 3]);
+        let header = header("<f4", &[2, 3]);
         assert_eq!(&header[..10], b"\x93NUMPY\x01\x00\x76\x00");
         let text = std::str::from_utf8(&header[10..]).unwrap();
         assert_eq!(text.trim_end(), "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }");
@@ -225,7 +269,45 @@ mod tests {
         };
         check("<f8", &[1.0_f64.to_le_bytes(), 2.0_f64.to_le_bytes()].concat());
         check("<i4", &[1_i32.to_le_bytes(), 2_i32.to_le_bytes()].concat());
+        check("<i8", &[1_i64.to_le_bytes(), 2_i64.to_le_bytes()].concat());
+        check("<u2", &[1, 0, 2, 0]);
+        check("|i1", &[1, 2]);
         check("|u1", &[1, 2]);
+        let truth = parse(&file(2, &dictionary("|b1", "False", "(2,)"), &[0, 1])).unwrap();
+        assert_eq!(truth.elements, [0.0, 1.0]);
+    }
+
+    /// The largest whole numbers that are read, and the smallest that `f32` would change.
+    #[test]
+    fn whole_numbers_are_read_exactly() {
+        let read = |value: i32| parse(&file(1, &dictionary("<i4", "False", "(1,)"), &value.to_le_bytes()));
+        for value in [1 << 24, -(1 << 24), i32::MIN, (1 << 24) + 2] {
+            assert_eq!(read(value).unwrap().elements, [value as f32]);
+        }
+        for value in [(1 << 24) + 1, -(1 << 24) - 1, i32::MAX] {
+            let error = read(value).unwrap_err();
+            assert!(
+                error.contains(&format!("an element is {value}, which f32 does not hold exactly")),
+                "{error}"
+            );
+        }
+    }
+
+    /// The header and the bytes of every type that is written.
+    #[test]
+    fn elements_keep_their_type() {
+        fn check<T: Element>(elements: &[T], name: &str, data: &[u8]) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("x.npy");
+            write(&path, &[elements.len()], elements).unwrap();
+            let bytes = std::fs::read(path).unwrap();
+            let raw = raw(&bytes).unwrap();
+            assert_eq!((raw.element, raw.data), (name, data));
+        }
+        check(&[1.0_f32], "<f4", &1.0_f32.to_le_bytes());
+        check(&[i32::MIN, 7], "<i4", &[0, 0, 0, 0x80, 7, 0, 0, 0]);
+        check(&[7_u8, 255], "|u1", &[7, 255]);
+        check(&[true, false], "|b1", &[1, 0]);
     }
 
     #[test]
@@ -245,6 +327,11 @@ mod tests {
         check(&file(1, &dictionary(">f4", "False", "(2,)"), &[0; 8]), "elements of type `>f4`");
         check(&file(1, &dictionary("<f4", "False", "(-2,)"), &[0; 8]), "`-2` in the header's `shape`");
         check(&file(1, &dictionary("<f4", "False", "2"), &[0; 8]), "not a tuple");
+        check(&file(1, &dictionary("<f2", "False", "(2,)"), &[0; 4]), "elements of type `<f2`");
+        check(
+            &file(1, &dictionary("<f8", "False", "(1,)"), &1e39_f64.to_le_bytes()),
+            "1e39, which is beyond f32",
+        );
         let huge = "(4294967296, 4294967296, 16)";
         check(&file(1, &dictionary("<f4", "False", huge), &[]), "bytes of elements follow");
     }

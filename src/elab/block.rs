@@ -32,7 +32,9 @@ impl<'m> Elaborator<'m> {
         self.frames.push(Frame { item, instance, scopes: vec![HashMap::new()] });
         let result = self.run_fn(item, callee, arguments, &places);
         self.frames.pop();
-        result
+        let result = result?;
+        self.note_ratio(item, arguments, &places, &result);
+        Ok(result)
     }
 
     pub(super) fn run_fn(

@@ -66,6 +66,8 @@ pub(super) struct Elaborator<'m> {
     pub updates: Vec<(graph::Value, graph::Value, Span)>,
     /// The op table by everything that tells two ops apart.
     pub ops: HashMap<String, OpId>,
+    /// What a quotient of the library's `ratio` divides, and by what.
+    pub ratios: HashMap<graph::Value, [graph::Value; 2]>,
     /// The innermost call in a file of the user.
     pub site: Option<Span>,
     depth: usize,
@@ -87,6 +89,7 @@ impl<'m> Elaborator<'m> {
             paths: HashMap::new(),
             updates: Vec::new(),
             ops: HashMap::new(),
+            ratios: HashMap::new(),
             site: None,
             depth: 0,
             steps: 0,

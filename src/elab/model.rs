@@ -1,12 +1,13 @@
 //! From a model and its arguments to the forward graph.
 
+use super::Outcome;
 use super::config::Metrics;
 use super::elaborator::{Elaborator, InitRule};
 use super::evaluate::{Argument, at, evaluate};
 use super::module::{Callable, Module};
+use super::ratio::{Loss, TOTAL, WEIGHT};
 use super::selection::Selection;
 use super::value::{TensorValue, Value};
-use super::{Outcome, block};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::graph::{Graph, Role, Sink};
@@ -151,8 +152,8 @@ impl<'m> Elaborator<'m> {
         }
     }
 
-    /// Adds the loss of the prediction, and the metrics that are asked for. Those of mixed pictures are sums over
-    /// both targets by their shares, so that any loss can be used.
+    /// Adds the loss of the prediction, what it divides if it says so, and the metrics that are asked for. Those of mixed
+    /// pictures are sums over both targets by their shares, so that any loss can be used.
     fn add_loss(&mut self, loss: &Expr, prediction: &TensorValue, request: &Request<'_>) -> Outcome<()> {
         let (callee, args) = match &loss.kind {
             ExprKind::Name(text) => (Name { text: text.clone(), span: loss.span }, &[][..]),
@@ -167,17 +168,19 @@ impl<'m> Elaborator<'m> {
         let (dtype, shape) = target_type(item, &callee, prediction, request.batch)?;
         let id = self.graph.input("target", dtype, shape.clone(), Role::Target);
         let target = self.tensor(id);
-        let mut value = self.loss_of(loss, (&callee, args), prediction, &target)?;
+        let Loss { mut value, parts } = self.loss_of(loss, (&callee, args), prediction, &target)?;
         let mut counts = self.count(&request.metrics, prediction, &target)?;
+        counts.extend(parts.into_iter().flat_map(|parts| [TOTAL, WEIGHT].into_iter().zip(parts)));
         if request.mixed {
             let id = self.graph.input("partner", dtype, shape, Role::Partner);
             let partner = self.tensor(id);
             let id = self.graph.input(SHARE, DType::F32, Vec::new(), Role::Scalar(SHARE.into()));
             let share = self.tensor(id);
             let other = self.loss_of(loss, (&callee, args), prediction, &partner)?;
-            value = self.call_library(MIXED, &[&value, &other, &share], None, loss.span)?;
+            value = self.call_library(MIXED, &[&value, &other.value, &share], None, loss.span)?;
             let others = self.count(&request.metrics, prediction, &partner)?;
-            for ((_, own), (_, other)) in counts.iter_mut().zip(&others) {
+            let others = others.into_iter().map(|(_, count)| count).chain(other.parts.into_iter().flatten());
+            for ((_, own), other) in counts.iter_mut().zip(&others.collect::<Vec<_>>()) {
                 *own = self.call_library(MIXED, &[own, other, &share], None, loss.span)?;
             }
         }
@@ -194,7 +197,7 @@ impl<'m> Elaborator<'m> {
         (callee, args): (&Name, &[ast::Arg]),
         prediction: &TensorValue,
         target: &TensorValue,
-    ) -> Outcome<TensorValue> {
+    ) -> Outcome<Loss> {
         let mut arguments: Vec<Argument> = [prediction, target].map(tensor_argument).to_vec();
         for arg in args {
             let value = evaluate(self, &arg.value)?;
@@ -202,13 +205,7 @@ impl<'m> Elaborator<'m> {
         }
         self.site = Some(callee.span);
         let value = self.call_with(callee, arguments, None).map_err(|error| self.relocate(error, callee))?;
-        let Value::Tensor(value) = block::single(value, loss.span)? else {
-            return Err(at("a loss is a number", loss.span));
-        };
-        if value.dtype != DType::F32 || !value.shape.is_empty() {
-            return Err(at(format!("a loss is one number, not {value}"), loss.span));
-        }
-        Ok(value)
+        self.loss_value(value, loss.span)
     }
 
     /// The numbers of predictions that metrics ask for, by the names of the library's ops; none where the targets are
@@ -220,7 +217,7 @@ impl<'m> Elaborator<'m> {
         target: &TensorValue,
     ) -> Outcome<Vec<(&'static str, TensorValue)>> {
         let classes = match prediction.shape[..] {
-            [_, classes] if target.dtype == DType::I32 => Some(classes),
+            [_, classes] if (prediction.dtype, target.dtype) == (DType::F32, DType::I32) => Some(classes),
             _ => None,
         };
         metrics.check(classes)?;

@@ -24,12 +24,16 @@ use super::lower::{Lowered, lower};
 use super::pool::Pool;
 use super::program::Program;
 use super::store::Store;
+use super::values::Values;
 
 /// The largest difference between native code and the oracle, in units of the magnitude.
 pub const BOUND: f64 = 1e-5;
 
-/// The values of all inputs of a graph, or of all outputs, in its order; each row-major. Labels are whole numbers.
+/// The values of all inputs of a graph in its order, each row-major. Those of other types than `f32` are whole numbers.
 pub type Tensors = Vec<Vec<f32>>;
+
+/// The values of all outputs of a graph in its order, each row-major.
+pub type Outputs = Vec<Values>;
 
 /// Values on a coarse grid from -1 to 1, exact in `f32`, so that comparisons decide the same in both precisions.
 pub fn grid(state: RandomState, stream: u32, len: usize) -> Vec<f32> {
@@ -95,6 +99,11 @@ pub fn doubles(values: &Tensors) -> Vec<Vec<f64>> {
     values.iter().map(|values| values.iter().copied().map(f64::from).collect()).collect()
 }
 
+/// The values of outputs as numbers, every one exact.
+pub fn numbers(outputs: &Outputs) -> Vec<Vec<f64>> {
+    outputs.iter().map(Values::numbers).collect()
+}
+
 /// A graph compiled to native code, with a store of its own.
 pub struct Native {
     roles: Vec<Role>,
@@ -133,7 +142,7 @@ impl Native {
     }
 
     /// Runs the program once and gives all outputs.
-    pub fn run(&mut self, inputs: &Tensors, pool: &Pool, state: RandomState) -> Tensors {
+    pub fn run(&mut self, inputs: &Tensors, pool: &Pool, state: RandomState) -> Outputs {
         for (role, values) in self.roles.iter().zip(inputs) {
             match role {
                 Role::Data => self.program.set_data(values),
@@ -162,7 +171,7 @@ impl Native {
 /// # Errors
 ///
 /// Where a function is not a verified one, or does what the interpreter forbids.
-pub fn interpreted(lowered: &Lowered, inputs: &Tensors, state: RandomState) -> Result<Tensors, String> {
+pub fn interpreted(lowered: &Lowered, inputs: &Tensors, state: RandomState) -> Result<Outputs, String> {
     let program = &lowered.kernels.program;
     let mut memory: HashMap<Tensor, BufferMemory> = HashMap::new();
     for (tensor, layout) in &lowered.layouts {
@@ -183,7 +192,9 @@ pub fn interpreted(lowered: &Lowered, inputs: &Tensors, state: RandomState) -> R
         loops::run(&launch.function, &mut buffers, state).map_err(|error| format!("{name}: {error}"))?;
         memory.extend(launch.buffers.iter().copied().zip(buffers));
     }
-    let outputs = program.outputs.iter().map(|tensor| unpack(&lowered.layouts[tensor], &memory[tensor]));
+    let outputs = program.outputs.iter();
+    let outputs = outputs
+        .map(|tensor| unpack(program.tensors[*tensor].dtype, &lowered.layouts[tensor], &memory[tensor]));
     Ok(outputs.collect())
 }
 
@@ -215,17 +226,19 @@ fn pack(layout: &Layout, values: &[f32], memory: &mut BufferMemory) {
     });
 }
 
-/// The row-major values of a tensor.
-fn unpack(layout: &Layout, memory: &BufferMemory) -> Vec<f32> {
-    let mut values = Vec::new();
-    for_each_index(&layout.shape, &mut |index| {
-        values.push(match memory {
-            BufferMemory::F32(data) => data[layout.offset(index)],
-            BufferMemory::I32(data) => data[layout.offset(index)] as f32,
-            BufferMemory::U8(data) => f32::from(data[layout.offset(index)]),
-        });
-    });
-    values
+/// The row-major values of a tensor. A buffer of bytes holds integers or truth values.
+fn unpack(dtype: DType, layout: &Layout, memory: &BufferMemory) -> Values {
+    let mut places = Vec::new();
+    for_each_index(&layout.shape, &mut |index| places.push(layout.offset(index)));
+    let places = places.into_iter();
+    match memory {
+        BufferMemory::F32(data) => Values::F32(places.map(|at| data[at]).collect()),
+        BufferMemory::I32(data) => Values::I32(places.map(|at| data[at]).collect()),
+        BufferMemory::U8(data) if dtype == DType::Bool => {
+            Values::Bool(places.map(|at| data[at] != 0).collect())
+        }
+        BufferMemory::U8(data) => Values::U8(places.map(|at| data[at]).collect()),
+    }
 }
 
 /// Visits all elements of a shape in row-major order.
@@ -247,14 +260,17 @@ fn for_each_index(shape: &[i64], visit: &mut dyn FnMut(&[i64])) {
 ///
 /// # Errors
 ///
-/// The first element that differs by more than [`BOUND`] of its magnitude, in words.
-pub fn within_bound(graph: &Graph, found: &Tensors, oracle: &[Vec<Number>]) -> Result<(), String> {
+/// The first element that differs by more than [`BOUND`] of its magnitude, or, of a type that holds whole numbers, at
+/// all; in words.
+pub fn within_bound(graph: &Graph, found: &[Values], oracle: &[Vec<Number>]) -> Result<(), String> {
     for (((_, sink), found), oracle) in graph.outputs.iter().zip(found).zip(oracle) {
-        let close = |(found, oracle): (&f32, &Number)| {
-            let (found, difference) = (f64::from(*found), (f64::from(*found) - oracle.value).abs());
+        let bound = if found.dtype() == DType::F32 { BOUND } else { 0.0 };
+        let close = |(found, oracle): (&f64, &Number)| {
+            let difference = (found - oracle.value).abs();
             let both_nan = found.is_nan() && oracle.value.is_nan();
-            both_nan || found == oracle.value || difference <= BOUND * oracle.magnitude + 1e-30
+            both_nan || *found == oracle.value || difference <= bound * oracle.magnitude + 1e-30
         };
+        let found = found.numbers();
         if let Some(at) = found.iter().zip(oracle).position(|pair| !close(pair)) {
             let Number { value, magnitude } = oracle[at];
             let name = name(graph, sink);
@@ -272,11 +288,14 @@ pub fn within_bound(graph: &Graph, found: &Tensors, oracle: &[Vec<Number>]) -> R
 /// # Errors
 ///
 /// The first element that differs, in words.
-pub fn same_bits(graph: &Graph, one: &Tensors, other: &Tensors) -> Result<(), String> {
+pub fn same_bits(graph: &Graph, one: &[Values], other: &[Values]) -> Result<(), String> {
     for (((_, sink), one), other) in graph.outputs.iter().zip(one).zip(other) {
-        let same = |(x, y): (&f32, &f32)| x.to_bits() == y.to_bits() || (x.is_nan() && y.is_nan());
-        if let Some(at) = one.iter().zip(other).position(|pair| !same(pair)) {
-            return Err(format!("{}[{at}]: {} and {}", name(graph, sink), one[at], other[at]));
+        if let Some(at) = one.first_difference(other) {
+            let show = |values: &Values| {
+                let value = values.numbers().get(at).copied();
+                value.map_or_else(|| "nothing".into(), |value| format!("{value} ({})", values.dtype()))
+            };
+            return Err(format!("{}[{at}]: {} and {}", name(graph, sink), show(one), show(other)));
         }
     }
     Ok(())

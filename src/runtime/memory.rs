@@ -68,26 +68,55 @@ impl Memory {
         unsafe { self.start.as_ptr().add(offset) }
     }
 
+    /// `count` elements from a byte offset on.
+    pub fn slice<T: Element>(&self, offset: usize, count: usize) -> &[T] {
+        self.check::<T>(offset, count);
+        // SAFETY: in the block and aligned by the check above, and any bits are an element.
+        unsafe { std::slice::from_raw_parts(self.at(offset).cast(), count) }
+    }
+
+    /// `count` elements from a byte offset on, to write.
+    pub fn slice_mut<T: Element>(&mut self, offset: usize, count: usize) -> &mut [T] {
+        self.check::<T>(offset, count);
+        // SAFETY: as in `slice`, and `self` is borrowed for as long.
+        unsafe { std::slice::from_raw_parts_mut(self.at(offset).cast(), count) }
+    }
+
+    fn check<T>(&self, offset: usize, count: usize) {
+        let (size, what) = (size_of::<T>(), std::any::type_name::<T>());
+        let fits = offset.is_multiple_of(align_of::<T>()) && offset + size * count <= self.bytes;
+        assert!(fits, "{count} elements {what} at {offset} in a block of {} bytes", self.bytes);
+    }
+
     /// `count` numbers from a byte offset on.
     pub fn floats(&self, offset: usize, count: usize) -> &[f32] {
-        assert!(offset.is_multiple_of(4) && offset + 4 * count <= self.bytes);
-        // SAFETY: in the block by the check above, aligned, and any bits are an f32.
-        unsafe { std::slice::from_raw_parts(self.at(offset).cast(), count) }
+        self.slice(offset, count)
     }
 
     /// `count` numbers from a byte offset on, to write.
     pub fn floats_mut(&mut self, offset: usize, count: usize) -> &mut [f32] {
-        assert!(offset.is_multiple_of(4) && offset + 4 * count <= self.bytes);
-        // SAFETY: as in `floats`, and `self` is borrowed for as long.
-        unsafe { std::slice::from_raw_parts_mut(self.at(offset).cast(), count) }
+        self.slice_mut(offset, count)
     }
 
     /// `count` bytes from an offset on, to write.
     pub fn bytes_mut(&mut self, offset: usize, count: usize) -> &mut [u8] {
-        assert!(offset + count <= self.bytes);
-        // SAFETY: in the block by the check above, and `self` is borrowed for as long.
-        unsafe { std::slice::from_raw_parts_mut(self.at(offset), count) }
+        self.slice_mut(offset, count)
     }
+}
+
+/// What a block may hold: any bits are one of them.
+pub trait Element: sealed::Sealed + Copy {}
+
+impl Element for f32 {}
+impl Element for i32 {}
+impl Element for u8 {}
+
+/// Keeps other crates from naming types that not all bits are one of.
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for i32 {}
+    impl Sealed for u8 {}
 }
 
 impl Drop for Memory {

@@ -9,8 +9,11 @@ pub mod memory;
 pub mod peak;
 pub mod pool;
 pub mod program;
+mod rows;
 pub mod store;
+pub mod values;
 
 pub use pool::Pool;
 pub use program::Program;
 pub use store::Store;
+pub use values::Values;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::base::philox::RandomState;
 use crate::codegen::{Error, Module};
 use crate::graph::{Graph, Role, Sink};
-use crate::kernels::{Layouts, layout};
+use crate::kernels::{Layout, Layouts};
 use crate::loops::{Access, DType};
 use crate::passes::accept;
 use crate::plan::slices::Unit;
@@ -15,9 +15,11 @@ use crate::sched::{Launch, Machine};
 use crate::te::Tensor;
 
 use super::lower::{Lowered, unique_functions, work};
-use super::memory::Memory;
+use super::memory::{Element, Memory};
 use super::pool::{Addresses, Pool, Progress, Scratch, Slot, Step, Task, Tasks};
+use super::rows;
 use super::store::Store;
+use super::values::Values;
 
 /// The pool counts the work of a launch in instructions of 128 bits, whatever the machine has.
 const POOL_LANES: u32 = 4;
@@ -223,6 +225,10 @@ impl Program {
     }
 
     /// Gives targets of the prediction's shape, row-major, those of the batch or of what is mixed in.
+    ///
+    /// # Panics
+    ///
+    /// Where the program takes labels.
     pub fn set_targets(&mut self, role: &Role, targets: &[f32]) {
         if let Some((tensor, offset)) = self.input(role) {
             self.pack(tensor, offset, targets);
@@ -230,8 +236,13 @@ impl Program {
     }
 
     /// Gives the labels, those of the batch or of what is mixed in.
+    ///
+    /// # Panics
+    ///
+    /// Where the program takes other targets.
     pub fn set_labels(&mut self, role: &Role, labels: &[i32]) {
         let Some((tensor, offset)) = self.input(role) else { return };
+        assert_eq!(self.dtypes[&tensor], DType::I32, "labels are i32");
         let len = self.layouts[&tensor].len();
         let memory = self.arena.bytes_mut(offset, 4 * len);
         for (lane, bytes) in memory.chunks_exact_mut(4).enumerate() {
@@ -248,14 +259,9 @@ impl Program {
     }
 
     fn pack(&mut self, tensor: Tensor, offset: usize, values: &[f32]) {
+        assert_eq!(self.dtypes[&tensor], DType::F32, "pictures and targets are f32");
         let layout = &self.layouts[&tensor];
-        let memory = self.arena.floats_mut(offset, layout.len());
-        for_each_row(layout, |row, address, step, width| {
-            for column in 0..width {
-                memory[address + column * step] = values[row + column];
-            }
-        });
-        pad_lanes(layout, memory);
+        rows::pack(layout, values, self.arena.floats_mut(offset, layout.len()));
     }
 
     /// Runs all units. Parameters and states are read from the store's present values. Updates go to its next ones,
@@ -306,10 +312,9 @@ impl Program {
         for unit in 0..self.plan.guarded.unwrap_or(self.plan.units.len()) {
             self.run_range(unit..unit + 1, store, pool, random);
             let launches = self.plan.units[unit].launches.clone();
-            let found = launches.flat_map(|launch| &self.launches[launch].results).find(|tensor| {
-                self.floats(**tensor, store)
-                    .is_some_and(|values| values.iter().any(|value| !value.is_finite()))
-            });
+            let found = launches
+                .flat_map(|launch| &self.launches[launch].results)
+                .find(|tensor| self.is_broken(**tensor, store));
             if let Some(tensor) = found {
                 return Some(self.names[tensor].clone());
             }
@@ -360,45 +365,56 @@ impl Program {
 
     /// The norms of the gradients in the last run, by the parameters' paths in the order of the model.
     pub fn gradient_norms(&self, store: &Store) -> Vec<(String, f32)> {
-        let norm = |(path, sink): &(String, Sink)| Some((path.clone(), *self.output(sink, store)?.first()?));
+        let norm = |(path, sink): &(String, Sink)| Some((path.clone(), self.scalar(sink, store)? as f32));
         self.norms.iter().filter_map(norm).collect()
     }
 
-    /// An output of the last run, row-major; none where the program has no such output.
-    pub fn output(&self, wanted: &Sink, store: &Store) -> Option<Vec<f32>> {
+    /// An output of the last run, row-major and in its own type; none where the program has no such output.
+    pub fn output(&self, wanted: &Sink, store: &Store) -> Option<Values> {
         let (_, tensor) = self.outputs.iter().find(|(sink, _)| sink == wanted)?;
         self.values(*tensor, store)
     }
 
     /// The parameters of which the last run says that they are not sound, with their health, in the order of the model.
     pub fn unsound(&self, store: &Store) -> Vec<(String, f32)> {
-        let health =
-            |(path, sink): &(String, Sink)| Some((path.clone(), *self.output(sink, store)?.first()?));
+        let health = |(path, sink): &(String, Sink)| Some((path.clone(), self.scalar(sink, store)? as f32));
         self.health.iter().filter_map(health).filter(|(_, health)| *health != accept::SOUND).collect()
     }
 
-    /// The elements of a tensor of numbers that is there after the last launch that stores it; none for another one.
-    fn floats(&self, tensor: Tensor, store: &Store) -> Option<Vec<f32>> {
-        if self.dtypes[&tensor] == DType::F32 { self.values(tensor, store) } else { None }
+    /// Whether a tensor has an element that is not finite, when the last launch that stores it has run.
+    fn is_broken(&self, tensor: Tensor, store: &Store) -> bool {
+        match self.values(tensor, store) {
+            Some(Values::F32(values)) => values.iter().any(|value| !value.is_finite()),
+            Some(Values::I32(_) | Values::U8(_) | Values::Bool(_)) | None => false,
+        }
     }
 
-    fn values(&self, tensor: Tensor, store: &Store) -> Option<Vec<f32>> {
-        let layout = &self.layouts[&tensor];
-        let memory = match self.plan.places[&tensor] {
-            Place::Arena(offset) => self.arena.floats(offset, layout.len()),
-            Place::Present(at) | Place::Next(at) => {
-                store.entries()[store.position(&self.kept[at].0)?].values()
-            }
+    fn values(&self, tensor: Tensor, store: &Store) -> Option<Values> {
+        let (memory, offset) = match self.plan.places[&tensor] {
+            Place::Arena(offset) => (&self.arena, offset),
+            Place::Present(at) | Place::Next(at) => (store.memory(store.position(&self.kept[at].0)?), 0),
             Place::Scratch { .. } => return None,
         };
-        let mut values = vec![0.0; layout.shape.iter().product::<i64>() as usize];
-        for_each_row(layout, |row, address, step, width| {
-            for column in 0..width {
-                values[row + column] = memory[address + column * step];
+        let layout = &self.layouts[&tensor];
+        Some(match self.dtypes[&tensor] {
+            DType::F32 => Values::F32(elements(layout, memory, offset)),
+            DType::I32 => Values::I32(elements(layout, memory, offset)),
+            DType::U8 => Values::U8(elements(layout, memory, offset)),
+            DType::Bool => {
+                Values::Bool(elements::<u8>(layout, memory, offset).into_iter().map(|bit| bit != 0).collect())
             }
-        });
-        Some(values)
+        })
     }
+
+    /// An output of the last run that is one number, whatever its type.
+    pub fn scalar(&self, wanted: &Sink, store: &Store) -> Option<f64> {
+        self.output(wanted, store)?.first()
+    }
+}
+
+/// The elements of a tensor that lies at a byte of a block of memory.
+fn elements<T: Element + Default>(layout: &Layout, memory: &Memory, offset: usize) -> Vec<T> {
+    rows::unpack(layout, memory.slice(offset, layout.len()))
 }
 
 /// The units of a program, for the pool.
@@ -464,45 +480,4 @@ fn of_parameters(graph: &Graph, wanted: fn(&Sink) -> bool) -> Vec<(String, Sink)
 fn results(launch: &Launch) -> Vec<Tensor> {
     let buffers = launch.buffers.iter().zip(launch.function.buffers.values());
     buffers.filter(|(_, data)| data.access != Access::Read).map(|(tensor, _)| *tensor).collect()
-}
-
-/// Calls `visit` with every run of the last dimension: its row-major place, its address, the step between its
-/// elements in memory, and its length.
-fn for_each_row(layout: &layout::Layout, mut visit: impl FnMut(usize, usize, usize, usize)) {
-    let Some((width, outer)) = layout.shape.split_last() else { return visit(0, 0, 1, 1) };
-    let rows: i64 = outer.iter().product();
-    for row in 0..rows {
-        let mut index = vec![0; layout.shape.len()];
-        let mut rest = row;
-        for (at, extent) in outer.iter().enumerate().rev() {
-            index[at] = rest % extent;
-            rest /= extent;
-        }
-        let last = layout.shape.len() - 1;
-        if layout.across == Some(last) {
-            for column in 0..*width {
-                index[last] = column;
-                visit((row * width + column) as usize, layout.offset(&index), 1, 1);
-            }
-            continue;
-        }
-        let step = layout.lanes as usize;
-        visit((row * width) as usize, layout.offset(&index), step, *width as usize);
-    }
-}
-
-/// Repeats the last picture in the lanes beyond it.
-fn pad_lanes(layout: &layout::Layout, memory: &mut [f32]) {
-    let Some(batch) = layout.across else { return };
-    let (lanes, count) = (layout.lanes as usize, layout.shape[batch] as usize);
-    let used = count % lanes;
-    if used == 0 {
-        return;
-    }
-    let block = memory.len() / count.div_ceil(lanes);
-    let last = memory.len() - block;
-    for vector in memory[last..].chunks_exact_mut(lanes) {
-        let (pictures, padding) = vector.split_at_mut(used);
-        padding.fill(pictures[used - 1]);
-    }
 }

@@ -104,6 +104,10 @@ impl Store {
         self.version = 1 + VERSIONS.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn memory(&self, at: usize) -> &Memory {
+        &self.entries[at].present
+    }
+
     pub(super) fn present(&self, at: usize) -> *mut u8 {
         self.entries[at].present.at(0)
     }

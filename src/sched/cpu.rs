@@ -13,6 +13,7 @@ mod tile;
 use crate::kernels::layout::lane_axis;
 use crate::kernels::slices::Cut;
 use crate::kernels::{Kernels, Layouts, Nest, Statement};
+use crate::te::whole::is_beyond;
 use crate::te::{Axis, Expr, Index, Program, Reduction};
 
 use super::Machine;
@@ -153,6 +154,8 @@ impl Planner<'_> {
         };
         let mut fits = self.nest.statements.iter().all(|statement| address(&statement.result, &statement.at));
         for statement in &self.nest.statements {
+            // Lanes are folded as floats.
+            fits &= !reduced || !is_beyond(self.program(), statement.result, statement.body);
             self.program().for_each_expr(statement.body, &mut |id| {
                 fits &= match &self.program().exprs[id] {
                     Expr::Read { tensor, index, fill } => {

@@ -14,6 +14,7 @@ use super::{Launch, Machine};
 use crate::kernels::{Kernels, Layouts, Nest, Statement};
 use crate::loops::verifier;
 use crate::loops::{Binary, Expr, Fold, ForKind, Scalar, Stmt, Type};
+use crate::te::whole::is_beyond;
 use crate::te::{self, Axis, Index, Reduction};
 
 /// Writes the function of a nest, whose launch has that key.
@@ -68,6 +69,8 @@ struct Accumulator {
     position: Option<Value>,
     /// Whether an earlier one finds both.
     follows: bool,
+    /// Whether it is one of integers that `f32` may not hold.
+    whole: bool,
 }
 
 impl Emitter<'_, '_> {
@@ -126,9 +129,12 @@ impl Emitter<'_, '_> {
                     let position = all[twin].position.clone().or_else(|| self.position(scope, op, &axes));
                     // The first of the two does the work of both.
                     all[twin].position = position.clone();
-                    Accumulator { op, body, axes, total: all[twin].total.clone(), position, follows: true }
+                    Accumulator { op, axes, position, follows: true, ..all[twin].clone() }
                 }
-                None => self.start(scope, op, axes, body),
+                None => {
+                    let whole = is_beyond(self.writer.program(), statement.result, statement.body);
+                    self.start(scope, op, axes, body, whole)
+                }
             };
             all.push(started);
         }
@@ -158,11 +164,26 @@ impl Emitter<'_, '_> {
         matches!(self.writer.program().exprs[statement.body], te::Expr::Reduce { .. })
     }
 
-    fn start(&mut self, scope: &mut Scope, op: Reduction, axes: Vec<Axis>, body: te::ExprId) -> Accumulator {
-        let neutral = self.writer.constant(neutral(op), self.accumulator_lanes(&axes));
+    fn start(
+        &mut self,
+        scope: &mut Scope,
+        op: Reduction,
+        axes: Vec<Axis>,
+        body: te::ExprId,
+        whole: bool,
+    ) -> Accumulator {
+        let neutral = self.neutral(op, self.accumulator_lanes(&axes), whole);
         let total = self.writer.variable(scope, "total", neutral);
         let position = self.position(scope, op, &axes);
-        Accumulator { op, body, axes, total, position, follows: false }
+        Accumulator { op, body, axes, total, position, follows: false, whole }
+    }
+
+    /// What a reduction begins with. As an integer, an infinity is the integer at that end.
+    fn neutral(&mut self, op: Reduction, lanes: u32, whole: bool) -> Value {
+        match whole {
+            true => self.writer.whole_constant(neutral(op) as i32, lanes),
+            false => self.writer.constant(neutral(op), lanes),
+        }
     }
 
     /// A variable for the position of the best, where a reduction asks for it.
@@ -235,7 +256,7 @@ impl Emitter<'_, '_> {
     fn partials(&mut self, scope: &mut Scope, accumulators: Vec<Accumulator>) -> Vec<Accumulator> {
         let part = |mut accumulator: Accumulator| {
             if accumulator.op == Reduction::Sum {
-                let zero = self.writer.constant(0.0, accumulator.total.ty.lanes);
+                let zero = self.neutral(Reduction::Sum, accumulator.total.ty.lanes, accumulator.whole);
                 accumulator.total = self.writer.variable(scope, "part", zero);
             }
             accumulator
@@ -305,13 +326,17 @@ impl Emitter<'_, '_> {
         let mask = self.plan.mask.as_ref().filter(|_| self.reduces_lanes(accumulator));
         if accumulator.op == Reduction::Sum
             && mask.is_none()
+            && !accumulator.whole
             && let Some((x, y)) = self.writer.as_product(body)
         {
             let (x, y) = (self.writer.float(scope, x, lanes), self.writer.float(scope, y, lanes));
             let sum = self.writer.multiply_add(x, y, accumulator.total.clone());
             return self.writer.assign(scope, &accumulator.total, sum);
         }
-        let mut value = self.writer.float(scope, body, lanes);
+        let mut value = match accumulator.whole {
+            true => self.writer.whole_lanes(scope, body, lanes),
+            false => self.writer.float(scope, body, lanes),
+        };
         if let Some((index, extent)) = mask {
             let index = index.substitute(&|axis| replace.get(&axis).cloned(), &self.writer.program().axes);
             value = self.writer.masked(scope, &index, *extent, value, neutral(accumulator.op));
@@ -376,7 +401,7 @@ impl Emitter<'_, '_> {
                 true => totals.next().map(|accumulator| self.total(scope, accumulator)),
                 false => {
                     let body = self.writer.substitute(statement.body, replace);
-                    Some(self.writer.value(scope, body))
+                    Some(self.writer.value_of_result(scope, statement.result, body))
                 }
             };
             if let Some(value) = value {

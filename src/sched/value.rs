@@ -4,6 +4,7 @@
 //! once. A value that does not vary by lane stays a scalar until it meets a vector.
 
 mod operations;
+mod whole;
 
 use std::collections::HashMap;
 
@@ -27,6 +28,8 @@ pub struct Value {
 pub struct Scope {
     pub statements: Vec<Stmt>,
     memo: HashMap<ExprId, Value>,
+    /// The same of those that are computed in `i32`.
+    whole: HashMap<ExprId, Value>,
     splats: HashMap<Local, Value>,
     /// Results that this point has defined.
     defined: HashMap<Tensor, Value>,
@@ -44,6 +47,7 @@ impl Scope {
     pub fn forget(&mut self) {
         self.next_point();
         self.memo.clear();
+        self.whole.clear();
         self.splats.clear();
     }
 }
@@ -435,15 +439,21 @@ impl<'a> Writer<'a> {
 
     /// Gives an element of a result its value: in memory if it is stored, and for later statements of the point.
     pub fn define(&mut self, scope: &mut Scope, result: Tensor, at: &[Index], value: Value) {
-        let value = match self.program().tensors[result].dtype {
-            DType::F32 => self.as_float(value),
-            DType::I32 | DType::U8 | DType::Bool => self.as_integer(value),
+        let (value, truth) = match self.program().tensors[result].dtype {
+            DType::F32 => (self.as_float(value), None),
+            DType::I32 | DType::U8 => (self.as_integer(value), None),
+            DType::Bool => {
+                let value = self.bind(scope, "y", value);
+                (self.as_integer(value.clone()), Some(self.as_truth(value)))
+            }
         };
         let value = self.bind(scope, "y", value);
         scope.defined.insert(result, value.clone());
         if !self.kernels.stored.contains(&result) {
             return;
         }
+        // A truth value is stored as one, but whoever reads it gets an integer.
+        let value = truth.unwrap_or(value);
         let address = self.layouts[&result].address(at, &self.program().axes);
         let (index, stride) = self.index(&address);
         let lanes = if stride == 0 { 1 } else { self.lanes() };

@@ -22,6 +22,7 @@ pub mod simplify;
 pub mod solve;
 pub mod text;
 pub mod verifier;
+pub mod whole;
 
 pub use expr::{Binary, Expr, ExprId, Exprs, Real, Reduction, Unary};
 pub use index::{Atom, Axes, Axis, AxisData, Index};

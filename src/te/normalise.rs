@@ -8,7 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::expr::{Expr, ExprId};
 use super::index::{Atom, Axis, Index};
-use super::program::{DType, Equation, Piece, Program, Tensor};
+use super::program::{Equation, Piece, Program, Tensor};
+use super::whole::type_within;
 
 /// Brings a program to normal form.
 pub fn normalise(program: &mut Program) {
@@ -44,7 +45,8 @@ fn hoist(program: &mut Program, result: Tensor, order: &[Axis], root: ExprId) ->
         axes.sort_by_key(|axis| (order.iter().position(|other| other == axis).unwrap_or(usize::MAX), *axis));
         let shape = axes.iter().map(|axis| program.axes[*axis].extent).collect();
         let name = format!("{}.part", program.tensors[result].name);
-        let part = program.tensor(name, DType::F32, shape);
+        let dtype = type_within(program, result, id);
+        let part = program.tensor(name, dtype, shape);
         let own: Vec<Axis> = axes.iter().map(|axis| program.copy_axis(*axis)).collect();
         let replace: HashMap<Axis, Index> =
             axes.iter().zip(&own).map(|(old, new)| (*old, Index::from(*new))).collect();

@@ -8,21 +8,25 @@ use crate::data::feed::{Batch, Feed, Maker, Plan};
 use crate::data::prepare::Prepare;
 use crate::data::{Split, batches};
 use crate::elab::config::Metrics;
-use crate::elab::{CORRECT, IN_TOP, SHARE};
+use crate::elab::{CORRECT, IN_TOP, SHARE, TOTAL, WEIGHT};
 use crate::graph::{Role, Sink};
 use crate::runtime::{Pool, Program, Store};
 
 use super::confusion::Confusion;
 use super::error::TrainError;
 use super::programs::{Key, Purpose};
-use super::records::{FinalRecord, nan_for_null, top_figures};
+use super::records::{FinalRecord, nan_for_null, some_nan_for_null, top_figures};
 
-/// Means over images.
+/// Means over a split, or over the part of it that is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     images: u64,
+    /// What the mean loss divides.
     #[serde(deserialize_with = "nan_for_null")]
     loss: f64,
+    /// And by what, where the loss says so; none where it is the number of images.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_nan_for_null")]
+    weight: Option<f64>,
     #[serde(deserialize_with = "nan_for_null")]
     correct: f64,
     #[serde(default, deserialize_with = "nan_for_null")]
@@ -34,6 +38,8 @@ pub struct Figures {
 pub struct BatchFigures {
     /// The mean.
     pub loss: f32,
+    /// What the loss divides, and by what, where it says so.
+    pub parts: Option<[f32; 2]>,
     /// The number of right predictions.
     pub correct: f32,
     /// The number of labels among the best scores.
@@ -43,18 +49,30 @@ pub struct BatchFigures {
 impl BatchFigures {
     /// Those of a program's last run.
     pub fn of(program: &Program, store: &Store) -> BatchFigures {
-        let scalar = |sink: &Sink| program.output(sink, store).and_then(|values| values.first().copied());
-        let metric = |name: &str| scalar(&Sink::Metric(name.into())).unwrap_or(f32::NAN);
-        let loss = scalar(&Sink::Loss).unwrap_or(f32::NAN);
-        BatchFigures { loss, correct: metric(CORRECT), in_top: metric(IN_TOP) }
+        let scalar = |sink: &Sink| program.scalar(sink, store).map(|number| number as f32);
+        let metric = |name: &str| scalar(&Sink::Metric(name.into()));
+        BatchFigures {
+            loss: scalar(&Sink::Loss).unwrap_or(f32::NAN),
+            parts: metric(TOTAL).zip(metric(WEIGHT)).map(<[f32; 2]>::from),
+            correct: metric(CORRECT).unwrap_or(f32::NAN),
+            in_top: metric(IN_TOP).unwrap_or(f32::NAN),
+        }
     }
 }
 
 impl Figures {
     /// Adds a batch of so many images.
     pub fn add(&mut self, images: u64, batch: &BatchFigures) {
+        match batch.parts {
+            Some([total, weight]) => {
+                // A part that an older version has averaged by images has no weight to go on with.
+                let before = self.weight.unwrap_or(if self.images == 0 { 0.0 } else { f64::NAN });
+                self.weight = Some(before + f64::from(weight));
+                self.loss += f64::from(total);
+            }
+            None => self.loss += f64::from(batch.loss) * images as f64,
+        }
         self.images += images;
-        self.loss += f64::from(batch.loss) * images as f64;
         self.correct += f64::from(batch.correct);
         self.in_top += f64::from(batch.in_top);
     }
@@ -64,9 +82,9 @@ impl Figures {
         self.images
     }
 
-    /// The mean loss; NaN without images.
+    /// The mean loss; NaN without images, or where all have the weight 0.
     pub fn loss(&self) -> f64 {
-        self.loss / self.images as f64
+        self.loss / self.weight.unwrap_or(self.images as f64)
     }
 
     /// The share of right predictions, 0 to 1; NaN where they are not counted.
@@ -156,12 +174,62 @@ impl Evaluation<'_> {
                 loss = found.loss;
                 if let Some(confusion) = &mut confusion
                     && let Some(scores) = program.output(&Sink::Prediction, store)
+                    && let Some(scores) = scores.floats()
                 {
-                    confusion.add(&scores, &batch.labels);
+                    confusion.add(scores, &batch.labels);
                 }
             })?;
             each(loss)?;
         }
         Ok(figures)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(loss: f32, parts: Option<[f32; 2]>) -> BatchFigures {
+        BatchFigures { loss, parts, correct: 1.0, in_top: f32::NAN }
+    }
+
+    /// What goes into a checkpoint and comes out again.
+    fn kept(figures: &Figures) -> Figures {
+        serde_json::from_str(&serde_json::to_string(figures).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_loss_that_says_nothing_is_averaged_by_images() {
+        let mut figures = Figures::default();
+        figures.add(3, &batch(1.0, None));
+        let mut figures = kept(&figures);
+        figures.add(1, &batch(5.0, None));
+        assert_eq!((figures.images(), figures.loss(), figures.accuracy()), (4, 2.0, 0.5));
+    }
+
+    #[test]
+    fn totals_are_divided_by_weights() {
+        let mut figures = Figures::default();
+        figures.add(3, &batch(2.0, Some([1.0, 0.5])));
+        figures.add(3, &batch(f32::NAN, Some([0.0, 0.0])));
+        let mut figures = kept(&figures);
+        assert_eq!(figures.loss(), 2.0);
+        figures.add(1, &batch(10.0, Some([5.0, 0.5])));
+        assert_eq!((figures.images(), figures.loss()), (7, 6.0));
+        let mut none = Figures::default();
+        none.add(2, &batch(f32::NAN, Some([0.0, 0.0])));
+        assert!(none.loss().is_nan());
+    }
+
+    /// An older version has averaged by images what has weights: that stays unknown, also in the next checkpoint.
+    #[test]
+    fn an_older_checkpoint_has_no_weight() {
+        let mut old: Figures = serde_json::from_str("{\"images\":4,\"loss\":8.0,\"correct\":2.0}").unwrap();
+        assert_eq!(old.loss(), 2.0);
+        old.add(4, &batch(1.0, Some([2.0, 2.0])));
+        assert!(old.loss().is_nan() && kept(&old).loss().is_nan());
+        let mut fresh: Figures = serde_json::from_str("{\"images\":0,\"loss\":0.0,\"correct\":0.0}").unwrap();
+        fresh.add(4, &batch(1.0, Some([2.0, 2.0])));
+        assert_eq!(fresh.loss(), 1.0);
     }
 }

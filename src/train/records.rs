@@ -31,7 +31,7 @@ pub enum RecordsError {
 /// `top(5)`, else none.
 pub type TopFigures = IndexMap<String, Option<f64>>;
 
-/// A line of `metrics.jsonl`. Training figures are means over the images of the epoch; JSON has null for a figure
+/// A line of `metrics.jsonl`. Training figures are means over the epoch; JSON has null for a figure
 /// that is not finite, and for an accuracy that is not among the metrics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
@@ -69,6 +69,13 @@ pub fn top_figures(metrics: &Metrics, splits: &[(&str, &Figures)]) -> TopFigures
 /// A number that JSON has null for where it is not finite.
 pub(super) fn nan_for_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// The same of a number that may be left out.
+pub(super) fn some_nan_for_null<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<f64>, D::Error> {
+    nan_for_null(deserializer).map(Some)
 }
 
 /// A line of `steps.jsonl`: the mean loss of one batch.

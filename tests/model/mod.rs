@@ -100,7 +100,7 @@ impl Model {
 pub fn gradients(graph: &Graph) -> Vec<(Value, Value)> {
     let gradient = |(value, sink): &(Value, Sink)| match sink {
         Sink::Gradient(param) => Some((*param, *value)),
-        Sink::Loss | Sink::Prediction | Sink::Metric(_) | Sink::Update(_) | Sink::GradientNorm(_) => None,
+        _ => None,
     };
     graph.outputs.iter().filter_map(gradient).collect()
 }

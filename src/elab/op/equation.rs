@@ -2,7 +2,7 @@
 
 use super::pieces::{self, Progression};
 use super::term::{Kind, flat};
-use super::{Equations, Symbol, index};
+use super::{Equations, Symbol, index, operators};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::span::Span;
 use crate::elab::Outcome;
@@ -44,8 +44,11 @@ impl Equations<'_> {
         for Part { start, binders, body } in parts {
             self.check_bounds(name, binders, parts.len() == 1, (dtype, shape))?;
             let left = self.left_side(name, binders, shape)?;
-            let (piece, kind) = self.piece(&left, binders, body, shape)?;
+            let (mut piece, kind) = self.piece(&left, binders, body, shape)?;
             check_kind(name, kind, dtype, body)?;
+            if dtype == DType::U8 {
+                piece.body = operators::byte(&mut self.program, piece.body);
+            }
             made.push(piece);
             covered.push(left.covered);
             spans.push(binders.last().map_or(*start, |binder| start.to(binder.index.span)));

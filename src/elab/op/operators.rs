@@ -5,7 +5,10 @@ use super::term::{Kind, Term};
 use crate::elab::arithmetic;
 use crate::elab::value::Value;
 use crate::syntax::ast::BinaryOp;
-use crate::te::{Binary, Expr, ExprId, Index, Program, Unary};
+use crate::te::{Binary, DType, Expr, ExprId, Index, Program, Unary};
+
+/// How many numbers a `u8` may be.
+const BYTES: f64 = 256.0;
 
 /// A scalar function of one number or two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,11 +156,44 @@ fn floor_quotient(program: &mut Program, a: ExprId, b: ExprId) -> Term {
 
 /// `a - a / b * b` of integers.
 fn remainder(program: &mut Program, a: ExprId, b: ExprId) -> Term {
+    Term::Scalar(whole_remainder(program, a, b), Kind::Int)
+}
+
+fn whole_remainder(program: &mut Program, a: ExprId, b: ExprId) -> ExprId {
     let exprs = &mut program.exprs;
     let quotient = exprs.binary(Binary::Div, a, b);
     let whole = exprs.unary(Unary::Floor, quotient);
     let multiple = exprs.binary(Binary::Mul, whole, b);
-    Term::Scalar(exprs.binary(Binary::Sub, a, multiple), Kind::Int)
+    exprs.binary(Binary::Sub, a, multiple)
+}
+
+/// A whole number as `u8` keeps it: its lowest eight bits.
+pub fn byte(program: &mut Program, id: ExprId) -> ExprId {
+    if is_byte(program, id) {
+        return id;
+    }
+    match program.exprs[id] {
+        Expr::Const(value) => program.exprs.constant(value.get().rem_euclid(BYTES)),
+        Expr::Select(_, x, y) if is_byte(program, x) && is_byte(program, y) => id,
+        _ => {
+            let count = program.exprs.constant(BYTES);
+            whole_remainder(program, id, count)
+        }
+    }
+}
+
+/// Whether a constant, an index or an element is never anything but a `u8`.
+fn is_byte(program: &Program, id: ExprId) -> bool {
+    let fits = |(low, high): (i64, i64)| low >= 0 && high <= i64::from(u8::MAX);
+    match &program.exprs[id] {
+        Expr::Const(value) => (0.0..BYTES).contains(&value.get()),
+        Expr::Number(index) => fits(index.range(&program.axes)),
+        Expr::Read { tensor, fill, .. } => {
+            program.tensors[*tensor].dtype == DType::U8
+                && fill.is_none_or(|fill| (0.0..BYTES).contains(&fill.get()))
+        }
+        _ => false,
+    }
 }
 
 /// A scalar function of terms.

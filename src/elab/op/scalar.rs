@@ -104,7 +104,9 @@ impl Equations<'_> {
             operators::expression(&mut self.program, &term).map_err(|message| at(message, body.span))?;
         let dtype = dtype.unwrap_or(kind.dtype());
         check_kind(name, kind, dtype, body)?;
+        let byte = if dtype == DType::U8 { operators::byte(&mut self.program, id) } else { id };
         Ok(match (term, dtype) {
+            _ if byte != id => Term::Scalar(byte, kind),
             (Term::Const(Value::Int(value)), DType::F32) => Term::Const(Value::Real(value as f64)),
             (Term::Const(value), _) => Term::Const(value),
             (Term::Index(index), DType::I32 | DType::U8) => Term::Index(index),

@@ -1,6 +1,7 @@
 //! More layers against values computed by hand.
 
 use super::*;
+use crate::elab::{TOTAL, WEIGHT};
 
 fn of(layer: &str, shape: &str, data: &[f64]) -> Vec<f64> {
     predict(&format!("model M(x: f32[N, {shape}]) {{ x |> {layer} }}"), 1, data, &[])
@@ -70,6 +71,51 @@ fn class_weights() {
     let values = run(&graph, &[1.0, 3.0, 2.0, 0.0], &[1.0, 1.0], &[]);
     let loss = |own: f64, other: f64| (own.exp() + other.exp()).ln() - own;
     assert_close(&numbers(&values, output(&graph, &Sink::Loss)), &[(loss(3., 1.) + loss(0., 2.)) / 2.0]);
+}
+
+/// The totals and the weights for both labels are added by their shares; the loss is that of both quotients.
+#[test]
+fn class_weights_of_mixed_pictures() {
+    let text = "model M(x: f32[N, 2]) { x } train M on D { loss = cross_entropy(weight=[1, 3]); }";
+    let graph = graph_for(text, Request { training: true, mixed: true, ..Request::inference(2) });
+    let given = [("partner", vec![0.0, 1.0]), ("share", vec![0.25])];
+    let values = run(&graph, &[1.0, 3.0, 2.0, 0.0], &[1.0, 1.0], &given);
+    let loss = |own: f64, other: f64| (own.exp() + other.exp()).ln() - own;
+    let (own, other) = (3.0 * (loss(3., 1.) + loss(0., 2.)), loss(1., 3.) + 3.0 * loss(0., 2.));
+    let of = |sink: Sink| numbers(&values, output(&graph, &sink));
+    assert_close(&of(Sink::Loss), &[0.25 * own / 6.0 + 0.75 * other / 4.0]);
+    assert_close(&of(Sink::Metric(TOTAL.into())), &[0.25 * own + 0.75 * other]);
+    assert_close(&of(Sink::Metric(WEIGHT.into())), &[0.25 * 6.0 + 0.75 * 4.0]);
+}
+
+/// Two results are a total and a weight, and so are the arguments of `ratio`, numbers among them; a loss that goes on
+/// from a quotient says nothing.
+#[test]
+fn losses_that_say_what_they_divide_by() {
+    let parts = |body: &str| {
+        let text = format!(
+            "op sums(p: f32[N, C], t: f32[N, C]) -> (total: f32, weight: f32) {{
+               total = sum[n < N, c < C] p[n, c] * t[n, c];
+               weight = sum[n < N, c < C] t[n, c];
+             }}
+             block own(p: f32[N, C], t: f32[N, C]) {{ {body} }}
+             model M(x: f32[N, 2]) {{ x }} train M on D {{ loss = own; }}"
+        );
+        let graph = graph(&text, 1, true);
+        let values = run(&graph, &[3.0, 5.0], &[1.0, 2.0], &[]);
+        let of = |sink: Sink| {
+            let found = graph.outputs.iter().find(|(_, known)| *known == sink)?;
+            Some(numbers(&values, found.0)[0])
+        };
+        let parts = of(Sink::Metric(TOTAL.into())).zip(of(Sink::Metric(WEIGHT.into())));
+        (of(Sink::Loss).expect("a loss"), parts)
+    };
+    let sums = "let (total, weight) = sums(p, t);";
+    assert_eq!(parts("sums(p, t)"), (13.0 / 3.0, Some((13.0, 3.0))));
+    assert_eq!(parts(&format!("{sums} ratio(2 * total, weight)")), (26.0 / 3.0, Some((26.0, 3.0))));
+    assert_eq!(parts(&format!("{sums} ratio(total, 4)")), (13.0 / 4.0, Some((13.0, 4.0))));
+    assert_eq!(parts(&format!("{sums} 2 * ratio(total, weight)")), (26.0 / 3.0, None));
+    assert_eq!(parts(&format!("{sums} total / weight")), (13.0 / 3.0, None));
 }
 
 #[test]

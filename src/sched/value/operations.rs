@@ -81,14 +81,19 @@ impl Writer<'_> {
         self.joined(op, x, y)
     }
 
-    /// Two values of one kind: both integers where they can be, else both floats.
+    /// Two values of one kind: both integers where they can be, as truth values are, else both floats.
     fn comparable(&mut self, x: Value, y: Value) -> (Value, Value) {
+        let number = |writer: &mut Self, value: Value| match value.ty.scalar {
+            Scalar::Bool => writer.as_integer(value),
+            Scalar::F32 | Scalar::I32 => value,
+        };
+        let (x, y) = (number(self, x), number(self, y));
         let (x, y) = (integral(x, &y), y);
         let (y, x) = (integral(y, &x), x);
         if x.ty.scalar == y.ty.scalar { (x, y) } else { (self.as_float(x), self.as_float(y)) }
     }
 
-    fn same_lanes(&mut self, scope: &mut Scope, x: Value, y: Value) -> (Value, Value) {
+    pub(super) fn same_lanes(&mut self, scope: &mut Scope, x: Value, y: Value) -> (Value, Value) {
         let lanes = x.ty.lanes.max(y.ty.lanes);
         let (x, y) = (self.bind(scope, "x", x), self.bind(scope, "y", y));
         (self.shared_splat(scope, x, lanes), self.shared_splat(scope, y, lanes))
@@ -96,8 +101,13 @@ impl Writer<'_> {
 
     pub(super) fn select(&mut self, scope: &mut Scope, condition: ExprId, x: ExprId, y: ExprId) -> Value {
         let condition = self.value(scope, condition);
-        let condition = self.as_truth(condition);
         let (x, y) = (self.value(scope, x), self.value(scope, y));
+        self.select_values(scope, condition, x, y)
+    }
+
+    /// A choice between two values.
+    pub(super) fn select_values(&mut self, scope: &mut Scope, condition: Value, x: Value, y: Value) -> Value {
+        let condition = self.as_truth(condition);
         let (x, y) = if x.ty.scalar == y.ty.scalar { (x, y) } else { (self.as_float(x), self.as_float(y)) };
         let lanes = condition.ty.lanes.max(x.ty.lanes).max(y.ty.lanes);
         let condition = self.bind(scope, "c", condition);
