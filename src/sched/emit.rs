@@ -376,7 +376,7 @@ impl Emitter<'_, '_> {
                 true => totals.next().map(|accumulator| self.total(scope, accumulator)),
                 false => {
                     let body = self.writer.substitute(statement.body, replace);
-                    Some(self.writer.value(scope, body))
+                    Some(self.writer.result(scope, statement.result, body))
                 }
             };
             if let Some(value) = value {

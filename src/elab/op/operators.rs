@@ -1,11 +1,11 @@
 //! The scalar functions and operators of equations, and how terms combine under them.
 
-use super::index;
 use super::term::{Kind, Term};
+use super::{index, integers};
 use crate::elab::arithmetic;
 use crate::elab::value::Value;
 use crate::syntax::ast::BinaryOp;
-use crate::te::{Binary, Expr, ExprId, Index, Program, Unary};
+use crate::te::{Binary, ExprId, Index, Program, Unary};
 
 /// A scalar function of one number or two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub fn expression(program: &mut Program, term: &Term) -> Result<(ExprId, Kind), 
         Term::Const(Value::Real(value)) => Ok((program.exprs.constant(*value), Kind::Float)),
         Term::Const(Value::Bool(value)) => Ok((program.exprs.constant(f64::from(*value)), Kind::Bool)),
         Term::Const(value) => Err(format!("{} is not a number", value.kind())),
-        Term::Index(index) => Ok((program.exprs.add(Expr::Number(index.clone())), Kind::Int)),
+        Term::Index(index) => Ok((integers::number(program, index)?, Kind::Int)),
         Term::Scalar(id, kind) => Ok((*id, *kind)),
     }
 }

@@ -103,7 +103,7 @@ impl Equations<'_> {
         let (id, kind) =
             operators::expression(&mut self.program, &term).map_err(|message| at(message, body.span))?;
         let dtype = dtype.unwrap_or(kind.dtype());
-        check_kind(name, kind, dtype, body)?;
+        check_kind(&self.program, name, (id, kind), dtype, body)?;
         Ok(match (term, dtype) {
             (Term::Const(Value::Int(value)), DType::F32) => Term::Const(Value::Real(value as f64)),
             (Term::Const(value), _) => Term::Const(value),
