@@ -158,34 +158,38 @@ impl Search<'_> {
     /// The range of a sum; none where it does not fit. `done` are the divisions that need not be looked at again.
     fn sum(&self, sum: &Sum<'_>, done: &[Division<'_>]) -> Option<Interval> {
         let mut range = self.added(sum)?;
-        if self.known.bounds().is_empty() && sum.terms.iter().all(|(atom, _)| matches!(atom, Atom::Axis(_))) {
-            return Some(range);
-        }
         for bound in self.known.bounds() {
             if let Some(known) = by_bound(sum, bound) {
                 range = narrowed(range, known);
             }
         }
         for divisions in [false, true] {
-            for at in 0..sum.terms.len() {
-                if self.left.get() == 0 || self.is_attained(sum, range) {
+            for (at, (atom, _)) in sum.terms.iter().enumerate() {
+                let relates = match atom {
+                    Atom::Axis(_) => false,
+                    Atom::Div(x, k) | Atom::Rem(x, k) => {
+                        divisions && sum.shares(at, &[x]) && !done.contains(&(x, *k))
+                    }
+                    Atom::Min(x, y) | Atom::Max(x, y) => {
+                        !divisions && (sum.shares(at, &[x, y]) || meet(x, y))
+                    }
+                };
+                if relates && (self.left.get() == 0 || self.is_attained(sum, range)) {
                     return Some(range);
                 }
-                let found = match sum.terms[at].0 {
-                    Atom::Div(x, k) | Atom::Rem(x, k) if divisions && sum.shares(at, &[x]) => {
-                        self.by_division(sum, (x, *k), done)
-                    }
-                    Atom::Min(x, y) | Atom::Max(x, y)
-                        if !divisions && (sum.shares(at, &[x, y]) || meet(x, y)) =>
-                    {
-                        self.by_choice(sum, at, done)
-                    }
-                    Atom::Axis(_) | Atom::Div(..) | Atom::Rem(..) | Atom::Min(..) | Atom::Max(..) => None,
-                };
-                range = found.map_or(range, |found| narrowed(range, found));
+                if relates && let Some(found) = self.by_relation(sum, at, done) {
+                    range = narrowed(range, found);
+                }
             }
         }
         Some(range)
+    }
+
+    fn by_relation(&self, sum: &Sum<'_>, at: usize, done: &[Division<'_>]) -> Option<Interval> {
+        match sum.terms[at].0 {
+            Atom::Div(x, k) | Atom::Rem(x, k) => self.by_division(sum, (x, *k), done),
+            Atom::Axis(_) | Atom::Min(..) | Atom::Max(..) => self.by_choice(sum, at, done),
+        }
     }
 
     /// Whether a range cannot be narrower, because both of its ends are values: those where each axis is at the end to
@@ -250,9 +254,6 @@ impl Search<'_> {
 
     /// The range of a sum by multiples of `x - k*(x / k) - x % k`, which is 0, that make a term fall away.
     fn by_division(&self, sum: &Sum<'_>, (x, k): Division<'_>, done: &[Division<'_>]) -> Option<Interval> {
-        if done.contains(&(x, k)) {
-            return None;
-        }
         let (quotient, remainder) = (quotient(x, k), remainder(x, k));
         let dividend = Sum::of(x);
         let parts = Sum::atom(&quotient).combined(-i128::from(k), &Sum::atom(&remainder), -1)?;
