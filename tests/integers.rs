@@ -37,8 +37,11 @@ fn run(graph: &Graph) -> (agreement::Tensors, agreement::Tensors) {
     (inputs, native)
 }
 
-/// Indices of reads of nine elements, where `i < 8` and `u < 5`, and their values.
-const PROVED: &[(&str, fn(i64, i64) -> i64)] = &[
+/// An index and its value at `i < 8` and `u < 5`.
+type Proved = (&'static str, fn(i64, i64) -> i64);
+
+/// Indices of reads of nine elements.
+const PROVED: &[Proved] = &[
     ("i - i % 4", |i, _| i - i % 4),
     ("i + 1 - 2 * (i % 2)", |i, _| i + 1 - 2 * (i % 2)),
     ("i - i / 2 + u % 2", |i, u| i - i / 2 + u % 2),
