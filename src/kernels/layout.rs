@@ -70,6 +70,14 @@ impl Layout {
         (self.block() * blocks) as usize
     }
 
+    /// Whether the elements with their halos, but without gaps, are no more than that.
+    fn fits(&self, most: i64) -> bool {
+        let extents =
+            self.rest().map(|at| self.halo[at].0.checked_add(self.shape[at])?.checked_add(self.halo[at].1));
+        let size = extents.into_iter().try_fold(1_i64, |size, extent| size.checked_mul(extent?));
+        size.is_some_and(|size| size <= most)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -248,11 +256,15 @@ fn widen(program: &Program, layout: &mut Layout, index: &[Index], fill: Real) {
     for (at, index) in index.iter().enumerate() {
         let (low, high) = index.range(&program.axes);
         let (before, after) = wider.halo[at];
-        wider.halo[at] = (before.max(-low), after.max(high + 1 - layout.shape[at]));
+        wider.halo[at] =
+            (before.max(low.saturating_neg()), after.max(high.saturating_add(1) - layout.shape[at]));
+    }
+    let most = LARGEST_HALO * layout.shape.iter().product::<i64>() * layout.lanes;
+    if !wider.fits(most) {
+        return;
     }
     let widens_lanes = wider.across.is_some_and(|at| wider.halo[at] != (0, 0));
-    let too_large = wider.len() as i64 > LARGEST_HALO * layout.shape.iter().product::<i64>() * layout.lanes;
-    if !widens_lanes && !too_large && wider.halo != layout.halo {
+    if !widens_lanes && wider.len() as i64 <= most && wider.halo != layout.halo {
         wider.fill = Some(fill);
         *layout = wider;
     }

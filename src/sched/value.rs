@@ -420,10 +420,7 @@ impl<'a> Writer<'a> {
         let result = self.variable(scope, "x", fill);
         let mut condition: Option<Expr> = None;
         for (index, extent) in outside {
-            let number = self.number(index, 1).expr;
-            let low = Expr::Binary(Binary::Ge, Box::new(number.clone()), Box::new(Expr::Int(0)));
-            let high = Expr::Binary(Binary::Lt, Box::new(number), Box::new(Expr::Int(*extent as i32)));
-            for test in [low, high] {
+            for test in self.inside(index, *extent) {
                 condition = Some(match condition {
                     Some(other) => Expr::Binary(Binary::And, Box::new(other), Box::new(test)),
                     None => test,

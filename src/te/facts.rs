@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use super::expr::{Binary, Expr, ExprId, Unary};
 use super::index::{Atom, Axis, Index};
 use super::program::Program;
+use super::range::{self, Bound, Known};
 
 /// Rounds of narrowing: each fact can help the others that often.
 const ROUNDS: usize = 3;
@@ -15,8 +16,8 @@ const ROUNDS: usize = 3;
 /// What is known at a point.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// An index and the interval in which it lies.
-    bounds: Vec<(Index, i64, i64)>,
+    /// Indices of which more is known than of their axes.
+    bounds: Vec<Bound>,
     /// The axes whose interval is narrower than their extent.
     axes: HashMap<Axis, (i64, i64)>,
     impossible: bool,
@@ -82,27 +83,33 @@ impl Facts {
             _ => return,
         };
         self.impossible |= low > high;
-        self.bounds.push((difference, low, high));
+        self.bounds.push(Bound { index: difference, low, high });
     }
 
     /// Narrows every axis to the values that the bounds leave it.
     fn narrow_axes(&mut self, program: &Program) {
-        for (index, low, high) in self.bounds.clone() {
+        for Bound { index, low, high } in self.bounds.clone() {
             for (atom, coefficient) in index.terms() {
                 let Atom::Axis(axis) = atom else { continue };
                 let rest = index.add_scaled(&Index::from(*axis), -coefficient, &program.axes);
                 let (rest_low, rest_high) = self.range(program, &rest);
-                let (low, high) = (low - rest_high, high - rest_low);
-                let (least, most) = match *coefficient > 0 {
-                    true => (divide_up(low, *coefficient), high.div_euclid(*coefficient)),
-                    false => (divide_up(-high, -coefficient), (-low).div_euclid(-coefficient)),
+                let (low, high) =
+                    (i128::from(low) - i128::from(rest_high), i128::from(high) - i128::from(rest_low));
+                let by = i128::from(*coefficient);
+                let (least, most) = match by > 0 {
+                    true => (divide_up(low, by), high.div_euclid(by)),
+                    false => (divide_up(-high, -by), (-low).div_euclid(-by)),
                 };
-                let (old_least, old_most) = self.axis_range(program, *axis);
-                let (least, most) = (least.max(old_least), most.min(old_most));
-                self.impossible |= least > most;
-                self.axes.insert(*axis, (least, most));
+                self.narrow(program, *axis, least, most);
             }
         }
+    }
+
+    fn narrow(&mut self, program: &Program, axis: Axis, least: i128, most: i128) {
+        let (old_least, old_most) = self.axis_range(program, axis);
+        self.impossible |= least.max(old_least.into()) > most.min(old_most.into());
+        let nearest = |end: i128| end.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+        self.axes.insert(axis, (nearest(least).max(old_least), nearest(most).min(old_most)));
     }
 
     fn axis_range(&self, program: &Program, axis: Axis) -> (i64, i64) {
@@ -112,36 +119,7 @@ impl Facts {
 
     /// The smallest and the largest value of an index, or a wider interval.
     pub fn range(&self, program: &Program, index: &Index) -> (i64, i64) {
-        let mut range = (index.constant(), index.constant());
-        for (atom, coefficient) in index.terms() {
-            let (low, high) = self.atom_range(program, atom);
-            let (a, b) = (low * coefficient, high * coefficient);
-            range = (range.0 + a.min(b), range.1 + a.max(b));
-        }
-        for (bound, low, high) in &self.bounds {
-            if let Some(offset) = index.sub(bound, &program.axes).as_constant() {
-                range = (range.0.max(low + offset), range.1.min(high + offset));
-            }
-            if let Some(total) = index.add(bound, &program.axes).as_constant() {
-                range = (range.0.max(total - high), range.1.min(total - low));
-            }
-        }
-        range
-    }
-
-    fn atom_range(&self, program: &Program, atom: &Atom) -> (i64, i64) {
-        let of = |index: &Index| self.range(program, index);
-        match atom {
-            Atom::Axis(axis) => self.axis_range(program, *axis),
-            Atom::Div(x, k) => (of(x).0.div_euclid(*k), of(x).1.div_euclid(*k)),
-            Atom::Rem(x, k) => {
-                let (low, high) = of(x);
-                let same = low.div_euclid(*k) == high.div_euclid(*k);
-                if same { (low.rem_euclid(*k), high.rem_euclid(*k)) } else { (0, k - 1) }
-            }
-            Atom::Min(x, y) => (of(x).0.min(of(y).0), of(x).1.min(of(y).1)),
-            Atom::Max(x, y) => (of(x).0.max(of(y).0), of(x).1.max(of(y).1)),
-        }
+        range::range(index, &Here { facts: self, program })
     }
 
     /// Whether an index lies in `0..extent`.
@@ -151,7 +129,23 @@ impl Facts {
     }
 }
 
-fn divide_up(x: i64, k: i64) -> i64 {
+/// What is known at a place of a program.
+struct Here<'a> {
+    facts: &'a Facts,
+    program: &'a Program,
+}
+
+impl Known for Here<'_> {
+    fn axis(&self, axis: Axis) -> (i64, i64) {
+        self.facts.axis_range(self.program, axis)
+    }
+
+    fn bounds(&self) -> &[Bound] {
+        &self.facts.bounds
+    }
+}
+
+fn divide_up(x: i128, k: i128) -> i128 {
     -(-x).div_euclid(k)
 }
 

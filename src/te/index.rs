@@ -7,6 +7,8 @@
 
 use cranelift_entity::{PrimaryMap, entity_impl};
 
+use super::range;
+
 /// An axis of iteration: a name and an extent, counted from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Axis(u32);
@@ -166,12 +168,15 @@ impl Index {
     pub fn div(&self, k: i64, axes: &Axes) -> Index {
         assert!(k > 0, "division of an index by {k}");
         let (quotient, rest) = self.split_multiples(k);
-        let (low, high) = rest.range(axes);
-        if low.div_euclid(k) == high.div_euclid(k) {
-            return quotient.offset(low.div_euclid(k));
+        if let Some(constant) = rest.only_quotient(k, axes) {
+            return quotient.offset(constant);
+        }
+        let (more, near) = rest.split_remainders(k);
+        if let Some(constant) = near.only_quotient(k, axes) {
+            return quotient.add(&more, axes).offset(constant);
         }
         let atom = match rest.terms.as_slice() {
-            [(Atom::Div(inner, by), 1)] if rest.constant == 0 => {
+            [(Atom::Div(inner, by), 1)] if rest.constant == 0 && by.checked_mul(k).is_some() => {
                 return quotient.add(&inner.div(by * k, axes), axes);
             }
             _ => Atom::Div(Box::new(rest), k),
@@ -183,15 +188,24 @@ impl Index {
     pub fn rem(&self, k: i64, axes: &Axes) -> Index {
         assert!(k > 0, "remainder of an index by {k}");
         let (_, rest) = self.split_multiples(k);
-        let (low, high) = rest.range(axes);
-        let quotient = low.div_euclid(k);
-        if quotient == high.div_euclid(k) {
-            return rest.offset(-quotient * k);
+        let (_, near) = rest.split_remainders(k);
+        for same in [&rest, &near] {
+            let moved = same.only_quotient(k, axes).and_then(|quotient| quotient.checked_mul(k));
+            if let Some(constant) = moved.and_then(|moved| same.constant.checked_sub(moved)) {
+                return Index { terms: same.terms.clone(), constant };
+            }
         }
         match rest.terms.as_slice() {
             [(Atom::Rem(inner, by), 1)] if rest.constant == 0 && by % k == 0 => inner.rem(k, axes),
             _ => Index::atom(Atom::Rem(Box::new(rest), k)),
         }
+    }
+
+    /// The quotient by `k`, where it is the same everywhere.
+    fn only_quotient(&self, k: i64, axes: &Axes) -> Option<i64> {
+        let (low, high) = self.range(axes);
+        let quotient = low.div_euclid(k);
+        (quotient == high.div_euclid(k)).then_some(quotient)
     }
 
     /// The smaller of two.
@@ -212,15 +226,10 @@ impl Index {
         }
     }
 
-    /// The smallest and the largest value, or a wider interval; exact for affine indices.
+    /// The smallest and the largest value, or a wider interval; exact for affine indices. All of `i64` where values may
+    /// not fit.
     pub fn range(&self, axes: &Axes) -> (i64, i64) {
-        let mut range = (self.constant, self.constant);
-        for (atom, coefficient) in &self.terms {
-            let (low, high) = atom.range(axes);
-            let (a, b) = (low * coefficient, high * coefficient);
-            range = (range.0 + a.min(b), range.1 + a.max(b));
-        }
-        range
+        range::range(self, axes)
     }
 
     /// The index with axes replaced; an axis for which `replace` gives `None` stays.
@@ -265,6 +274,16 @@ impl Index {
         (quotient, rest)
     }
 
+    /// Writes the index as `k * more + near`, where no coefficient of `near` reaches `k` and none has another sign.
+    fn split_remainders(&self, k: i64) -> (Index, Index) {
+        let (mut more, mut near) = (Index::from(0), Index::from(self.constant));
+        for (atom, coefficient) in &self.terms {
+            more.add_term(atom, coefficient / k);
+            near.add_term(atom, coefficient % k);
+        }
+        (more, near)
+    }
+
     /// Rewrites `c*k*(x / k) + c*(x % k)` to `c*x` until nothing is left to join.
     fn join_quotients(&mut self, axes: &Axes) {
         while let Some((joined, coefficient, quotient, remainder)) = self.find_join(axes) {
@@ -292,8 +311,9 @@ impl Index {
             if quotient.constant != 0 {
                 continue;
             }
+            let scaled = coefficient.checked_mul(*k);
             let found =
-                self.terms.iter().position(|(other, scale)| other == wanted && *scale == coefficient * k);
+                self.terms.iter().position(|(other, scale)| other == wanted && Some(*scale) == scaled);
             if let Some(other) = found {
                 return Some(((**inner).clone(), *coefficient, other, at));
             }
@@ -303,25 +323,6 @@ impl Index {
 }
 
 impl Atom {
-    fn range(&self, axes: &Axes) -> (i64, i64) {
-        match self {
-            Atom::Axis(axis) => (0, (axes[*axis].extent - 1).max(0)),
-            Atom::Div(x, k) => {
-                let (low, high) = x.range(axes);
-                (low.div_euclid(*k), high.div_euclid(*k))
-            }
-            Atom::Rem(_, k) => (0, k - 1),
-            Atom::Min(x, y) => {
-                let (x, y) = (x.range(axes), y.range(axes));
-                (x.0.min(y.0), x.1.min(y.1))
-            }
-            Atom::Max(x, y) => {
-                let (x, y) = (x.range(axes), y.range(axes));
-                (x.0.max(y.0), x.1.max(y.1))
-            }
-        }
-    }
-
     fn substitute(&self, replace: &dyn Fn(Axis) -> Option<Index>, axes: &Axes) -> Index {
         match self {
             Atom::Axis(axis) => replace(*axis).unwrap_or_else(|| Index::from(*axis)),

@@ -18,6 +18,7 @@ pub mod parser;
 pub mod printer;
 pub mod program;
 pub mod random;
+mod range;
 pub mod simplify;
 pub mod solve;
 pub mod text;

@@ -306,6 +306,13 @@ impl Program {
     /// `low <= index < high` as a truth value; a constant where the ranges of the axes decide it.
     pub fn within(&mut self, index: &Index, low: i64, high: i64) -> ExprId {
         let (least, most) = index.range(&self.axes);
+        let near = least >= i64::from(i32::MIN) && most <= i64::from(i32::MAX);
+        // A number has 32 bits. What lies further outside is outside just as well.
+        let index = &if near {
+            index.clone()
+        } else {
+            index.max_with(&Index::from(low - 1), &self.axes).min_with(&Index::from(high), &self.axes)
+        };
         let mut condition = self.exprs.constant(1.0);
         let mut require = |program: &mut Program, op, bound: i64, known: bool| {
             if !known {

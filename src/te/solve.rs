@@ -17,6 +17,9 @@ use std::collections::{BTreeSet, HashMap};
 use super::index::{Atom, Axis, Index};
 use super::program::Program;
 
+/// Pieces of a tensor, at most: where strides would make more, all points are tried.
+const MOST_PIECES: i64 = 1 << 12;
+
 /// One piece of the elements of `x`, and the points that reach each of them.
 #[derive(Clone, Debug, Default)]
 pub struct Inverse {
@@ -49,9 +52,10 @@ pub fn invert(
     drop_single_points(program, &mut start);
     let mut pieces = vec![start];
     for (index, extent) in index.iter().zip(shape) {
+        let beside = pieces.len() as i64;
         pieces = pieces
             .iter()
-            .flat_map(|piece| Solver { program, outer, piece }.dimension(index, *extent))
+            .flat_map(|piece| Solver { program, outer, piece, beside }.dimension(index, *extent))
             .collect();
     }
     pieces
@@ -70,6 +74,8 @@ struct Solver<'a> {
     program: &'a mut Program,
     outer: &'a [Axis],
     piece: &'a Inverse,
+    /// How many pieces there are, this one included.
+    beside: i64,
 }
 
 impl Solver<'_> {
@@ -174,6 +180,9 @@ impl Solver<'_> {
         if moving.len() > 1 || (step > 1 && known.as_constant().is_none()) {
             return None;
         }
+        if step.min(extent).saturating_mul(self.beside) > MOST_PIECES {
+            return None;
+        }
         let pieces = (0..step.min(extent)).map(|phase| {
             let mut piece = self.piece.clone();
             let count = (extent - phase + step - 1) / step;
@@ -198,7 +207,7 @@ impl Solver<'_> {
     /// Restricts the tap `u` with coefficient `d` to those with `d*u = residue` modulo the stride.
     fn solve_tap(&mut self, piece: &mut Inverse, (tap, coefficient): (Axis, i64), residue: i64, step: i64) {
         let extent = self.program.axes[tap].extent;
-        let first = (0..step).find(|u| (coefficient * u - residue).rem_euclid(step) == 0);
+        let first = smallest_solution(coefficient, residue, step);
         let period = step / greatest_common_divisor(step, coefficient.abs());
         piece.remaining.retain(|axis| *axis != tap);
         match first {
@@ -266,6 +275,45 @@ impl Solver<'_> {
     }
 }
 
+/// The smallest `u` from 0 on with `coefficient * u = residue` modulo `step`.
+fn smallest_solution(coefficient: i64, residue: i64, step: i64) -> Option<i64> {
+    let common = greatest_common_divisor(step, coefficient.abs());
+    if residue % common != 0 {
+        return None;
+    }
+    let period = i128::from(step / common);
+    // By Euclid's algorithm, `inverse * coefficient / common` is 1 modulo the period.
+    let (mut rest, mut next) = (period, i128::from(coefficient / common).rem_euclid(period));
+    let (mut factor, mut inverse) = (0, 1);
+    while next > 1 {
+        (factor, inverse) = (inverse, factor - rest / next * inverse);
+        (rest, next) = (next, rest % next);
+    }
+    let solution = i128::from(residue / common).rem_euclid(period) * inverse.rem_euclid(period);
+    Some((solution % period) as i64)
+}
+
 fn greatest_common_divisor(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn solutions_are_the_smallest() {
+        for step in 1_i64..13 {
+            for coefficient in (-14_i64..15).filter(|coefficient| *coefficient != 0) {
+                for residue in -15_i64..16 {
+                    let first = (0..step).find(|u| (coefficient * u - residue).rem_euclid(step) == 0);
+                    assert_eq!(
+                        smallest_solution(coefficient, residue, step),
+                        first,
+                        "{coefficient} {residue} {step}"
+                    );
+                }
+            }
+        }
+    }
 }

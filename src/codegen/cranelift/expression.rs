@@ -123,13 +123,19 @@ impl Lowering<'_> {
     fn load(&mut self, buffer: Buffer, index: &Index, stride: i64, lanes: u32, part: usize) -> Value {
         let size = self.function.buffers[buffer].dtype.size() as i64;
         let first = self.address(buffer, index);
-        let lane = |lane: i64| first.plus((4 * part as i64 + lane) * stride * size);
+        let lane = |this: &mut Self, lane: i64| this.plus(first, (4 * part as i64 + lane) * stride * size);
         match (lanes, stride) {
             (1, _) => self.load_at(buffer, first, Form::Scalar),
             (_, 0) => self.load_at(buffer, first, Form::Splat),
-            (_, 1) => self.load_at(buffer, lane(0), Form::Vector),
+            (_, 1) => {
+                let address = lane(self, 0);
+                self.load_at(buffer, address, Form::Vector)
+            }
             _ => {
-                let scalars = [0, 1, 2, 3].map(|k| self.load_at(buffer, lane(k), Form::Scalar));
+                let scalars = [0, 1, 2, 3].map(|k| {
+                    let address = lane(self, k);
+                    self.load_at(buffer, address, Form::Scalar)
+                });
                 self.gather(scalars)
             }
         }
@@ -203,13 +209,17 @@ impl Lowering<'_> {
             (0..parts(lanes)).map(|part| self.stored_part(buffer, value, part)).collect();
         self.load_postponed(Some(buffer));
         for (part, value) in (0_i64..).zip(values) {
-            let lane = |lane: i64| first.plus((4 * part + lane) * stride * size);
+            let lane = |this: &mut Self, lane: i64| this.plus(first, (4 * part + lane) * stride * size);
             match (lanes, stride) {
                 (1, _) => self.store_scalar(buffer, first, value),
-                (_, 1) => self.store_vector(buffer, lane(0), value),
+                (_, 1) => {
+                    let address = lane(self, 0);
+                    self.store_vector(buffer, address, value);
+                }
                 _ => (0..4).for_each(|k| {
                     let scalar = self.cursor.ins().extractlane(value, k as u8);
-                    self.store_scalar(buffer, lane(k), scalar);
+                    let address = lane(self, k);
+                    self.store_scalar(buffer, address, scalar);
                 }),
             }
         }
@@ -307,6 +317,15 @@ impl Lowering<'_> {
         self.gather(lanes)
     }
 
+    /// The address so many bytes further, by another pointer where a displacement cannot say it.
+    fn plus(&mut self, Address { pointer, displacement }: Address, bytes: i64) -> Address {
+        let total = i64::from(displacement) + bytes;
+        match i32::try_from(total) {
+            Ok(displacement) => Address { pointer, displacement },
+            Err(_) => Address { pointer: self.cursor.ins().iadd_imm_s(pointer, total), displacement: 0 },
+        }
+    }
+
     /// Calls a function of the host that returns an `f32`.
     fn call(&mut self, address: i64, arguments: &[Value]) -> Value {
         let at = &mut self.cursor;
@@ -318,13 +337,6 @@ impl Lowering<'_> {
         let callee = at.ins().iconst(I64, address);
         let call = at.ins().call_indirect(signature, callee, arguments);
         at.func.dfg.first_result(call)
-    }
-}
-
-impl Address {
-    fn plus(self, bytes: i64) -> Address {
-        let displacement = i64::from(self.displacement) + bytes;
-        Address { displacement: displacement as i32, ..self }
     }
 }
 

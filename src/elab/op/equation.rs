@@ -2,7 +2,7 @@
 
 use super::pieces::{self, Progression};
 use super::term::{Kind, flat};
-use super::{Equations, Symbol, index, operators};
+use super::{Equations, Symbol, index, integers, operators};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::span::Span;
 use crate::elab::Outcome;
@@ -10,7 +10,7 @@ use crate::elab::evaluate::at;
 use crate::elab::types;
 use crate::elab::value::{Value, show_type};
 use crate::syntax::ast::{Binder, Expr, ExprKind, Name, OpStmt, OpStmtKind};
-use crate::te::{Axis, DType, Equation, Index, Piece};
+use crate::te::{Axis, DType, Equation, ExprId, Index, Piece, Program};
 
 /// The left side of an equation and its axes.
 struct LeftSide {
@@ -45,7 +45,7 @@ impl Equations<'_> {
             self.check_bounds(name, binders, parts.len() == 1, (dtype, shape))?;
             let left = self.left_side(name, binders, shape)?;
             let (mut piece, kind) = self.piece(&left, binders, body, shape)?;
-            check_kind(name, kind, dtype, body)?;
+            check_kind(&self.program, name, (piece.body, kind), dtype, body)?;
             if dtype == DType::U8 {
                 piece.body = operators::byte(&mut self.program, piece.body);
             }
@@ -114,6 +114,7 @@ impl Equations<'_> {
         }
         let left = self.left_side(name, binders, &shape)?;
         let (piece, kind) = self.piece(&left, binders, body, &shape)?;
+        integers::check_stored(&self.program, piece.body, kind.dtype(), body.span)?;
         self.finish(name, kind.dtype(), shape, vec![piece]);
         Ok(())
     }
@@ -207,14 +208,20 @@ fn parts_of(stmt: &OpStmt) -> Option<Part<'_>> {
 }
 
 /// Whether the body of an equation may define a tensor of this type.
-pub(super) fn check_kind(name: &Name, kind: Kind, dtype: DType, body: &Expr) -> Outcome<()> {
+pub(super) fn check_kind(
+    program: &Program,
+    name: &Name,
+    (id, kind): (ExprId, Kind),
+    dtype: DType,
+    body: &Expr,
+) -> Outcome<()> {
     let fits = match dtype {
         DType::F32 => kind != Kind::Bool,
         DType::I32 | DType::U8 => kind == Kind::Int,
         DType::Bool => kind == Kind::Bool,
     };
     if fits {
-        return Ok(());
+        return integers::check_stored(program, id, dtype, body.span);
     }
     Err(at(format!("`{}` is {dtype}, but this is {}", name.text, kind.describe()), body.span))
 }

@@ -3,7 +3,10 @@
 use crate::te::{Atom, Axes, Index};
 
 /// Indices and their partial sums stay below this.
-const LARGEST: i64 = 1 << 40;
+const LARGEST: i64 = 1 << 48;
+
+/// The terms of an address, in elements, stay below this: no layout makes them overflow.
+const FARTHEST: i64 = 1 << 48;
 
 /// A bound of every number that an index is made of.
 fn magnitude(index: &Index, axes: &Axes) -> i64 {
@@ -64,6 +67,31 @@ pub fn div(x: &Index, k: i64, axes: &Axes) -> Result<Index, String> {
 pub fn rem(x: &Index, k: i64, axes: &Axes) -> Result<Index, String> {
     divisor(k)?;
     Ok(x.rem(k, axes))
+}
+
+/// Checks that the indices of a read are numbers of 32 bits, and that its address can be computed.
+pub fn check_reach(indices: &[Index], shape: &[i64], axes: &Axes) -> Result<(), String> {
+    let mut distance = 1_i64;
+    for (index, extent) in indices.iter().zip(shape).rev() {
+        let (low, high) = index.range(axes);
+        if low < i64::from(i32::MIN) || high > i64::from(i32::MAX) {
+            return Err(format!("the index of a read has 32 bits, and this one runs from {low} to {high}"));
+        }
+        if span(index, axes).saturating_mul(distance) > FARTHEST {
+            return Err(too_large());
+        }
+        distance = distance.saturating_mul(*extent);
+    }
+    Ok(())
+}
+
+/// The largest values of the terms of an index, added up.
+fn span(index: &Index, axes: &Axes) -> i64 {
+    let terms = index.terms().iter().map(|(atom, coefficient)| {
+        let (low, high) = Index::from_terms(vec![(atom.clone(), 1)], 0).range(axes);
+        coefficient.saturating_abs().saturating_mul(low.saturating_abs().max(high.saturating_abs()))
+    });
+    terms.fold(index.constant().saturating_abs(), i64::saturating_add)
 }
 
 fn divisor(k: i64) -> Result<(), String> {

@@ -3,12 +3,14 @@
 //! [`instantiate`] binds an op's parameters to the types and values of one call and turns its equations into a
 //! [`Program`]. [`term`] and [`calls`] convert scalar expressions, [`extents`] finds the extents of axes that no type
 //! says from the indices that [`linear`] reads, [`equation`] makes results from pieces, [`pieces`] proves that those are
-//! disjoint and cover. [`scalar`] maps ops on single numbers over tensors.
+//! disjoint and cover. [`integers`] refuses what does not fit its bits. [`scalar`] maps ops on single numbers over
+//! tensors.
 
 mod calls;
 mod equation;
 mod extents;
 mod index;
+mod integers;
 mod linear;
 mod operators;
 mod pieces;

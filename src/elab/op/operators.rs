@@ -1,7 +1,7 @@
 //! The scalar functions and operators of equations, and how terms combine under them.
 
-use super::index;
 use super::term::{Kind, Term};
+use super::{index, integers};
 use crate::elab::arithmetic;
 use crate::elab::value::Value;
 use crate::syntax::ast::BinaryOp;
@@ -50,7 +50,7 @@ pub fn expression(program: &mut Program, term: &Term) -> Result<(ExprId, Kind), 
         Term::Const(Value::Real(value)) => Ok((program.exprs.constant(*value), Kind::Float)),
         Term::Const(Value::Bool(value)) => Ok((program.exprs.constant(f64::from(*value)), Kind::Bool)),
         Term::Const(value) => Err(format!("{} is not a number", value.kind())),
-        Term::Index(index) => Ok((program.exprs.add(Expr::Number(index.clone())), Kind::Int)),
+        Term::Index(index) => Ok((integers::number(program, index)?, Kind::Int)),
         Term::Scalar(id, kind) => Ok((*id, *kind)),
     }
 }

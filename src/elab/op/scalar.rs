@@ -103,7 +103,7 @@ impl Equations<'_> {
         let (id, kind) =
             operators::expression(&mut self.program, &term).map_err(|message| at(message, body.span))?;
         let dtype = dtype.unwrap_or(kind.dtype());
-        check_kind(name, kind, dtype, body)?;
+        check_kind(&self.program, name, (id, kind), dtype, body)?;
         let byte = if dtype == DType::U8 { operators::byte(&mut self.program, id) } else { id };
         Ok(match (term, dtype) {
             _ if byte != id => Term::Scalar(byte, kind),

@@ -3,7 +3,7 @@
 //! A [`Term`] is known at compile time, or an integer of axes, or differs from element to element. Integer constants
 //! and indices fold; what has a fraction stays as it was written.
 
-use super::{Equations, Symbol, index, operators};
+use super::{Equations, Symbol, index, integers, operators};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::span::Span;
@@ -187,7 +187,14 @@ impl Equations<'_> {
             value => return Err(at(format!("this is {}, not a number", value.kind()), outside.span)),
         };
         match &read.kind {
-            ExprKind::Index { base, indices } => self.index_term(base, indices, Some(fill), read.span),
+            ExprKind::Index { base, indices } => {
+                if let ExprKind::Name(name) = &base.kind
+                    && let Some(Symbol::Tensor(tensor)) = self.names.get(name)
+                {
+                    integers::check_fill(self.program.tensors[*tensor].dtype, fill, outside.span)?;
+                }
+                self.index_term(base, indices, Some(fill), read.span)
+            }
             _ => Err(at("`else` follows the read of a tensor", read.span)),
         }
     }
@@ -210,6 +217,7 @@ impl Equations<'_> {
         if !inside && fill.is_none() {
             return Err(self.out_of_bounds(tensor, &index, name, span));
         }
+        index::check_reach(&index, &data.shape, &self.program.axes).map_err(|message| at(message, span))?;
         let fill = fill.filter(|_| !inside).map(te::Real::from);
         Ok(Term::Scalar(self.program.exprs.add(te::Expr::Read { tensor, index, fill }), kind))
     }

@@ -5,6 +5,7 @@ mod errors;
 mod extents;
 mod more_layers;
 mod mutations;
+mod proofs;
 mod values;
 
 use super::{Library, ModelCall, Module, Request};

@@ -5,8 +5,8 @@
 
 use super::{Scope, Value, Writer};
 use crate::loops::math::Emitter;
-use crate::loops::{Binary, Expr, Scalar, Type, Unary};
-use crate::te::{self, ExprId};
+use crate::loops::{Binary, DType, Expr, Scalar, Type, Unary};
+use crate::te::{self, ExprId, Index, Tensor};
 
 impl Writer<'_> {
     pub(super) fn unary(&mut self, scope: &mut Scope, op: te::Unary, x: ExprId) -> Value {
@@ -38,6 +38,7 @@ impl Writer<'_> {
     }
 
     pub(super) fn binary(&mut self, scope: &mut Scope, op: te::Binary, x: ExprId, y: ExprId) -> Value {
+        let ids = (x, y);
         let (x, y) = (self.value(scope, x), self.value(scope, y));
         let comparison = match op {
             te::Binary::Eq => Some(Binary::Eq),
@@ -49,7 +50,10 @@ impl Writer<'_> {
             _ => None,
         };
         if let Some(op) = comparison {
-            let (x, y) = self.comparable(x, y);
+            if let Some(known) = self.compared_far(op, (ids.0, &x), (ids.1, &y)) {
+                return known;
+            }
+            let (x, y) = self.comparable((ids.0, x), (ids.1, y));
             let (x, y) = self.same_lanes(scope, x, y);
             return self.compared(op, x, y);
         }
@@ -81,15 +85,35 @@ impl Writer<'_> {
         self.joined(op, x, y)
     }
 
+    /// What a comparison of an integer with a whole number of more than 32 bits gives.
+    fn compared_far(&self, op: Binary, x: (ExprId, &Value), y: (ExprId, &Value)) -> Option<Value> {
+        let far = |(id, _): (ExprId, &Value), (_, other): (ExprId, &Value)| {
+            let value = self.program().exprs.as_constant(id)?;
+            let beyond = value < f64::from(i32::MIN) || value > f64::from(i32::MAX);
+            (other.ty.scalar == Scalar::I32 && beyond).then_some(value > 0.0)
+        };
+        let is_less = match (far(x, y), far(y, x)) {
+            (Some(above), None) => !above,
+            (None, Some(above)) => above,
+            _ => return None,
+        };
+        let truth = match op {
+            Binary::Lt | Binary::Le => is_less,
+            Binary::Gt | Binary::Ge => !is_less,
+            _ => op == Binary::Ne,
+        };
+        Some(Value { expr: Expr::Bool(truth), ty: Type::BOOL })
+    }
+
     /// Two values of one kind: both integers where they can be, as truth values are, else both floats.
-    fn comparable(&mut self, x: Value, y: Value) -> (Value, Value) {
+    fn comparable(&mut self, (a, x): (ExprId, Value), (b, y): (ExprId, Value)) -> (Value, Value) {
         let number = |writer: &mut Self, value: Value| match value.ty.scalar {
             Scalar::Bool => writer.as_integer(value),
             Scalar::F32 | Scalar::I32 => value,
         };
         let (x, y) = (number(self, x), number(self, y));
-        let (x, y) = (integral(x, &y), y);
-        let (y, x) = (integral(y, &x), x);
+        let (x, y) = (self.integral(a, x, &y), y);
+        let (y, x) = (self.integral(b, y, &x), x);
         if x.ty.scalar == y.ty.scalar { (x, y) } else { (self.as_float(x), self.as_float(y)) }
     }
 
@@ -101,7 +125,8 @@ impl Writer<'_> {
 
     pub(super) fn select(&mut self, scope: &mut Scope, condition: ExprId, x: ExprId, y: ExprId) -> Value {
         let condition = self.value(scope, condition);
-        let (x, y) = (self.value(scope, x), self.value(scope, y));
+        let (a, b) = (self.value(scope, x), self.value(scope, y));
+        let (x, y) = if a.ty.scalar == b.ty.scalar { (a, b) } else { self.comparable((x, a), (y, b)) };
         self.select_values(scope, condition, x, y)
     }
 
@@ -116,16 +141,62 @@ impl Writer<'_> {
         let (x, y) = (self.shared_splat(scope, x, lanes), self.shared_splat(scope, y, lanes));
         self.chosen(condition, x, y)
     }
-}
 
-/// A whole constant as an integer where it meets one.
-fn integral(value: Value, other: &Value) -> Value {
-    match value.expr {
-        Expr::Float(number)
-            if other.ty.scalar == Scalar::I32 && number.fract() == 0.0 && number.abs() < 1e9 =>
-        {
-            Value { expr: Expr::Int(number as i32), ty: Type { scalar: Scalar::I32, lanes: 1 } }
+    /// The value that an equation gives an element of its result: an integer where the result holds integers, which
+    /// never goes through a float if it is made of indices and constants.
+    pub(super) fn result(&mut self, scope: &mut Scope, result: Tensor, body: ExprId) -> Value {
+        match self.program().tensors[result].dtype {
+            DType::I32 | DType::U8 => self.integer_element(scope, body),
+            DType::F32 | DType::Bool => self.value(scope, body),
         }
-        _ => value,
+    }
+
+    fn integer_element(&mut self, scope: &mut Scope, id: ExprId) -> Value {
+        if let Some(value) = self.constant_integer(id) {
+            return Value { expr: Expr::Int(value), ty: Type::I32 };
+        }
+        match self.program().exprs[id] {
+            te::Expr::Select(condition, x, y) if self.program().decided(condition).is_none() => {
+                let condition = self.value(scope, condition);
+                let (x, y) = (self.integer_element(scope, x), self.integer_element(scope, y));
+                self.select_values(scope, condition, x, y)
+            }
+            _ => {
+                let value = self.value(scope, id);
+                self.as_integer(value)
+            }
+        }
+    }
+
+    /// A constant that is an integer of 32 bits; -0 is none.
+    fn constant_integer(&self, id: ExprId) -> Option<i32> {
+        let value = self.program().exprs.as_constant(id)?;
+        let whole = f64::from(value as i32);
+        (whole.to_bits() == value.to_bits()).then_some(value as i32)
+    }
+
+    /// A whole constant as an integer where it meets one.
+    fn integral(&self, id: ExprId, value: Value, other: &Value) -> Value {
+        match self.constant_integer(id) {
+            Some(whole) if other.ty.scalar == Scalar::I32 => Value { expr: Expr::Int(whole), ty: Type::I32 },
+            _ => value,
+        }
+    }
+
+    /// Tests that say whether an index lies in `0..extent`, exact for any index.
+    pub(super) fn inside(&mut self, index: &Index, extent: i64) -> [Expr; 2] {
+        let axes = &self.program().axes;
+        let (low, high) = index.range(axes);
+        if let (Ok(_), Ok(_), Ok(bound)) = (i32::try_from(low), i32::try_from(high), i32::try_from(extent)) {
+            let number = self.number(index, 1).expr;
+            let low = Expr::Binary(Binary::Ge, Box::new(number.clone()), Box::new(Expr::Int(0)));
+            let high = Expr::Binary(Binary::Lt, Box::new(number), Box::new(Expr::Int(bound)));
+            return [low, high];
+        }
+        let sign = |x: &Index| x.max_with(&Index::from(-1), axes).min_with(&Index::from(0), axes);
+        let (low, high) = (sign(index), sign(&index.offset(-extent)));
+        let (low, high) = (self.number(&low, 1).expr, self.number(&high, 1).expr);
+        let test = |op, number| Expr::Binary(op, Box::new(number), Box::new(Expr::Int(0)));
+        [test(Binary::Ge, low), test(Binary::Lt, high)]
     }
 }

@@ -11,7 +11,7 @@ impl Writer<'_> {
     pub fn value_of_result(&mut self, scope: &mut Scope, result: Tensor, id: ExprId) -> Value {
         match is_beyond(self.program(), result, id) {
             true => self.whole(scope, id),
-            false => self.value(scope, id),
+            false => self.result(scope, result, id),
         }
     }
 
