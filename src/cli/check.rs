@@ -142,9 +142,10 @@ impl Check<'_> {
             let step = recipe.step(phase.batch, phase)?;
             warnings.extend(lints::layers::run(&step, &self.project.sources));
         }
-        let graph = recipe.evaluation(1)?;
-        if let Some(data) = data {
-            recipe.check_data(&graph, data)?;
+        let graph = recipe.evaluation(spec.phases[0].batch)?;
+        match data {
+            Some(data) => recipe.check_data(&graph, data)?,
+            None => recipe.check_loss(&graph)?,
         }
         Ok(warnings)
     }

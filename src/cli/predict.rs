@@ -1,7 +1,8 @@
 //! `cnnc predict`: what a model says of pictures, or its raw outputs.
 //!
 //! Outputs of one score a class are shown as probabilities: their softmax, unless they are probabilities already (none
-//! is negative and they sum to 1). Pictures go through the data section's `prepare`; raw inputs do not.
+//! is negative and they sum to 1). Whether they are such scores says the loss of the train section; without one they are
+//! taken for it. Others are shown as they are. Pictures go through the data section's `prepare`; raw inputs do not.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,6 +17,7 @@ use crate::report::numbers;
 use crate::runtime::{Pool, Program, Store};
 use crate::sched::Machine;
 use crate::train::programs::{Phases, compile};
+use crate::train::recipe::Recipe;
 
 use super::arguments::PredictArguments;
 use super::inputs::{self, Input};
@@ -114,7 +116,8 @@ impl Runner<'_> {
             let outputs = self.outputs(&shape, &input.values(self.project, data.as_ref())?)?;
             match output {
                 Some(_) => all.push(outputs)?,
-                None => self.show(input, &outputs, &names)?,
+                None if self.has_classes(&shape) => self.show(input, &outputs, &names)?,
+                None => self.show_numbers(input, &outputs)?,
             }
         }
         write(&all, output)
@@ -161,14 +164,25 @@ impl Runner<'_> {
         }
     }
 
+    /// Whether the prediction is one score a class: what the loss says of it.
+    fn has_classes(&self, shape: &[usize]) -> bool {
+        let Subject::Trained(spec) = self.subject else { return true };
+        let sample = shape[1..].iter().map(|extent| *extent as i64).collect();
+        let recipe = Recipe { sample: Some(sample), ..self.project.recipe(spec, None) };
+        recipe.evaluation(self.subject.batch()).is_ok_and(|graph| graph.classes.is_some())
+    }
+
+    /// Prints a prediction that has no classes.
+    fn show_numbers(&self, input: &Input, outputs: &Outputs) -> Outcome {
+        let [1, _] = outputs.shape[..] else { return Err(no_scores(outputs)) };
+        let (picture, label) = (&input.name, input.label.as_deref());
+        let line = Line { picture, label, classes: Vec::new(), output: &outputs.values };
+        if self.arguments.json { print_json(&line) } else { print(&line.text()) }
+    }
+
     /// Prints the most probable classes of a picture.
     fn show(&self, input: &Input, outputs: &Outputs, names: &[String]) -> Outcome {
-        let [1, _] = outputs.shape[..] else {
-            return Err(Failure::Run(format!(
-                "the output {:?} is not one score a class; write it with --output FILE.png or FILE.npy",
-                outputs.shape
-            )));
-        };
+        let [1, _] = outputs.shape[..] else { return Err(no_scores(outputs)) };
         let mut classes: Vec<Class> = probabilities(&outputs.values)
             .into_iter()
             .enumerate()
@@ -179,9 +193,16 @@ impl Runner<'_> {
             .collect();
         classes.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         classes.truncate(usize::from(self.arguments.top));
-        let line = Line { picture: &input.name, label: input.label.as_deref(), classes };
+        let line = Line { picture: &input.name, label: input.label.as_deref(), classes, output: &[] };
         if self.arguments.json { print_json(&line) } else { print(&line.text()) }
     }
+}
+
+fn no_scores(outputs: &Outputs) -> Failure {
+    Failure::Run(format!(
+        "the output {:?} is not one score a class; write it with --output FILE.png or FILE.npy",
+        outputs.shape
+    ))
 }
 
 fn prediction_shape(graph: &Graph) -> Vec<usize> {
@@ -233,7 +254,11 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<&'a str>,
     /// The most probable first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     classes: Vec<Class>,
+    /// A prediction without classes.
+    #[serde(skip_serializing_if = "<[f32]>::is_empty")]
+    output: &'a [f32],
 }
 
 #[derive(Serialize)]
@@ -247,9 +272,10 @@ impl Line<'_> {
     fn text(&self) -> String {
         let percent = |class: &Class| numbers::percent(f64::from(class.probability));
         let classes = self.classes.iter().map(|class| format!("{} {}", class.name, percent(class)));
-        let classes = classes.collect::<Vec<_>>().join(", ");
+        let said: Vec<String> = classes.chain(self.output.iter().map(f32::to_string)).collect();
+        let said = said.join(", ");
         let label = self.label.map_or(String::new(), |label| format!("   (labelled {label})"));
-        format!("{:<12} {classes}{label}\n", self.picture)
+        format!("{:<12} {said}{label}\n", self.picture)
     }
 }
 

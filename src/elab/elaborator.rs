@@ -6,7 +6,7 @@ use super::evaluate::{Argument, Context, at, count_step, interpolated};
 use super::module::Module;
 use super::selection::Selection;
 use super::value::{TensorValue, Value};
-use super::{Outcome, tensors};
+use super::{Outcome, op, tensors};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::span::Span;
 use crate::graph::{self, Graph, OpId};
@@ -66,6 +66,12 @@ pub(super) struct Elaborator<'m> {
     pub updates: Vec<(graph::Value, graph::Value, Span)>,
     /// The op table by everything that tells two ops apart.
     pub ops: HashMap<String, OpId>,
+    /// The inputs of ops that their equations compare with the positions of axes.
+    pub compared: HashMap<OpId, Vec<op::Compared>>,
+    /// The labels that a loss is given.
+    pub labels: Vec<graph::Value>,
+    /// The extents of the axes that labels are compared with.
+    pub label_axes: Vec<i64>,
     /// The innermost call in a file of the user.
     pub site: Option<Span>,
     depth: usize,
@@ -87,6 +93,9 @@ impl<'m> Elaborator<'m> {
             paths: HashMap::new(),
             updates: Vec::new(),
             ops: HashMap::new(),
+            compared: HashMap::new(),
+            labels: Vec::new(),
+            label_axes: Vec::new(),
             site: None,
             depth: 0,
             steps: 0,

@@ -5,7 +5,7 @@
 //! tensors.
 
 use super::value::{TensorValue, Value};
-use super::{Outcome, arithmetic, functions, interpolate};
+use super::{Outcome, arithmetic, functions, interpolate, op};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::span::Span;
@@ -59,10 +59,8 @@ pub trait Context {
             return Err(misplaced_label(label));
         }
         let arguments = arguments(self.as_context(), call, piped)?;
-        match functions::find(&call.callee.text) {
-            Some(function) => call_function(function, call, &arguments),
-            None => Err(unknown_function(&call.callee, Vec::new())),
-        }
+        call_known(&call.callee, &arguments)
+            .unwrap_or_else(|| Err(unknown_function(&call.callee, Vec::new())))
     }
 
     /// Arithmetic where at least one side is a tensor.
@@ -321,31 +319,49 @@ pub fn arguments(context: &mut dyn Context, call: &Call, piped: Option<Value>) -
     Ok(list)
 }
 
-/// Calls a function of the table.
-pub fn call_function(function: &functions::Function, call: &Call, arguments: &[Argument]) -> Outcome<Value> {
+/// Calls a function of compile-time values: one of their table, or a scalar function of numbers. None where no function
+/// has the name.
+pub fn call_known(callee: &Name, arguments: &[Argument]) -> Option<Outcome<Value>> {
+    if let Some(function) = functions::find(&callee.text) {
+        return Some(call_function(function, callee, arguments));
+    }
+    op::elementwise_function(&callee.text).map(|function| call_scalar(function, callee, arguments))
+}
+
+fn call_function(function: &functions::Function, callee: &Name, arguments: &[Argument]) -> Outcome<Value> {
     let names: Vec<&str> = function.parameters.iter().map(|parameter| parameter.name).collect();
-    let places = super::arguments::match_arguments(&call.callee, &names, arguments)?;
+    let places = super::arguments::match_arguments(callee, &names, arguments)?;
     let mut values = Vec::new();
     for (parameter, place) in function.parameters.iter().zip(places) {
         match (place, parameter.default) {
             (Some(place), _) => values.push(arguments[place].value.clone()),
             (None, Some(default)) => values.push(Value::Real(default)),
-            (None, None) => return Err(super::arguments::missing(&call.callee, parameter.name)),
+            (None, None) => return Err(super::arguments::missing(callee, parameter.name)),
         }
     }
-    (function.run)(&values).map_err(|message| {
-        let named = match message.strip_prefix("this takes") {
-            Some(rest) => format!("`{}` takes{rest}", function.name),
-            None => message,
-        };
-        at(named, call.callee.span)
-    })
+    (function.run)(&values).map_err(|message| refused(callee, message))
+}
+
+fn call_scalar(function: op::Function, callee: &Name, arguments: &[Argument]) -> Outcome<Value> {
+    let places = super::arguments::match_all(callee, function.parameters(), arguments)?;
+    let values: Vec<Value> = places.into_iter().map(|place| arguments[place].value.clone()).collect();
+    op::constant(function, &values).map_err(|message| refused(callee, message))
+}
+
+/// The error of a function that does not take its arguments.
+pub fn refused(callee: &Name, message: String) -> Diagnostic {
+    let named = match message.strip_prefix("this takes") {
+        Some(rest) => format!("`{}` takes{rest}", callee.text),
+        None => message,
+    };
+    at(named, callee.span)
 }
 
 /// "unknown layer", with the nearest of the functions and of `others`.
 pub fn unknown_function(name: &Name, others: Vec<String>) -> Diagnostic {
     let functions = functions::FUNCTIONS.iter().map(|function| function.name);
-    let known = others.iter().map(String::as_str).chain(functions);
+    let scalar = op::FUNCTIONS.iter().map(|(name, _)| *name);
+    let known = others.iter().map(String::as_str).chain(functions).chain(scalar);
     at(format!("unknown layer, op or function `{}`", name.text), name.span)
         .did_you_mean(nearest(&name.text, known))
 }

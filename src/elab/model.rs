@@ -167,7 +167,9 @@ impl<'m> Elaborator<'m> {
         let (dtype, shape) = target_type(item, &callee, prediction, request.batch)?;
         let id = self.graph.input("target", dtype, shape.clone(), Role::Target);
         let target = self.tensor(id);
+        self.labels.extend((dtype == DType::I32).then_some(id));
         let mut value = self.loss_of(loss, (&callee, args), prediction, &target)?;
+        self.graph.classes = self.classes(prediction);
         let mut counts = self.count(&request.metrics, prediction, &target)?;
         if request.mixed {
             let id = self.graph.input("partner", dtype, shape, Role::Partner);
@@ -211,18 +213,24 @@ impl<'m> Elaborator<'m> {
         Ok(value)
     }
 
-    /// The numbers of predictions that metrics ask for, by the names of the library's ops; none where the targets are
-    /// no labels of classes.
+    /// How many classes a prediction has a score for: one for each position of its second axis, where the loss looks
+    /// for labels among so many positions.
+    fn classes(&self, prediction: &TensorValue) -> Option<i64> {
+        match prediction.shape[..] {
+            [_, scores] => Some(scores).filter(|scores| self.label_axes.contains(scores)),
+            _ => None,
+        }
+    }
+
+    /// The numbers of predictions that metrics ask for, by the names of the library's ops; none where predictions are
+    /// no scores of classes.
     fn count(
         &mut self,
         metrics: &Metrics,
         prediction: &TensorValue,
         target: &TensorValue,
     ) -> Outcome<Vec<(&'static str, TensorValue)>> {
-        let classes = match prediction.shape[..] {
-            [_, classes] if target.dtype == DType::I32 => Some(classes),
-            _ => None,
-        };
+        let classes = self.graph.classes;
         metrics.check(classes)?;
         let k = metrics.top_k().map(|k| Argument { name: None, value: Value::Int(k as i64), span: None });
         let asked = [(CORRECT, metrics.accuracy, None), (IN_TOP, k.is_some(), k)];

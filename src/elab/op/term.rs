@@ -82,6 +82,7 @@ impl Equations<'_> {
             }
             ExprKind::Binary { op, left, right } => {
                 let (x, y) = (self.term(left)?, self.term(right)?);
+                self.note_comparison(*op, (left, &x), (right, &y));
                 operators::binary(&mut self.program, *op, &x, &y).map_err(|message| at(message, span))
             }
             ExprKind::If(choice) => self.if_term(choice),
