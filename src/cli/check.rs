@@ -7,6 +7,7 @@
 use std::hash::{DefaultHasher, Hasher};
 
 use crate::base::diagnostic::Diagnostic;
+use crate::base::span::Span;
 use crate::data::{DataError, Dataset};
 use crate::elab::ModelCall;
 use crate::elab::config::{DataSpec, TrainSpec};
@@ -18,6 +19,12 @@ use crate::train::recipe::Recipe;
 use super::arguments::{CheckArguments, ModelArguments};
 use super::project::{Project, assumed_sample};
 use super::{Failure, Outcome, lints, print, show};
+
+/// The elaborations of a file may take so many steps together.
+const MOST_STEPS: usize = 12_000_000;
+
+/// Files that take more steps are not elaborated again and again for a warning.
+const MOST_STEPS_OF_LINT: usize = 500_000;
 
 /// Checks and prints.
 pub fn run(arguments: &CheckArguments) -> Outcome {
@@ -139,6 +146,7 @@ impl Check<'_> {
         let recipe = recipe(self.project, spec, data.map(|data| data.shape));
         let mut warnings = Vec::new();
         for phase in &spec.phases {
+            self.check_work(phase.optim.span)?;
             let step = recipe.step(phase.batch, phase)?;
             warnings.extend(lints::layers::run(&step, &self.project.sources));
         }
@@ -150,6 +158,15 @@ impl Check<'_> {
         Ok(warnings)
     }
 
+    /// An error where all elaborations together have taken too long.
+    fn check_work(&self, span: Span) -> Result<(), Vec<Diagnostic>> {
+        if self.project.module.steps() <= MOST_STEPS {
+            return Ok(());
+        }
+        let error = Diagnostic::error("this file takes too long to check").primary(span, "not looked at any more");
+        Err(vec![error.note(format!("more than {MOST_STEPS} expressions were evaluated"))])
+    }
+
     /// The models that no train section names.
     fn models(&mut self) {
         for item in untrained_models(self.project) {
@@ -159,7 +176,8 @@ impl Check<'_> {
                 continue;
             }
             let recipe = self.project.untrained(&ModelCall::new(item), assumed_sample(item));
-            self.add(recipe.inference(1).err().unwrap_or_default());
+            let found = self.check_work(item.name.span).and_then(|()| recipe.inference(1).map(|_| ()));
+            self.add(found.err().unwrap_or_default());
         }
     }
 
@@ -167,7 +185,9 @@ impl Check<'_> {
     fn divisions(&mut self, arguments: &CheckArguments) {
         let sources = &self.project.sources;
         let id = sources.find(&arguments.file.display().to_string());
-        let Some(id) = id.filter(|_| !self.found.iter().any(Diagnostic::is_error)) else { return };
+        // Each of them is an elaboration more.
+        let is_small = self.project.module.steps() <= MOST_STEPS_OF_LINT;
+        let Some(id) = id.filter(|_| is_small && !self.found.iter().any(Diagnostic::is_error)) else { return };
         let tree = syntax::parse(id, sources.text(id)).0;
         let elaborate = |text: &str| fingerprint(&self.project.with_text(text)?, &self.shapes);
         self.found.extend(lints::divisions::run(&tree, id, sources, &elaborate));

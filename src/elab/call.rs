@@ -82,7 +82,8 @@ impl<'m> Elaborator<'m> {
     ) -> Outcome<Value> {
         let names: Vec<&str> = item.params.iter().map(|param| param.name.text.as_str()).collect();
         let places = super::arguments::match_arguments(callee, &names, arguments)?;
-        let random = op::draws(self.module, item);
+        let module = self.module;
+        let random = *self.draws.entry(item.span).or_insert_with(|| op::draws(module, item));
         let path = self.op_path(&item.name.text, label, callee, random)?;
         let inputs: Vec<TensorValue> = op::tensor_arguments(item, arguments, &places);
         let key = if random { path.clone() } else { op::key(item, arguments, &places) };

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::evaluate::{Argument, Context, at, count_step, interpolated};
+use super::evaluate::{Argument, Context, at, count_steps, interpolated};
 use super::module::Module;
 use super::selection::Selection;
 use super::value::{TensorValue, Value};
@@ -17,8 +17,20 @@ use crate::syntax::ast::{
 /// How the label of a call begins whose block has the error.
 const TRACE: &str = "in this call of";
 
-/// How many nodes a graph may have.
+/// How many ops and parameters a graph may have.
 const MOST_NODES: usize = 100_000;
+
+/// Looking through so many scopes costs a step more.
+const SCOPES_OF_STEP: usize = 16;
+
+/// So many bytes of a path cost a step.
+const BYTES_OF_STEP: usize = 4;
+
+/// What a call costs beside its expressions.
+const COST_OF_CALL: usize = 16;
+
+/// Names of parts have at most so many bytes.
+const LONGEST_NAME: usize = 1000;
 
 /// An initialiser that a train section gives in place of those of the layers.
 #[derive(Clone, Debug)]
@@ -66,6 +78,8 @@ pub(super) struct Elaborator<'m> {
     pub updates: Vec<(graph::Value, graph::Value, Span)>,
     /// The op table by everything that tells two ops apart.
     pub ops: HashMap<String, OpId>,
+    /// Whether an op draws random numbers, by its place.
+    pub draws: HashMap<Span, bool>,
     /// The inputs of ops that their equations compare with the positions of axes.
     pub compared: HashMap<OpId, Vec<op::Compared>>,
     /// The labels that a loss is given.
@@ -93,6 +107,7 @@ impl<'m> Elaborator<'m> {
             paths: HashMap::new(),
             updates: Vec::new(),
             ops: HashMap::new(),
+            draws: HashMap::new(),
             compared: HashMap::new(),
             labels: Vec::new(),
             label_axes: Vec::new(),
@@ -133,11 +148,17 @@ impl<'m> Elaborator<'m> {
         path: String,
         span: Span,
     ) -> Outcome<Vec<TensorValue>> {
-        if self.graph.nodes.len() >= MOST_NODES {
-            return Err(at(format!("the model has more than {MOST_NODES} ops"), span));
-        }
+        self.check_room(&path, span)?;
         let results = self.graph.call(op, inputs, path, self.site.or(Some(span)));
         Ok(results.into_iter().map(|id| self.tensor(id)).collect())
+    }
+
+    /// An error where the graph has no room for another op or parameter; its path is counted.
+    pub fn check_room(&mut self, path: &str, span: Span) -> Outcome<()> {
+        if self.graph.nodes.len() + self.graph.inputs.len() >= MOST_NODES {
+            return Err(at(format!("the model has more than {MOST_NODES} ops and parameters"), span));
+        }
+        self.tick(COST_OF_CALL + path.len() / BYTES_OF_STEP, span)
     }
 
     /// A value of the graph with its type.
@@ -164,6 +185,7 @@ impl<'m> Elaborator<'m> {
         }
         let component = self.component(&item.name.text, label, span)?;
         let prefix = format!("{}{component}.", self.instances[parent].prefix);
+        self.tick(COST_OF_CALL + prefix.len() / BYTES_OF_STEP, span)?;
         self.instances.push(Instance { prefix, ..Instance::default() });
         Ok(self.instances.len() - 1)
     }
@@ -174,6 +196,10 @@ impl<'m> Elaborator<'m> {
             Some(label) => self.label_text(label)?,
             None => (self.counted(name), span),
         };
+        if component.len() > LONGEST_NAME {
+            return Err(at("the name of this part is too long", span)
+                .note(format!("it has at most {LONGEST_NAME} bytes")));
+        }
         let parent = self.instance();
         match self.instances[parent].parts.insert(component.clone(), span) {
             Some(first) => Err(at(format!("two parts are named `{component}`"), span)
@@ -265,8 +291,10 @@ impl Context for Elaborator<'_> {
         &mut self.depth
     }
 
-    fn tick(&mut self, span: Span) -> Outcome<()> {
-        count_step(&mut self.steps, span)
+    fn tick(&mut self, cost: usize, span: Span) -> Outcome<()> {
+        // A name may be looked for in every scope.
+        let scopes = self.frames.last().map_or(0, |frame| frame.scopes.len());
+        count_steps(&mut self.steps, cost + scopes / SCOPES_OF_STEP, span)
     }
 
     fn call(&mut self, call: &Call, piped: Option<Value>, label: Option<&Label>) -> Outcome<Value> {

@@ -115,7 +115,12 @@ fn joined(callee: &Name, arguments: &[Argument], default: i64, more: usize) -> O
     for argument in arguments {
         let span = argument.span.unwrap_or(callee.span);
         match (&argument.name, &argument.value) {
-            (Some(name), Value::Int(value)) if name.text == "axis" => (axis, axis_span) = (*value, span),
+            (Some(name), Value::Int(value)) if name.text == "axis" => {
+                if axis_span != callee.span {
+                    return Err(at(format!("`{}` gets `axis` twice", callee.text), span));
+                }
+                (axis, axis_span) = (*value, span);
+            }
             (Some(name), _) => {
                 let message = format!("`{}` takes tensors and the argument `axis`", callee.text);
                 return Err(at(message, name.span));
@@ -136,7 +141,7 @@ fn collect_tensors(callee: &Name, value: &Value, span: Span, found: &mut Vec<Ten
     match value {
         Value::Tensor(tensor) => found.push(tensor.clone()),
         Value::List(values) => {
-            for value in values {
+            for value in values.iter() {
                 collect_tensors(callee, value, span, found)?;
             }
         }

@@ -1,5 +1,7 @@
 //! From a model and its arguments to the forward graph.
 
+use std::sync::atomic::Ordering;
+
 use super::config::Metrics;
 use super::elaborator::{Elaborator, InitRule};
 use super::evaluate::{Argument, at, evaluate};
@@ -75,8 +77,15 @@ impl Module {
         elaborator.rules = request.init;
         elaborator.freeze = request.freeze;
         elaborator.used_rules = vec![false; request.init.len()];
-        elaborator.run_model(model, request).map_err(|error| vec![error])?;
+        let done = elaborator.run_model(model, request);
+        self.spent.fetch_add(elaborator.steps, Ordering::Relaxed);
+        done.map_err(|error| vec![error])?;
         Ok(elaborator.graph)
+    }
+
+    /// The steps of all elaborations so far.
+    pub fn steps(&self) -> usize {
+        self.spent.load(Ordering::Relaxed)
     }
 
     /// The model of a name.

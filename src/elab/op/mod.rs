@@ -18,7 +18,7 @@ mod term;
 
 use std::collections::{HashMap, HashSet};
 
-use super::evaluate::{Argument, Context, at, count_step};
+use super::evaluate::{Argument, Context, at, count_steps};
 use super::module::{Callable, Module};
 use super::types::{element_type, evaluate_shape, has_axes};
 use super::value::{TensorValue, Value};
@@ -68,6 +68,12 @@ pub(super) struct Equations<'m> {
     pub steps: usize,
 }
 
+/// An op has at most so many expressions; every pass walks through them.
+const MOST_EXPRESSIONS: usize = 50_000;
+
+/// What comes after elaboration does with an expression costs so many steps.
+const COST_OF_EXPRESSION: usize = 8;
+
 /// An input of an op whose elements its equations compare with the positions of an axis: its place among the inputs,
 /// and the extent of the axis.
 pub type Compared = (usize, i64);
@@ -91,7 +97,7 @@ pub fn instantiate(
     } else {
         equations.run(item)?;
     }
-    *steps = equations.steps;
+    *steps = equations.steps.saturating_add(COST_OF_EXPRESSION * equations.program.exprs.len());
     let compared = equations.compared_inputs();
     Ok((graph::Op { name: item.name.text.clone(), program: equations.program }, compared))
 }
@@ -285,8 +291,8 @@ impl Context for Equations<'_> {
         &mut self.depth
     }
 
-    fn tick(&mut self, span: Span) -> Outcome<()> {
-        count_step(&mut self.steps, span)
+    fn tick(&mut self, cost: usize, span: Span) -> Outcome<()> {
+        count_steps(&mut self.steps, cost, span)
     }
 
     fn as_context(&mut self) -> &mut dyn Context {

@@ -223,8 +223,8 @@ pub fn constant(of: Function, values: &[Value]) -> Result<Value, String> {
 fn extreme_or_power(program: &mut Program, op: Binary, x: &Term, y: &Term) -> Result<Term, String> {
     if let (Some(a), Some(b)) = (as_index(x), as_index(y)) {
         match op {
-            Binary::Min => return Ok(Term::Index(a?.min_with(&b?, &program.axes))),
-            Binary::Max => return Ok(Term::Index(a?.max_with(&b?, &program.axes))),
+            Binary::Min => return index::min(&a?, &b?, &program.axes).map(Term::Index),
+            Binary::Max => return index::max(&a?, &b?, &program.axes).map(Term::Index),
             _ => {}
         }
     }
