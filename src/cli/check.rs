@@ -1,6 +1,7 @@
 //! `cnnc check`: the mistakes of a file, without running anything.
 //!
-//! Every model is elaborated, for inference and, where a train section names it, as a training step. Data that is
+//! Every model is elaborated, for inference and, where a train section names it, as a training step; what no elaboration
+//! comes by is looked at as far as that goes without a call. Data that is
 //! there is opened, because it says the sizes that a model leaves open; data that is not there is no mistake of the
 //! file.
 
@@ -35,6 +36,7 @@ pub fn run(arguments: &CheckArguments) -> Outcome {
     let mut check = Check { project: &project, found, notes: Vec::new(), shapes: Vec::new() };
     check.sections();
     check.models();
+    check.items();
     check.divisions(arguments);
     let Check { found, notes, .. } = check;
     show(&project.sources, &found);
@@ -165,6 +167,16 @@ impl Check<'_> {
         }
         let error = Diagnostic::error("this file takes too long to check").primary(span, "not looked at any more");
         Err(vec![error.note(format!("more than {MOST_STEPS} expressions were evaluated"))])
+    }
+
+    /// What is wrong with items whether they are called or not, where elaboration has not said it.
+    fn items(&mut self) {
+        for error in self.project.module.audit() {
+            let said = |other: &Diagnostic| other.message == error.message && other.span() == error.span();
+            if !self.found.iter().any(said) {
+                self.found.push(error);
+            }
+        }
     }
 
     /// The models that no train section names.

@@ -190,7 +190,7 @@ impl Module {
         &self.files[self.own - 1].ast.items
     }
 
-    fn own_items(&self) -> impl Iterator<Item = &Item> {
+    pub(super) fn own_items(&self) -> impl Iterator<Item = &Item> {
         self.files[..self.own].iter().flat_map(|loaded| &loaded.ast.items)
     }
 }

@@ -97,6 +97,11 @@ fn accept_named(name: &str, value: Value) -> Result<Value, Option<(&'static str,
     }
 }
 
+/// Whether a type of this name is one.
+pub fn is_named(name: &str) -> bool {
+    NAMED.contains(&name)
+}
+
 /// The error of a type that is not one.
 pub fn unknown_type(name: &str, span: Span) -> Diagnostic {
     at(format!("unknown type `{name}`"), span)

@@ -3,6 +3,7 @@
 use super::operators::{self, Function as Scalar};
 use super::term::{Kind, Term};
 use super::Equations;
+use crate::base::diagnostic::Diagnostic;
 use crate::base::philox;
 use crate::elab::evaluate::{Argument, at, call_known, refused, unknown_function};
 use crate::elab::module::Callable;
@@ -69,12 +70,7 @@ impl Equations<'_> {
         let name = &call.callee;
         match self.module.find(&name.text, self.library) {
             Some(Callable::Op(item)) if super::is_scalar(item) => self.inline(item, call, &terms),
-            Some(_) => {
-                let error = at(format!("`{}` is not an op on single numbers", name.text), name.span);
-                Err(error.note(
-                    "an equation calls scalar functions, and ops whose parameters and results have no axes",
-                ))
-            }
+            Some(_) => Err(no_scalar_op(name)),
             None => {
                 let mut others = self.module.callable_names();
                 others.sort_unstable();
@@ -82,6 +78,12 @@ impl Equations<'_> {
             }
         }
     }
+}
+
+/// The error of a call of what is no op on single numbers.
+pub fn no_scalar_op(name: &Name) -> Diagnostic {
+    at(format!("`{}` is not an op on single numbers", name.text), name.span)
+        .note("an equation calls scalar functions, and ops whose parameters and results have no axes")
 }
 
 /// The arguments of a call by their names and places alone.
