@@ -165,7 +165,8 @@ impl Check<'_> {
         if self.project.module.steps() <= MOST_STEPS {
             return Ok(());
         }
-        let error = Diagnostic::error("this file takes too long to check").primary(span, "not looked at any more");
+        let error =
+            Diagnostic::error("this file takes too long to check").primary(span, "not looked at any more");
         Err(vec![error.note(format!("more than {MOST_STEPS} expressions were evaluated"))])
     }
 

@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use super::elaborator::Elaborator;
-use super::evaluate::{Argument, at};
+use super::evaluate::{Argument, Context, at};
 use super::tensors::{one_result, shape_axes};
 use super::types;
 use super::value::{TensorValue, Value};
@@ -35,6 +35,12 @@ pub const JOINS: [Join; 2] = [
         run: stack,
     },
 ];
+
+/// So many tensors are joined at once at most.
+const MOST_TENSORS: usize = 1024;
+
+/// What a tensor of a join costs in steps.
+const COST_OF_TENSOR: usize = 8;
 
 /// Calls the join of a name, if there is one.
 pub(super) fn call(
@@ -128,6 +134,10 @@ fn joined(callee: &Name, arguments: &[Argument], default: i64, more: usize) -> O
             (None, value) => collect_tensors(callee, value, span, &mut tensors)?,
         }
     }
+    if tensors.len() > MOST_TENSORS {
+        let message = format!("`{}` of {} tensors", callee.text, tensors.len());
+        return Err(at(message, callee.span).note(format!("it joins at most {MOST_TENSORS}")));
+    }
     let Some(first) = tensors.first() else {
         return Err(at(format!("`{}` needs tensors", callee.text), callee.span));
     };
@@ -166,6 +176,7 @@ fn join(
     if types::elements(shape).is_none() {
         return Err(types::too_large(shape, callee.span));
     }
+    elaborator.tick(tensors.len() * COST_OF_TENSOR, callee.span)?;
     let shown: Vec<String> = tensors.iter().map(TensorValue::to_string).collect();
     let key = format!("{}({}) {shape:?}", callee.text, shown.join(", "));
     let id = elaborator

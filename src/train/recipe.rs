@@ -34,8 +34,7 @@ pub struct Recipe<'m> {
 }
 
 /// When a prediction has classes.
-const NO_CLASSES: &str =
-    "it is where the loss compares the labels with the positions of an axis that has as many as there are scores";
+const NO_CLASSES: &str = "it is where the loss compares the labels with the positions of an axis that has as many as there are scores";
 
 impl<'m> Recipe<'m> {
     /// What a train section asks for, whatever the data.

@@ -9,8 +9,8 @@ use crate::elab::show::show_declared;
 use crate::elab::value::Value;
 use crate::elab::{arithmetic, functions};
 use crate::syntax::ast::{
-    Arg, Assert, BinaryOp, Block, DeclareKind, Else, Expr, ExprKind, IfExpr, Label, Name, Stmt, StmtKind, TypeExpr,
-    TypeKind,
+    Arg, Assert, BinaryOp, Block, DeclareKind, Else, Expr, ExprKind, IfExpr, Label, Name, Stmt, StmtKind,
+    TypeExpr, TypeKind,
 };
 use crate::te::DType;
 /// Longer lists are not followed.
@@ -282,7 +282,8 @@ impl Audit<'_> {
         let x = self.expr(left, place);
         let decided = matches!(
             (op, &x),
-            (BinaryOp::And, Known::Value(Value::Bool(false))) | (BinaryOp::Or, Known::Value(Value::Bool(true)))
+            (BinaryOp::And, Known::Value(Value::Bool(false)))
+                | (BinaryOp::Or, Known::Value(Value::Bool(true)))
         );
         let dead = self.dead;
         self.dead = dead || decided;

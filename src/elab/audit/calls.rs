@@ -40,7 +40,13 @@ fn value_of(known: &Known) -> Value {
 
 impl Audit<'_> {
     /// A call in a block, or of a function where only constants stand.
-    pub(super) fn call(&mut self, call: &Call, piped: Option<Known>, label: Option<&Label>, place: Place) -> Known {
+    pub(super) fn call(
+        &mut self,
+        call: &Call,
+        piped: Option<Known>,
+        label: Option<&Label>,
+        place: Place,
+    ) -> Known {
         let mut given: Vec<Given> = piped.map(Given::piped).into_iter().collect();
         for arg in &call.args {
             let known = self.expr(&arg.value, place);
@@ -78,7 +84,8 @@ impl Audit<'_> {
                 }
                 Some(Given { argument, known: Known::Value(value) }) if *value != Value::None => {
                     let span = argument.span.unwrap_or(callee.span);
-                    let accepted = types::accept(&mut Blank::default(), &callee.text, param, value.clone(), span);
+                    let accepted =
+                        types::accept(&mut Blank::default(), &callee.text, param, value.clone(), span);
                     self.computed(accepted);
                 }
                 _ => {}
@@ -131,16 +138,15 @@ impl Audit<'_> {
                 let names: Vec<&str> = function.parameters.iter().map(|parameter| parameter.name).collect();
                 arguments::match_arguments(callee, &names, &plain).and_then(|places| {
                     let mut pairs = function.parameters.iter().zip(places);
-                    let missing = pairs.find(|(parameter, place)| place.is_none() && parameter.default.is_none());
+                    let missing =
+                        pairs.find(|(parameter, place)| place.is_none() && parameter.default.is_none());
                     match missing {
                         Some((parameter, _)) => Err(arguments::missing(callee, parameter.name)),
                         None => Ok(()),
                     }
                 })
             }
-            (None, Some(function)) => {
-                arguments::match_all(callee, function.parameters(), &plain).map(|_| ())
-            }
+            (None, Some(function)) => arguments::match_all(callee, function.parameters(), &plain).map(|_| ()),
             (None, None) => Err(unknown_function(callee, others)),
         };
         if let Err(error) = matched {

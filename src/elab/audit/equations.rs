@@ -64,7 +64,9 @@ impl Audit<'_> {
     /// An equation; `again` says that the one before it is of the same tensor.
     fn equation(&mut self, item: &OpItem, name: &Name, (binders, body): (&[Binder], &Expr), again: bool) {
         let declared = item.results.iter().find(|(result, _)| result.text == name.text);
-        if op::is_scalar(item) && let Some(binder) = binders.first() {
+        if op::is_scalar(item)
+            && let Some(binder) = binders.first()
+        {
             return self.report(at(format!("`{}` has no axes", name.text), binder.index.span));
         }
         if !again && self.lookup(&name.text).is_some() {
@@ -75,7 +77,8 @@ impl Audit<'_> {
         match declared {
             None if again => {
                 let error = at(format!("`{}` is no result, so it has one equation", name.text), name.span);
-                return self.report(error.help("only results, whose shapes are declared, are given in pieces"));
+                return self
+                    .report(error.help("only results, whose shapes are declared, are given in pieces"));
             }
             Some((_, ty)) => self.check_axes(name, ty, binders.len()),
             None => {}
@@ -142,7 +145,9 @@ impl Audit<'_> {
     fn term(&mut self, expr: &Expr) -> Known {
         let span = expr.span;
         match &expr.kind {
-            ExprKind::Number { .. } | ExprKind::Bool(_) | ExprKind::Infinity => self.expr(expr, Place::Constant),
+            ExprKind::Number { .. } | ExprKind::Bool(_) | ExprKind::Infinity => {
+                self.expr(expr, Place::Constant)
+            }
             ExprKind::String(_) | ExprKind::List(_) => self.expr(expr, Place::Constant),
             ExprKind::Name(name) => self.name_term(name, span),
             ExprKind::Call(call) => self.call_term(call),

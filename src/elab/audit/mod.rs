@@ -121,7 +121,8 @@ impl<'m> Audit<'m> {
     }
 
     fn unknown_name(&mut self, name: &str, span: Span) {
-        let mut known: Vec<&str> = self.scopes.iter().flat_map(|scope| scope.keys().map(String::as_str)).collect();
+        let mut known: Vec<&str> =
+            self.scopes.iter().flat_map(|scope| scope.keys().map(String::as_str)).collect();
         known.extend(self.axes.iter().map(String::as_str));
         known.sort_unstable();
         let error = at(format!("unknown name `{name}`"), span);
@@ -191,7 +192,9 @@ impl<'m> Audit<'m> {
             TypeKind::Tensor { dims, .. } => {
                 for dim in dims.iter().flatten() {
                     match &dim.kind {
-                        ExprKind::Name(name) if self.lookup(name).is_none() => self.bind(name, Known::Unknown),
+                        ExprKind::Name(name) if self.lookup(name).is_none() => {
+                            self.bind(name, Known::Unknown)
+                        }
                         _ => self.extent(dim, place),
                     }
                 }

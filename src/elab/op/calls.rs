@@ -1,8 +1,8 @@
 //! Calls in equations: scalar functions, compile-time functions, random numbers, and ops written in place.
 
+use super::Equations;
 use super::operators::{self, Function as Scalar};
 use super::term::{Kind, Term};
-use super::Equations;
 use crate::base::diagnostic::Diagnostic;
 use crate::base::philox;
 use crate::elab::evaluate::{Argument, at, call_known, refused, unknown_function};

@@ -30,10 +30,10 @@ use crate::syntax::ast::{
 };
 use crate::te::{DType, Index, Program, Tensor};
 
+pub(super) use calls::no_scalar_op;
 pub(super) use operators::{
     FUNCTIONS, Function, binary, constant, elementwise_function, expression, function, is_elementwise, unary,
 };
-pub(super) use calls::no_scalar_op;
 pub use term::{Kind, Term};
 
 /// What a name in an op means.
