@@ -27,6 +27,9 @@ const MOST_STEPS: usize = 12_000_000;
 /// Files that take more steps are not elaborated again and again for a warning.
 const MOST_STEPS_OF_LINT: usize = 500_000;
 
+/// So many errors and warnings are shown at most.
+const MOST_SHOWN: usize = 100;
+
 /// Checks and prints.
 pub fn run(arguments: &CheckArguments) -> Outcome {
     let CheckArguments { file, data, set } = arguments;
@@ -39,9 +42,12 @@ pub fn run(arguments: &CheckArguments) -> Outcome {
     check.items();
     check.divisions(arguments);
     let Check { found, notes, .. } = check;
-    show(&project.sources, &found);
     let errors = found.iter().filter(|diagnostic| diagnostic.is_error()).count();
     let warnings = found.len() - errors;
+    show(&project.sources, &first(found));
+    if errors + warnings > MOST_SHOWN {
+        eprintln!("note: {} more are not shown", errors + warnings - MOST_SHOWN);
+    }
     for note in notes {
         eprintln!("note: {note}");
     }
@@ -53,6 +59,15 @@ pub fn run(arguments: &CheckArguments) -> Outcome {
             Err(Failure::Said)
         }
     }
+}
+
+/// What is shown where there is too much: errors go first.
+fn first(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    if found.len() > MOST_SHOWN {
+        found.sort_by_key(|diagnostic| !diagnostic.is_error());
+        found.truncate(MOST_SHOWN);
+    }
+    found
 }
 
 fn counted(count: usize, what: &str) -> String {
@@ -200,7 +215,9 @@ impl Check<'_> {
         let id = sources.find(&arguments.file.display().to_string());
         // Each of them is an elaboration more.
         let is_small = self.project.module.steps() <= MOST_STEPS_OF_LINT;
-        let Some(id) = id.filter(|_| is_small && !self.found.iter().any(Diagnostic::is_error)) else { return };
+        let Some(id) = id.filter(|_| is_small && !self.found.iter().any(Diagnostic::is_error)) else {
+            return;
+        };
         let tree = syntax::parse(id, sources.text(id)).0;
         let elaborate = |text: &str| fingerprint(&self.project.with_text(text)?, &self.shapes);
         self.found.extend(lints::divisions::run(&tree, id, sources, &elaborate));

@@ -110,13 +110,15 @@ impl Runner<'_> {
         };
         let names = data.as_ref().map(|data| self.class_names(data)).unwrap_or_default();
         let inputs = inputs::read(&self.arguments.images, self.project, self.subject, data.as_ref())?;
-        let mut all = Outputs::default();
+        let (mut all, mut has_classes) = (Outputs::default(), None);
         for input in &inputs {
             let shape = [&[1], &input.shape()[..]].concat();
             let outputs = self.outputs(&shape, &input.values(self.project, data.as_ref())?)?;
             match output {
                 Some(_) => all.push(outputs)?,
-                None if self.has_classes(&shape) => self.show(input, &outputs, &names)?,
+                None if *has_classes.get_or_insert_with(|| self.has_classes(&shape)) => {
+                    self.show(input, &outputs, &names)?
+                }
                 None => self.show_numbers(input, &outputs)?,
             }
         }

@@ -196,10 +196,7 @@ impl<'m> Elaborator<'m> {
             Some(label) => self.label_text(label)?,
             None => (self.counted(name), span),
         };
-        if component.len() > LONGEST_NAME {
-            return Err(at("the name of this part is too long", span)
-                .note(format!("it has at most {LONGEST_NAME} bytes")));
-        }
+        check_length(&component, span)?;
         let parent = self.instance();
         match self.instances[parent].parts.insert(component.clone(), span) {
             Some(first) => Err(at(format!("two parts are named `{component}`"), span)
@@ -223,6 +220,7 @@ impl<'m> Elaborator<'m> {
             Label::Type(ty) => Err(at("this is not a name", ty.span)),
             Label::String(text) => {
                 let name = interpolated(self, text)?;
+                check_length(&name, text.span)?;
                 let empty = name.split('.').any(str::is_empty);
                 if empty || name.chars().any(char::is_whitespace) {
                     return Err(at(format!("`{name}` is not a name of a part"), text.span));
@@ -259,6 +257,14 @@ impl<'m> Elaborator<'m> {
         let whole = item.span();
         whole.file == place.file && (whole.start..whole.end).contains(&place.start)
     }
+}
+
+/// An error where the name of a part is too long.
+fn check_length(name: &str, span: Span) -> Outcome<()> {
+    if name.len() <= LONGEST_NAME {
+        return Ok(());
+    }
+    Err(at("the name of this part is too long", span).note(format!("it has at most {LONGEST_NAME} bytes")))
 }
 
 /// Whether a block declares a state, outside of the blocks that it calls.

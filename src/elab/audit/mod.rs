@@ -24,6 +24,9 @@ use crate::syntax::ast::{
 };
 use crate::te::DType;
 
+/// More errors are not looked for.
+const MOST_ERRORS: usize = 100;
+
 /// What is known of a value without a call.
 #[derive(Clone, Debug)]
 enum Known {
@@ -53,6 +56,9 @@ impl Module {
     pub fn audit(&self) -> Vec<Diagnostic> {
         let mut audit = Audit::new(self);
         for item in self.own_items() {
+            if audit.found.len() >= MOST_ERRORS {
+                break;
+            }
             audit.scopes = vec![HashMap::new()];
             audit.axes.clear();
             match item {
@@ -91,7 +97,7 @@ impl<'m> Audit<'m> {
     }
 
     fn report(&mut self, error: Diagnostic) {
-        if !self.found.contains(&error) {
+        if self.found.len() < MOST_ERRORS && !self.found.contains(&error) {
             self.found.push(error);
         }
     }
