@@ -136,6 +136,7 @@ fn untrained<'m>(module: &'m Module, model: &FnItem) -> Recipe<'m> {
         mixed: false,
         metrics: Metrics::default(),
         gradient_norms: false,
+        watched: None,
     }
 }
 

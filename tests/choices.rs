@@ -227,7 +227,7 @@ const CONTEXTS: [Context; 6] = [
             format!("e[n < N, c < C] = {e}; y[n, c] = if c % 2 == 0 {{ e[n, c] }} else {{ 0.5 }};")
         },
         gradient: |row, results| {
-            let even = |c: usize| if c % 2 == 0 { 1.0 } else { 0.0 };
+            let even = |c: usize| if c.is_multiple_of(2) { 1.0 } else { 0.0 };
             row.iter().zip(results).enumerate().map(|(c, (dual, dy))| even(c) * dual.slope * dy).collect()
         },
     },

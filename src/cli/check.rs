@@ -1,12 +1,14 @@
 //! `cnnc check`: the mistakes of a file, without running anything.
 //!
-//! Every model is elaborated, for inference and, where a train section names it, as a training step. Data that is
+//! Every model is elaborated, for inference and, where a train section names it, as a training step; what no elaboration
+//! comes by is looked at as far as that goes without a call. Data that is
 //! there is opened, because it says the sizes that a model leaves open; data that is not there is no mistake of the
 //! file.
 
 use std::hash::{DefaultHasher, Hasher};
 
 use crate::base::diagnostic::Diagnostic;
+use crate::base::span::Span;
 use crate::data::{DataError, Dataset};
 use crate::elab::ModelCall;
 use crate::elab::config::{DataSpec, TrainSpec};
@@ -19,6 +21,15 @@ use super::arguments::{CheckArguments, ModelArguments};
 use super::project::{Project, assumed_sample};
 use super::{Failure, Outcome, lints, print, show};
 
+/// The elaborations of a file may take so many steps together.
+const MOST_STEPS: usize = 12_000_000;
+
+/// Files that take more steps are not elaborated again and again for a warning.
+const MOST_STEPS_OF_LINT: usize = 500_000;
+
+/// So many errors and warnings are shown at most.
+const MOST_SHOWN: usize = 100;
+
 /// Checks and prints.
 pub fn run(arguments: &CheckArguments) -> Outcome {
     let CheckArguments { file, data, set } = arguments;
@@ -28,11 +39,15 @@ pub fn run(arguments: &CheckArguments) -> Outcome {
     let mut check = Check { project: &project, found, notes: Vec::new(), shapes: Vec::new() };
     check.sections();
     check.models();
+    check.items();
     check.divisions(arguments);
     let Check { found, notes, .. } = check;
-    show(&project.sources, &found);
     let errors = found.iter().filter(|diagnostic| diagnostic.is_error()).count();
     let warnings = found.len() - errors;
+    show(&project.sources, &first(found));
+    if errors + warnings > MOST_SHOWN {
+        eprintln!("note: {} more are not shown", errors + warnings - MOST_SHOWN);
+    }
     for note in notes {
         eprintln!("note: {note}");
     }
@@ -44,6 +59,15 @@ pub fn run(arguments: &CheckArguments) -> Outcome {
             Err(Failure::Said)
         }
     }
+}
+
+/// What is shown where there is too much: errors go first.
+fn first(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    if found.len() > MOST_SHOWN {
+        found.sort_by_key(|diagnostic| !diagnostic.is_error());
+        found.truncate(MOST_SHOWN);
+    }
+    found
 }
 
 fn counted(count: usize, what: &str) -> String {
@@ -139,14 +163,36 @@ impl Check<'_> {
         let recipe = recipe(self.project, spec, data.map(|data| data.shape));
         let mut warnings = Vec::new();
         for phase in &spec.phases {
+            self.check_work(phase.optim.span)?;
             let step = recipe.step(phase.batch, phase)?;
             warnings.extend(lints::layers::run(&step, &self.project.sources));
         }
-        let graph = recipe.evaluation(1)?;
-        if let Some(data) = data {
-            recipe.check_data(&graph, data)?;
+        let graph = recipe.evaluation(spec.phases[0].batch)?;
+        match data {
+            Some(data) => recipe.check_data(&graph, data)?,
+            None => recipe.check_loss(&graph)?,
         }
         Ok(warnings)
+    }
+
+    /// An error where all elaborations together have taken too long.
+    fn check_work(&self, span: Span) -> Result<(), Vec<Diagnostic>> {
+        if self.project.module.steps() <= MOST_STEPS {
+            return Ok(());
+        }
+        let error =
+            Diagnostic::error("this file takes too long to check").primary(span, "not looked at any more");
+        Err(vec![error.note(format!("more than {MOST_STEPS} expressions were evaluated"))])
+    }
+
+    /// What is wrong with items whether they are called or not, where elaboration has not said it.
+    fn items(&mut self) {
+        for error in self.project.module.audit() {
+            let said = |other: &Diagnostic| other.message == error.message && other.span() == error.span();
+            if !self.found.iter().any(said) {
+                self.found.push(error);
+            }
+        }
     }
 
     /// The models that no train section names.
@@ -158,7 +204,8 @@ impl Check<'_> {
                 continue;
             }
             let recipe = self.project.untrained(&ModelCall::new(item), assumed_sample(item));
-            self.add(recipe.inference(1).err().unwrap_or_default());
+            let found = self.check_work(item.name.span).and_then(|()| recipe.inference(1).map(|_| ()));
+            self.add(found.err().unwrap_or_default());
         }
     }
 
@@ -166,7 +213,11 @@ impl Check<'_> {
     fn divisions(&mut self, arguments: &CheckArguments) {
         let sources = &self.project.sources;
         let id = sources.find(&arguments.file.display().to_string());
-        let Some(id) = id.filter(|_| !self.found.iter().any(Diagnostic::is_error)) else { return };
+        // Each of them is an elaboration more.
+        let is_small = self.project.module.steps() <= MOST_STEPS_OF_LINT;
+        let Some(id) = id.filter(|_| is_small && !self.found.iter().any(Diagnostic::is_error)) else {
+            return;
+        };
         let tree = syntax::parse(id, sources.text(id)).0;
         let elaborate = |text: &str| fingerprint(&self.project.with_text(text)?, &self.shapes);
         self.found.extend(lints::divisions::run(&tree, id, sources, &elaborate));

@@ -7,7 +7,6 @@ use serde::Serialize;
 use crate::data::Dataset;
 use crate::data::prepare::Prepare;
 use crate::elab::config::Top;
-use crate::graph::{Graph, Sink};
 use crate::report::{confusion, numbers};
 use crate::runtime::{Pool, Program, Store};
 use crate::sched::Machine;
@@ -48,14 +47,14 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     if arguments.confusion {
         recipe.metrics.confusion.get_or_insert(spec.span);
     }
-    let graph = recipe.evaluation(1).map_err(|errors| project.failure(errors))?;
-    if recipe.metrics.accuracy && classes(&graph).is_some_and(|classes| classes >= TOP_FROM_CLASSES) {
+    let batch = (spec.phases[0].batch as usize).min(data.test.len());
+    let graph = recipe.evaluation(batch as i64).map_err(|errors| project.failure(errors))?;
+    if recipe.metrics.accuracy && graph.classes.is_some_and(|classes| classes >= TOP_FROM_CLASSES) {
         recipe.metrics.top.get_or_insert(Top { k: TOP, span: spec.span });
     }
     recipe.check_data(&graph, &data).map_err(|error| project.train_failure(error))?;
     let weights = arguments.weights.as_deref();
     let store = trained::store(&project, &spec.name, &arguments.model.file, weights, &graph)?;
-    let batch = (spec.phases[0].batch as usize).min(data.test.len());
     let mut test = Test { recipe: &recipe, data: &data, prepare: &prepare, batch, store, machine, pool };
     let mut counted = recipe.metrics.confusion.map(|_| Confusion::default());
     let figures = test.run(counted.as_mut()).map_err(|error| project.train_failure(error))?;
@@ -101,15 +100,6 @@ impl Test<'_> {
             },
             &mut |_| Ok(()),
         )
-    }
-}
-
-/// The number of classes, where the prediction is one score a class.
-fn classes(graph: &Graph) -> Option<i64> {
-    let (value, _) = graph.outputs.iter().find(|(_, sink)| *sink == Sink::Prediction)?;
-    match graph.values[*value].shape.as_slice() {
-        [_, classes] => Some(*classes),
-        _ => None,
     }
 }
 

@@ -1,8 +1,9 @@
 //! `cnnc predict`: what a model says of pictures, or its raw outputs.
 //!
-//! Outputs of one score a class, `f32[N, classes]`, are shown as probabilities: their softmax, unless they are
-//! probabilities already (none is negative and they sum to 1). All others are shown and written as they are, in their own
-//! type. Pictures go through the data section's `prepare`; raw inputs do not.
+//! Outputs of one score a class are shown as probabilities: their softmax, unless they are probabilities already (none
+//! is negative and they sum to 1). Whether they are such scores says the loss of the train section; without one they are
+//! taken for it. All others are shown and written as they are, in their own type. Pictures go through the data section's
+//! `prepare`; raw inputs do not.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,6 +18,7 @@ use crate::report::numbers;
 use crate::runtime::{Pool, Program, Store, Values};
 use crate::sched::Machine;
 use crate::train::programs::{Phases, compile};
+use crate::train::recipe::Recipe;
 
 use super::arguments::PredictArguments;
 use super::inputs::{self, Input};
@@ -116,13 +118,16 @@ impl Runner<'_> {
         };
         let names = data.as_ref().map(|data| self.class_names(data)).unwrap_or_default();
         let inputs = inputs::read(&self.arguments.images, self.project, self.subject, data.as_ref())?;
-        let mut all = None;
+        let (mut all, mut has_classes) = (None, None);
         for input in &inputs {
             let shape = [&[1], &input.shape()[..]].concat();
             let outputs = self.outputs(&shape, &input.values(self.project, data.as_ref())?)?;
             match output {
                 Some(_) => join(&mut all, outputs, "take one picture at a time")?,
-                None => self.show(input, &outputs, &names)?,
+                None => {
+                    let has_classes = *has_classes.get_or_insert_with(|| self.has_classes(&shape));
+                    self.show(input, &outputs, &names, has_classes)?;
+                }
             }
         }
         write(all, output)
@@ -170,17 +175,20 @@ impl Runner<'_> {
         }
     }
 
+    /// Whether a prediction of one number a class is one score a class: what the loss says of it.
+    fn has_classes(&self, shape: &[usize]) -> bool {
+        let Subject::Trained(spec) = self.subject else { return true };
+        let sample = shape[1..].iter().map(|extent| *extent as i64).collect();
+        let recipe = Recipe { sample: Some(sample), ..self.project.recipe(spec, None) };
+        recipe.evaluation(self.subject.batch()).is_ok_and(|graph| graph.classes.is_some())
+    }
+
     /// Prints the most probable classes of a picture, or what the model says that is no score a class.
-    fn show(&self, input: &Input, outputs: &Outputs, names: &[String]) -> Outcome {
+    fn show(&self, input: &Input, outputs: &Outputs, names: &[String], has_classes: bool) -> Outcome {
         let said = match (&outputs.shape[..], outputs.values.floats()) {
-            ([1, _], Some(scores)) => Said::Classes { classes: self.classes(scores, names) },
+            ([1, _], Some(scores)) if has_classes => Said::Classes { classes: self.classes(scores, names) },
             _ if self.arguments.json || outputs.is_short() => Said::Output { output: outputs.of_sample() },
-            _ => {
-                return Err(Failure::Run(format!(
-                    "the output {:?} is not one score a class; write it with --output FILE.png or FILE.npy",
-                    outputs.shape
-                )));
-            }
+            _ => return Err(no_scores(outputs)),
         };
         let line = Line { picture: &input.name, label: input.label.as_deref(), said };
         if self.arguments.json { print_json(&line) } else { print(&line.text()) }
@@ -200,6 +208,13 @@ impl Runner<'_> {
         classes.truncate(usize::from(self.arguments.top));
         classes
     }
+}
+
+fn no_scores(outputs: &Outputs) -> Failure {
+    Failure::Run(format!(
+        "the output {:?} is not one score a class; write it with --output FILE.png or FILE.npy",
+        outputs.shape
+    ))
 }
 
 fn prediction_shape(graph: &Graph) -> Vec<usize> {

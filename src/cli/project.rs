@@ -200,6 +200,7 @@ impl<'a> Project<'a> {
             sample,
             mixed: false,
             metrics: Metrics::default(),
+            watched: None,
             gradient_norms: false,
         }
     }

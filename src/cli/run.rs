@@ -239,6 +239,14 @@ fn columns(metrics: &Metrics) -> Vec<Column> {
     all.into_iter().filter(|(shown, _)| *shown).map(|(_, column)| column).collect()
 }
 
+/// The metrics without the accuracy of what has no classes.
+fn counted(session: &Session<'_>) -> Metrics {
+    let graph = session.recipe.forward(session.spec.phases[0].batch, None);
+    // What is wrong with the model is said where it is compiled.
+    let has_classes = graph.is_ok_and(|graph| graph.classes.is_some());
+    Metrics { accuracy: session.spec.metrics.accuracy && has_classes, ..session.spec.metrics }
+}
+
 fn percent(share: Option<f64>) -> String {
     share.map_or("-".into(), numbers::percent)
 }
@@ -262,7 +270,7 @@ impl Screen {
         let left = epochs.saturating_sub(position.epochs) * session.data.train.len() as u64;
         let images = left.saturating_sub(position.begun.images());
         let progress = if arguments.json { Progress::hidden() } else { Progress::new(images) };
-        let metrics = session.spec.metrics;
+        let metrics = counted(session);
         let table = columns(&metrics);
         let titles: Vec<(&str, Align, usize)> =
             table.iter().map(|(title, width, _)| (title.as_str(), Align::Right, *width)).collect();

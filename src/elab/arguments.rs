@@ -33,6 +33,13 @@ pub fn match_arguments(
     Ok(places)
 }
 
+/// The place of the argument of every parameter, none of which has a default.
+pub fn match_all(callee: &Name, parameters: &[&str], arguments: &[Argument]) -> Outcome<Vec<usize>> {
+    let places = match_arguments(callee, parameters, arguments)?;
+    let found = parameters.iter().zip(places);
+    found.map(|(parameter, place)| place.ok_or_else(|| missing(callee, parameter))).collect()
+}
+
 fn by_name(callee: &Name, parameters: &[&str], name: &Name) -> Outcome<usize> {
     parameters.iter().position(|parameter| *parameter == name.text).ok_or_else(|| {
         at(format!("`{}` has no argument `{}`", callee.text, name.text), name.span)

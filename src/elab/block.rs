@@ -72,7 +72,7 @@ impl<'m> Elaborator<'m> {
     }
 
     fn run_stmt(&mut self, stmt: &Stmt) -> Outcome<()> {
-        self.tick(stmt.span)?;
+        self.tick(1, stmt.span)?;
         match &stmt.kind {
             StmtKind::Let { targets, value } => self.run_let(targets, value),
             StmtKind::Declare { kind, name, ty, init } => self.declare(*kind, name, ty, init),
@@ -164,7 +164,7 @@ impl<'m> Elaborator<'m> {
     fn run_for(&mut self, var: &Name, lo: &Expr, hi: &Expr, body: &[Stmt]) -> Outcome<()> {
         let (first, end) = (types::evaluate_extent(self, lo)?, types::evaluate_extent(self, hi)?);
         for value in first..end {
-            self.tick(var.span)?;
+            self.tick(1, var.span)?;
             self.push_scope();
             self.bind(&var.text, Value::Int(value));
             let result = body.iter().try_for_each(|stmt| self.run_stmt(stmt));

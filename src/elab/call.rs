@@ -5,9 +5,10 @@ use super::elaborator::Elaborator;
 use super::evaluate::{Argument, at, unknown_function};
 use super::module::Callable;
 use super::value::{TensorValue, Value};
-use super::{block, functions, joins, op, tensors};
+use super::{block, joins, op, tensors};
 use crate::base::span::Span;
-use crate::syntax::ast::{Call, Label, Name, OpItem};
+use crate::graph;
+use crate::syntax::ast::{Label, Name, OpItem};
 
 impl<'m> Elaborator<'m> {
     /// The value of a call with evaluated arguments. Items come before functions, the user's before the library's.
@@ -63,14 +64,12 @@ impl<'m> Elaborator<'m> {
         if label.is_some() {
             return Err(at(format!("`{}` is a function and has no name", callee.text), callee.span));
         }
-        let Some(function) = functions::find(&callee.text) else {
+        super::evaluate::call_known(callee, &arguments).unwrap_or_else(|| {
             let mut others = self.module.callable_names();
             others.extend(joins::JOINS.iter().map(|join| join.name.into()));
             others.sort_unstable();
-            return Err(unknown_function(callee, others));
-        };
-        let call = Call { callee: callee.clone(), args: Vec::new() };
-        super::evaluate::call_function(function, &call, &arguments)
+            Err(unknown_function(callee, others))
+        })
     }
 
     /// The results of an op.
@@ -83,21 +82,32 @@ impl<'m> Elaborator<'m> {
     ) -> Outcome<Value> {
         let names: Vec<&str> = item.params.iter().map(|param| param.name.text.as_str()).collect();
         let places = super::arguments::match_arguments(callee, &names, arguments)?;
-        let random = op::draws(self.module, item);
+        let module = self.module;
+        let random = *self.draws.entry(item.span).or_insert_with(|| op::draws(module, item));
         let path = self.op_path(&item.name.text, label, callee, random)?;
         let inputs: Vec<TensorValue> = op::tensor_arguments(item, arguments, &places);
         let key = if random { path.clone() } else { op::key(item, arguments, &places) };
         let id = match self.ops.get(&key) {
             Some(id) => *id,
             None => {
-                let made =
+                let (made, compared) =
                     op::instantiate(self.module, item, callee, arguments, &places, &path, &mut self.steps)?;
-                self.op_of(key, || made)
+                let id = self.op_of(key, || made);
+                self.compared.insert(id, compared);
+                id
             }
         };
-        let inputs = inputs.into_iter().map(|tensor| tensor.id).collect();
+        let inputs: Vec<graph::Value> = inputs.into_iter().map(|tensor| tensor.id).collect();
+        self.note_classes(id, &inputs);
         let results = self.add_call(id, inputs, path, callee.span)?;
         Ok(pack(results))
+    }
+
+    /// Takes note of the axes that an op compares labels with.
+    fn note_classes(&mut self, op: graph::OpId, inputs: &[graph::Value]) {
+        let compared = self.compared.get(&op).into_iter().flatten();
+        let axes = compared.filter(|(input, _)| self.labels.contains(&inputs[*input]));
+        self.label_axes.extend(axes.map(|(_, extent)| *extent));
     }
 
     /// The path of a call: that of the instance and the label or the op's name, which is counted where the op draws

@@ -35,6 +35,7 @@ pub(super) fn declare(
         // A frozen parameter is a tensor that is kept and not trained: no gradient is derived for it.
         DeclareKind::Param | DeclareKind::State => Role::State { path: path.clone(), init },
     };
+    elaborator.check_room(&path, name.span)?;
     let id = elaborator.graph.input(path, DType::F32, shape, role);
     Ok(Value::Tensor(elaborator.tensor(id)))
 }

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::evaluate::{Argument, Context, at, count_step, interpolated};
+use super::evaluate::{Argument, Context, at, count_steps, interpolated};
 use super::module::Module;
 use super::selection::Selection;
 use super::value::{TensorValue, Value};
-use super::{Outcome, tensors};
+use super::{Outcome, op, tensors};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::span::Span;
 use crate::graph::{self, Graph, OpId};
@@ -17,8 +17,20 @@ use crate::syntax::ast::{
 /// How the label of a call begins whose block has the error.
 const TRACE: &str = "in this call of";
 
-/// How many nodes a graph may have.
+/// How many ops and parameters a graph may have.
 const MOST_NODES: usize = 100_000;
+
+/// Looking through so many scopes costs a step more.
+const SCOPES_OF_STEP: usize = 16;
+
+/// So many bytes of a path cost a step.
+const BYTES_OF_STEP: usize = 4;
+
+/// What a call costs beside its expressions.
+const COST_OF_CALL: usize = 16;
+
+/// Names of parts have at most so many bytes.
+const LONGEST_NAME: usize = 1000;
 
 /// An initialiser that a train section gives in place of those of the layers.
 #[derive(Clone, Debug)]
@@ -68,6 +80,14 @@ pub(super) struct Elaborator<'m> {
     pub ops: HashMap<String, OpId>,
     /// What a quotient of the library's `ratio` divides, and by what.
     pub ratios: HashMap<graph::Value, [graph::Value; 2]>,
+    /// Whether an op draws random numbers, by its place.
+    pub draws: HashMap<Span, bool>,
+    /// The inputs of ops that their equations compare with the positions of axes.
+    pub compared: HashMap<OpId, Vec<op::Compared>>,
+    /// The labels that a loss is given.
+    pub labels: Vec<graph::Value>,
+    /// The extents of the axes that labels are compared with.
+    pub label_axes: Vec<i64>,
     /// The innermost call in a file of the user.
     pub site: Option<Span>,
     depth: usize,
@@ -90,6 +110,10 @@ impl<'m> Elaborator<'m> {
             updates: Vec::new(),
             ops: HashMap::new(),
             ratios: HashMap::new(),
+            draws: HashMap::new(),
+            compared: HashMap::new(),
+            labels: Vec::new(),
+            label_axes: Vec::new(),
             site: None,
             depth: 0,
             steps: 0,
@@ -127,11 +151,17 @@ impl<'m> Elaborator<'m> {
         path: String,
         span: Span,
     ) -> Outcome<Vec<TensorValue>> {
-        if self.graph.nodes.len() >= MOST_NODES {
-            return Err(at(format!("the model has more than {MOST_NODES} ops"), span));
-        }
+        self.check_room(&path, span)?;
         let results = self.graph.call(op, inputs, path, self.site.or(Some(span)));
         Ok(results.into_iter().map(|id| self.tensor(id)).collect())
+    }
+
+    /// An error where the graph has no room for another op or parameter; its path is counted.
+    pub fn check_room(&mut self, path: &str, span: Span) -> Outcome<()> {
+        if self.graph.nodes.len() + self.graph.inputs.len() >= MOST_NODES {
+            return Err(at(format!("the model has more than {MOST_NODES} ops and parameters"), span));
+        }
+        self.tick(COST_OF_CALL + path.len() / BYTES_OF_STEP, span)
     }
 
     /// A value of the graph with its type.
@@ -158,6 +188,7 @@ impl<'m> Elaborator<'m> {
         }
         let component = self.component(&item.name.text, label, span)?;
         let prefix = format!("{}{component}.", self.instances[parent].prefix);
+        self.tick(COST_OF_CALL + prefix.len() / BYTES_OF_STEP, span)?;
         self.instances.push(Instance { prefix, ..Instance::default() });
         Ok(self.instances.len() - 1)
     }
@@ -168,6 +199,7 @@ impl<'m> Elaborator<'m> {
             Some(label) => self.label_text(label)?,
             None => (self.counted(name), span),
         };
+        check_length(&component, span)?;
         let parent = self.instance();
         match self.instances[parent].parts.insert(component.clone(), span) {
             Some(first) => Err(at(format!("two parts are named `{component}`"), span)
@@ -191,6 +223,7 @@ impl<'m> Elaborator<'m> {
             Label::Type(ty) => Err(at("this is not a name", ty.span)),
             Label::String(text) => {
                 let name = interpolated(self, text)?;
+                check_length(&name, text.span)?;
                 let empty = name.split('.').any(str::is_empty);
                 if empty || name.chars().any(char::is_whitespace) {
                     return Err(at(format!("`{name}` is not a name of a part"), text.span));
@@ -229,6 +262,14 @@ impl<'m> Elaborator<'m> {
     }
 }
 
+/// An error where the name of a part is too long.
+fn check_length(name: &str, span: Span) -> Outcome<()> {
+    if name.len() <= LONGEST_NAME {
+        return Ok(());
+    }
+    Err(at("the name of this part is too long", span).note(format!("it has at most {LONGEST_NAME} bytes")))
+}
+
 /// Whether a block declares a state, outside of the blocks that it calls.
 fn keeps_state(body: &ast::Block) -> bool {
     body.stmts.iter().any(|stmt| matches!(&stmt.kind, StmtKind::Declare { kind: DeclareKind::State, .. }))
@@ -259,8 +300,10 @@ impl Context for Elaborator<'_> {
         &mut self.depth
     }
 
-    fn tick(&mut self, span: Span) -> Outcome<()> {
-        count_step(&mut self.steps, span)
+    fn tick(&mut self, cost: usize, span: Span) -> Outcome<()> {
+        // A name may be looked for in every scope.
+        let scopes = self.frames.last().map_or(0, |frame| frame.scopes.len());
+        count_steps(&mut self.steps, cost + scopes / SCOPES_OF_STEP, span)
     }
 
     fn call(&mut self, call: &Call, piped: Option<Value>, label: Option<&Label>) -> Outcome<Value> {

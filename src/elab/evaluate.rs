@@ -5,7 +5,7 @@
 //! tensors.
 
 use super::value::{TensorValue, Value};
-use super::{Outcome, arithmetic, functions, interpolate};
+use super::{Outcome, arithmetic, functions, interpolate, op};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::span::Span;
@@ -19,9 +19,18 @@ const DEEPEST: usize = 400;
 /// How many expressions and loop rounds one elaboration may evaluate.
 const MOST_STEPS: usize = 4_000_000;
 
-/// Counts a step of an elaboration; too many are an error.
-pub fn count_step(steps: &mut usize, span: Span) -> Outcome<()> {
-    *steps += 1;
+/// A value is at most so large, as [`Value::size`] counts.
+const MOST_VALUES: usize = 1 << 16;
+
+/// Names and messages have at most so many bytes.
+const LONGEST_TEXT: usize = 1 << 14;
+
+/// A value of this size costs a step more to evaluate: its readers go through it.
+const SIZE_OF_STEP: usize = 4;
+
+/// Counts steps of an elaboration; too many are an error.
+pub fn count_steps(steps: &mut usize, count: usize, span: Span) -> Outcome<()> {
+    *steps = steps.saturating_add(count);
     if *steps > MOST_STEPS {
         return Err(at("this takes too long to elaborate", span)
             .note(format!("more than {MOST_STEPS} expressions were evaluated")));
@@ -48,8 +57,8 @@ pub trait Context {
     /// How deep the evaluation is nested.
     fn depth(&mut self) -> &mut usize;
 
-    /// Called once for every expression, so that a place can limit the work.
-    fn tick(&mut self, _span: Span) -> Outcome<()> {
+    /// Called for every expression with what it costs, so that a place can limit the work.
+    fn tick(&mut self, _cost: usize, _span: Span) -> Outcome<()> {
         Ok(())
     }
 
@@ -59,10 +68,8 @@ pub trait Context {
             return Err(misplaced_label(label));
         }
         let arguments = arguments(self.as_context(), call, piped)?;
-        match functions::find(&call.callee.text) {
-            Some(function) => call_function(function, call, &arguments),
-            None => Err(unknown_function(&call.callee, Vec::new())),
-        }
+        call_known(&call.callee, &arguments)
+            .unwrap_or_else(|| Err(unknown_function(&call.callee, Vec::new())))
     }
 
     /// Arithmetic where at least one side is a tensor.
@@ -109,13 +116,16 @@ pub struct Argument {
 
 /// The value of an expression.
 pub fn evaluate(context: &mut dyn Context, expr: &Expr) -> Outcome<Value> {
-    context.tick(expr.span)?;
+    context.tick(1, expr.span)?;
     if *context.depth() > DEEPEST {
         return Err(Diagnostic::error("this nests too deeply").primary(expr.span, ""));
     }
     *context.depth() += 1;
     let result = evaluate_kind(context, expr);
     *context.depth() -= 1;
+    if let Ok(value) = &result {
+        context.tick(value.size() / SIZE_OF_STEP, expr.span)?;
+    }
     result
 }
 
@@ -125,9 +135,9 @@ fn evaluate_kind(context: &mut dyn Context, expr: &Expr) -> Outcome<Value> {
         ExprKind::Number { value, integer } => number(*value, *integer, span),
         ExprKind::Bool(value) => Ok(Value::Bool(*value)),
         ExprKind::Infinity => Ok(Value::Real(f64::INFINITY)),
-        ExprKind::String(text) => Ok(Value::String(text.clone())),
+        ExprKind::String(text) => bounded(Value::String(text.clone()), span),
         ExprKind::Name(name) => evaluate_name(context, name, span),
-        ExprKind::List(items) => evaluate_list(context, items),
+        ExprKind::List(items) => evaluate_list(context, items).and_then(|list| bounded(list, span)),
         ExprKind::Call(call) => context.call(call, None, None),
         ExprKind::Pipe { .. } | ExprKind::As { .. } => evaluate_pipe(context, expr),
         ExprKind::Index { base, indices } => evaluate_index(context, base, indices, span),
@@ -191,7 +201,19 @@ fn evaluate_list(context: &mut dyn Context, items: &[Arg]) -> Outcome<Value> {
         }
         values.push(evaluate(context, &item.value)?);
     }
-    Ok(Value::List(values))
+    Ok(Value::list(values))
+}
+
+/// The value, where it is not too large.
+fn bounded(value: Value, span: Span) -> Outcome<Value> {
+    if value.size() <= MOST_VALUES {
+        return Ok(value);
+    }
+    let error = at(format!("{} is too large", value.kind().replacen("a ", "this ", 1)), span);
+    Err(match value {
+        Value::String(_) => error.note(format!("a string has at most {} bytes", MOST_VALUES * 8)),
+        _ => error.note(format!("a list has at most {MOST_VALUES} values, with those of the lists in it")),
+    })
 }
 
 /// Pipes lean to the left, so a network of a hundred layers would be an expression a hundred deep: one loop walks it.
@@ -321,37 +343,56 @@ pub fn arguments(context: &mut dyn Context, call: &Call, piped: Option<Value>) -
     Ok(list)
 }
 
-/// Calls a function of the table.
-pub fn call_function(function: &functions::Function, call: &Call, arguments: &[Argument]) -> Outcome<Value> {
+/// Calls a function of compile-time values: one of their table, or a scalar function of numbers. None where no function
+/// has the name.
+pub fn call_known(callee: &Name, arguments: &[Argument]) -> Option<Outcome<Value>> {
+    if let Some(function) = functions::find(&callee.text) {
+        return Some(call_function(function, callee, arguments));
+    }
+    op::elementwise_function(&callee.text).map(|function| call_scalar(function, callee, arguments))
+}
+
+fn call_function(function: &functions::Function, callee: &Name, arguments: &[Argument]) -> Outcome<Value> {
     let names: Vec<&str> = function.parameters.iter().map(|parameter| parameter.name).collect();
-    let places = super::arguments::match_arguments(&call.callee, &names, arguments)?;
+    let places = super::arguments::match_arguments(callee, &names, arguments)?;
     let mut values = Vec::new();
     for (parameter, place) in function.parameters.iter().zip(places) {
         match (place, parameter.default) {
             (Some(place), _) => values.push(arguments[place].value.clone()),
             (None, Some(default)) => values.push(Value::Real(default)),
-            (None, None) => return Err(super::arguments::missing(&call.callee, parameter.name)),
+            (None, None) => return Err(super::arguments::missing(callee, parameter.name)),
         }
     }
-    (function.run)(&values).map_err(|message| {
-        let named = match message.strip_prefix("this takes") {
-            Some(rest) => format!("`{}` takes{rest}", function.name),
-            None => message,
-        };
-        at(named, call.callee.span)
-    })
+    (function.run)(&values).map_err(|message| refused(callee, message))
+}
+
+fn call_scalar(function: op::Function, callee: &Name, arguments: &[Argument]) -> Outcome<Value> {
+    let places = super::arguments::match_all(callee, function.parameters(), arguments)?;
+    let values: Vec<Value> = places.into_iter().map(|place| arguments[place].value.clone()).collect();
+    op::constant(function, &values).map_err(|message| refused(callee, message))
+}
+
+/// The error of a function that does not take its arguments.
+pub fn refused(callee: &Name, message: String) -> Diagnostic {
+    let named = match message.strip_prefix("this takes") {
+        Some(rest) => format!("`{}` takes{rest}", callee.text),
+        None => message,
+    };
+    at(named, callee.span)
 }
 
 /// "unknown layer", with the nearest of the functions and of `others`.
 pub fn unknown_function(name: &Name, others: Vec<String>) -> Diagnostic {
     let functions = functions::FUNCTIONS.iter().map(|function| function.name);
-    let known = others.iter().map(String::as_str).chain(functions);
+    let scalar = op::FUNCTIONS.iter().map(|(name, _)| *name);
+    let known = others.iter().map(String::as_str).chain(functions).chain(scalar);
     at(format!("unknown layer, op or function `{}`", name.text), name.span)
         .did_you_mean(nearest(&name.text, known))
 }
 
 /// A string with its compile-time values in braces put in.
 pub fn interpolated(context: &mut dyn Context, text: &crate::syntax::ast::Text) -> Outcome<String> {
+    context.tick(text.value.len() / SIZE_OF_STEP, text.span)?;
     let mut result = String::new();
     for part in interpolate::split(&text.value) {
         match part {
@@ -361,6 +402,10 @@ pub fn interpolated(context: &mut dyn Context, text: &crate::syntax::ast::Text) 
                 let value = evaluate(context, &expr).map_err(|error| at(error.message, text.span))?;
                 result.push_str(&value.to_string());
             }
+        }
+        if result.len() > LONGEST_TEXT {
+            return Err(at("this text is too long", text.span)
+                .note(format!("a name or a message has at most {LONGEST_TEXT} bytes")));
         }
     }
     Ok(result)

@@ -174,7 +174,7 @@ fn len(x: &[Value]) -> Checked {
 
 fn pair(x: &[Value]) -> Checked {
     match &x[0] {
-        Value::Int(value) => Ok(Value::List(vec![Value::Int(*value); 2])),
+        Value::Int(value) => Ok(Value::list(vec![Value::Int(*value); 2])),
         Value::List(values) if is_pair(values) => Ok(x[0].clone()),
         other => Err(format!("expected an integer or a pair of integers, not {}", described(other))),
     }
@@ -193,11 +193,11 @@ fn described(value: &Value) -> String {
 }
 
 fn sides(x: &[Value]) -> Checked {
-    let twice = |value: &Value| Value::List(vec![value.clone(), value.clone()]);
+    let twice = |value: &Value| Value::list(vec![value.clone(), value.clone()]);
     match &x[0] {
         Value::Int(_) => Ok(twice(&twice(&x[0]))),
-        Value::List(values) if is_pair(values) => Ok(Value::List(values.iter().map(twice).collect())),
-        Value::List(values) => match values.as_slice() {
+        Value::List(values) if is_pair(values) => Ok(Value::list(values.iter().map(twice).collect())),
+        Value::List(values) => match &values[..] {
             [Value::List(rows), Value::List(columns)] if is_pair(rows) && is_pair(columns) => {
                 Ok(x[0].clone())
             }

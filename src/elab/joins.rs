@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use super::elaborator::Elaborator;
-use super::evaluate::{Argument, at};
+use super::evaluate::{Argument, Context, at};
 use super::tensors::{one_result, shape_axes};
 use super::types;
 use super::value::{TensorValue, Value};
@@ -35,6 +35,12 @@ pub const JOINS: [Join; 2] = [
         run: stack,
     },
 ];
+
+/// So many tensors are joined at once at most.
+const MOST_TENSORS: usize = 1024;
+
+/// What a tensor of a join costs in steps.
+const COST_OF_TENSOR: usize = 8;
 
 /// Calls the join of a name, if there is one.
 pub(super) fn call(
@@ -115,13 +121,22 @@ fn joined(callee: &Name, arguments: &[Argument], default: i64, more: usize) -> O
     for argument in arguments {
         let span = argument.span.unwrap_or(callee.span);
         match (&argument.name, &argument.value) {
-            (Some(name), Value::Int(value)) if name.text == "axis" => (axis, axis_span) = (*value, span),
+            (Some(name), Value::Int(value)) if name.text == "axis" => {
+                if axis_span != callee.span {
+                    return Err(at(format!("`{}` gets `axis` twice", callee.text), span));
+                }
+                (axis, axis_span) = (*value, span);
+            }
             (Some(name), _) => {
                 let message = format!("`{}` takes tensors and the argument `axis`", callee.text);
                 return Err(at(message, name.span));
             }
             (None, value) => collect_tensors(callee, value, span, &mut tensors)?,
         }
+    }
+    if tensors.len() > MOST_TENSORS {
+        let message = format!("`{}` of {} tensors", callee.text, tensors.len());
+        return Err(at(message, callee.span).note(format!("it joins at most {MOST_TENSORS}")));
     }
     let Some(first) = tensors.first() else {
         return Err(at(format!("`{}` needs tensors", callee.text), callee.span));
@@ -136,7 +151,7 @@ fn collect_tensors(callee: &Name, value: &Value, span: Span, found: &mut Vec<Ten
     match value {
         Value::Tensor(tensor) => found.push(tensor.clone()),
         Value::List(values) => {
-            for value in values {
+            for value in values.iter() {
                 collect_tensors(callee, value, span, found)?;
             }
         }
@@ -161,6 +176,7 @@ fn join(
     if types::elements(shape).is_none() {
         return Err(types::too_large(shape, callee.span));
     }
+    elaborator.tick(tensors.len() * COST_OF_TENSOR, callee.span)?;
     let shown: Vec<String> = tensors.iter().map(TensorValue::to_string).collect();
     let key = format!("{}({}) {shape:?}", callee.text, shown.join(", "));
     let id = elaborator

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod arithmetic;
+mod audit;
 mod block;
 mod call;
 pub mod config;

@@ -1,5 +1,7 @@
 //! From a model and its arguments to the forward graph.
 
+use std::sync::atomic::Ordering;
+
 use super::Outcome;
 use super::config::Metrics;
 use super::elaborator::{Elaborator, InitRule};
@@ -76,8 +78,15 @@ impl Module {
         elaborator.rules = request.init;
         elaborator.freeze = request.freeze;
         elaborator.used_rules = vec![false; request.init.len()];
-        elaborator.run_model(model, request).map_err(|error| vec![error])?;
+        let done = elaborator.run_model(model, request);
+        self.spent.fetch_add(elaborator.steps, Ordering::Relaxed);
+        done.map_err(|error| vec![error])?;
         Ok(elaborator.graph)
+    }
+
+    /// The steps of all elaborations so far.
+    pub fn steps(&self) -> usize {
+        self.spent.load(Ordering::Relaxed)
     }
 
     /// The model of a name.
@@ -168,7 +177,9 @@ impl<'m> Elaborator<'m> {
         let (dtype, shape) = target_type(item, &callee, prediction, request.batch)?;
         let id = self.graph.input("target", dtype, shape.clone(), Role::Target);
         let target = self.tensor(id);
+        self.labels.extend((dtype == DType::I32).then_some(id));
         let Loss { mut value, parts } = self.loss_of(loss, (&callee, args), prediction, &target)?;
+        self.graph.classes = self.classes(prediction);
         let mut counts = self.count(&request.metrics, prediction, &target)?;
         counts.extend(parts.into_iter().flat_map(|parts| [TOTAL, WEIGHT].into_iter().zip(parts)));
         if request.mixed {
@@ -208,18 +219,26 @@ impl<'m> Elaborator<'m> {
         self.loss_value(value, loss.span)
     }
 
-    /// The numbers of predictions that metrics ask for, by the names of the library's ops; none where the targets are
-    /// no labels of classes.
+    /// How many classes a prediction has a score for: one for each position of its second axis, where the loss looks
+    /// for labels among so many positions.
+    fn classes(&self, prediction: &TensorValue) -> Option<i64> {
+        match prediction.shape[..] {
+            [_, scores] if prediction.dtype == DType::F32 => {
+                Some(scores).filter(|scores| self.label_axes.contains(scores))
+            }
+            _ => None,
+        }
+    }
+
+    /// The numbers of predictions that metrics ask for, by the names of the library's ops; none where predictions are
+    /// no scores of classes.
     fn count(
         &mut self,
         metrics: &Metrics,
         prediction: &TensorValue,
         target: &TensorValue,
     ) -> Outcome<Vec<(&'static str, TensorValue)>> {
-        let classes = match prediction.shape[..] {
-            [_, classes] if (prediction.dtype, target.dtype) == (DType::F32, DType::I32) => Some(classes),
-            _ => None,
-        };
+        let classes = self.graph.classes;
         metrics.check(classes)?;
         let k = metrics.top_k().map(|k| Argument { name: None, value: Value::Int(k as i64), span: None });
         let asked = [(CORRECT, metrics.accuracy, None), (IN_TOP, k.is_some(), k)];

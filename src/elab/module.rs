@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 
 use super::evaluate::at;
 use super::library::Library;
@@ -65,6 +66,8 @@ pub struct Module {
     docs: HashMap<Place, String>,
     /// The directory that paths in the model file are relative to.
     directory: PathBuf,
+    /// The steps of all elaborations so far.
+    pub(super) spent: AtomicUsize,
 }
 
 /// Reads and parses a model file, the files that it uses, and the embedded library.
@@ -107,7 +110,7 @@ impl Module {
         }
         let docs = docs(sources, &files);
         let directory = Path::new(name).parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Module { files, own, callables, library, docs, directory })
+        Ok(Module { files, own, callables, library, docs, directory, spent: AtomicUsize::new(0) })
     }
 
     /// The directory that paths in the model file are relative to.
@@ -187,7 +190,7 @@ impl Module {
         &self.files[self.own - 1].ast.items
     }
 
-    fn own_items(&self) -> impl Iterator<Item = &Item> {
+    pub(super) fn own_items(&self) -> impl Iterator<Item = &Item> {
         self.files[..self.own].iter().flat_map(|loaded| &loaded.ast.items)
     }
 }

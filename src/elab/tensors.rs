@@ -78,7 +78,8 @@ pub(super) fn function(
     let Some(function) = op::elementwise_function(&callee.text) else {
         return Err(at(format!("`{}` is not a function of tensors", callee.text), callee.span));
     };
-    let values: Vec<Value> = arguments.iter().map(|argument| argument.value.clone()).collect();
+    let places = super::arguments::match_all(callee, function.parameters(), arguments)?;
+    let values: Vec<Value> = places.into_iter().map(|place| arguments[place].value.clone()).collect();
     let compute = |program: &mut Program, terms: &[Term]| op::function(program, function, terms);
     let call = Elementwise { name: &callee.text, shown: &callee.text, label, span: callee.span };
     elementwise(elaborator, &call, &values, &compute)
@@ -214,7 +215,13 @@ pub(super) fn reshape(elaborator: &mut Elaborator<'_>, value: Value, ty: &TypeEx
     let key = format!("reshape({tensor} {shape:?})");
     let id = elaborator
         .op_of(key, || graph::Op { name: "reshape".into(), program: reshape_program(&tensor, shape) });
-    one_result(elaborator, id, vec![tensor.id], "reshape", None, ty.span)
+    let result = one_result(elaborator, id, vec![tensor.id], "reshape", None, ty.span)?;
+    if let Value::Tensor(reshaped) = &result
+        && elaborator.labels.contains(&tensor.id)
+    {
+        elaborator.labels.push(reshaped.id);
+    }
+    Ok(result)
 }
 
 fn count(shape: &[i64]) -> i64 {

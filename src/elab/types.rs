@@ -13,6 +13,9 @@ use crate::te::DType;
 /// No tensor and no axis of a reduction is larger.
 pub const MOST_ELEMENTS: i64 = 1 << 31;
 
+/// No tensor has more axes.
+const MOST_AXES: usize = 32;
+
 /// The names of types that are no tensors.
 const NAMED: [&str; 6] = ["int", "float", "bool", "string", "list", "any"];
 
@@ -92,6 +95,11 @@ fn accept_named(name: &str, value: Value) -> Result<Value, Option<(&'static str,
         ("bool", value) => Err(Some(("a truth value", value))),
         _ => Err(None),
     }
+}
+
+/// Whether a type of this name is one.
+pub fn is_named(name: &str) -> bool {
+    NAMED.contains(&name)
 }
 
 /// The error of a type that is not one.
@@ -186,8 +194,11 @@ pub fn evaluate_shape(context: &mut dyn Context, name: &str, dims: &[Expr]) -> O
     }
 }
 
-/// The number of elements, where it is not too large.
+/// The number of elements, where neither they nor the axes are too many.
 pub fn elements(shape: &[i64]) -> Option<i64> {
+    if shape.len() > MOST_AXES {
+        return None;
+    }
     shape
         .iter()
         .try_fold(1_i64, |product, extent| product.checked_mul(*extent))
@@ -196,6 +207,10 @@ pub fn elements(shape: &[i64]) -> Option<i64> {
 
 /// The error of a tensor with too many elements.
 pub fn too_large(shape: &[i64], span: Span) -> Diagnostic {
+    if shape.len() > MOST_AXES {
+        return at(format!("a tensor with {} axes", shape.len()), span)
+            .note(format!("a tensor has at most {MOST_AXES} axes"));
+    }
     let shown = show_type(DType::F32, shape);
     at(format!("a tensor {shown} is too large"), span).note("a tensor has at most 2^31 elements")
 }

@@ -1,5 +1,7 @@
 //! Compile-time values: what an expression of a block, a type or a section evaluates to.
 
+use std::sync::Arc;
+
 use super::scheme::Scheme;
 use crate::graph;
 use crate::te::DType;
@@ -13,6 +15,34 @@ pub struct TensorValue {
     pub shape: Vec<i64>,
 }
 
+/// A list. A clone shares the values, so that a list of one list many times takes no more memory than the list.
+#[derive(Clone, PartialEq)]
+pub struct List {
+    values: Arc<[Value]>,
+    size: usize,
+}
+
+impl std::ops::Deref for List {
+    type Target = [Value];
+
+    fn deref(&self) -> &[Value] {
+        &self.values
+    }
+}
+
+impl std::fmt::Debug for List {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.values.fmt(f)
+    }
+}
+
+impl From<Vec<Value>> for List {
+    fn from(values: Vec<Value>) -> List {
+        let size = values.iter().map(Value::size).fold(1, usize::saturating_add);
+        List { values: values.into(), size }
+    }
+}
+
 /// A compile-time value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -22,7 +52,7 @@ pub enum Value {
     Int(i64),
     Real(f64),
     String(String),
-    List(Vec<Value>),
+    List(List),
     /// A way to fill a parameter.
     Scheme(Scheme),
     Tensor(TensorValue),
@@ -31,6 +61,23 @@ pub enum Value {
 }
 
 impl Value {
+    /// A list of values.
+    pub fn list(values: Vec<Value>) -> Value {
+        Value::List(values.into())
+    }
+
+    /// What writing it down, or comparing it with another, goes through: values with those in them, eight characters
+    /// of a string or axes of a tensor counting as one.
+    pub fn size(&self) -> usize {
+        match self {
+            Value::None | Value::Bool(_) | Value::Int(_) | Value::Real(_) | Value::Scheme(_) => 1,
+            Value::String(text) => 1 + text.len() / 8,
+            Value::Tensor(tensor) => 1 + tensor.shape.len() / 8,
+            Value::List(list) => list.size,
+            Value::Results(values) => values.iter().map(Value::size).fold(1, usize::saturating_add),
+        }
+    }
+
     /// What it is, for messages: "an integer", "a tensor f32[8, 10]".
     pub fn kind(&self) -> String {
         match self {
@@ -89,10 +136,19 @@ impl std::fmt::Display for Value {
             Value::String(value) => f.write_str(value),
             Value::Scheme(scheme) => write!(f, "{scheme}"),
             Value::Tensor(tensor) => write!(f, "{tensor}"),
-            Value::List(values) | Value::Results(values) => {
-                let texts: Vec<String> = values.iter().map(Value::to_string).collect();
-                write!(f, "[{}]", texts.join(", "))
-            }
+            Value::List(values) => show_list(f, values),
+            Value::Results(values) => show_list(f, values),
         }
     }
+}
+
+/// A message shows so many values of a list.
+const MOST_SHOWN: usize = 32;
+
+fn show_list(f: &mut std::fmt::Formatter<'_>, values: &[Value]) -> std::fmt::Result {
+    let mut texts: Vec<String> = values.iter().take(MOST_SHOWN).map(Value::to_string).collect();
+    if values.len() > MOST_SHOWN {
+        texts.push("...".into());
+    }
+    write!(f, "[{}]", texts.join(", "))
 }

@@ -115,6 +115,8 @@ pub struct Graph {
     /// In an order in which every value is defined before it is used.
     pub nodes: Vec<Node>,
     pub outputs: Vec<(Value, Sink)>,
+    /// How many classes the prediction has a score for: none where it is something else, as the loss says.
+    pub classes: Option<i64>,
 }
 
 impl Graph {

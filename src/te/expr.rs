@@ -170,6 +170,16 @@ impl std::ops::Index<ExprId> for Exprs {
 }
 
 impl Exprs {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.exprs.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.exprs.is_empty()
+    }
+
     /// The id of an expression, which is added if it is new.
     pub fn add(&mut self, expr: Expr) -> ExprId {
         if let Some(id) = self.ids.get(&expr) {

@@ -2,6 +2,7 @@
 
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
+use crate::base::span::Span;
 use crate::data::Dataset;
 use crate::elab::config::{Metrics, Phase, TrainSpec};
 use crate::elab::optimiser::{self, OptimSpec};
@@ -26,9 +27,14 @@ pub struct Recipe<'m> {
     /// Whether training pictures have parts of others, and so two targets each.
     pub mixed: bool,
     pub metrics: Metrics,
+    /// Where a rule watches the accuracy.
+    pub watched: Option<Span>,
     /// Whether a training step reports the norm of every gradient.
     pub gradient_norms: bool,
 }
+
+/// When a prediction has classes.
+const NO_CLASSES: &str = "it is where the loss compares the labels with the positions of an axis that has as many as there are scores";
 
 impl<'m> Recipe<'m> {
     /// What a train section asks for, whatever the data.
@@ -41,6 +47,7 @@ impl<'m> Recipe<'m> {
             sample: None,
             mixed: spec.mixed,
             metrics: spec.metrics,
+            watched: spec.watched_accuracy(),
             gradient_norms: spec.log_gradients,
         }
     }
@@ -83,24 +90,33 @@ impl<'m> Recipe<'m> {
     ///
     /// # Errors
     ///
-    /// Where the loss compares with something else than labels, or a label is no class of the prediction.
+    /// Those of [`check_loss`](Recipe::check_loss), and a label that is no class of the prediction.
     pub fn check_data(&self, graph: &Graph, data: &Dataset) -> Result<(), TrainError> {
-        let target = graph.inputs.iter().find(|(_, role)| *role == Role::Target);
-        if let Some((target, _)) = target
-            && graph.values[*target].dtype != DType::I32
-        {
-            let mut error =
-                Diagnostic::error("this loss compares numbers, but the data has labels of classes");
-            if let Some(loss) = &self.loss {
-                error = error.primary(loss.span, "");
-            }
-            return Err(
-                vec![error.help("a loss for labels declares its second parameter as `i32[N]`")].into()
-            );
+        self.check_loss(graph)?;
+        match graph.classes {
+            Some(classes) => Ok(data.check_labels(classes as usize)?),
+            None => Ok(()),
         }
-        let prediction = graph.outputs.iter().find(|(_, sink)| *sink == Sink::Prediction);
-        match prediction.map(|(value, _)| graph.values[*value].shape.as_slice()) {
-            Some([_, classes]) => Ok(data.check_labels(*classes as usize)?),
+    }
+
+    /// Whether labels of classes are what the loss and the rules of a graph are for.
+    ///
+    /// # Errors
+    ///
+    /// Where the loss compares with something else than labels, or an accuracy is watched of what has no classes.
+    pub fn check_loss(&self, graph: &Graph) -> Result<(), Vec<Diagnostic>> {
+        let Some(loss) = &self.loss else { return Ok(()) };
+        let target = graph.inputs.iter().find(|(_, role)| *role == Role::Target);
+        if target.is_some_and(|(target, _)| graph.values[*target].dtype != DType::I32) {
+            let error = Diagnostic::error("this loss compares numbers, but the data has labels of classes");
+            let error = error.primary(loss.span, "");
+            return Err(vec![error.help("a loss for labels declares its second parameter as `i32[N]`")]);
+        }
+        match self.watched {
+            Some(span) if graph.classes.is_none() => {
+                let error = "the accuracy is watched here, but the prediction is not one score a class";
+                Err(vec![Diagnostic::error(error).primary(span, "").note(NO_CLASSES).help("watch a loss")])
+            }
             _ => Ok(()),
         }
     }

@@ -307,3 +307,29 @@ fn counters_of_pytorch_are_skipped() {
     let figures = |weights: &str| place.good(&["eval", "tiny.cnn", "--json", "--weights", weights]);
     assert_eq!(figures("torch.safetensors"), figures("run/model.safetensors"));
 }
+
+/// `check` looks at what nothing calls, also in files that are used, and says nothing twice.
+#[test]
+fn items_that_nothing_calls_are_checked() {
+    let place = Place::with(
+        "m.cnn",
+        &format!("use \"parts.cnn\";\nblock head(x: any) {{ x |> linaer(10) }}\n{TINY}"),
+    );
+    place.write(
+        "parts.cnn",
+        "block part(x: any) { x |> conv(4, 3, padd=1) }\nmodel Other(x: f32[N, C], k: int) { y }\n",
+    );
+    place.good(&["run", "m.cnn", "--epochs", "1", "--out", "run"]);
+    let said = place.run(&["check", "m.cnn"]);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    let errors: Vec<&str> = said.err.lines().filter(|line| line.starts_with("error")).collect();
+    let wanted = [
+        "error: `conv` has no argument `padd`",
+        "error: unknown name `y`",
+        "error: unknown layer, op or function `linaer`",
+    ];
+    assert_eq!(errors, wanted);
+    let place = Place::with("m.cnn", &TINY.replace("relu |> maxpool", "rleu |> maxpool"));
+    let said = place.run(&["check", "m.cnn"]);
+    assert_eq!(said.err.matches("unknown layer").count(), 1, "{}", said.err);
+}

@@ -145,3 +145,66 @@ train Wide on Digits { loss = cross_entropy; optim = adam(1e-2); epochs = 1; }";
     assert!(eval("[accuracy, top(2)]").contains("\ntop 2 "));
     assert!(!eval("[]").contains("\ntop "));
 }
+
+/// Ten classes and a prediction of two numbers that are no scores of classes: pictures of one class are drawn together.
+const EMBEDDING: &str = "\
+model Two(x: f32[N, 1, 8, 8]) -> f32[N, 2] { x |> flatten |> linear(2) as fc }
+
+op pairs(p: f32[N, K], label: i32[N]) -> loss: f32 {
+  near[n, m < N] = sum[k < K] (p[n, k] - p[m, k]) * (p[n, k] - p[m, k]);
+  loss = mean[n < N, m < N] if label[n] == label[m] { near[n, m] } else { max(0, 1 - near[n, m]) };
+}
+
+data Digits { source = digits(); }
+
+train Two on Digits { loss = pairs;  optim = adam(1e-2);  batch = 100;  epochs = 1; }
+";
+
+#[test]
+fn what_has_no_classes_has_no_accuracy() {
+    let place = Place::with("two.cnn", EMBEDDING);
+    place.good(&["check", "two.cnn"]);
+    let out = place.good(&["run", "two.cnn", "--out", "run"]);
+    assert_eq!(out.lines().next(), Some("epoch  train loss  val loss      time   images/s"));
+    assert!(!out.contains("accuracy"), "{out}");
+    let last = json(&place.text("run/final.json"));
+    assert!(last["test_accuracy"].is_null() && last["test_loss"].is_number(), "{last}");
+    let record = &epochs(&place, "run")[0];
+    assert!(record["train_accuracy"].is_null() && record["val_accuracy"].is_null(), "{record}");
+    let weights = ["--weights", "run/model.safetensors"];
+    let said = place.good(&[&["eval", "two.cnn"][..], &weights].concat());
+    assert_eq!(said.lines().count(), 2, "{said}");
+    let predict = [&["predict", "two.cnn", "test:0"][..], &weights].concat();
+    let said = place.good(&predict);
+    assert!(!said.contains('%') && said.split(", ").count() == 2, "{said}");
+    let said = json(&place.good(&[&predict[..], &["--json"]].concat()));
+    assert!(
+        said["classes"].is_null() && said["output"].as_array().is_some_and(|all| all.len() == 2),
+        "{said}"
+    );
+    for (key, value, problem) in [
+        ("metrics", "[top(1)]", "`top` needs a prediction of one score a class, and a loss for labels"),
+        (
+            "save",
+            "best(val.accuracy)",
+            "the accuracy is watched here, but the prediction is not one score a class",
+        ),
+        (
+            "stop",
+            "early(val.accuracy, patience=2)",
+            "the accuracy is watched here, but the prediction is not one score a class",
+        ),
+        ("loss", "cross_entropy", "label 2 of training image 2 is out of range: there are 2 classes, from 0"),
+    ] {
+        let set = format!("train.{key}={value}");
+        for command in ["run", "check"] {
+            let said = place.run(&[command, "two.cnn", "--set", &set]);
+            assert_eq!(
+                said.err.lines().next(),
+                Some(format!("error: {problem}").as_str()),
+                "{command} {set}"
+            );
+            assert_eq!(said.code, Some(1));
+        }
+    }
+}

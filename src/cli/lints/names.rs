@@ -3,6 +3,8 @@
 //! A name counts as used where its word stands anywhere else in its item, also within the braces of a message. So a
 //! shadowed name is never reported wrongly; some unused ones are not reported at all.
 
+use std::collections::HashMap;
+
 use crate::base::diagnostic::Diagnostic;
 use crate::base::span::{FileId, Span};
 use crate::syntax::ast::{
@@ -28,32 +30,41 @@ fn warning(what: &str, name: &Name) -> Diagnostic {
     Diagnostic::warning(format!("unused {what} `{}`", name.text)).primary(name.span, "nothing reads it")
 }
 
-/// The words of a file with their places.
-pub(super) struct Words<'a>(Vec<(u32, &'a str)>);
+/// The words of a file with their places, in order, and the places of each.
+pub(super) struct Words<'a> {
+    all: Vec<(u32, &'a str)>,
+    places: HashMap<&'a str, Vec<u32>>,
+}
 
 impl Words<'_> {
     pub(super) fn of(id: FileId, text: &str) -> Words<'_> {
-        let mut words = Vec::new();
+        let mut all = Vec::new();
         for token in lex(id, text).0.tokens {
             let written = token.text(text);
             match token.kind {
-                Kind::Name => words.push((token.start, written)),
-                Kind::String => words.extend(interpolated(written).map(|word| (token.start, word))),
+                Kind::Name => all.push((token.start, written)),
+                Kind::String => all.extend(interpolated(written).map(|word| (token.start, word))),
                 _ => {}
             }
         }
-        Words(words)
+        let mut places: HashMap<&str, Vec<u32>> = HashMap::new();
+        for (start, word) in &all {
+            places.entry(word).or_default().push(*start);
+        }
+        Words { all, places }
     }
 
     /// How often a word stands within a span.
     pub(super) fn count(&self, word: &str, span: Span) -> usize {
-        self.within(span).filter(|other| *other == word).count()
+        let places = self.places.get(word).map_or(&[][..], Vec::as_slice);
+        let before = |end: u32| places.partition_point(|start| *start < end);
+        before(span.end).saturating_sub(before(span.start))
     }
 
     /// The words within a span.
     pub(super) fn within(&self, span: Span) -> impl Iterator<Item = &str> {
-        let words = self.0.iter().filter(move |(start, _)| (span.start..span.end).contains(start));
-        words.map(|(_, word)| *word)
+        let before = |end: u32| self.all.partition_point(|(start, _)| *start < end);
+        self.all[before(span.start)..before(span.end)].iter().map(|(_, word)| *word)
     }
 }
 

@@ -119,7 +119,7 @@ impl<'a> Values<'a> {
     pub fn numbers(&self, parameter: &str) -> Outcome<Option<Vec<f64>>> {
         self.read(parameter, "a number or a list of numbers", |value| {
             let values = match value {
-                Value::List(values) => values.as_slice(),
+                Value::List(values) => &values[..],
                 value => std::slice::from_ref(value),
             };
             let numbers: Option<Vec<f64>> = values.iter().map(Value::as_real).collect();

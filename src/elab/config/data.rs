@@ -151,9 +151,9 @@ fn synthetic(call: &Call) -> Outcome<Source> {
 fn classes(expr: &Expr) -> Outcome<Vec<String>> {
     let wrong = || at("`classes` is a list of strings", expr.span);
     let Value::List(values) = constant(expr)? else { return Err(wrong()) };
-    let name = |value: Value| match value {
-        Value::String(name) => Ok(name),
+    let name = |value: &Value| match value {
+        Value::String(name) => Ok(name.clone()),
         _ => Err(wrong()),
     };
-    values.into_iter().map(name).collect()
+    values.iter().map(name).collect()
 }

@@ -118,9 +118,7 @@ impl Metrics {
 
     /// Errors where a rule watches the accuracy, but it is not among the metrics.
     pub(super) fn check_watched(&self, save: Option<Watch>, phases: &[Phase]) -> Vec<Diagnostic> {
-        let stops = phases.iter().filter_map(|phase| phase.stop).map(|stop| stop.watch);
-        let watched = save.into_iter().chain(stops).filter(|watch| watch.accuracy && !self.accuracy);
-        let mut spans: Vec<Span> = watched.map(|watch| watch.span).collect();
+        let mut spans: Vec<Span> = watched(save, phases).filter(|_| !self.accuracy).collect();
         // A rule of the section is that of several phases.
         spans.dedup();
         let error = |span| {
@@ -129,4 +127,10 @@ impl Metrics {
         };
         spans.into_iter().map(error).collect()
     }
+}
+
+/// The places of the rules that watch the accuracy.
+pub(super) fn watched(save: Option<Watch>, phases: &[Phase]) -> impl Iterator<Item = Span> {
+    let stops = phases.iter().filter_map(|phase| phase.stop).map(|stop| stop.watch);
+    save.into_iter().chain(stops).filter(|watch| watch.accuracy).map(|watch| watch.span)
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::metrics::Metrics;
+use super::metrics::{Metrics, watched};
 use super::overrides::Overrides;
 use super::phase::{self, PHASE, Phase, Watch};
 use super::pictures::Augment;
@@ -72,6 +72,13 @@ pub struct TrainSpec {
     /// At least one.
     pub phases: Vec<Phase>,
     pub span: Span,
+}
+
+impl TrainSpec {
+    /// The first place of a rule that watches the accuracy.
+    pub fn watched_accuracy(&self) -> Option<Span> {
+        watched(self.save, &self.phases).next()
+    }
 }
 
 impl Module {

@@ -1,12 +1,13 @@
 //! Calls in equations: scalar functions, compile-time functions, random numbers, and ops written in place.
 
+use super::Equations;
+use super::operators::{self, Function as Scalar};
 use super::term::{Kind, Term};
-use super::{Equations, operators};
+use crate::base::diagnostic::Diagnostic;
 use crate::base::philox;
-use crate::elab::evaluate::{Argument, at, call_function, unknown_function};
-use crate::elab::functions::{self, Function};
+use crate::elab::evaluate::{Argument, at, call_known, refused, unknown_function};
 use crate::elab::module::Callable;
-use crate::elab::{Outcome, Value};
+use crate::elab::{Outcome, Value, arguments, functions};
 use crate::syntax::ast::{Call, Name};
 use crate::te;
 
@@ -24,32 +25,37 @@ impl Equations<'_> {
         if name == "uniform" && terms.is_empty() {
             return Ok(self.draw());
         }
-        let known = terms.iter().all(|(_, term)| matches!(term, Term::Const(_)));
-        if let (true, Some(function)) = (known, functions::find(name)) {
-            return constant_call(function, call, terms);
+        if self.own_op(name) {
+            return self.call_op_term(call, terms);
         }
-        let plain: Vec<Term> = terms.iter().map(|(_, term)| term.clone()).collect();
-        match self.scalar_function(name, &plain) {
-            Some(term) => term.map_err(|message| at(format!("`{name}`: {message}"), call.callee.span)),
+        let known = terms.iter().all(|(_, term)| matches!(term, Term::Const(_)));
+        if known && functions::find(name).is_some() {
+            return constant_call(call, terms);
+        }
+        match operators::elementwise_function(name) {
+            Some(function) => self.scalar_function(function, call, &terms),
             None => self.call_op_term(call, terms),
         }
     }
 
-    /// A function that only equations have; none where there is none of this name.
-    fn scalar_function(&mut self, name: &str, terms: &[Term]) -> Option<Result<Term, String>> {
-        if let Some(function) = operators::elementwise_function(name) {
-            return Some(operators::function(&mut self.program, function, terms));
+    /// Whether an op of the user has the name of a function, which it hides everywhere but in its own equations.
+    fn own_op(&self, name: &str) -> bool {
+        if self.library {
+            return false;
         }
-        let [term] = terms else { return None };
-        let expression = |equations: &mut Self| operators::expression(&mut equations.program, term);
-        match name {
-            "real" => Some(expression(self).map(|(id, _)| Term::Scalar(id, Kind::Float))),
-            "detach" => Some(expression(self).map(|(id, kind)| {
-                let detached = self.program.exprs.add(te::Expr::Detach(id));
-                Term::Scalar(detached, kind)
-            })),
-            _ => None,
-        }
+        let found = self.module.find(name, false);
+        found.is_some_and(|item| {
+            let span = item.span();
+            !self.module.in_library(span.file) && !self.within.contains(&span)
+        })
+    }
+
+    fn scalar_function(&mut self, function: Scalar, call: &Call, terms: &[TermArgument]) -> Outcome<Term> {
+        let given = placeholders(call, terms);
+        let places = arguments::match_all(&call.callee, function.parameters(), &given)?;
+        let terms: Vec<Term> = places.into_iter().map(|place| terms[place].1.clone()).collect();
+        operators::function(&mut self.program, function, &terms)
+            .map_err(|message| refused(&call.callee, message))
     }
 
     /// A random number: the next stream of this op, at the present element.
@@ -64,16 +70,9 @@ impl Equations<'_> {
         let name = &call.callee;
         match self.module.find(&name.text, self.library) {
             Some(Callable::Op(item)) if super::is_scalar(item) => self.inline(item, call, &terms),
-            Some(_) => {
-                let error = at(format!("`{}` is not an op on single numbers", name.text), name.span);
-                Err(error.note(
-                    "an equation calls scalar functions, and ops whose parameters and results have no axes",
-                ))
-            }
+            Some(_) => Err(no_scalar_op(name)),
             None => {
                 let mut others = self.module.callable_names();
-                others.extend(operators::FUNCTIONS.iter().map(|(name, _)| (*name).to_owned()));
-                others.push("detach".into());
                 others.sort_unstable();
                 Err(unknown_function(name, others))
             }
@@ -81,8 +80,21 @@ impl Equations<'_> {
     }
 }
 
+/// The error of a call of what is no op on single numbers.
+pub fn no_scalar_op(name: &Name) -> Diagnostic {
+    at(format!("`{}` is not an op on single numbers", name.text), name.span)
+        .note("an equation calls scalar functions, and ops whose parameters and results have no axes")
+}
+
+/// The arguments of a call by their names and places alone.
+pub(super) fn placeholders(call: &Call, terms: &[TermArgument]) -> Vec<Argument> {
+    let spans = call.args.iter().map(|arg| Some(arg.value.span));
+    let given = terms.iter().zip(spans);
+    given.map(|((name, _), span)| Argument { name: name.clone(), value: Value::None, span }).collect()
+}
+
 /// A compile-time function of constants.
-fn constant_call(function: &Function, call: &Call, terms: Vec<TermArgument>) -> Outcome<Term> {
+fn constant_call(call: &Call, terms: Vec<TermArgument>) -> Outcome<Term> {
     let argument = |((name, term), span)| {
         let value = match term {
             Term::Const(value) => value,
@@ -92,5 +104,6 @@ fn constant_call(function: &Function, call: &Call, terms: Vec<TermArgument>) -> 
     };
     let spans = call.args.iter().map(|arg| arg.value.span);
     let arguments: Vec<Argument> = terms.into_iter().zip(spans).map(argument).collect();
-    call_function(function, call, &arguments).map(Term::Const)
+    let value = call_known(&call.callee, &arguments);
+    value.unwrap_or_else(|| Err(unknown_function(&call.callee, Vec::new()))).map(Term::Const)
 }

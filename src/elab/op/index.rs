@@ -2,6 +2,9 @@
 
 use crate::te::{Atom, Axes, Index};
 
+/// How many parts an index has at most. One that is given to ops written in place may double with each of them.
+const MOST_PARTS: usize = 256;
+
 /// Indices and their partial sums stay below this.
 const LARGEST: i64 = 1 << 48;
 
@@ -27,7 +30,22 @@ fn range_of(atom: &Atom, axes: &Axes) -> (i64, i64) {
 }
 
 fn checked(result: Index, axes: &Axes) -> Result<Index, String> {
+    let result = simple(result)?;
     if magnitude(&result, axes) > LARGEST { Err(too_large()) } else { Ok(result) }
+}
+
+/// The index, where it does not have too many parts.
+fn simple(index: Index) -> Result<Index, String> {
+    if parts(&index) > MOST_PARTS { Err("this index is too long".into()) } else { Ok(index) }
+}
+
+fn parts(index: &Index) -> usize {
+    let parts_of = |(atom, _): &(Atom, i64)| match atom {
+        Atom::Axis(_) => 1,
+        Atom::Div(x, _) | Atom::Rem(x, _) => 1 + parts(x),
+        Atom::Min(x, y) | Atom::Max(x, y) => 1 + parts(x) + parts(y),
+    };
+    index.terms().iter().map(parts_of).sum()
 }
 
 fn too_large() -> String {
@@ -60,13 +78,23 @@ pub fn div(x: &Index, k: i64, axes: &Axes) -> Result<Index, String> {
     if x.terms().iter().any(joined) {
         return Err(too_large());
     }
-    Ok(x.div(k, axes))
+    simple(x.div(k, axes))
 }
 
 /// `x % k`.
 pub fn rem(x: &Index, k: i64, axes: &Axes) -> Result<Index, String> {
     divisor(k)?;
-    Ok(x.rem(k, axes))
+    simple(x.rem(k, axes))
+}
+
+/// The smaller of two.
+pub fn min(x: &Index, y: &Index, axes: &Axes) -> Result<Index, String> {
+    simple(x.min_with(y, axes))
+}
+
+/// The larger of two.
+pub fn max(x: &Index, y: &Index, axes: &Axes) -> Result<Index, String> {
+    simple(x.max_with(y, axes))
 }
 
 /// Checks that the indices of a read are numbers of 32 bits, and that its address can be computed.

@@ -7,6 +7,7 @@
 //! tensors.
 
 mod calls;
+mod compared;
 mod equation;
 mod extents;
 mod index;
@@ -19,7 +20,7 @@ mod term;
 
 use std::collections::{HashMap, HashSet};
 
-use super::evaluate::{Argument, Context, at, count_step};
+use super::evaluate::{Argument, Context, at, count_steps};
 use super::module::{Callable, Module};
 use super::types::{element_type, evaluate_shape, has_axes};
 use super::value::{TensorValue, Value};
@@ -31,7 +32,10 @@ use crate::syntax::ast::{
 };
 use crate::te::{DType, Index, Program, Tensor};
 
-pub(super) use operators::{binary, elementwise_function, expression, function, is_elementwise, unary};
+pub(super) use calls::no_scalar_op;
+pub(super) use operators::{
+    FUNCTIONS, Function, binary, constant, elementwise_function, expression, function, is_elementwise, unary,
+};
 pub use term::{Kind, Term};
 
 /// What a name in an op means.
@@ -58,10 +62,24 @@ pub(super) struct Equations<'m> {
     /// The root of the names of random streams.
     pub stream: String,
     pub draws: usize,
+    /// The tensors whose elements are compared with the positions of an axis, and the extents of these axes.
+    pub compared: Vec<(Tensor, i64)>,
+    /// The op and those that are written in place around the present place.
+    pub within: Vec<Span>,
     pub depth: usize,
     /// How many expressions this elaboration has evaluated.
     pub steps: usize,
 }
+
+/// An op has at most so many expressions; every pass walks through them.
+const MOST_EXPRESSIONS: usize = 50_000;
+
+/// What comes after elaboration does with an expression costs so many steps.
+const COST_OF_EXPRESSION: usize = 8;
+
+/// An input of an op whose elements its equations compare with the positions of an axis: its place among the inputs,
+/// and the extent of the axis.
+pub type Compared = (usize, i64);
 
 /// Instantiates an op for the arguments of a call; the program's inputs are the tensors among them in the order of
 /// the parameters. `stream` is the path of the call: random numbers are drawn from streams named after it. `steps` counts
@@ -74,7 +92,7 @@ pub fn instantiate(
     places: &[Option<usize>],
     stream: &str,
     steps: &mut usize,
-) -> Outcome<graph::Op> {
+) -> Outcome<(graph::Op, Vec<Compared>)> {
     let mut equations = Equations::new(module, item, stream, *steps);
     equations.bind(item, callee, arguments, places)?;
     if is_scalar(item) {
@@ -82,8 +100,9 @@ pub fn instantiate(
     } else {
         equations.run(item)?;
     }
-    *steps = equations.steps;
-    Ok(graph::Op { name: item.name.text.clone(), program: equations.program })
+    *steps = equations.steps.saturating_add(COST_OF_EXPRESSION * equations.program.exprs.len());
+    let compared = equations.compared_inputs();
+    Ok((graph::Op { name: item.name.text.clone(), program: equations.program }, compared))
 }
 
 /// Whether all parameters and results are single elements, so that a call with tensors maps over them.
@@ -137,6 +156,8 @@ impl<'m> Equations<'m> {
             element: Index::from(0),
             stream: stream.to_owned(),
             draws: 0,
+            compared: Vec::new(),
+            within: vec![item.span],
             depth: 0,
             steps,
         }
@@ -273,8 +294,8 @@ impl Context for Equations<'_> {
         &mut self.depth
     }
 
-    fn tick(&mut self, span: Span) -> Outcome<()> {
-        count_step(&mut self.steps, span)
+    fn tick(&mut self, cost: usize, span: Span) -> Outcome<()> {
+        count_steps(&mut self.steps, cost, span)
     }
 
     fn as_context(&mut self) -> &mut dyn Context {
@@ -336,7 +357,13 @@ impl Draws<'_> {
             return true;
         }
         match self.module.find(&call.callee.text, self.library) {
-            Some(Callable::Op(item)) if !is_elementwise(&call.callee.text) => self.op(item),
+            // The library's ops of a function's name are that function.
+            Some(Callable::Op(item))
+                if is_elementwise(&call.callee.text) && self.module.in_library(item.span.file) =>
+            {
+                false
+            }
+            Some(Callable::Op(item)) => self.op(item),
             _ => false,
         }
     }

@@ -2,19 +2,34 @@
 
 use super::term::{Kind, Term};
 use super::{index, integers};
+use crate::base::philox::RandomState;
 use crate::elab::arithmetic;
 use crate::elab::value::Value;
 use crate::syntax::ast::BinaryOp;
-use crate::te::{Binary, DType, Expr, ExprId, Index, Program, Unary};
+use crate::te::{Binary, DType, Expr, ExprId, Index, Program, Unary, interpreter};
 
 /// How many numbers a `u8` may be.
 const BYTES: f64 = 256.0;
 
-/// A scalar function of one number or two.
+/// A scalar function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {
     One(Unary),
     Two(Binary),
+    /// An integer or a truth value as a number.
+    Real,
+    /// The value, through which no gradient passes.
+    Detach,
+}
+
+impl Function {
+    /// The names of its parameters.
+    pub fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Function::One(_) | Function::Real | Function::Detach => &["x"],
+            Function::Two(_) => &["a", "b"],
+        }
+    }
 }
 
 /// The scalar functions, in blocks element by element.
@@ -31,6 +46,8 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     ("pow", Function::Two(Binary::Pow)),
     ("min", Function::Two(Binary::Min)),
     ("max", Function::Two(Binary::Max)),
+    ("real", Function::Real),
+    ("detach", Function::Detach),
 ];
 
 /// The scalar function of a name.
@@ -205,16 +222,45 @@ pub fn function(program: &mut Program, function: Function, terms: &[Term]) -> Re
             Ok(Term::Scalar(program.exprs.unary(op, x), kind))
         }
         (Function::Two(op), [x, y]) => extreme_or_power(program, op, x, y),
-        (Function::One(_), _) => Err("this takes one number".into()),
+        (Function::Real, [x]) => expression(program, x).map(|(x, _)| Term::Scalar(x, Kind::Float)),
+        (Function::Detach, [Term::Const(value @ (Value::Int(_) | Value::Real(_) | Value::Bool(_)))]) => {
+            Ok(Term::Const(value.clone()))
+        }
+        (Function::Detach, [x]) => {
+            let (x, kind) = expression(program, x)?;
+            Ok(Term::Scalar(program.exprs.add(Expr::Detach(x)), kind))
+        }
+        (Function::One(_) | Function::Real | Function::Detach, _) => Err("this takes one number".into()),
         (Function::Two(_), _) => Err("this takes two numbers".into()),
     }
+}
+
+/// A scalar function of numbers that are known at compile time.
+pub fn constant(of: Function, values: &[Value]) -> Result<Value, String> {
+    let terms: Vec<Term> = values.iter().cloned().map(Term::Const).collect();
+    let mut program = Program::default();
+    let term = function(&mut program, of, &terms)?;
+    let (body, kind) = match term {
+        Term::Const(value) => return Ok(value),
+        term => expression(&mut program, &term)?,
+    };
+    let result = program.tensor("y", kind.dtype(), Vec::new());
+    program.define(result, Vec::new(), body);
+    let mut found = interpreter::Values::new();
+    interpreter::run(&program, &mut found, RandomState::default());
+    let value = found[result][0].value;
+    Ok(match kind {
+        Kind::Float => Value::Real(value),
+        Kind::Int => Value::Int(value as i64),
+        Kind::Bool => Value::Bool(value != 0.0),
+    })
 }
 
 fn extreme_or_power(program: &mut Program, op: Binary, x: &Term, y: &Term) -> Result<Term, String> {
     if let (Some(a), Some(b)) = (as_index(x), as_index(y)) {
         match op {
-            Binary::Min => return Ok(Term::Index(a?.min_with(&b?, &program.axes))),
-            Binary::Max => return Ok(Term::Index(a?.max_with(&b?, &program.axes))),
+            Binary::Min => return index::min(&a?, &b?, &program.axes).map(Term::Index),
+            Binary::Max => return index::max(&a?, &b?, &program.axes).map(Term::Index),
             _ => {}
         }
     }

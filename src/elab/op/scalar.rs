@@ -7,7 +7,7 @@ use super::equation::check_kind;
 use super::term::{Kind, Term, flat};
 use super::{Equations, Symbol, operators};
 use crate::base::diagnostic::Diagnostic;
-use crate::elab::evaluate::{Argument, at, evaluate};
+use crate::elab::evaluate::{at, evaluate};
 use crate::elab::types::{self, element_type};
 use crate::elab::value::{TensorValue, Value};
 use crate::elab::{Outcome, arguments, block, tensors};
@@ -128,7 +128,9 @@ impl Equations<'_> {
         let extents = std::mem::take(&mut self.extents);
         let library = std::mem::replace(&mut self.library, self.module.in_library(item.span.file));
         self.depth += 1;
+        self.within.push(item.span);
         let done = self.bind_defaults(item, &call.callee).and_then(|()| self.run_scalar(item));
+        self.within.pop();
         self.depth -= 1;
         self.library = library;
         self.axes = axes;
@@ -148,12 +150,7 @@ impl Equations<'_> {
         call: &Call,
         terms: &[TermArgument],
     ) -> Outcome<HashMap<String, Symbol>> {
-        let spans = call.args.iter().map(|arg| Some(arg.value.span));
-        let given: Vec<Argument> = terms
-            .iter()
-            .zip(spans)
-            .map(|((name, _), span)| Argument { name: name.clone(), value: Value::None, span })
-            .collect();
+        let given = super::calls::placeholders(call, terms);
         let names: Vec<&str> = item.params.iter().map(|param| param.name.text.as_str()).collect();
         let places = arguments::match_arguments(&call.callee, &names, &given)?;
         let mut symbols = HashMap::new();

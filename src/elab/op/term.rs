@@ -8,7 +8,7 @@ use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::span::Span;
 use crate::elab::Outcome;
-use crate::elab::evaluate::{at, count_step, element, evaluate, number};
+use crate::elab::evaluate::{at, count_steps, element, evaluate, number};
 use crate::elab::value::Value;
 use crate::syntax::ast::{Binder, Block, Else, Expr, ExprKind, IfExpr, ReduceOp};
 use crate::te::{self, Binary, DType, ExprId, Index, Reduction, Tensor};
@@ -65,7 +65,11 @@ impl Equations<'_> {
     /// The term of an expression.
     pub(super) fn term(&mut self, expr: &Expr) -> Outcome<Term> {
         let span = expr.span;
-        count_step(&mut self.steps, span)?;
+        count_steps(&mut self.steps, 1, span)?;
+        if self.program.exprs.len() > super::MOST_EXPRESSIONS {
+            return Err(at("this op is too large", span)
+                .note(format!("it comes to more than {} expressions", super::MOST_EXPRESSIONS)));
+        }
         match &expr.kind {
             ExprKind::Number { value, integer } => number(*value, *integer, span).map(Term::Const),
             ExprKind::Bool(value) => Ok(Term::Const(Value::Bool(*value))),
@@ -82,6 +86,7 @@ impl Equations<'_> {
             }
             ExprKind::Binary { op, left, right } => {
                 let (x, y) = (self.term(left)?, self.term(right)?);
+                self.note_comparison(*op, (left, &x), (right, &y));
                 operators::binary(&mut self.program, *op, &x, &y).map_err(|message| at(message, span))
             }
             ExprKind::If(choice) => self.if_term(choice),
@@ -170,6 +175,10 @@ impl Equations<'_> {
         }
         let mut chosen = self.choose(&values[high as usize], rest)?;
         for at in (low..high).rev() {
+            if self.program.exprs.len() > super::MOST_EXPRESSIONS {
+                return Err("this choice is too large".into());
+            }
+            self.steps += 1;
             let element = self.choose(&values[at as usize], rest)?;
             let exprs = &mut self.program.exprs;
             let (number, wanted) = (exprs.add(te::Expr::Number(index.clone())), exprs.constant(at as f64));

@@ -50,8 +50,22 @@ pub(super) fn errors_of(sources: &mut SourceMap, text: &str) -> Vec<Diagnostic> 
     errors
 }
 
+/// What is said about items that nothing calls.
+fn said_of_items(text: &str) -> String {
+    let mut sources = SourceMap::default();
+    let errors = match Module::from_text(&mut sources, "model.cnn", text) {
+        Ok(module) => module.audit(),
+        Err(errors) => errors,
+    };
+    if errors.is_empty() { "nothing".into() } else { rendered(&sources, &errors) }
+}
+
 /// Compares every case of a file with what is said.
 fn check(file: &str) {
+    check_with(file, &said);
+}
+
+fn check_with(file: &str, said: &dyn Fn(&str) -> String) {
     let path = format!("{}/src/elab/tests/errors/{file}.txt", env!("CARGO_MANIFEST_DIR"));
     let cases = std::fs::read_to_string(&path).expect("the cases");
     let mut now = String::new();
@@ -92,6 +106,25 @@ fn equations() {
 #[test]
 fn sections() {
     check("sections");
+}
+
+#[test]
+fn sizes() {
+    check("sizes");
+}
+
+#[test]
+fn uncalled() {
+    check_with("uncalled", &said_of_items);
+}
+
+/// The library as a file of the user, and files of all that the language has, are found good.
+#[test]
+fn uncalled_items_that_are_right() {
+    let library: String = Library::embedded().files.into_iter().map(|(_, text)| text).collect();
+    for text in [library.as_str(), super::mutations::NETWORK] {
+        assert_eq!(said_of_items(text), "nothing");
+    }
 }
 
 #[test]

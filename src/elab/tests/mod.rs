@@ -1,8 +1,10 @@
 //! Tests through the public door: text in, graph out, values by the interpreter.
 
+mod classes;
 mod config;
 mod errors;
 mod extents;
+mod functions;
 mod more_layers;
 mod mutations;
 mod proofs;

@@ -79,7 +79,7 @@ fn damaged(text: &str, dice: &mut Dice) -> String {
     pieces.concat()
 }
 
-const NETWORK: &str = r#"
+pub(super) const NETWORK: &str = r#"
 op softmaxpool(x: f32[N, C, H, W], k: int, s: int) -> y: f32[N, C, (H-k)/s+1, (W-k)/s+1] {
   let q = k*2/2;
   assert k > 0, "k is {k}";
@@ -126,7 +126,10 @@ fn damaged_networks_never_panic() {
         let start = std::time::Instant::now();
         let done = std::panic::catch_unwind(|| {
             let mut sources = SourceMap::default();
-            let errors = errors_of(&mut sources, &text);
+            let mut errors = errors_of(&mut sources, &text);
+            if let Ok(module) = Module::from_text(&mut sources, "model.cnn", &text) {
+                errors.extend(module.audit());
+            }
             rendered(&sources, &errors)
         });
         assert!(done.is_ok(), "seed {seed} panics:\n{text}");
