@@ -27,11 +27,15 @@ impl Writer<'_> {
             te::Unary::Sqrt => simple(Unary::Sqrt),
             te::Unary::Floor => simple(Unary::Floor),
             te::Unary::Exp => emitter.exp(value.expr, ty.lanes),
+            te::Unary::Expm1 => emitter.expm1(value.expr, ty.lanes),
             te::Unary::Log => emitter.log(value.expr, ty.lanes),
+            te::Unary::Log1p => emitter.log1p(value.expr, ty.lanes),
             te::Unary::Rsqrt => emitter.rsqrt(value.expr, ty.lanes),
             te::Unary::Tanh => emitter.tanh(value.expr, ty.lanes),
             te::Unary::Sigmoid => emitter.sigmoid(value.expr, ty.lanes),
             te::Unary::Erf => emitter.erf(value.expr, ty.lanes),
+            te::Unary::Sin => emitter.sin(value.expr, ty.lanes),
+            te::Unary::Cos => emitter.cos(value.expr, ty.lanes),
             te::Unary::Not => unreachable!("handled above"),
         };
         Value { expr, ty }
