@@ -1,4 +1,4 @@
-//! Functions of single numbers where they are delicate, natively at every level: small numbers, zeros, infinities.
+//! Functions of single numbers where they are delicate, natively at every level: small numbers, zeros, infinities, NaN.
 //!
 //! A call is applied to points; its values and its slopes are held against formulas in `f64`.
 
@@ -10,7 +10,7 @@ use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::graph::{Role, Sink};
 use cnnc::runtime::Pool;
-use cnnc::runtime::agreement::Native;
+use cnnc::runtime::agreement::{self, Native, doubles, oracle, within_bound};
 use cnnc::runtime::lower::lower;
 use cnnc::sched::Machine;
 use model::Model;
@@ -19,6 +19,12 @@ use model::Model;
 fn levels() -> impl Iterator<Item = Level> {
     let known = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512].into_iter();
     known.filter(|level| *level <= Target::host().level)
+}
+
+/// The lowest level, which goes through one back end alone, and the highest.
+fn both_ends() -> Vec<Level> {
+    let levels: Vec<Level> = levels().collect();
+    if levels.len() == 1 { levels } else { vec![levels[0], levels[levels.len() - 1]] }
 }
 
 /// What `call` makes of the points, and the slopes there. The points are a parameter, to which -0 is added, which
@@ -118,4 +124,146 @@ fn bce_with_logits_keeps_small_losses() {
     let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
     check(ops, "f", &points, 3.0, softplus, |x| 1.0 / (1.0 + (-x).exp()));
     check(ops, "g", &points, 3.0, |x| (-x).max(0.0) + (-x.abs()).exp().ln_1p(), |x| -1.0 / (1.0 + x.exp()));
+}
+
+/// Values and slopes at the corners are PyTorch's, down to the sign of zero, and NaN is NaN, whatever the slope there.
+#[test]
+fn rectifiers_are_those_of_pytorch() {
+    let nan = f32::NAN;
+    let infinity = f32::INFINITY;
+    type Row = (f32, f32, f32);
+    let relu: [Row; 7] = [
+        (nan, nan, 1.0),
+        (-0.0, -0.0, 0.0),
+        (0.0, 0.0, 0.0),
+        (-infinity, 0.0, 0.0),
+        (infinity, infinity, 1.0),
+        (-2.0, 0.0, 0.0),
+        (2.0, 2.0, 1.0),
+    ];
+    let relu6: [Row; 6] = [
+        (nan, nan, nan),
+        (0.0, 0.0, 0.0),
+        (6.0, 6.0, 0.0),
+        (7.0, 6.0, 0.0),
+        (infinity, 6.0, 0.0),
+        (2.0, 2.0, 1.0),
+    ];
+    let hardswish: [Row; 6] = [
+        (nan, nan, nan),
+        (-3.0, 0.0, 0.0),
+        (3.0, 3.0, 1.0),
+        (infinity, infinity, 1.0),
+        (-4.0, 0.0, 0.0),
+        (0.0, 0.0, 0.5),
+    ];
+    let hardsigmoid: [Row; 6] = [
+        (nan, nan, nan),
+        (-3.0, 0.0, 0.0),
+        (3.0, 1.0, 0.0),
+        (-infinity, 0.0, 0.0),
+        (infinity, 1.0, 0.0),
+        (0.0, 0.5, 1.0 / 6.0),
+    ];
+    let calls: [(&str, &[Row]); 4] =
+        [("relu", &relu), ("relu6", &relu6), ("hardswish", &hardswish), ("hardsigmoid", &hardsigmoid)];
+    for level in levels() {
+        for (call, rows) in calls {
+            // Once more than the lanes of any level, so that vectors and what is left over are both used.
+            let rows: Vec<Row> = rows.iter().copied().cycle().take(37).collect();
+            let points: Vec<f32> = rows.iter().map(|(x, ..)| *x).collect();
+            let [values, slopes] = run("", call, &points, level);
+            for ((x, y, dy), (value, slope)) in rows.into_iter().zip(values.into_iter().zip(slopes)) {
+                let same = if y.is_nan() { value.is_nan() } else { value == y };
+                let sign = call != "relu" || y.is_nan() || value.to_bits() == y.to_bits();
+                assert!(same && sign, "{level}: {call}({x:?}) is {value:?}, not {y:?}");
+                let close = x.is_nan() && dy.is_nan() || is_close(slope, f64::from(dy), 1.0);
+                assert!(close, "{level}: {call}'({x:?}) is {slope:?}, not {dy:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_activation_hides_nan() {
+    let points: Vec<f32> = (0..19).map(|at| if at % 5 == 2 { f32::NAN } else { at as f32 - 9.0 }).collect();
+    for call in [
+        "relu",
+        "relu6",
+        "leakyrelu",
+        "leakyrelu(slope=0)",
+        "elu",
+        "gelu",
+        "silu",
+        "hardswish",
+        "hardsigmoid",
+        "softplus",
+        "sigmoid",
+        "tanh",
+        "prelu_elements(0.25)",
+        "clipped(1.0)",
+        "huber_element(0.5, 1.0)",
+        "bce_element(0.5)",
+        "bce_with_logits_element(0.5)",
+        "absolute_difference(0.5)",
+        "dropout(0.0)",
+    ] {
+        for level in both_ends() {
+            let [values, _] = run("", call, &points, level);
+            for (x, value) in points.iter().zip(values) {
+                // Not every loss of a number that is no probability is one.
+                let same = x.is_nan() == value.is_nan() || (!x.is_nan() && call.starts_with("bce_element"));
+                assert!(same, "{level}: {call}({x:?}) is {value:?}");
+            }
+        }
+    }
+}
+
+/// Layers of windows and channels, forward and backward, alone and fused, with NaN in one place: it is where the oracle
+/// has it and nowhere else.
+#[test]
+fn nan_stays_where_it_belongs() {
+    for call in [
+        "maxpool(2)",
+        "maxpool(3, stride=1, pad=1)",
+        "minpool(2)",
+        "avgpool(2)",
+        "lppool(2)",
+        "lppool(3, stride=2, pad=1)",
+        "softmaxpool(2)",
+        "depthmaxpool(2)",
+        "adaptivemaxpool([3, 2])",
+        "globalmaxpool",
+        "relu |> maxpool(2)",
+        "conv(3, 3, pad=1) |> relu |> maxpool(2)",
+        "conv(3, 3, pad=1) |> relu6",
+        "conv(3, 1) |> hardswish |> avgpool(2)",
+        "relu |> conv(2, 3) |> relu",
+        "batchnorm |> relu |> maxpool(2)",
+    ] {
+        let text = format!(
+            "model M(x: f32[N, 4, 6, 6]) {{ param shift: f32[1, 4, 6, 6] = 0; x + shift |> {call} }}
+             data D {{ source = digits(); }}
+             train M on D {{ loss = mse; }}"
+        );
+        for batch in [1, 9] {
+            let graph = Model::new(&text).gradients(batch, false);
+            let state = RandomState { seed: 3, step: 0 };
+            let mut inputs = agreement::inputs(&graph, state);
+            let data = graph.inputs.iter().position(|(_, role)| *role == Role::Data).expect("data");
+            inputs[data][8] = f32::NAN;
+            let expected = oracle(&graph, &doubles(&inputs), state);
+            let at = graph.outputs.iter().position(|(_, sink)| *sink == Sink::Prediction).expect("one");
+            let count = expected[at].iter().filter(|number| number.value.is_nan()).count();
+            assert!(count > 0 && count < expected[at].len(), "{call}: {count}");
+            for level in both_ends() {
+                let machine = Machine::of(Target::of(level));
+                let lowered = lower(&graph, &machine, &mut |_, _| {});
+                let mut native = Native::compile(&graph, lowered, &machine).expect("native code");
+                let found = native.run(&inputs, &Pool::new(1).expect("a thread"), state);
+                let same = within_bound(&graph, &found, &expected);
+                assert_eq!(same, Ok(()), "{call} on {batch} pictures at {level}");
+            }
+        }
+    }
 }
