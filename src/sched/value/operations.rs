@@ -99,6 +99,13 @@ impl Writer<'_> {
     }
 
     pub(super) fn select(&mut self, scope: &mut Scope, condition: ExprId, x: ExprId, y: ExprId) -> Value {
+        if let te::Expr::Binary(op @ (te::Binary::Lt | te::Binary::Gt), a, b) =
+            self.program().exprs[condition]
+            && (a, b) == (x, y)
+            && let Some(extreme) = self.extreme(scope, op, x, y)
+        {
+            return extreme;
+        }
         let condition = self.value(scope, condition);
         let condition = self.as_truth(condition);
         let (x, y) = (self.value(scope, x), self.value(scope, y));
@@ -109,6 +116,19 @@ impl Writer<'_> {
         let (x, y) = (self.bind(scope, "x", x), self.bind(scope, "y", y));
         let (x, y) = (self.shared_splat(scope, x, lanes), self.shared_splat(scope, y, lanes));
         self.chosen(condition, x, y)
+    }
+
+    /// `if x < y { x } else { y }` of `f32`, or the same with `>`. The comparison stays inside the choice: together they
+    /// are one instruction.
+    fn extreme(&mut self, scope: &mut Scope, op: te::Binary, x: ExprId, y: ExprId) -> Option<Value> {
+        let (x, y) = (self.value(scope, x), self.value(scope, y));
+        if (x.ty.scalar, y.ty.scalar) != (Scalar::F32, Scalar::F32) {
+            return None;
+        }
+        let (x, y) = self.same_lanes(scope, x, y);
+        let op = if op == te::Binary::Lt { Binary::Lt } else { Binary::Gt };
+        let condition = self.compared(op, x.clone(), y.clone());
+        Some(self.chosen(condition, x, y))
     }
 }
 
