@@ -24,7 +24,7 @@ fn inference(text: &str, batch: i64) -> Graph {
 }
 
 /// The outputs of native code, which are those of the oracle and of the loop interpreter.
-fn run(graph: &Graph) -> (agreement::Tensors, agreement::Tensors) {
+fn run(graph: &Graph) -> (agreement::Tensors, Vec<Vec<f64>>) {
     let machine = Machine::of(Target::host());
     let inputs = agreement::inputs(graph, STATE);
     let lowered = lower::lower(graph, &machine, &mut |_, _| {});
@@ -34,7 +34,7 @@ fn run(graph: &Graph) -> (agreement::Tensors, agreement::Tensors) {
     agreement::same_bits(graph, &native, &interpreted).expect("the interpreter's bits");
     let oracle = agreement::oracle(graph, &agreement::doubles(&inputs), STATE);
     agreement::within_bound(graph, &native, &oracle).expect("the oracle's values");
-    (inputs, native)
+    (inputs, agreement::numbers(&native))
 }
 
 /// An index and its value at `i < 8` and `u < 5`.
@@ -65,7 +65,7 @@ fn what_is_proved_to_be_inside_is_read_there() {
             let (inputs, outputs) = run(&inference(&text, batch));
             for (at, found) in outputs[0].iter().enumerate() {
                 let (n, i, u) = (at / 40, (at / 5 % 8) as i64, (at % 5) as i64);
-                let expected = inputs[0][9 * n + value(i, u) as usize];
+                let expected = f64::from(inputs[0][9 * n + value(i, u) as usize]);
                 assert!(*found == expected, "x[{n}, {index}] at {i}, {u}: {found}, not {expected}");
             }
         }
@@ -92,7 +92,7 @@ fn what_is_proved_to_be_inside_has_a_gradient() {
 }
 
 /// What an op of one result gives at three by six points.
-fn numbers(body: &str) -> Vec<f32> {
+fn numbers(body: &str) -> Vec<f64> {
     let text = format!(
         "op f(x: f32[N, K]) -> y: f32[N, 6] {{ {body} }}
          model M(x: f32[N, 3]) {{ f(x) }}"
@@ -104,7 +104,7 @@ fn numbers(body: &str) -> Vec<f32> {
 fn a_number_of_an_index_is_the_nearest() {
     for factor in [1_i64, 16_777_217, 400_000_001, -429_496_729] {
         let found = numbers(&format!("y[n, k] = real(k * {factor}) + 0 * x[n, 0];"));
-        let expected = (0..18).map(|at| (at % 6 * factor) as f32);
+        let expected = (0..18).map(|at| f64::from((at % 6 * factor) as f32));
         assert!(found.iter().copied().eq(expected), "{factor}: {found:?}");
     }
 }
@@ -138,7 +138,7 @@ fn integers_are_exact_beyond_the_floats() {
         ),
     ] {
         let found = numbers(body);
-        assert!(found.iter().copied().eq((0..18).map(|at| expected[at % 6] as f32)), "{body} {found:?}");
+        assert!(found.iter().copied().eq((0..18).map(|at| expected[at % 6] as f64)), "{body} {found:?}");
     }
 }
 

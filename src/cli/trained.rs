@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::graph::{Graph, Role};
 use crate::runtime::Store;
+use crate::runtime::store::Entry;
 use crate::train::{records, restore};
 
 use super::Failure;
@@ -21,6 +22,9 @@ pub fn store(
     match weights {
         Some(weights) => {
             restore::load(weights, graph, &mut store).map_err(|error| project.train_failure(error))?;
+            if let Some(warning) = not_finite(&store) {
+                eprintln!("warning: {}: {warning}", weights.display());
+            }
         }
         None if graph.inputs.iter().any(|(_, role)| is_kept(role)) => {
             return Err(Failure::Run(format!(
@@ -31,6 +35,20 @@ pub fn store(
         None => {}
     }
     Ok(store)
+}
+
+/// What to say of weights of which some are not finite, as a training that went wrong leaves them.
+fn not_finite(store: &Store) -> Option<String> {
+    let bad = |entry: &Entry| entry.values().iter().filter(|value| !value.is_finite()).count();
+    let mut broken = store.entries().iter().filter(|entry| bad(entry) > 0);
+    let first = broken.next()?;
+    let others = match broken.count() {
+        0 => String::new(),
+        1 => ", nor are those of 1 other tensor".into(),
+        others => format!(", nor are those of {others} other tensors"),
+    };
+    let (bad, all) = (bad(first), first.values().len());
+    Some(format!("{bad} of the {all} values of `{}` are not finite{others}", first.path))
 }
 
 fn is_kept(role: &Role) -> bool {

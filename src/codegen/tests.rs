@@ -114,7 +114,7 @@ fn tiles_stay_in_registers() {
 #[test]
 fn elementary_functions_agree_with_the_interpreter() {
     type Emit = fn(&mut Emitter, Expr, Expr) -> Expr;
-    let functions: [Emit; 7] = [
+    let functions: [Emit; 11] = [
         |emitter, x, _| emitter.exp(x, MAPPING_LANES),
         |emitter, x, _| emitter.log(x, MAPPING_LANES),
         |emitter, x, _| emitter.tanh(x, MAPPING_LANES),
@@ -122,6 +122,10 @@ fn elementary_functions_agree_with_the_interpreter() {
         |emitter, x, _| emitter.erf(x, MAPPING_LANES),
         |emitter, x, _| emitter.rsqrt(x, MAPPING_LANES),
         |emitter, x, y| emitter.pow(x, y, MAPPING_LANES),
+        |emitter, x, _| emitter.expm1(x, MAPPING_LANES),
+        |emitter, x, _| emitter.log1p(x, MAPPING_LANES),
+        |emitter, x, _| emitter.sin(x, MAPPING_LANES),
+        |emitter, x, _| emitter.cos(x, MAPPING_LANES),
     ];
     for fma in [false, true] {
         check(&functions.map(|emit| mapping(4096, fma, &emit)));

@@ -7,6 +7,9 @@
 //! The polynomials are minimax fits (Remez) in powers of the reduced argument; the series of the logarithm is that of
 //! the inverse hyperbolic tangent.
 
+mod circle;
+mod small;
+
 use super::{Binary, Expr, Function, Local, LocalData, Scalar, Stmt, Type, Unary};
 
 /// Writes steps behind a list of statements.
@@ -334,16 +337,27 @@ impl<'a> Emitter<'a> {
         let tiny = self.bind_as(tiny, Scalar::Bool);
         let scaled = mul(magnitude.clone(), self.float(8_388_608.0));
         let normal = select(tiny.clone(), scaled, magnitude.clone());
+        let (exponent, fraction) = self.exponent_and_fraction_of_bits(normal);
+        let correction = select(tiny, self.int(-23), self.int(0));
+        let k = self.bind(unary(Unary::ToFloat, add(exponent, correction)));
+        (k, fraction)
+    }
+
+    /// The same of a number that is not subnormal.
+    fn exponent_and_fraction_of_normal(&mut self, normal: &Expr) -> (Expr, Expr) {
+        let (exponent, fraction) = self.exponent_and_fraction_of_bits(normal.clone());
+        (self.bind(unary(Unary::ToFloat, exponent)), fraction)
+    }
+
+    /// The exponent as `i32`, and the fraction.
+    fn exponent_and_fraction_of_bits(&mut self, normal: Expr) -> (Expr, Expr) {
         let bits = self.bind_as(unary(Unary::ToBits, normal), Scalar::I32);
         let above = sub(bits.clone(), self.int(SQRT_HALF_BITS));
         let exponent = binary(Binary::Shr, above, self.int(23));
         let exponent = self.bind_as(exponent, Scalar::I32);
         let mantissa = sub(bits, binary(Binary::Shl, exponent.clone(), self.int(23)));
         let fraction = sub(unary(Unary::FromBits, mantissa), self.float(1.0));
-        let fraction = self.bind(fraction);
-        let correction = select(tiny, self.int(-23), self.int(0));
-        let k = self.bind(unary(Unary::ToFloat, add(exponent, correction)));
-        (k, fraction)
+        (exponent, self.bind(fraction))
     }
 
     /// `x - quotient * divisor`, exactly.

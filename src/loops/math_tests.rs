@@ -46,7 +46,13 @@ fn apply(function: &Function, x: &[f32], y: &[f32]) -> Vec<f32> {
 /// A function of one number is within `bound` units of the exact one, with and without fused multiply-add.
 #[track_caller]
 fn check(bound: f64, emit: fn(&mut Emitter, Expr, u32) -> Expr, exact: fn(f64) -> f64) {
-    let x = samples(9_973);
+    check_at(samples(9_973), bound, emit, exact);
+}
+
+/// The same at some numbers.
+#[track_caller]
+fn check_at(mut x: Vec<f32>, bound: f64, emit: fn(&mut Emitter, Expr, u32) -> Expr, exact: fn(f64) -> f64) {
+    x.resize(x.len().next_multiple_of(LANES as usize), 0.5);
     for fma in [false, true] {
         let function = mapping(x.len(), fma, &|emitter, x, _| emit(emitter, x, LANES));
         let results = apply(&function, &x, &x);
@@ -66,6 +72,82 @@ fn exponential() {
 #[test]
 fn logarithm() {
     check(2.0, |emitter, x, lanes| emitter.log(x, lanes), f64::ln);
+}
+
+#[test]
+fn exponential_minus_one() {
+    check(2.0, |emitter, x, lanes| emitter.expm1(x, lanes), f64::exp_m1);
+}
+
+#[test]
+fn logarithm_of_one_plus() {
+    check(2.0, |emitter, x, lanes| emitter.log1p(x, lanes), f64::ln_1p);
+}
+
+/// Samples up to 1e5, and the numbers around multiples of a quarter turn, where most digits cancel.
+fn angles() -> Vec<f32> {
+    let quarters = (0..63_000).step_by(3).map(|k| (f64::from(k) * std::f64::consts::FRAC_PI_2) as f32);
+    let around = quarters.flat_map(|x| [x.next_down(), x, -x.next_up()]);
+    samples(9_973).into_iter().chain(around).filter(|x| x.abs() <= 1e5 || !x.is_finite()).collect()
+}
+
+#[test]
+fn sine() {
+    check_at(angles(), 2.0, |emitter, x, lanes| emitter.sin(x, lanes), f64::sin);
+}
+
+#[test]
+fn cosine() {
+    check_at(angles(), 2.0, |emitter, x, lanes| emitter.cos(x, lanes), f64::cos);
+}
+
+/// Where angles lie far apart the distance is no longer that of the last place, and then there is no number.
+#[test]
+fn large_angles() {
+    let x: Vec<f32> = (0..64_000).map(|k| 1e5 + 64.01 * k as f32).chain([1e10, -1e30, f32::MAX]).collect();
+    let x = [x.clone(), x.iter().map(|x| -x).collect()].concat();
+    let x = [x.clone(), vec![0.0; x.len().next_multiple_of(LANES as usize) - x.len()]].concat();
+    for fma in [false, true] {
+        let sine = apply(&mapping(x.len(), fma, &|emitter, x, _| emitter.sin(x, LANES)), &x, &x);
+        let cosine = apply(&mapping(x.len(), fma, &|emitter, x, _| emitter.cos(x, LANES)), &x, &x);
+        for (x, (sine, cosine)) in x.iter().zip(sine.iter().zip(&cosine)) {
+            if f64::from(x.abs()) >= crate::te::expr::LARGEST_ANGLE {
+                assert!(sine.is_nan() && cosine.is_nan(), "{x}: {sine} {cosine}");
+                continue;
+            }
+            let (s, c) = f64::from(*x).sin_cos();
+            assert!((f64::from(*sine) - s).abs() <= 4e-6, "fma {fma}: sin({x}) is {sine}");
+            assert!((f64::from(*cosine) - c).abs() <= 4e-6, "fma {fma}: cos({x}) is {cosine}");
+        }
+    }
+}
+
+/// Zero keeps its sign, subnormal numbers are the result, and the limits are those of IEEE 754, to the bit.
+#[test]
+fn limits_of_functions_of_small_numbers() {
+    type Emit = fn(&mut Emitter, Expr, u32) -> Expr;
+    let (nan, infinity) = (f32::NAN, f32::INFINITY);
+    let tiny = [0.0, -0.0, 1e-45, -1e-45, f32::MIN_POSITIVE, -f32::MIN_POSITIVE, 1e-20].map(|x| (x, x));
+    let expm1 = [(-infinity, -1.0), (infinity, infinity), (-1e30, -1.0), (89.0, infinity), (nan, nan)];
+    let log1p = [(-1.0, -infinity), (-1.5, nan), (-infinity, nan), (infinity, infinity), (nan, nan)];
+    let sin = [(infinity, nan), (-infinity, nan), (nan, nan)];
+    type Case = (&'static str, Emit, Vec<(f32, f32)>);
+    let cases: [Case; 3] = [
+        ("expm1", |emitter, x, lanes| emitter.expm1(x, lanes), [&tiny[..], &expm1].concat()),
+        ("log1p", |emitter, x, lanes| emitter.log1p(x, lanes), [&tiny[..], &log1p].concat()),
+        ("sin", |emitter, x, lanes| emitter.sin(x, lanes), [&tiny[..], &sin].concat()),
+    ];
+    for (name, emit, mut cases) in cases {
+        cases.resize(LANES as usize, (0.0, 0.0));
+        let x: Vec<f32> = cases.iter().map(|(x, _)| *x).collect();
+        for fma in [false, true] {
+            let results = apply(&mapping(x.len(), fma, &|emitter, x, _| emit(emitter, x, LANES)), &x, &x);
+            for ((x, expected), result) in cases.iter().zip(results) {
+                let same = result.to_bits() == expected.to_bits() || (result.is_nan() && expected.is_nan());
+                assert!(same, "fma {fma}: {name}({x:?}) is {result:?}, not {expected:?}");
+            }
+        }
+    }
 }
 
 #[test]

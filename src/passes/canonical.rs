@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::te::{Axis, Binary, Expr, ExprId, Index, Piece, Program, Unary};
+use crate::te::{Axis, Binary, Expr, ExprId, Exprs, Index, Piece, Program, Unary};
 
 /// Brings all equations to canonical form.
 pub fn run(program: &mut Program) {
@@ -60,7 +60,7 @@ impl Pool {
 fn fold(program: &mut Program, root: ExprId) -> ExprId {
     program.rewrite(root, &mut |program, expr| {
         let exprs = &mut program.exprs;
-        let is_zero = |exprs: &crate::te::Exprs, x: ExprId| exprs.as_constant(x) == Some(0.0);
+        let is_zero = |exprs: &Exprs, x: ExprId| exprs.as_constant(x) == Some(0.0);
         match expr {
             Expr::Detach(x) => x,
             Expr::Binary(Binary::Mul, x, y) => exprs.exact_product(x, y),
@@ -68,8 +68,28 @@ fn fold(program: &mut Program, root: ExprId) -> ExprId {
             Expr::Binary(Binary::Add, x, y) => exprs.sum(x, y),
             Expr::Binary(Binary::And, x, y) => program.both(x, y),
             Expr::Unary(Unary::Neg, x) => exprs.negation(x),
-            Expr::Select(condition, x, y) => exprs.choice(condition, x, y),
+            Expr::Select(condition, x, y) => {
+                let condition = strict(exprs, condition, x, y);
+                exprs.choice(condition, x, y)
+            }
             expr => exprs.add(expr),
         }
     })
+}
+
+/// The condition of a choice between the two sides of its comparison, with the sides in the order of the branches and
+/// without equality: `if x <= 0 { 0 } else { x }` takes 0 where `0 > x`. Where both are equal it does not matter which
+/// is taken. So every rectifier is `if a > b { a } else { b }`, which is one instruction, with NaN where `b` is.
+fn strict(exprs: &mut Exprs, condition: ExprId, x: ExprId, y: ExprId) -> ExprId {
+    let Expr::Binary(op, a, b) = exprs[condition] else { return condition };
+    let (same, turned) = match op {
+        Binary::Lt | Binary::Le => (Binary::Lt, Binary::Gt),
+        Binary::Gt | Binary::Ge => (Binary::Gt, Binary::Lt),
+        _ => return condition,
+    };
+    match (x, y) == (a, b) {
+        true => exprs.binary(same, x, y),
+        false if (x, y) == (b, a) => exprs.binary(turned, x, y),
+        false => condition,
+    }
 }

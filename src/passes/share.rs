@@ -1,13 +1,13 @@
 //! Sharing: what is computed twice is computed once.
 //!
 //! Works on canonical equations. An equation equal to an earlier one is replaced by it. A part of an equation that is
-//! the whole of an earlier element-wise one over the same axes is read from there, and a test `x > c` is answered by
-//! `max(x, c)`-like results (`y = if x > c { x } else { c }` is above `c` exactly where `x` is), so that the
+//! the whole of an earlier element-wise one over the same axes is read from there, and a test `x <= c` is answered by
+//! `max(x, c)`-like results (`y = if c > x { c } else { x }` is at most `c` exactly where `x` is), so that the
 //! backward pass of a rectifier needs its result only.
 
 use std::collections::HashMap;
 
-use crate::te::{Axis, Binary, Equation, Expr, ExprId, Index, Piece, Program, Tensor};
+use crate::te::{Axis, Binary, Equation, Expr, ExprId, Exprs, Index, Piece, Program, Tensor};
 
 /// Shares equations and parts of them.
 pub fn run(program: &mut Program) {
@@ -83,14 +83,28 @@ impl Sharing {
         let read =
             program.exprs.read(equation.result, piece.axes.iter().map(|axis| Index::from(*axis)).collect());
         self.parts.insert((piece.axes.clone(), piece.body), read);
-        if let Expr::Select(condition, then, otherwise) = body
-            && let Expr::Binary(Binary::Gt, x, bound) = program.exprs[condition]
-            && then == x
-            && otherwise == bound
-            && program.exprs.as_constant(bound).is_some()
-        {
-            let test = program.exprs.binary(Binary::Gt, read, bound);
-            self.parts.insert((piece.axes.clone(), condition), test);
+        if let Some((op, x, bound)) = rectifier(&program.exprs, &body) {
+            let (of_x, of_result) =
+                (program.exprs.binary(op, x, bound), program.exprs.binary(op, read, bound));
+            self.parts.insert((piece.axes.clone(), of_x), of_result);
         }
+    }
+}
+
+/// The test of `x` against a constant that the result of `if a > b { a } else { b }`, or of the same with `<`, answers as
+/// well as `x` does, NaN included; the constant is one side, `x` the other.
+fn rectifier(exprs: &Exprs, body: &Expr) -> Option<(Binary, ExprId, ExprId)> {
+    let Expr::Select(condition, then, otherwise) = *body else { return None };
+    let Expr::Binary(op, a, b) = exprs[condition] else { return None };
+    let reversed = match op {
+        Binary::Gt => Binary::Le,
+        Binary::Lt => Binary::Ge,
+        _ => return None,
+    };
+    let is_constant = |side: ExprId| exprs.as_constant(side).is_some();
+    match (then, otherwise) == (a, b) {
+        true if is_constant(b) => Some((op, a, b)),
+        true if is_constant(a) => Some((reversed, b, a)),
+        _ => None,
     }
 }

@@ -82,7 +82,12 @@ fn unary(program: &mut Program, op: Unary, x: ExprId, value: ExprId) -> Option<E
     Some(match op {
         Unary::Neg => exprs.constant(-1.0),
         Unary::Exp => value,
+        Unary::Expm1 => exprs.unary(Unary::Exp, x),
         Unary::Log => exprs.quotient(one, x),
+        Unary::Log1p => {
+            let inner = exprs.sum(one, x);
+            exprs.quotient(one, inner)
+        }
         Unary::Sqrt => {
             let half = exprs.constant(0.5);
             exprs.quotient(half, value)
@@ -107,6 +112,11 @@ fn unary(program: &mut Program, op: Unary, x: ExprId, value: ExprId) -> Option<E
             let power = exprs.negation(square);
             let bell = exprs.unary(Unary::Exp, power);
             exprs.product(scale, bell)
+        }
+        Unary::Sin => exprs.unary(Unary::Cos, x),
+        Unary::Cos => {
+            let sine = exprs.unary(Unary::Sin, x);
+            exprs.negation(sine)
         }
         Unary::Abs => {
             let (zero, minus) = (exprs.constant(0.0), exprs.constant(-1.0));

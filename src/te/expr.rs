@@ -39,17 +39,28 @@ impl std::fmt::Debug for Real {
     }
 }
 
+/// Sine and cosine are NaN from here on, where neighbouring `f32` are half a radian apart.
+pub const LARGEST_ANGLE: f64 = 4_194_304.0;
+
 /// A function of one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Unary {
     Neg,
     Exp,
+    /// `e^x - 1`, which keeps the digits of small numbers.
+    Expm1,
     Log,
+    /// `log(1 + x)`, which keeps the digits of small numbers.
+    Log1p,
     Sqrt,
     Rsqrt,
     Tanh,
     Sigmoid,
     Erf,
+    /// Of radians; NaN from [`LARGEST_ANGLE`] on.
+    Sin,
+    /// Of radians; NaN from [`LARGEST_ANGLE`] on.
+    Cos,
     Abs,
     Floor,
     /// Logical not of a truth value.

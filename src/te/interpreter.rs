@@ -6,7 +6,7 @@
 
 use cranelift_entity::SecondaryMap;
 
-use super::expr::{Binary, Expr, ExprId, Reduction, Unary};
+use super::expr::{Binary, Expr, ExprId, LARGEST_ANGLE, Reduction, Unary};
 use super::index::{Axis, Index};
 use super::program::{Piece, Program, Tensor, TensorData};
 use crate::base::philox::{self, RandomState};
@@ -180,12 +180,16 @@ fn unary(op: Unary, x: Number) -> Number {
     let (value, slope) = match op {
         Unary::Neg => (-v, 1.0),
         Unary::Exp => (v.exp(), v.exp()),
+        Unary::Expm1 => (v.exp_m1(), v.exp()),
         Unary::Log => (v.ln(), 1.0 / v),
+        Unary::Log1p => (v.ln_1p(), 1.0 / (1.0 + v)),
         Unary::Sqrt => (v.sqrt(), 0.5 / v.sqrt()),
         Unary::Rsqrt => (1.0 / v.sqrt(), 0.5 / (v * v.sqrt())),
         Unary::Tanh => (v.tanh(), 1.0 - v.tanh() * v.tanh()),
         Unary::Sigmoid => (sigmoid(v), sigmoid(v) * (1.0 - sigmoid(v))),
         Unary::Erf => (erf(v), std::f64::consts::FRAC_2_SQRT_PI * (-v * v).exp()),
+        Unary::Sin => (angle(v).sin(), angle(v).cos()),
+        Unary::Cos => (angle(v).cos(), angle(v).sin()),
         Unary::Abs => (v.abs(), 1.0),
         Unary::Floor => (v.floor(), 0.0),
         Unary::Not => return f64::from(v == 0.0).into(),
@@ -244,6 +248,11 @@ fn power(x: Number, y: Number) -> Number {
 
 fn smaller(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+}
+
+/// An angle that has a sine.
+fn angle(x: f64) -> f64 {
+    if x.abs() < LARGEST_ANGLE { x } else { f64::NAN }
 }
 
 fn sigmoid(x: f64) -> f64 {

@@ -287,14 +287,18 @@ impl<'a> Resolver<'a> {
     }
 }
 
-const FUNCTIONS: [Unary; 9] = [
+const FUNCTIONS: [Unary; 13] = [
     Unary::Exp,
+    Unary::Expm1,
     Unary::Log,
+    Unary::Log1p,
     Unary::Sqrt,
     Unary::Rsqrt,
     Unary::Tanh,
     Unary::Sigmoid,
     Unary::Erf,
+    Unary::Sin,
+    Unary::Cos,
     Unary::Abs,
     Unary::Floor,
 ];

@@ -77,7 +77,7 @@ fn what_is_no_program() {
     };
     check("  y[i < 4, j < 4] = x[i, k];\n", "line 2: no axis `k` is in scope");
     check("  y[i < 4, j < 4] = v[i];\n", "line 2: no tensor is called `v`");
-    check("  y[i < 4, j < 4] = sin(w[i]);\n", "line 2: no function `sin` of one number");
+    check("  y[i < 4, j < 4] = sinh(w[i]);\n", "line 2: no function `sinh` of one number");
     check("  y[i < 4, j] = w[i];\n", {
         "line 2: an index on the left side binds no axis; write `for` behind it"
     });

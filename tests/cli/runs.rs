@@ -1,5 +1,7 @@
 //! `run` and `eval`: what a run leaves, and that it is the same however it is run.
 
+use cnnc::train::weights;
+
 use crate::place::{Place, Said, names_in};
 
 /// A line of `metrics.jsonl` without what depends on the clock.
@@ -228,4 +230,40 @@ fn a_closed_pipe_is_no_error() {
     drop(child.stdout.take());
     let said = Said::of(child.wait_with_output().expect("it ends"));
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+}
+
+/// A broken network does not look alive: NaN in the first layer comes out at the end, and the file is named.
+#[test]
+fn weights_that_are_not_finite_are_named() {
+    let place = Place::trained();
+    let broken = |name: &str, spoilt: &[(&str, f32)]| {
+        let mut tensors = weights::load(&place.path("run/model.safetensors")).expect("weights");
+        for (path, value) in spoilt {
+            tensors.get_mut(*path).expect("a tensor").elements[1] = *value;
+        }
+        let tensors: Vec<_> = tensors
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice(), tensor.elements.as_slice()))
+            .collect();
+        weights::save(&place.path(name), &tensors).expect("a file");
+    };
+    broken("a.safetensors", &[("conv1.weight", f32::NAN)]);
+    let said = place.run(&["eval", "tiny.cnn", "--weights", "a.safetensors"]);
+    let warning = "warning: a.safetensors: 1 of the 36 values of `conv1.weight` are not finite\n";
+    assert_eq!((said.code, said.err.as_str()), (Some(0), warning));
+    assert!(said.out.contains("loss      NaN\n") && said.out.contains("accuracy  0.00 %\n"), "{}", said.out);
+
+    broken(
+        "b.safetensors",
+        &[("bn.running_var", f32::INFINITY), ("fc.bias", f32::NAN), ("fc.weight", f32::NAN)],
+    );
+    let said = place.run(&["eval", "tiny.cnn", "--weights", "b.safetensors", "--json"]);
+    let warning = "warning: b.safetensors: 1 of the 4 values of `bn.running_var` are not finite, \
+                   nor are those of 2 other tensors\n";
+    assert_eq!((said.code, said.err.as_str()), (Some(0), warning));
+    assert!(said.out.contains("\"test_loss\":null"), "{}", said.out);
+
+    let said = place.run(&["predict", "tiny.cnn", "test:0", "--weights", "a.safetensors"]);
+    assert!(said.err.starts_with("warning: a.safetensors: 1 of the 36 values"), "{}", said.err);
+    assert!(said.code == Some(0) && said.out.contains("NaN %"), "{}", said.out);
 }

@@ -29,7 +29,7 @@ fn function(writer: &mut Writer, x: &str, depth: i64) -> String {
     }
     let a = function(writer, x, depth - 1);
     let b = function(writer, x, depth - 1);
-    match writer.draw.from(0, 15) {
+    match writer.draw.from(0, 19) {
         0 => format!("({a} + {b})"),
         1 => format!("({a} - {b})"),
         2 => format!("({a} * {b})"),
@@ -45,6 +45,10 @@ fn function(writer: &mut Writer, x: &str, depth: i64) -> String {
         12 => format!("erf({a})"),
         13 => format!("(if {a} > {b} {{ {a} }} else {{ 0.5*({b}) }})"),
         14 => format!("pow(1.5 + abs({a}), 1.25)"),
+        15 => format!("expm1(-abs({a}))"),
+        16 => format!("log1p(({a})*({a}))"),
+        17 => format!("sin({a})"),
+        18 => format!("cos({a})"),
         _ => format!("(({a}) - floor({b}))"),
     }
 }

@@ -35,12 +35,16 @@ impl Function {
 /// The scalar functions, in blocks element by element.
 pub const FUNCTIONS: &[(&str, Function)] = &[
     ("exp", Function::One(Unary::Exp)),
+    ("expm1", Function::One(Unary::Expm1)),
     ("log", Function::One(Unary::Log)),
+    ("log1p", Function::One(Unary::Log1p)),
     ("sqrt", Function::One(Unary::Sqrt)),
     ("rsqrt", Function::One(Unary::Rsqrt)),
     ("tanh", Function::One(Unary::Tanh)),
     ("sigmoid", Function::One(Unary::Sigmoid)),
     ("erf", Function::One(Unary::Erf)),
+    ("sin", Function::One(Unary::Sin)),
+    ("cos", Function::One(Unary::Cos)),
     ("abs", Function::One(Unary::Abs)),
     ("floor", Function::One(Unary::Floor)),
     ("pow", Function::Two(Binary::Pow)),

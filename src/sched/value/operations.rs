@@ -27,11 +27,15 @@ impl Writer<'_> {
             te::Unary::Sqrt => simple(Unary::Sqrt),
             te::Unary::Floor => simple(Unary::Floor),
             te::Unary::Exp => emitter.exp(value.expr, ty.lanes),
+            te::Unary::Expm1 => emitter.expm1(value.expr, ty.lanes),
             te::Unary::Log => emitter.log(value.expr, ty.lanes),
+            te::Unary::Log1p => emitter.log1p(value.expr, ty.lanes),
             te::Unary::Rsqrt => emitter.rsqrt(value.expr, ty.lanes),
             te::Unary::Tanh => emitter.tanh(value.expr, ty.lanes),
             te::Unary::Sigmoid => emitter.sigmoid(value.expr, ty.lanes),
             te::Unary::Erf => emitter.erf(value.expr, ty.lanes),
+            te::Unary::Sin => emitter.sin(value.expr, ty.lanes),
+            te::Unary::Cos => emitter.cos(value.expr, ty.lanes),
             te::Unary::Not => unreachable!("handled above"),
         };
         Value { expr, ty }
@@ -124,6 +128,13 @@ impl Writer<'_> {
     }
 
     pub(super) fn select(&mut self, scope: &mut Scope, condition: ExprId, x: ExprId, y: ExprId) -> Value {
+        if let te::Expr::Binary(op @ (te::Binary::Lt | te::Binary::Gt), a, b) =
+            self.program().exprs[condition]
+            && (a, b) == (x, y)
+            && let Some(extreme) = self.extreme(scope, op, x, y)
+        {
+            return extreme;
+        }
         let condition = self.value(scope, condition);
         let (a, b) = (self.value(scope, x), self.value(scope, y));
         let (x, y) = if a.ty.scalar == b.ty.scalar { (a, b) } else { self.comparable((x, a), (y, b)) };
@@ -140,6 +151,19 @@ impl Writer<'_> {
         let (x, y) = (self.bind(scope, "x", x), self.bind(scope, "y", y));
         let (x, y) = (self.shared_splat(scope, x, lanes), self.shared_splat(scope, y, lanes));
         self.chosen(condition, x, y)
+    }
+
+    /// `if x < y { x } else { y }` of `f32`, or the same with `>`. The comparison stays inside the choice: together they
+    /// are one instruction.
+    fn extreme(&mut self, scope: &mut Scope, op: te::Binary, x: ExprId, y: ExprId) -> Option<Value> {
+        let (x, y) = (self.value(scope, x), self.value(scope, y));
+        if (x.ty.scalar, y.ty.scalar) != (Scalar::F32, Scalar::F32) {
+            return None;
+        }
+        let (x, y) = self.same_lanes(scope, x, y);
+        let op = if op == te::Binary::Lt { Binary::Lt } else { Binary::Gt };
+        let condition = self.compared(op, x.clone(), y.clone());
+        Some(self.chosen(condition, x, y))
     }
 
     /// The value that an equation gives an element of its result: an integer where the result holds integers, which

@@ -9,19 +9,27 @@ pub fn unary(g: &mut Generator, x: Tensor) -> Option<Tensor> {
     let op = g.pick(&[
         Unary::Neg,
         Unary::Exp,
+        Unary::Expm1,
         Unary::Log,
+        Unary::Log1p,
         Unary::Sqrt,
         Unary::Rsqrt,
         Unary::Tanh,
         Unary::Sigmoid,
         Unary::Erf,
+        Unary::Sin,
+        Unary::Cos,
         Unary::Abs,
         Unary::Floor,
     ]);
     let result = g.pointwise("f", x, |g, x, _| {
         let argument = match op {
             Unary::Log | Unary::Sqrt | Unary::Rsqrt => positive(g, x),
-            Unary::Exp => g.program.exprs.unary(Unary::Tanh, x),
+            Unary::Exp | Unary::Expm1 => g.program.exprs.unary(Unary::Tanh, x),
+            Unary::Log1p => {
+                let (bounded, half) = (g.program.exprs.unary(Unary::Tanh, x), g.constant(0.5));
+                g.binary(Binary::Mul, bounded, half)
+            }
             _ => x,
         };
         let value = g.program.exprs.unary(op, argument);
