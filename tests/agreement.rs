@@ -122,8 +122,9 @@ op lowest(x: f32[N, C, H, W]) -> y: i32[N, C] {
   y[n, c] = min[i < H, j < W] if x[n, c, i, j] > 0 { 16777219 - i } else { 16777221 };
 }
 op bytes(x: f32[N, C, H, W]) -> y: u8[N, C, H, W] {
-  y[n, c, i, j] = if x[n, c, i, j] > 0 { 300 + c } else { -1 - j };
+  y[n, c, i, j] = if x[n, c, i, j] > 0 { 44 + c } else { 255 - j };
 }
+op wrapped(a: i32[N, H, W]) -> y: u8[N, H, W] { y[n, i, j] = a[n, i, j] * 300 - 1; }
 op thousands(x: u8[N, C, H, W]) -> y: i32[N, C, H, W] { y[n, c, i, j] = 1000 * x[n, c, i, j]; }
 op above(x: f32[N, C, H, W]) -> y: i32 { y = sum[n < N, c < C, i < H, j < W] if x[n, c, i, j] > 0 { 1 } else { 0 }; }
 op any(x: f32[N, C, H, W]) -> y: bool { y = (sum[n < N, c < C, i < H, j < W] x[n, c, i, j]) > 1; }
@@ -136,6 +137,7 @@ op any(x: f32[N, C, H, W]) -> y: bool { y = (sum[n < N, c < C, i < H, j < W] x[n
         "sums(x)",
         "lowest(x)",
         "x |> conv(16, 1) |> bytes",
+        "x |> best |> wrapped",
         "x |> bytes |> thousands",
         "(x |> conv(16, 3)) > 0.25",
         "((x > 0) == (x < 0.5)) as bool[size(x, 0), count(x) / size(x, 0)]",

@@ -19,7 +19,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::derivative::derivatives;
+use super::derivative::{derivatives, is_polynomial};
 use super::expr::{Binary, Expr, ExprId, Reduction};
 use super::guard::{Branch, Guard, Slope};
 use super::index::{Axis, Index};
@@ -480,23 +480,4 @@ fn fill_outside(program: &mut Program, root: ExprId) -> ExprId {
         Expr::Read { tensor, index, fill: None } => filled_read(program, tensor, index, 0.0),
         expr => program.exprs.add(expr),
     })
-}
-
-/// Whether an expression is finite wherever its reads are.
-fn is_polynomial(program: &Program, root: ExprId) -> bool {
-    let mut polynomial = true;
-    program.for_each_expr(root, &mut |id| {
-        polynomial &= match &program.exprs[id] {
-            Expr::Const(value) => value.get().is_finite(),
-            Expr::Read { fill, .. } => fill.is_none_or(|fill| fill.get().is_finite()),
-            Expr::Binary(Binary::Add | Binary::Sub | Binary::Mul, ..) | Expr::Number(_) => true,
-            Expr::Unary(op, _) => *op == super::expr::Unary::Neg,
-            Expr::Binary(..)
-            | Expr::Select(..)
-            | Expr::Reduce { .. }
-            | Expr::Uniform { .. }
-            | Expr::Detach(_) => false,
-        }
-    });
-    polynomial
 }

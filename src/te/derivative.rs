@@ -183,3 +183,22 @@ fn power(program: &mut Program, x: ExprId, y: ExprId, value: ExprId) -> Vec<(Exp
     let by_y = program.exprs.select(stays, zero, by_y);
     vec![(x, Local::Times(by_x)), (y, Local::Times(by_y))]
 }
+
+/// Whether an expression is finite wherever its reads are.
+pub fn is_polynomial(program: &Program, root: ExprId) -> bool {
+    let mut polynomial = true;
+    program.for_each_expr(root, &mut |id| {
+        polynomial &= match &program.exprs[id] {
+            Expr::Const(value) => value.get().is_finite(),
+            Expr::Read { fill, .. } => fill.is_none_or(|fill| fill.get().is_finite()),
+            Expr::Binary(Binary::Add | Binary::Sub | Binary::Mul, ..) | Expr::Number(_) => true,
+            Expr::Unary(op, _) => *op == Unary::Neg,
+            Expr::Binary(..)
+            | Expr::Select(..)
+            | Expr::Reduce { .. }
+            | Expr::Uniform { .. }
+            | Expr::Detach(_) => false,
+        }
+    });
+    polynomial
+}
