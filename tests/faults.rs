@@ -19,13 +19,13 @@ const TEN: [&str; 10] = [
     "elab.library.ceil_mode",
     "te.adjoint.tame",
     "te.simplify.minus_one",
+    "passes.autodiff.total",
     "sched.emit.neutral",
     "sched.emit.nan_position",
     "plan.in_place.read_later",
     "plan.in_place.has_store",
+    "plan.in_place.gone",
     "codegen.registers.alive",
-    "codegen.registers.loop",
-    "codegen.registers.touched",
 ];
 
 /// This program with the arguments of one of its own tests.

@@ -48,6 +48,11 @@ pub const FAULTS: &[Fault] = &[
         "no guard where the slope is not finite at points that do not exist",
     ),
     fault("te.simplify.minus_one", "te/simplify.rs", "x / -1 is x"),
+    fault(
+        "passes.autodiff.total",
+        "passes/autodiff.rs",
+        "of several contributions to a gradient the first is kept",
+    ),
     fault("sched.emit.neutral", "sched/emit.rs", "a maximum begins at the smallest finite number"),
     fault("sched.emit.nan_position", "sched/emit.rs", "a NaN does not win where positions are kept"),
     fault(

@@ -361,7 +361,7 @@ mod tests {
     fn magnitudes_know_the_range_of_single_precision() {
         let of = Number::from;
         let back = binary(Binary::Div, binary(Binary::Mul, of(1e25), of(1e25)), of(1e50));
-        assert_eq!((back.value, back.agrees(1.0, 0.1, 0.0)), (1.0, None));
+        assert_eq!(back.agrees(1.0, 0.1, 0.0), None);
         assert_eq!(binary(Binary::Max, of(2.0), of(f64::NEG_INFINITY)), of(2.0));
         assert_eq!(binary(Binary::Div, of(2.0), of(f64::INFINITY)), of(0.0));
         assert_eq!(unary(Unary::Exp, of(f64::NEG_INFINITY)), of(0.0));

@@ -20,8 +20,8 @@ use cnnc::runtime::lower::{Stage, lower_through};
 use cnnc::sched::{Machine, Over};
 use cnnc::te::interpreter::{HUGE, Number};
 
-use super::Program;
 use super::faults::{Fault, Site};
+use super::{Pictures, Program};
 use crate::model::{Model, gradients};
 
 /// Half the distance of the two points of a difference quotient.
@@ -41,6 +41,8 @@ pub struct Case {
     forward: Graph,
     pub step: Graph,
     inputs: Tensors,
+    /// The inputs that slopes are taken at: all of them numbers.
+    numbers: Tensors,
     state: RandomState,
 }
 
@@ -68,13 +70,44 @@ impl Case {
             false => model.gradients(program.batch, false),
         };
         let state = RandomState { seed, step: seed % 3 };
-        let inputs = agreement::inputs(&step, state);
-        Case { forward, step, inputs, state }
+        let mut step = step;
+        if program.pictures != Pictures::Numbers {
+            // A step stops where its loss is no number; it goes on where that is one metric of many.
+            let losses = step.outputs.iter_mut().filter(|(_, sink)| *sink == Sink::Loss);
+            losses.for_each(|(_, sink)| *sink = Sink::Metric("loss".into()));
+        }
+        let numbers = agreement::inputs(&step, state);
+        let mut inputs = numbers.clone();
+        for ((value, role), values) in step.inputs.iter().zip(&mut inputs) {
+            if *role == Role::Data {
+                spoil(program.pictures, &step.values[*value].shape, values);
+            }
+        }
+        Case { forward, step, inputs, numbers, state }
     }
 
     /// The names of the ops that the step calls.
     pub fn ops(&self) -> impl Iterator<Item = &str> {
         self.step.nodes.iter().map(|node| self.step.ops[node.op].name.as_str())
+    }
+}
+
+/// Puts what is no number, or infinite, in the place of some elements: every 23rd, or the first four rows and columns
+/// of all pictures of odd number, in which windows of three by three and more lie.
+fn spoil(pictures: Pictures, shape: &[i64], values: &mut [f32]) {
+    match pictures {
+        Pictures::Numbers => {}
+        Pictures::Nan => values.iter_mut().skip(4).step_by(23).for_each(|value| *value = f32::NAN),
+        Pictures::Holes => {
+            let (width, height) = (shape[shape.len() - 1] as usize, shape[shape.len() - 2] as usize);
+            let picture = shape[1..].iter().product::<i64>() as usize;
+            for (at, value) in values.iter_mut().enumerate() {
+                let is_square = shape.len() < 4 || at / width % height < 4;
+                if at / picture % 2 == 1 && is_square && at % width < 4 {
+                    *value = f32::NEG_INFINITY;
+                }
+            }
+        }
     }
 }
 
@@ -242,7 +275,7 @@ fn check_alone(case: &Case, inputs: &[Vec<f64>], at: usize, k: usize, found: Num
 
 /// The inputs that slopes are taken at.
 fn off_the_grid(case: &Case) -> Vec<Vec<f64>> {
-    let mut inputs = agreement::doubles(&case.inputs);
+    let mut inputs = agreement::doubles(&case.numbers);
     for (at, values) in inputs.iter_mut().enumerate() {
         if matches!(case.step.inputs[at].1, Role::Param { .. } | Role::Data) {
             let small = |k: usize| ((k * 37 + at * 11) % 101) as f64 / 101.0;
