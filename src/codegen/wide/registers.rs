@@ -331,3 +331,7 @@ impl Walker<'_> {
         self.touched.push(reg);
     }
 }
+
+#[cfg(test)]
+#[path = "registers_tests.rs"]
+mod tests;
