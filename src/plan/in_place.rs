@@ -296,6 +296,7 @@ mod tests {
             "a: f32 = x[0] for i in 0..64 { y[i] = x[i] + a }",
             // More than once, or not at all.
             "for k in 0..2 { for i in 0..64 { y[i] = x[i] } }",
+            "a: f32 = x[0] for k in 0..2 { y[0] = a } for i in 0..62 { y[i + 1] = x[i + 1] }",
             "for i in 0..32 { y[i] = x[i] }",
             "for i in 0..64 { if x[i] > 0.0 { y[i] = x[i] } }",
         ];
@@ -304,3 +305,7 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "in_place_tests.rs"]
+mod search_tests;
