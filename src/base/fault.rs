@@ -199,6 +199,7 @@ pub const fn is_planted(_: usize) -> bool {
 
 #[cfg(all(feature = "faults", debug_assertions))]
 mod switch {
+    use std::io::Write;
     use std::sync::{Once, OnceLock};
 
     use super::{CHOICE, FAULTS, WITNESS};
@@ -221,7 +222,10 @@ mod switch {
         let name = std::env::var(CHOICE).ok()?;
         let found = FAULTS.iter().position(|fault| fault.name == name);
         if found.is_none() {
-            eprintln!("error: {CHOICE}: no fault is called `{name}`; src/base/fault.rs lists all");
+            // Not by `eprintln!`, which a test keeps to itself.
+            let message =
+                format!("error: {CHOICE}: no fault is called `{name}`; src/base/fault.rs lists all\n");
+            _ = std::io::stderr().write_all(message.as_bytes());
             std::process::exit(2);
         }
         found

@@ -189,18 +189,25 @@ fn values_are_where_they_are_read() {
     assert!(slots > 500 && origins > 30, "{slots} values in slots, {origins} where they came from");
 }
 
-/// A condition that is loaded before a loop whose pointer moves, and more values in the loop than there are registers,
-/// all of them used more often.
-fn crowded(values: usize) -> Code {
+/// The addition of two values.
+fn add(to: Reg, x: Reg, y: Reg) -> Node {
+    Node::Inst(Inst::Join { op: Join::AddF, to, x, y: Source::Reg(y) })
+}
+
+fn load(to: Reg, offset: i32) -> Node {
+    Node::Inst(Inst::Move { to, from: Source::Memory(Memory { pointer: 0, offset }) })
+}
+
+/// Before a loop whose pointer moves `before` runs, and in it `inside`, between uses of more values than there are
+/// registers, all of them used more often than value `values`.
+fn crowded(values: usize, before: Vec<Node>, inside: Vec<Node>) -> Code {
     let pointer = |buffer| Pointer { buffer, terms: Vec::new(), kind: PointerKind::Base };
-    let condition: Reg = values;
-    let add = |to, x, y| Node::Inst(Inst::Join { op: Join::AddF, to, x, y: Source::Reg(y) });
-    let load = Source::Memory(Memory { pointer: 0, offset: 0 });
-    let mut body = vec![Node::Inst(Inst::Move { to: condition, from: load })];
-    body.extend((0..values).map(|to| Node::Inst(Inst::Number { to, pointer: 1, offsets: 0 })));
-    let mut inside: Vec<Node> = (0..values).map(|at| add(values + 1 + at, at, (at + 1) % values)).collect();
-    inside.push(Node::If { condition, then: vec![add(2 * values + 1, 0, 1)], otherwise: Vec::new() });
-    inside.extend((0..values).map(|at| add(2 * values + 2 + at, at, (at + 2) % values)));
+    let mut body = before;
+    body.extend((0..values).map(|to| Node::Inst(Inst::Move { to, from: Source::Constant(0) })));
+    let uses = |from: usize, step: usize| -> Vec<Node> {
+        (0..values).map(|at| add(from + at, at, (at + step) % values)).collect()
+    };
+    let inside = [uses(values + 2, 1), inside, uses(2 * values + 2, 2)].concat();
     body.push(Node::Loop(Loop { extent: 4, parallel: false, body: inside, pointers: vec![0] }));
     Code {
         widths: vec![Width::W256; 3 * values + 2],
@@ -210,15 +217,31 @@ fn crowded(values: usize) -> Code {
     }
 }
 
-#[test]
-fn what_is_used_least_lives_in_memory() {
-    let code = crowded(8);
-    for registers in [9, 10, 12, 16] {
-        let (wrong, ..) = follow(&code, registers, false);
+/// Followed with few registers and with more, and the places of the values with few.
+fn places(code: &Code) -> Vec<Location> {
+    for registers in 9..=16 {
+        let (wrong, ..) = follow(code, registers, false);
         assert!(wrong.is_empty(), "{registers} registers: {wrong:#?}");
     }
-    let assignment = assign(&code, 9, &|inst, spilled| encode::all_spares(inst, spilled, false));
-    let in_memory: Vec<Reg> =
-        (0..9).filter(|reg| !matches!(assignment.locations[*reg], Location::Register(_))).collect();
-    assert!(in_memory.contains(&8), "the condition is used least, and {in_memory:?} live in memory");
+    assign(code, 9, &|inst, spilled| encode::all_spares(inst, spilled, false)).locations
+}
+
+/// A condition, or a value, that is loaded before the loop.
+#[test]
+fn what_is_used_least_lives_in_memory() {
+    let branch = Node::If { condition: 8, then: vec![add(9, 0, 1)], otherwise: Vec::new() };
+    for reader in [branch, add(9, 0, 8)] {
+        let place = places(&crowded(8, vec![load(8, 0)], vec![reader]))[8];
+        assert!(
+            matches!(place, Location::Slot(_)),
+            "the pointer moves on, so it is kept in a slot: {place:?}"
+        );
+    }
+}
+
+#[test]
+fn a_value_that_is_loaded_twice_has_no_origin() {
+    let inside = vec![load(8, 0), add(9, 0, 8), load(8, 32), add(9, 1, 8)];
+    let place = places(&crowded(8, Vec::new(), inside))[8];
+    assert!(matches!(place, Location::Slot(_)), "{place:?}");
 }
