@@ -44,6 +44,7 @@
 //! assert!(program.scalar(&cnnc::graph::Sink::Loss, &store).unwrap() > 0.0);
 //! ```
 
+#[macro_use]
 pub mod base;
 pub mod cli;
 pub mod codegen;

@@ -49,7 +49,7 @@ fn run(graph: &Graph, state: RandomState) -> Outputs {
         Native::compile(graph, lower(graph, &machine(), &mut |_, _| {}), &machine()).expect("it compiles");
     let found = native.run(&inputs, &Pool::new(2).expect("threads"), state);
     let oracle = agreement::oracle(graph, &agreement::doubles(&inputs), state);
-    agreement::within_bound(graph, &found, &oracle).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(agreement::within_bound(graph, &found, &oracle), Ok(0));
     found
 }
 

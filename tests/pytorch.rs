@@ -4,6 +4,7 @@
 //! oracle tracks. Trainings run natively, and may be three times as far from PyTorch's double precision as its own
 //! single precision is.
 
+mod distance;
 mod formula;
 mod model;
 
@@ -52,7 +53,7 @@ impl Results {
     fn check(&self, what: &str, sink: &Sink, expected: &[f64]) {
         let at = self.position(sink);
         let (oracle, native) = (&self.oracle[at], self.native[at].numbers());
-        assert_eq!(oracle.len(), expected.len(), "{what}: elements");
+        assert_eq!((oracle.len(), native.len()), (expected.len(), expected.len()), "{what}: elements");
         for (element, expected) in expected.iter().enumerate() {
             let Number { value, magnitude } = oracle[element];
             let rounding = if what.starts_with("hardsigmoid") { HARDSIGMOID } else { ORACLE };
@@ -62,6 +63,7 @@ impl Results {
                 "{what}[{element}]: oracle {value}, PyTorch {expected}"
             );
             let far = (native[element] - expected).abs();
+            assert!(magnitude.is_finite(), "{what}[{element}]: a magnitude of {magnitude} proves nothing");
             let bound = BOUND * magnitude + rounding * (1.0 + expected.abs());
             assert!(far <= bound, "{what}[{element}]: native {}, PyTorch {expected}", native[element]);
         }
@@ -147,6 +149,7 @@ fn check_case(case: &Case, level: Level) {
     check_gradients(case, &results);
     for (path, expected) in &case.states_after {
         let (_, found) = states.iter().find(|(known, _)| known == path).expect("a state");
+        assert_eq!(found.len(), expected.len(), "{} {path}", case.name);
         for (found, expected) in found.iter().zip(expected) {
             assert!((found - expected).abs() <= 1e-6 * (1.0 + expected.abs()), "{} {path}", case.name);
         }
@@ -341,7 +344,29 @@ fn train(example: &str, steps: &Steps, machine: &Machine) -> (Vec<f64>, f64) {
 fn rounding(steps: &Steps, count: usize) -> f64 {
     let far = |(single, exact): (&f64, &f64)| (single - exact).abs();
     let runs = steps.loss_f32.iter();
-    runs.flat_map(|run| run.iter().zip(&steps.loss_f64).take(count).map(far)).fold(0.0, f64::max)
+    distance::largest(runs.flat_map(|run| run.iter().zip(&steps.loss_f64).take(count).map(far)))
+}
+
+/// How far a loss is from PyTorch's, in units of three times what single precision takes PyTorch away, or of a small
+/// part of the loss.
+fn share(loss: f64, exact: f64, rounding: f64, least: f64) -> f64 {
+    (loss - exact).abs() / (3.0 * rounding).max(least * exact.abs())
+}
+
+/// The widest of some shares is within the bound.
+fn check_shares(what: &str, shares: &[f64]) {
+    let widest = distance::largest(shares.iter().copied());
+    assert!(widest <= 1.0, "{what}: {widest:.2} times the bound");
+}
+
+/// The checks themselves: a loss that is no number is noticed.
+#[test]
+fn wrong_losses_are_noticed() {
+    check_shares("all near", &[share(2.01, 2.0, 0.01, 1e-5), share(2.0, 2.0, 0.0, 1e-5)]);
+    for wrong in [f64::NAN, f64::INFINITY, 2.1] {
+        let shares = [0.1, share(wrong, 2.0, 0.01, 1e-5), 0.2];
+        assert!(std::panic::catch_unwind(|| check_shares("one is far", &shares)).is_err(), "{wrong}");
+    }
 }
 
 /// The losses of twenty steps are within three times PyTorch's own distance between single and double precision.
@@ -353,20 +378,21 @@ fn check_training(example: &str, level: Level) {
     let machine = Machine { fast_math: false, ..Machine::of(Target::of(level)) };
     let (losses, evaluation) = train(example, &steps, &machine);
     let example = format!("{example}, {level}");
-    let mut widest: f64 = 0.0;
+    assert_eq!(losses.len(), steps.loss_f64.len(), "{example}: steps");
+    let mut shares = Vec::new();
     for (step, loss) in losses.iter().enumerate() {
         let exact = steps.loss_f64[step];
         let rounding = rounding(&steps, if step < 3 { 3 } else { steps.steps });
-        let share = (loss - exact).abs() / (3.0 * rounding).max(1e-5 * exact.abs());
-        widest = widest.max(share);
+        let share = share(*loss, exact, rounding, 1e-5);
+        shares.push(share);
         println!("{example} step {step}: loss {loss}, PyTorch {exact}, {share:.2} of the bound");
     }
-    assert!(widest <= 1.0, "{example}: {widest:.2} times the bound");
+    check_shares(&example, &shares);
     let exact = steps.evaluation_loss_f64;
-    let rounding = steps.evaluation_loss_f32.iter().map(|single| (single - exact).abs()).fold(0.0, f64::max);
-    let share = (evaluation - exact).abs() / (3.0 * rounding).max(1e-4 * exact.abs());
+    let rounding = distance::largest(steps.evaluation_loss_f32.iter().map(|single| (single - exact).abs()));
+    let share = share(evaluation, exact, rounding, 1e-4);
     println!("{example}: evaluated {evaluation}, PyTorch {exact}, {share:.2} of the bound");
-    assert!(share <= 1.0, "{example}: evaluated {evaluation}, PyTorch {exact}");
+    check_shares(&format!("{example}, evaluated"), &[share]);
 }
 
 /// Winograd's tiles round otherwise than sums, and rounding grows: the steps before it has grown are held.
@@ -375,11 +401,11 @@ fn first_steps_with_fast_math() {
     for example in ["mnist_cnn", "mnist_cnn_all"] {
         let steps = cases::steps(example);
         let (losses, _) = train(example, &steps, &Machine::of(Target::host()));
-        let bound = 3.0 * rounding(&steps, 3);
+        let rounding = rounding(&steps, 3);
         for (step, (loss, exact)) in losses.iter().zip(&steps.loss_f64).take(3).enumerate() {
-            let share = (loss - exact).abs() / bound.max(1e-5 * exact.abs());
+            let share = share(*loss, *exact, rounding, 1e-5);
             println!("{example} step {step}: loss {loss}, PyTorch {exact}, {share:.2} of the bound");
-            assert!(share <= 1.0, "{example} step {step}: {share:.2} times the bound");
+            check_shares(&format!("{example} step {step}"), &[share]);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cnnc::base::fault::{self, FAULTS};
 use cnnc::base::source::SourceMap;
 use cnnc::elab::Library;
 use cnnc::syntax;
@@ -275,6 +276,45 @@ fn nothing_is_left_undone() {
         }
     }
     check("what stands for work undone", &findings);
+}
+
+#[test]
+fn faults_are_planted_where_the_list_says() {
+    let listed: BTreeSet<(String, String)> =
+        FAULTS.iter().map(|fault| (format!("src/{}", fault.file), fault.name.to_owned())).collect();
+    let mut planted = BTreeSet::new();
+    for file in sources() {
+        let names = file.code().flat_map(|(_, line)| occurrences(line, "planted!(\""));
+        planted.extend(names.map(|name| (file.path.clone(), name.to_owned())));
+    }
+    assert_eq!(planted, listed);
+}
+
+/// A release must not know how to compute something else: only the tests' dependency on the package asks for the
+/// switch, and no build without debug assertions has it.
+#[test]
+fn only_tests_can_plant_faults() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    let (_, for_tests) = manifest.split_once("[dev-dependencies]").expect("a section");
+    let (for_tests, _) = for_tests.split_once("\n[").expect("another section");
+    let asks = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .filter(|line| line.contains("faults") || line.starts_with("default ="))
+            .map(String::from)
+            .collect()
+    };
+    let of_tests = "cnnc = { path = \".\", features = [\"faults\"] }";
+    assert_eq!(asks(&manifest), ["faults = []", of_tests]);
+    assert_eq!(asks(for_tests), [of_tests]);
+    for file in sources() {
+        for (number, line) in file.code().filter(|(_, line)| line.contains("feature = \"")) {
+            let guarded = line.contains("all(feature = \"faults\", debug_assertions)");
+            let place = format!("{}:{number}", file.path);
+            assert!(file.path == "src/base/fault.rs" && guarded, "{place} asks for a feature");
+        }
+    }
+    assert_eq!(fault::HAS_SWITCH, cfg!(debug_assertions));
 }
 
 #[test]

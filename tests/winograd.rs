@@ -1,6 +1,7 @@
 //! Convolutions by Winograd's tiles: at every level the bits of the loop interpreter, for any number of threads, close
 //! to the oracle, and slice by slice where the intermediate tensors are large.
 
+mod distance;
 mod model;
 
 use cnnc::base::philox::RandomState;
@@ -39,11 +40,28 @@ fn names(lowered: &Lowered) -> Vec<&str> {
 /// The largest error of each output, in units of its largest element.
 fn errors(found: &Outputs, oracle: &[Vec<Number>]) -> Vec<f64> {
     let error = |(found, oracle): (&Values, &Vec<Number>)| {
-        let largest = oracle.iter().map(|number| number.value.abs()).fold(0.0, f64::max);
+        assert_eq!(found.len(), oracle.len());
+        let largest = distance::largest(oracle.iter().map(|number| number.value.abs()));
+        assert!(largest.is_finite(), "the oracle gives {largest}");
         let differences = found.numbers().into_iter().zip(oracle).map(|(x, y)| (x - y.value).abs());
-        differences.fold(0.0, f64::max) / largest.max(f64::MIN_POSITIVE)
+        distance::largest(differences) / largest.max(f64::MIN_POSITIVE)
     };
+    assert_eq!(found.len(), oracle.len());
     found.iter().zip(oracle).map(error).collect()
+}
+
+/// The check itself: one element that is no number is an error beyond all bounds.
+#[test]
+fn wrong_elements_are_noticed() {
+    let oracle = vec![[1.0, -2.0, 0.5].map(Number::from).to_vec()];
+    assert_eq!(errors(&vec![Values::F32(vec![1.0, -2.0, 0.5])], &oracle), [0.0]);
+    for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for at in 0..3 {
+            let mut found = vec![1.0, -2.0, 0.5];
+            found[at] = wrong;
+            assert_eq!(errors(&vec![Values::F32(found)], &oracle), [f64::INFINITY], "{wrong} at {at}");
+        }
+    }
 }
 
 #[test]

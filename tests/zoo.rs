@@ -2,6 +2,7 @@
 //!
 //! The fixtures hold results only. Weights, pictures and labels come from the formula that both sides compute.
 
+mod distance;
 mod formula;
 
 use std::path::{Path, PathBuf};
@@ -117,10 +118,28 @@ fn predict(case: &Value, batch: i64) -> Vec<f64> {
 }
 
 fn check(what: &str, found: &[f64], expected: &[f64], largest: f64) {
-    let far = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / largest;
-    println!("{what}: {far:.1e} of the largest prediction");
     assert_eq!(found.len(), expected.len(), "{what}");
+    assert!(largest > 0.0 && largest.is_finite(), "{what}: the largest prediction is {largest}");
+    let far = distance::largest(found.iter().zip(expected).map(|(a, b)| (a - b).abs())) / largest;
+    println!("{what}: {far:.1e} of the largest prediction");
     assert!(far <= NEAR, "{what}: {far:.1e} of the largest prediction apart");
+}
+
+/// The check itself: one wrong prediction of many is noticed, whatever it is.
+#[test]
+fn wrong_predictions_are_noticed() {
+    let expected = [1.0, -2.0, 0.5];
+    check("the same", &expected, &expected, 2.0);
+    for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.501] {
+        for at in 0..expected.len() {
+            let mut found = expected;
+            found[at] = wrong;
+            let noticed = std::panic::catch_unwind(|| check("one is wrong", &found, &expected, 2.0));
+            assert!(noticed.is_err(), "{wrong} at {at}");
+        }
+    }
+    assert!(std::panic::catch_unwind(|| check("too few", &expected[..2], &expected, 2.0)).is_err());
+    assert!(std::panic::catch_unwind(|| check("nothing", &[f64::NAN; 3], &[0.0; 3], 0.0)).is_err());
 }
 
 #[test]
@@ -151,7 +170,7 @@ fn parameters_are_those_of_torchvision() {
 fn predictions_of_small_pictures_are_those_of_torchvision() {
     for case in fixtures()["small"].as_array().expect("cases") {
         let expected: Vec<f64> = case["logits"].as_array().expect("rows").iter().flat_map(numbers).collect();
-        let largest = expected.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
+        let largest = distance::largest(expected.iter().map(|value| value.abs()));
         check(case["model"].as_str().expect("a name"), &predict(case, 2), &expected, largest);
     }
 }
@@ -168,7 +187,7 @@ fn training_steps_are_those_of_torchvision() {
         let (exact, single) = (numbers(&case["loss_f64"]), numbers(&case["loss_f32"]));
         let rounding = |steps: usize| {
             let far = single.iter().zip(&exact).take(steps).map(|(single, exact)| (single - exact).abs());
-            far.fold(0.0, f64::max)
+            distance::largest(far)
         };
         for (step, loss) in losses(name, &net, case).into_iter().enumerate() {
             let steps = if step < 3 { 3 } else { exact.len() };

@@ -3,6 +3,8 @@
 //! Nothing here knows about compilers, tensors or networks.
 
 pub mod diagnostic;
+#[macro_use]
+pub mod fault;
 pub mod files;
 pub mod nearest;
 pub mod philox;

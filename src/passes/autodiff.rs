@@ -167,7 +167,8 @@ impl Autodiff<'_> {
     fn total(&mut self, value: Value) -> Option<Value> {
         let parts = self.contributions.get(&value)?.clone();
         let mut total = parts[0];
-        for part in &parts[1..] {
+        let others = if planted!("passes.autodiff.total") { &[] } else { &parts[1..] };
+        for part in others {
             let op = self.add_op(value);
             total = self.graph.call(op, vec![total, *part], "sum", None)[0];
         }

@@ -30,8 +30,7 @@ fn outputs(program: &Program) -> Vec<Vec<Number>> {
 fn assert_same(what: &str, before: &[Vec<Number>], after: &[Vec<Number>]) {
     for (before, after) in before.iter().flatten().zip(after.iter().flatten()) {
         let (x, y) = (before.value, after.value);
-        let close = x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= TOLERANCE * before.magnitude;
-        assert!(close, "{what}: {x} became {y}");
+        assert_eq!(before.agrees(y, TOLERANCE, 0.0), Some(true), "{what}: {x} became {y}");
     }
 }
 

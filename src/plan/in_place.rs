@@ -44,7 +44,9 @@ impl<'a> Search<'a> {
     pub fn updates(&self, kept: &[Kept], earliest: usize) -> Replaced {
         let pairs = kept.iter().filter_map(|kept| Some((kept.present, kept.next?)));
         let from = |next: &Tensor| self.users.get(next).and_then(BTreeSet::first).copied();
-        let pairs = pairs.filter(|(_, next)| from(next).is_some_and(|first| first >= earliest));
+        let pairs = pairs.filter(|(_, next)| {
+            from(next).is_some_and(|first| planted!("plan.in_place.earliest") || first >= earliest)
+        });
         pairs
             .filter(|(present, next)| self.replaces(*present, *next))
             .map(|(present, next)| (next, present))
@@ -59,7 +61,10 @@ impl<'a> Search<'a> {
         for (new, users) in self.users.iter().filter(|(new, _)| may(**new)) {
             let Some(first) = users.first() else { continue };
             let mut olds = self.launches[*first].buffers.iter().filter(|old| {
-                *old != new && may(**old) && !gone.contains(old) && dtype(**old) == dtype(*new)
+                *old != new
+                    && (planted!("plan.in_place.may") || may(**old))
+                    && (planted!("plan.in_place.gone") || !gone.contains(old))
+                    && (planted!("plan.in_place.dtype") || dtype(**old) == dtype(*new))
             });
             if let Some(old) = olds.find(|old| self.replaces(**old, *new)) {
                 gone.insert(*old);
@@ -71,7 +76,7 @@ impl<'a> Search<'a> {
 
     /// Whether a tensor may be stored in the memory of another, which nothing needs afterwards.
     fn replaces(&self, old: Tensor, new: Tensor) -> bool {
-        if self.layouts[&old] != self.layouts[&new] {
+        if !planted!("plan.in_place.layout") && self.layouts[&old] != self.layouts[&new] {
             return false;
         }
         let writes = |at: &&usize| {
@@ -82,8 +87,11 @@ impl<'a> Search<'a> {
         let Some(first) = writers.first() else { return false };
         let old_users = self.users.get(&old);
         // Another launch of the unit needs the elements of later slices.
-        old_users.into_iter().flatten().all(|at| *at < self.starts[*first] || writers.contains(at))
-            && self.users[&new].iter().all(|at| at >= first)
+        let start = if planted!("plan.in_place.unit") { *first } else { self.starts[*first] };
+        let is_free =
+            |at: &usize| *at < start || writers.contains(at) || planted!("plan.in_place.read_later");
+        old_users.into_iter().flatten().all(is_free)
+            && (planted!("plan.in_place.before") || self.users[&new].iter().all(|at| at >= first))
             && self.stores_over(&writers, old, new)
     }
 
@@ -96,14 +104,15 @@ impl<'a> Search<'a> {
             let access = |buffer: Buffer| launch.function.buffers[buffer].access;
             let walk = Walk::of(&launch.function, old, new);
             if !walk.fits()
-                || access(new) != Access::Write
-                || old.is_some_and(|old| access(old) != Access::Read)
+                || (!planted!("plan.in_place.new_access") && access(new) != Access::Write)
+                || (!planted!("plan.in_place.old_access")
+                    && old.is_some_and(|old| access(old) != Access::Read))
             {
                 return false;
             }
             stored += walk.stored;
         }
-        stored == elements(&self.layouts[&new])
+        planted!("plan.in_place.once") || stored == elements(&self.layouts[&new])
     }
 }
 
@@ -114,7 +123,9 @@ pub fn applied(launch: &Launch, replaced: &Replaced) -> Launch {
     for (new, tensor) in launch.buffers.clone().into_iter().enumerate() {
         let new = Buffer::from_u32(new as u32);
         let old = replaced.get(&tensor).and_then(|old| buffer(&launch, *old));
-        if let Some(old) = old.filter(|_| launch.function.buffers[new].access == Access::Write) {
+        if let Some(old) = old.filter(|_| {
+            planted!("plan.in_place.applied") || launch.function.buffers[new].access == Access::Write
+        }) {
             launch.function.buffers[old].access = Access::ReadWrite;
             redirect(&mut launch.function.body, new, old);
         }
@@ -143,9 +154,11 @@ fn buffer(launch: &Launch, tensor: Tensor) -> Option<Buffer> {
 
 /// The elements that launches store: those of the tensor, and those beside them in its last vectors.
 fn elements(layout: &Layout) -> i64 {
-    let extents = layout.shape.iter().enumerate().map(|(at, extent)| match layout.across == Some(at) {
-        true => (*extent as u64).next_multiple_of(layout.lanes as u64) as i64,
-        false => *extent,
+    let extents = layout.shape.iter().enumerate().map(|(at, extent)| {
+        match layout.across == Some(at) && !planted!("plan.in_place.lanes") {
+            true => (*extent as u64).next_multiple_of(layout.lanes as u64) as i64,
+            false => *extent,
+        }
     });
     extents.product()
 }
@@ -191,9 +204,11 @@ impl<'a> Walk<'a> {
     /// Whether each load is one of elements that its own iteration stores later.
     fn fits(&self) -> bool {
         let has_store = |(touch, loops): &(Touch<'_>, Vec<Axis>)| {
-            self.stores.iter().any(|(stored, around)| stored == touch && loops.starts_with(around))
+            self.stores.iter().any(|(stored, around)| {
+                stored == touch && (planted!("plan.in_place.around") || loops.starts_with(around))
+            })
         };
-        !self.clashes && self.loads.iter().all(has_store)
+        !self.clashes && (planted!("plan.in_place.has_store") || self.loads.iter().all(has_store))
     }
 
     fn statements(&mut self, statements: &'a [Stmt]) {
@@ -226,7 +241,7 @@ impl<'a> Walk<'a> {
     fn store(&mut self, touch: Touch<'a>) {
         let times: i64 = self.loops.iter().map(|axis| self.function.axes[*axis].extent).product();
         self.stored += times * i64::from(touch.2);
-        self.clashes |= self.in_branch;
+        self.clashes |= self.in_branch && !planted!("plan.in_place.branch");
         self.stores.push((touch, self.loops.clone()));
     }
 
@@ -235,7 +250,8 @@ impl<'a> Walk<'a> {
             && Some(*buffer) == self.old
         {
             let touch = (index, *stride, *lanes);
-            self.clashes |= self.stores.iter().any(|(stored, _)| *stored == touch);
+            self.clashes |=
+                !planted!("plan.in_place.clash") && self.stores.iter().any(|(stored, _)| *stored == touch);
             self.loads.push((touch, self.loops.clone()));
         }
         expr.for_each_operand(&mut |operand| self.expr(operand));
@@ -280,6 +296,7 @@ mod tests {
             "a: f32 = x[0] for i in 0..64 { y[i] = x[i] + a }",
             // More than once, or not at all.
             "for k in 0..2 { for i in 0..64 { y[i] = x[i] } }",
+            "a: f32 = x[0] for k in 0..2 { y[0] = a } for i in 0..62 { y[i + 1] = x[i + 1] }",
             "for i in 0..32 { y[i] = x[i] }",
             "for i in 0..64 { if x[i] > 0.0 { y[i] = x[i] } }",
         ];
@@ -288,3 +305,7 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "in_place_tests.rs"]
+mod search_tests;

@@ -371,7 +371,8 @@ impl Emitter<'_, '_> {
         let is_max = best_of(accumulator.op) == Some(Reduction::Max);
         let op = if is_max { Binary::Le } else { Binary::Ge };
         let is_no_better = writer.compared(op, value.clone(), best.clone());
-        let is_nan = writer.compared(Binary::Ne, best.clone(), best.clone());
+        let judged = if planted!("sched.emit.nan_position") { &value } else { &best };
+        let is_nan = writer.compared(Binary::Ne, judged.clone(), judged.clone());
         let loses = writer.compared_bool(Binary::Or, is_no_better, is_nan);
         let loses = writer.bind(scope, "loses", loses);
         let mut place = Index::from(0);
@@ -450,6 +451,7 @@ fn neutral(op: Reduction) -> f64 {
     match op {
         Reduction::Sum => 0.0,
         Reduction::Prod => 1.0,
+        Reduction::Max | Reduction::ArgMax if planted!("sched.emit.neutral") => f64::from(f32::MIN),
         Reduction::Max | Reduction::ArgMax => f64::NEG_INFINITY,
         Reduction::Min | Reduction::ArgMin => f64::INFINITY,
     }

@@ -117,8 +117,8 @@ fn compare(
             scalar(forward, outputs, &moved)
         };
         let quotient = (side(STEP) - side(-STEP)) / (2.0 * STEP);
-        let close = (quotient - derived).abs() <= 1e-5 * (1.0 + quotient.abs());
-        if !close {
+        let is_close = quotient.is_finite() && (quotient - derived).abs() <= 1e-5 * (1.0 + quotient.abs());
+        if !is_close {
             let name = &forward.tensors[input].name;
             return Err(format!("d_{name}[{element}]: derived {derived}, finite difference {quotient}"));
         }
@@ -242,6 +242,34 @@ mod tests {
         p.define(y, vec![j], body);
         p.outputs.push(y);
         assert_eq!(check(&p), Ok(()));
+    }
+
+    #[test]
+    fn what_is_not_finite_is_refused() {
+        let program = pool(Reduction::Sum, 5, 2, 1, 0);
+        for wrong in [f64::NAN, f64::INFINITY] {
+            let mut spoil_one = |derived: &mut Program| {
+                let piece = derived.equations[0].pieces[0].clone();
+                let first = derived.exprs.add(Expr::Number(Index::from(piece.axes[0])));
+                let (zero, wrong) = (derived.exprs.constant(0.0), derived.exprs.constant(wrong));
+                let is_first = derived.exprs.binary(Binary::Eq, first, zero);
+                derived.equations[0].pieces[0].body = derived.exprs.select(is_first, wrong, piece.body);
+            };
+            assert!(check_with(&program, &mut spoil_one).is_err(), "{wrong}");
+        }
+        // A difference quotient that is infinite proves nothing.
+        let mut p = Program::default();
+        let x = p.input("x", DType::F32, vec![2]);
+        let i = p.axis("i", 2);
+        let read = p.exprs.read(x, vec![i.into()]);
+        let huge = p.exprs.constant(1e308);
+        let body = p.exprs.binary(Binary::Mul, read, huge);
+        let huge = p.exprs.constant(1e10);
+        let body = p.exprs.binary(Binary::Mul, body, huge);
+        let y = p.tensor("y", DType::F32, vec![2]);
+        p.define(y, vec![i], body);
+        p.outputs.push(y);
+        assert!(check(&p).is_err());
     }
 
     #[test]

@@ -18,6 +18,32 @@ pub struct Number {
     pub magnitude: f64,
 }
 
+/// From here on a value is near the end of single precision, and nothing is known of how native code goes on: the
+/// magnitude of what follows is infinite.
+pub const HUGE: f64 = 1e30;
+
+impl Number {
+    /// Whether an evaluation in another order or precision may give `found`: NaN and infinities stand at the same places,
+    /// and finite values are `tolerance` magnitudes apart, at most, or `least`. None where nothing is known.
+    pub fn agrees(self, found: f64, tolerance: f64, least: f64) -> Option<bool> {
+        let Number { value, magnitude } = self;
+        if value.is_nan() || value.is_infinite() {
+            return Some(found == value || (found.is_nan() && value.is_nan()));
+        }
+        if magnitude == f64::INFINITY {
+            return None;
+        }
+        Some((found - value).abs() <= tolerance * magnitude + least)
+    }
+
+    /// The same, out of bounds where its value is.
+    fn in_range(self) -> Number {
+        let Number { value, magnitude } = self;
+        let is_huge = value.is_finite() && value.abs() >= HUGE;
+        Number { value, magnitude: if is_huge { f64::INFINITY } else { magnitude } }
+    }
+}
+
 impl From<f64> for Number {
     fn from(value: f64) -> Number {
         Number { value, magnitude: value.abs() }
@@ -198,17 +224,17 @@ fn unary(op: Unary, x: Number) -> Number {
         Unary::Neg | Unary::Abs => x.magnitude,
         _ => value.abs() + scaled(slope.abs(), x.magnitude),
     };
-    Number { value, magnitude }
+    Number { value, magnitude }.in_range()
 }
 
 fn binary(op: Binary, x: Number, y: Number) -> Number {
     let (a, b) = (x.value, y.value);
     let truth = |value: bool| Number::from(f64::from(value));
-    match op {
+    let number = match op {
         Binary::Add => Number { value: a + b, magnitude: x.magnitude + y.magnitude },
         Binary::Sub => Number { value: a - b, magnitude: x.magnitude + y.magnitude },
         Binary::Mul => Number { value: a * b, magnitude: scaled(x.magnitude, y.magnitude) },
-        Binary::Div => Number { value: a / b, magnitude: x.magnitude * y.magnitude / (b * b) },
+        Binary::Div => Number { value: a / b, magnitude: quotient_magnitude(x, y) },
         Binary::Pow => power(x, y),
         Binary::Min => Number { value: smaller(a, b), magnitude: larger_magnitude(x, y) },
         Binary::Max => Number { value: -smaller(-a, -b), magnitude: larger_magnitude(x, y) },
@@ -220,13 +246,20 @@ fn binary(op: Binary, x: Number, y: Number) -> Number {
         Binary::Ge => truth(a >= b),
         Binary::And => truth(a != 0.0 && b != 0.0),
         Binary::Or => truth(a != 0.0 || b != 0.0),
-    }
+    };
+    number.in_range()
 }
 
 /// A product of magnitudes, where nothing times anything is nothing: what lies outside a softmax pooling's window has
 /// an infinite magnitude and the weight 0.
 fn scaled(x: f64, y: f64) -> f64 {
     if x == 0.0 || y == 0.0 { 0.0 } else { x * y }
+}
+
+/// The magnitude of a quotient; what is divided by infinity is nothing.
+fn quotient_magnitude(x: Number, y: Number) -> f64 {
+    let b = y.value;
+    if b.is_infinite() { 0.0 } else { scaled(x.magnitude, y.magnitude) / (b * b) }
 }
 
 /// The magnitude of the larger or smaller of two: rounding can turn the choice between them, but not to an infinite
@@ -243,7 +276,8 @@ fn power(x: Number, y: Number) -> Number {
     let value = x.value.powf(y.value);
     let relative = y.value.abs() * x.magnitude / x.value.abs().max(f64::MIN_POSITIVE)
         + x.value.abs().max(f64::MIN_POSITIVE).ln().abs() * y.magnitude;
-    Number { value, magnitude: value.abs() * (1.0 + relative) }
+    let magnitude = if relative < f64::MAX { value.abs() * (1.0 + relative) } else { f64::INFINITY };
+    Number { value, magnitude }
 }
 
 fn smaller(a: f64, b: f64) -> f64 {
@@ -295,6 +329,42 @@ mod tests {
             assert!((erf(x) - expected).abs() < 1e-14, "erf({x}) = {}", erf(x));
             assert_eq!(erf(-x), -erf(x));
         }
+    }
+
+    #[test]
+    fn agreement_is_of_single_elements() {
+        let three = Number { value: 3.0, magnitude: 8.0 };
+        assert_eq!(three.agrees(3.5, 0.1, 0.0), Some(true));
+        for far in [4.0, 2.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(three.agrees(far, 0.1, 0.0), Some(false), "{far}");
+        }
+        let (nan, infinite) = (Number::from(f64::NAN), Number::from(f64::INFINITY));
+        assert_eq!(
+            [nan.agrees(f64::NAN, 0.1, 0.0), infinite.agrees(f64::INFINITY, 0.1, 0.0)],
+            [Some(true); 2]
+        );
+        for found in [0.0, 3e38, f64::NEG_INFINITY] {
+            let judged = [nan.agrees(found, 0.1, 0.0), infinite.agrees(found, 0.1, 0.0)];
+            assert_eq!(judged, [Some(false); 2], "{found}");
+        }
+        assert_eq!(infinite.agrees(f64::NAN, 0.1, 0.0), Some(false));
+        let unknown = Number { value: 3.0, magnitude: f64::NAN };
+        assert_eq!(
+            unknown.agrees(3.0, 0.1, 0.0),
+            Some(false),
+            "a magnitude that is no number proves nothing"
+        );
+    }
+
+    /// What left the range of single precision once is not judged, but infinities on purpose are numbers like others.
+    #[test]
+    fn magnitudes_know_the_range_of_single_precision() {
+        let of = Number::from;
+        let back = binary(Binary::Div, binary(Binary::Mul, of(1e25), of(1e25)), of(1e50));
+        assert_eq!(back.agrees(1.0, 0.1, 0.0), None);
+        assert_eq!(binary(Binary::Max, of(2.0), of(f64::NEG_INFINITY)), of(2.0));
+        assert_eq!(binary(Binary::Div, of(2.0), of(f64::INFINITY)), of(0.0));
+        assert_eq!(unary(Unary::Exp, of(f64::NEG_INFINITY)), of(0.0));
     }
 
     #[test]

@@ -119,6 +119,7 @@ impl Exprs {
         match (self.as_constant(x), self.as_constant(y)) {
             (Some(0.0), _) => x,
             (_, Some(1.0)) => x,
+            (_, Some(-1.0)) if planted!("te.simplify.minus_one") => x,
             (Some(a), Some(b)) => self.constant(a / b),
             _ => self.binary(Binary::Div, x, y),
         }

@@ -73,12 +73,24 @@ pub struct Tensor {
     pub shape: Vec<i64>,
 }
 
+/// What the pictures of a program hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pictures {
+    #[default]
+    Numbers,
+    /// Numbers, and a few that are none.
+    Nan,
+    /// Numbers, and blocks of negative infinity that fill windows.
+    Holes,
+}
+
 /// A program in the language, and what is in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Program {
     pub text: String,
     pub batch: i64,
     pub training: bool,
+    pub pictures: Pictures,
     /// The options that were drawn, such as `conv stride`.
     pub options: BTreeSet<&'static str>,
 }
@@ -171,7 +183,7 @@ pub fn wide_program(seed: u64) -> Program {
          data D {{ source = digits(); }}
          train M on D {{ loss = cross_entropy; optim = sgd(0.1); }}"
     );
-    Program { text, batch, training: true, options: BTreeSet::new() }
+    Program { text, batch, training: true, ..Program::default() }
 }
 
 fn extents(shape: &[i64]) -> String {
@@ -273,5 +285,11 @@ fn finish(mut writer: Writer, shape: &[i64]) -> Program {
         extents(shape),
         writer.body
     );
-    Program { text, batch: writer.batch, training: writer.training, options: writer.options }
+    Program {
+        text,
+        batch: writer.batch,
+        training: writer.training,
+        pictures: Pictures::Numbers,
+        options: writer.options,
+    }
 }

@@ -96,7 +96,7 @@ impl<'c> Encoder<'c> {
     fn new(code: &'c Code, registers: u8, evex: bool) -> Result<Encoder<'c>, IcedError> {
         let mut asm = CodeAssembler::new(64)?;
         asm.set_prefer_vex(!evex);
-        let assignment = assign(code, registers, &|inst, spilled| spares(inst, evex) | moves(inst, spilled));
+        let assignment = assign(code, registers, &|inst, spilled| all_spares(inst, spilled, evex));
         let mut constants = Vec::new();
         for lanes in &code.constants {
             constants.push((lanes.clone(), asm.create_label()));
@@ -388,6 +388,11 @@ impl<'c> Encoder<'c> {
             None => self.store(inst),
         }
     }
+}
+
+/// The spare registers that an instruction uses, given which values live in memory.
+pub fn all_spares(inst: &Inst, spilled: &[bool], evex: bool) -> Spares {
+    spares(inst, evex) | moves(inst, spilled)
 }
 
 /// The spare registers that an instruction uses where its values are in registers.

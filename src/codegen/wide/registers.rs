@@ -90,7 +90,7 @@ fn scan(
         if let Holder::Value(reg) = interval.holder
             && origins[reg].is_some()
         {
-            interval.weight *= RELOAD;
+            interval.weight *= if planted!("codegen.registers.reload") { 1.0 } else { RELOAD };
         }
     }
     intervals.sort_by_key(|interval| interval.start);
@@ -110,7 +110,7 @@ fn scan(
             continue;
         }
         active.retain(|(other, register)| {
-            let alive = other.end >= interval.start;
+            let alive = other.end >= interval.start + usize::from(planted!("codegen.registers.alive"));
             if !alive {
                 free.push(*register);
             }
@@ -119,7 +119,7 @@ fn scan(
         if free.is_empty() {
             let least = (0..active.len()).min_by(|a, b| active[*a].0.weight.total_cmp(&active[*b].0.weight));
             let least = least.expect("there are registers");
-            if active[least].0.weight >= interval.weight {
+            if planted!("codegen.registers.weight") || active[least].0.weight >= interval.weight {
                 assignment.spill(interval.holder, origins);
                 more.push(interval.holder);
                 continue;
@@ -181,7 +181,9 @@ impl Origins<'_> {
                     self.written.extend(inst.pointer().map(|pointer| self.code.pointers[pointer].buffer));
                 }
                 Node::Inst(_) => {}
+                Node::Loop(_) if planted!("codegen.registers.written_loop") => {}
                 Node::Loop(inner) => self.collect_written(&inner.body),
+                Node::If { .. } if planted!("codegen.registers.written_if") => {}
                 Node::If { then, otherwise, .. } => {
                     self.collect_written(then);
                     self.collect_written(otherwise);
@@ -198,15 +200,19 @@ impl Origins<'_> {
                 Node::Inst(inst) => {
                     let mut foreign = Vec::new();
                     inst.for_each_read(&mut |reg| foreign.extend((!here.contains(&reg)).then_some(reg)));
-                    foreign.into_iter().for_each(|reg| self.origins[reg] = None);
+                    if !planted!("codegen.registers.foreign") {
+                        foreign.into_iter().for_each(|reg| self.origins[reg] = None);
+                    }
                     let Some(to) = inst.target() else { continue };
                     here.insert(to);
-                    let is_first = self.set.insert(to);
+                    let is_first = self.set.insert(to) || planted!("codegen.registers.first");
                     self.origins[to] = self.origin(inst).filter(|_| is_first);
                 }
                 Node::Loop(inner) => self.walk(&inner.body),
                 Node::If { condition, then, otherwise } => {
-                    self.origins[*condition] = None;
+                    if !planted!("codegen.registers.condition") {
+                        self.origins[*condition] = None;
+                    }
                     self.walk(then);
                     self.walk(otherwise);
                 }
@@ -218,7 +224,7 @@ impl Origins<'_> {
         match inst {
             Inst::Move { from: Source::Memory(memory), .. } => {
                 let buffer = self.code.pointers[memory.pointer].buffer;
-                (!self.written.contains(&buffer)).then_some(*memory)
+                (planted!("codegen.registers.written") || !self.written.contains(&buffer)).then_some(*memory)
             }
             _ => None,
         }
@@ -286,15 +292,18 @@ impl Walker<'_> {
                     inside.dedup();
                     for reg in &inside {
                         let interval = self.intervals[*reg].as_mut().expect("it was touched");
-                        if interval.start < start {
+                        if interval.start < start && !planted!("codegen.registers.loop") {
                             interval.end = self.position;
                         }
                     }
-                    self.touched.extend(inside);
+                    if !planted!("codegen.registers.touched") {
+                        self.touched.extend(inside);
+                    }
                 }
                 Node::If { condition, then, otherwise } => {
                     self.touch(*condition);
-                    self.spare(u8::from(self.spilled[*condition]));
+                    let is_spilled = self.spilled[*condition] && !planted!("codegen.registers.if_spare");
+                    self.spare(u8::from(is_spilled));
                     self.position += 1;
                     self.walk(then);
                     self.walk(otherwise);
@@ -322,3 +331,7 @@ impl Walker<'_> {
         self.touched.push(reg);
     }
 }
+
+#[cfg(test)]
+#[path = "registers_tests.rs"]
+mod tests;

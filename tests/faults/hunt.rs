@@ -1,0 +1,176 @@
+//! The hunt: the test binaries, started directly, against one fault after the other, until one of them fails.
+//!
+//! The binaries are those that cargo names; the short ones come first. Each must pass without a fault, which also says
+//! how long it takes; one that takes several times as long with a fault hangs, which is noticed.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use cnnc::base::fault::{self, Fault};
+
+/// The binaries in the order in which they are asked. What is not named comes after them, and then those that notice
+/// any change, right or wrong.
+const FIRST: [&str; 8] =
+    ["faults", "cnnc", "programs", "gradients", "properties", "winograd", "pytorch", "agreement"];
+const LAST: [&str; 2] = ["snapshots", "tidy"];
+
+/// How much longer than without a fault a binary may take.
+const TIMES: u32 = 5;
+const AT_LEAST: Duration = Duration::from_secs(60);
+
+/// A test binary.
+struct Binary {
+    name: String,
+    path: PathBuf,
+    /// How long it takes without a fault, once that is known.
+    takes: Option<Duration>,
+}
+
+/// What became of a run.
+#[derive(Debug)]
+enum Outcome {
+    Passed,
+    /// The first test that failed, or how the run ended.
+    Noticed(String),
+}
+
+/// Runs the tests against faults and prints who noticed; the names of those that nobody did. Of this binary, only the
+/// test `exam` is run.
+pub fn hunt(faults: impl Iterator<Item = &'static Fault>, exam: &str) -> Vec<&'static str> {
+    let mut binaries = binaries();
+    let mut survivors = Vec::new();
+    let witness = std::env::temp_dir().join(format!("cnnc-fault-{}", std::process::id()));
+    for fault in faults {
+        let started = Instant::now();
+        _ = std::fs::remove_file(&witness);
+        let noticed = binaries.iter_mut().find_map(|binary| binary.notices(fault, exam, &witness));
+        let met = if witness.exists() { "SURVIVED" } else { "SURVIVED, and no test meets it" };
+        if noticed.is_none() {
+            survivors.push(fault.name);
+        }
+        let seconds = started.elapsed().as_secs();
+        println!("{:40} {:4} s  {}", fault.name, seconds, noticed.as_deref().unwrap_or(met));
+    }
+    _ = std::fs::remove_file(&witness);
+    survivors
+}
+
+/// All test binaries of the package, compiled.
+fn binaries() -> Vec<Binary> {
+    let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
+    let output = Command::new(cargo)
+        .args(["test", "--workspace", "--no-run", "--message-format=json"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo starts");
+    assert!(output.status.success(), "the tests do not compile");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut binaries: Vec<Binary> = messages
+        .filter(|message| message["profile"]["test"] == true)
+        .filter_map(|message| {
+            let (name, path) = (message["target"]["name"].as_str()?, message["executable"].as_str()?);
+            Some(Binary { name: name.into(), path: path.into(), takes: None })
+        })
+        .collect();
+    let place = |name: &str| match (FIRST.iter().position(|n| *n == name), LAST.contains(&name)) {
+        (Some(at), _) => at,
+        (None, false) => FIRST.len(),
+        (None, true) => FIRST.len() + 1,
+    };
+    binaries.sort_by_key(|binary| place(&binary.name));
+    assert!(binaries.len() > FIRST.len(), "too few test binaries");
+    binaries
+}
+
+impl Binary {
+    /// Who notices a fault, in words.
+    fn notices(&mut self, fault: &Fault, exam: &str, witness: &Path) -> Option<String> {
+        let mut command = Command::new(&self.path);
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).env("INSTA_UPDATE", "no").process_group(0);
+        if self.name == "faults" {
+            command.args(["--exact", exam]);
+        }
+        let takes = *self.takes.get_or_insert_with(|| control(&self.name, &mut command));
+        let limit = AT_LEAST.max(takes * TIMES);
+        command.env(fault::CHOICE, fault.name).env(fault::WITNESS, witness);
+        match run(&mut command, Some(limit)) {
+            Outcome::Passed => None,
+            Outcome::Noticed(how) => Some(format!("{}: {how}", self.name)),
+        }
+    }
+}
+
+/// Runs a binary without a fault.
+fn control(name: &str, command: &mut Command) -> Duration {
+    let started = Instant::now();
+    match run(command, None) {
+        Outcome::Passed => started.elapsed(),
+        Outcome::Noticed(how) => panic!("{name} fails without a fault: {how}"),
+    }
+}
+
+/// Runs a test binary until its first failure, its end, or a time limit.
+fn run(command: &mut Command, limit: Option<Duration>) -> Outcome {
+    let started = Instant::now();
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    let lines = lines(child.stdout.take().expect("it is piped"));
+    let failed = loop {
+        let left = limit.map_or(Duration::MAX, |limit| limit.saturating_sub(started.elapsed()));
+        match lines.recv_timeout(left.min(Duration::from_secs(3600))) {
+            Ok(line) => {
+                let failed = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"));
+                if let Some(test) = failed {
+                    break Some(test.to_owned());
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break None,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                break Some(format!("no end after {:?}", started.elapsed()));
+            }
+        }
+    };
+    match failed {
+        Some(test) => {
+            stop(&mut child);
+            Outcome::Noticed(test)
+        }
+        None => ended(&mut child),
+    }
+}
+
+/// The lines that a child prints, as they come.
+fn lines(output: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Ends a child and all that it has started.
+fn stop(child: &mut Child) {
+    let group = format!("-{}", child.id());
+    _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+    _ = child.kill();
+    _ = child.wait();
+}
+
+fn ended(child: &mut Child) -> Outcome {
+    let status = child.wait().expect("it ends");
+    match (status.success(), status.signal()) {
+        (true, _) => Outcome::Passed,
+        (false, Some(signal)) => Outcome::Noticed(format!("ended by signal {signal}")),
+        (false, None) => Outcome::Noticed(format!("ended with {status}")),
+    }
+}
