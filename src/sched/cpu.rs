@@ -17,15 +17,19 @@ use crate::te::whole::is_beyond;
 use crate::te::{Axis, Expr, Index, Program, Reduction};
 
 use super::Machine;
-use super::emit::{LONG_SUM, SHORT_SUM};
-use super::nest::LoopNest;
+use super::emit::SHORT_SUM;
+use super::nest::{LONG_SUM, LoopNest};
 
 /// Straight-line copies of a reduction's body, at most: with wide vectors, and with those of 128 bits, whose back end
 /// takes longer over long code.
 const LARGEST_UNROLL: [i64; 2] = [64, 32];
 
-/// So many summands of a register tile's sum are added one after the other, at most, where that can be.
-const LONGEST_SUM: i64 = 128;
+/// So many summands of a register tile's sum are added one after the other, at most, where that can be; of one that has
+/// a part in each lane, so many times as many.
+const LONGEST_SUM: i64 = 256;
+
+/// Where so many times as many lanes are as pictures, lanes are wasted and time matters less than digits.
+const FEW_IN_LANES: i64 = 4;
 
 /// The same of a single sum, whose loops cost little.
 const LONGEST_SINGLE_SUM: i64 = 16;
@@ -132,6 +136,9 @@ impl Planner<'_> {
             return None;
         }
         plan.vectorize(self.program(), lane, reduced);
+        if extent * FEW_IN_LANES <= lanes {
+            plan.long_sum /= 2;
+        }
         self.slice(&mut plan);
         self.flatten_rest(&mut plan);
         Some(vec![plan])
@@ -276,6 +283,9 @@ impl Planner<'_> {
 
     /// Blocks the loops of sums that begin again in each loop.
     fn block_single_sums(&mut self, plan: &mut LoopNest) {
+        if plan.has_parts_in_lanes() {
+            return;
+        }
         let mut at = 0;
         while let Some(axis) = plan.reduce.get(at).copied() {
             let extent = self.extent(axis);
@@ -291,14 +301,20 @@ impl Planner<'_> {
     /// that sum and the one of such sums shall be short.
     fn block_tile(&mut self, plan: &mut LoopNest) {
         let all: i64 = plan.reduce.iter().map(|axis| self.extent(*axis)).product();
+        let longest = match plan.has_parts_in_lanes() {
+            _ if plan.long_sum < LONG_SUM => 2 * plan.long_sum,
+            true => LONGEST_SUM * self.machine.lanes,
+            false => LONGEST_SUM,
+        };
         let mut inside = 1;
         for axis in plan.reduce.clone().into_iter().rev() {
             let extent = self.extent(axis);
-            if inside >= LONG_SUM {
+            if inside >= plan.long_sum {
                 return;
             }
-            if inside * extent > LONGEST_SUM {
-                let blocks = (2..extent).filter(|factor| extent % factor == 0 && inside * factor >= LONG_SUM);
+            if inside * extent > longest {
+                let long = plan.long_sum;
+                let blocks = (2..extent).filter(|factor| extent % factor == 0 && inside * factor >= long);
                 if let Some(factor) = blocks.min_by_key(|factor| inside * factor + all / (inside * factor)) {
                     plan.block(&mut self.kernels.program, axis, factor);
                     return;

@@ -45,9 +45,6 @@ pub fn emit(
     Launch { function, buffers, schedule: plan.to_string(), group: None, key, tiles: plan.tiles.clone() }
 }
 
-/// So many summands hide the cost of saving a register tile's totals.
-pub(super) const LONG_SUM: i64 = 64;
-
 /// So many summands of a single sum are added one after the other: more lose digits, and wait for each other.
 pub(super) const SHORT_SUM: i64 = 8;
 
@@ -247,8 +244,8 @@ impl Emitter<'_, '_> {
         match points {
             1 => inside(depth) > 1,
             _ => {
-                inside(depth) >= LONG_SUM
-                    && (depth + 1..self.plan.reduce.len()).all(|next| inside(next) < LONG_SUM)
+                inside(depth) >= self.plan.long_sum
+                    && (depth + 1..self.plan.reduce.len()).all(|next| inside(next) < self.plan.long_sum)
             }
         }
     }
@@ -277,7 +274,8 @@ impl Emitter<'_, '_> {
 
     fn reduction_body(&mut self, points: &[Point], accumulators: &[Vec<Accumulator>]) -> Vec<Stmt> {
         let steps = self.points(&self.plan.unrolled);
-        if points.len() > 1 || steps.len() <= 2 * SHORT_SUM as usize {
+        let short = steps.len() <= 2 * SHORT_SUM as usize || self.plan.has_parts_in_lanes();
+        if points.len() > 1 || short {
             return self.reduction_steps(points, accumulators, &steps);
         }
         let mut statements = Vec::new();
