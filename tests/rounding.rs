@@ -80,7 +80,8 @@ fn long_sums_are_sums_of_sums() {
 /// A mean of 1000 that is rounded once is off by 3e-5; its own rounding is made good.
 #[test]
 fn a_large_mean_costs_a_normalisation_nothing() {
-    let layers = [("40", "layernorm"), ("768", "layernorm"), ("6, 5, 7", "groupnorm(2)"), ("3, 6, 6", "instancenorm")];
+    let layers =
+        [("40", "layernorm"), ("768", "layernorm"), ("6, 5, 7", "groupnorm(2)"), ("3, 6, 6", "instancenorm")];
     for (shape, layer) in layers {
         for mean in [0.0, 100.0, 1000.0] {
             check(layer, &prediction(shape, layer, 3), mean, 6e-7);

@@ -16,9 +16,9 @@ use crate::kernels::{Kernels, Layouts, Nest, Statement};
 use crate::te::whole::is_beyond;
 use crate::te::{Axis, Expr, Index, Program, Reduction};
 
-use super::Machine;
 use super::emit::SHORT_SUM;
 use super::nest::{LONG_SUM, LoopNest};
+use super::{Machine, Over};
 
 /// Straight-line copies of a reduction's body, at most: with wide vectors, and with those of 128 bits, whose back end
 /// takes longer over long code.
@@ -274,18 +274,31 @@ impl Planner<'_> {
             }
         }
         let mut points = plan.tile.iter().chain(&plan.windows).map(|axis| self.extent(*axis));
-        if points.all(|extent| extent == 1) {
-            self.block_single_sums(plan);
-        } else {
-            self.block_tile(plan);
+        let single = points.all(|extent| extent == 1);
+        let fast = self.machine.fast_math && self.machine.over != Over::Channels;
+        match single {
+            true if !plan.has_parts_in_lanes() => self.block_single_sums(plan),
+            false if !fast => self.block_tile(plan),
+            _ => self.block_longest_loops(plan),
+        }
+    }
+
+    /// Blocks what is longer than any sum shall be: a register tile whose sum begins again more often is up to a fifth
+    /// slower in some shapes.
+    fn block_longest_loops(&mut self, plan: &mut LoopNest) {
+        for axis in plan.reduce.clone() {
+            let extent = self.extent(axis);
+            let divides = |factor: &i64| extent % factor == 0 && extent / factor > 1;
+            if extent > LONGEST_SUM
+                && let Some(factor) = (LONGEST_SUM / 4..=LONGEST_SUM).rev().find(divides)
+            {
+                plan.block(&mut self.kernels.program, axis, factor);
+            }
         }
     }
 
     /// Blocks the loops of sums that begin again in each loop.
     fn block_single_sums(&mut self, plan: &mut LoopNest) {
-        if plan.has_parts_in_lanes() {
-            return;
-        }
         let mut at = 0;
         while let Some(axis) = plan.reduce.get(at).copied() {
             let extent = self.extent(axis);
