@@ -68,7 +68,7 @@ fn compute(folder: &Path, case: &Case, target: Target, pool: &Pool) {
                 let shape: Vec<usize> =
                     graph.values[*value].shape.iter().map(|extent| *extent as usize).collect();
                 let path = folder.join(format!("{}.{draw}.{name}.npy", case.name));
-                npy::write(&path, &shape, elements).expect("an array is written");
+                npy::write(&path, &shape, elements.floats().expect("floats")).expect("an array is written");
             }
         }
     }

@@ -5,10 +5,10 @@ mod model;
 
 use cnnc::base::philox::{RandomState, uniform};
 use cnnc::base::target::Target;
-use cnnc::graph::{Graph, Role, Sink};
-use cnnc::runtime::Pool;
+use cnnc::graph::{Graph, Role, Sink, Value};
 use cnnc::runtime::agreement::{self, Native, Tensors};
 use cnnc::runtime::lower::lower;
+use cnnc::runtime::{Pool, Values};
 use cnnc::sched::Machine;
 use cnnc::te::interpreter::Number;
 use model::Model;
@@ -39,11 +39,10 @@ fn errors(graph: &Graph, mean: f32) -> Vec<(Sink, f64)> {
     let pool = Pool::new(1).expect("a thread");
     let found = Native::compile(graph, lowered, &machine).expect("it compiles").run(&inputs, &pool, STATE);
     let outputs = found.iter().zip(&oracle).zip(&graph.outputs);
-    let error = |((found, oracle), (_, sink)): ((&Vec<f32>, &Vec<_>), &(_, Sink))| {
+    let error = |((found, oracle), (_, sink)): ((&Values, &Vec<Number>), &(Value, Sink))| {
         let (mut error, mut largest) = (0.0, 0.0);
-        for (found, oracle) in found.iter().zip(oracle) {
-            let exact: &Number = oracle;
-            let distance = (f64::from(*found) - exact.value).abs();
+        for (found, exact) in found.numbers().iter().zip(oracle) {
+            let distance = (found - exact.value).abs();
             assert!(distance.is_finite(), "{sink:?}: {found} and {}", exact.value);
             error = f64::max(error, distance);
             largest = f64::max(largest, exact.value.abs());

@@ -26,7 +26,10 @@ const LARGEST_UNROLL: [i64; 2] = [64, 32];
 
 /// So many summands of a register tile's sum are added one after the other, at most, where that can be; of one that has
 /// a part in each lane, so many times as many.
-const LONGEST_SUM: i64 = 256;
+const LONGEST_SUM: i64 = 128;
+
+/// A reduction loop over more than this is split into blocks, where time comes before digits too.
+const LONGEST_LOOP: i64 = 256;
 
 /// Where so many times as many lanes are as pictures, lanes are wasted and time matters less than digits.
 const FEW_IN_LANES: i64 = 4;
@@ -289,8 +292,8 @@ impl Planner<'_> {
         for axis in plan.reduce.clone() {
             let extent = self.extent(axis);
             let divides = |factor: &i64| extent % factor == 0 && extent / factor > 1;
-            if extent > LONGEST_SUM
-                && let Some(factor) = (LONGEST_SUM / 4..=LONGEST_SUM).rev().find(divides)
+            if extent > LONGEST_LOOP
+                && let Some(factor) = (LONGEST_LOOP / 4..=LONGEST_LOOP).rev().find(divides)
             {
                 plan.block(&mut self.kernels.program, axis, factor);
             }
