@@ -2,7 +2,8 @@
 //!
 //! The axes of every piece are replaced by shared ones, one for each position and extent, first those of the piece,
 //! then those of its reduction. As expressions are hash-consed, pieces that differ in names only then have one body.
-//! Constants are folded and `detach`, which has done its work, is removed.
+//! Constants are folded and `detach`, which has done its work, is removed, but for that of a tensor's element: it says
+//! something to [`linear`](super::linear), which removes it.
 
 use std::collections::HashMap;
 
@@ -62,7 +63,7 @@ fn fold(program: &mut Program, root: ExprId) -> ExprId {
         let exprs = &mut program.exprs;
         let is_zero = |exprs: &Exprs, x: ExprId| exprs.as_constant(x) == Some(0.0);
         match expr {
-            Expr::Detach(x) => x,
+            Expr::Detach(x) if !matches!(exprs[x], Expr::Read { .. }) => x,
             Expr::Binary(Binary::Mul, x, y) => exprs.exact_product(x, y),
             Expr::Binary(Binary::Div, x, y) if !is_zero(exprs, x) => exprs.quotient(x, y),
             Expr::Binary(Binary::Add, x, y) => exprs.sum(x, y),

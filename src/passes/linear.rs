@@ -4,6 +4,9 @@
 //! several statistics over one domain become the same few sums, and one pass over the data computes them: this is what
 //! makes the backward pass of a batch normalisation one reducing and one element-wise pass. Works on canonical
 //! equations.
+//!
+//! Deviations from a detached mean sum to what its rounding left: who detaches it asks for that. No pass after this one
+//! sees `detach`.
 
 use std::collections::HashMap;
 
@@ -22,6 +25,20 @@ pub fn run(program: &mut Program) {
             None => equation,
         };
         known.remember(program, &equation);
+        program.equations.push(equation);
+    }
+    attach(program);
+}
+
+/// Removes every `detach`.
+fn attach(program: &mut Program) {
+    for mut equation in std::mem::take(&mut program.equations) {
+        for piece in &mut equation.pieces {
+            piece.body = program.rewrite(piece.body, &mut |program, expr| match expr {
+                Expr::Detach(x) => x,
+                expr => program.exprs.add(expr),
+            });
+        }
         program.equations.push(equation);
     }
 }

@@ -16,15 +16,29 @@ use crate::kernels::{Kernels, Layouts, Nest, Statement};
 use crate::te::whole::is_beyond;
 use crate::te::{Axis, Expr, Index, Program, Reduction};
 
-use super::Machine;
-use super::nest::LoopNest;
+use super::emit::SHORT_SUM;
+use super::nest::{LONG_SUM, LoopNest};
+use super::{Machine, Over};
 
 /// Straight-line copies of a reduction's body, at most: with wide vectors, and with those of 128 bits, whose back end
 /// takes longer over long code.
 const LARGEST_UNROLL: [i64; 2] = [64, 32];
 
-/// A reduction loop over more than this is split into blocks.
-const LONGEST_SUM: i64 = 256;
+/// So many summands of a register tile's sum are added one after the other, at most, where that can be; of one that has
+/// a part in each lane, so many times as many.
+const LONGEST_SUM: i64 = 128;
+
+/// A reduction loop over more than this is split into blocks, where time comes before digits too.
+const LONGEST_LOOP: i64 = 256;
+
+/// Where so many times as many lanes are as pictures, lanes are wasted and time matters less than digits.
+const FEW_IN_LANES: i64 = 4;
+
+/// The same of a single sum, whose loops cost little.
+const LONGEST_SINGLE_SUM: i64 = 16;
+
+/// Blocks of fewer summands do not pay.
+const LEAST_BLOCK: i64 = 4;
 
 /// The scheduled loops of a nest: one, or two where a vector axis leaves a rest; and each of them in two parts where no
 /// tile divides an extent. `cuts` count through the slices in which the nest's group runs, and `wanted` says which
@@ -125,6 +139,9 @@ impl Planner<'_> {
             return None;
         }
         plan.vectorize(self.program(), lane, reduced);
+        if extent * FEW_IN_LANES <= lanes {
+            plan.long_sum /= 2;
+        }
         self.slice(&mut plan);
         self.flatten_rest(&mut plan);
         Some(vec![plan])
@@ -246,26 +263,80 @@ impl Planner<'_> {
         }
     }
 
-    /// Blocks the longest reduction loops, so that a long sum is one of sums: it loses fewer digits. And those that
-    /// walk through lanes, one vector after the other.
+    /// Blocks long reduction loops, so that a long sum is one of sums: it loses fewer digits. And those that walk through
+    /// lanes, one vector after the other.
     fn block(&mut self, plan: &mut LoopNest) {
         for axis in plan.reduce.clone() {
-            let extent = self.extent(axis);
-            if self.walks_lanes(plan, axis) {
-                let vectors = (2..=self.machine.lanes)
-                    .rev()
-                    .find(|lanes| self.machine.lanes % lanes == 0 && extent % lanes == 0);
-                if let Some(lanes) = vectors {
-                    plan.block(&mut self.kernels.program, axis, lanes);
-                }
+            if !self.walks_lanes(plan, axis) {
                 continue;
             }
+            let (lanes, extent) = (self.machine.lanes, self.extent(axis));
+            let vectors = (2..=lanes).rev().find(|part| lanes % part == 0 && extent % part == 0);
+            if let Some(part) = vectors {
+                plan.block(&mut self.kernels.program, axis, part);
+            }
+        }
+        let mut points = plan.tile.iter().chain(&plan.windows).map(|axis| self.extent(*axis));
+        let single = points.all(|extent| extent == 1);
+        let fast = self.machine.fast_math && self.machine.over != Over::Channels;
+        match single {
+            true if !plan.has_parts_in_lanes() => self.block_single_sums(plan),
+            false if !fast => self.block_tile(plan),
+            _ => self.block_longest_loops(plan),
+        }
+    }
+
+    /// Blocks what is longer than any sum shall be: a register tile whose sum begins again more often is up to a fifth
+    /// slower in some shapes.
+    fn block_longest_loops(&mut self, plan: &mut LoopNest) {
+        for axis in plan.reduce.clone() {
+            let extent = self.extent(axis);
             let divides = |factor: &i64| extent % factor == 0 && extent / factor > 1;
-            if extent > LONGEST_SUM
-                && let Some(factor) = (LONGEST_SUM / 4..=LONGEST_SUM).rev().find(divides)
+            if extent > LONGEST_LOOP
+                && let Some(factor) = (LONGEST_LOOP / 4..=LONGEST_LOOP).rev().find(divides)
             {
                 plan.block(&mut self.kernels.program, axis, factor);
             }
+        }
+    }
+
+    /// Blocks the loops of sums that begin again in each loop.
+    fn block_single_sums(&mut self, plan: &mut LoopNest) {
+        let mut at = 0;
+        while let Some(axis) = plan.reduce.get(at).copied() {
+            let extent = self.extent(axis);
+            let block = (LEAST_BLOCK..=SHORT_SUM).rev().find(|factor| extent % factor == 0);
+            match block.filter(|_| extent > LONGEST_SINGLE_SUM) {
+                Some(factor) => plan.block(&mut self.kernels.program, axis, factor),
+                None => at += 1,
+            }
+        }
+    }
+
+    /// Blocks one loop of a register tile's sum, which begins again only in the innermost loop that has a long sum inside:
+    /// that sum and the one of such sums shall be short.
+    fn block_tile(&mut self, plan: &mut LoopNest) {
+        let all: i64 = plan.reduce.iter().map(|axis| self.extent(*axis)).product();
+        let longest = match plan.has_parts_in_lanes() {
+            _ if plan.long_sum < LONG_SUM => 2 * plan.long_sum,
+            true => LONGEST_SUM * self.machine.lanes,
+            false => LONGEST_SUM,
+        };
+        let mut inside = 1;
+        for axis in plan.reduce.clone().into_iter().rev() {
+            let extent = self.extent(axis);
+            if inside >= plan.long_sum {
+                return;
+            }
+            if inside * extent > longest {
+                let long = plan.long_sum;
+                let blocks = (2..extent).filter(|factor| extent % factor == 0 && inside * factor >= long);
+                if let Some(factor) = blocks.min_by_key(|factor| inside * factor + all / (inside * factor)) {
+                    plan.block(&mut self.kernels.program, axis, factor);
+                    return;
+                }
+            }
+            inside *= extent;
         }
     }
 

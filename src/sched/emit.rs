@@ -45,8 +45,8 @@ pub fn emit(
     Launch { function, buffers, schedule: plan.to_string(), group: None, key, tiles: plan.tiles.clone() }
 }
 
-/// So many summands hide the cost of saving a register tile's totals.
-const LONG_SUM: i64 = 64;
+/// So many summands of a single sum are added one after the other: more lose digits, and wait for each other.
+pub(super) const SHORT_SUM: i64 = 8;
 
 struct Emitter<'a, 'b> {
     writer: &'a mut Writer<'b>,
@@ -227,9 +227,7 @@ impl Emitter<'_, '_> {
             let mut scope = Scope::default();
             scope.statements.append(&mut levels[depth + 1].1);
             scope.statements.append(&mut body);
-            for (total, part) in levels[depth].0.iter().flatten().zip(levels[depth + 1].0.iter().flatten()) {
-                self.join(&mut scope, total, part);
-            }
+            self.join_all(&mut scope, &levels[depth].0, &levels[depth + 1].0);
             let axis = self.writer.axis(axis);
             body = vec![Stmt::For { axis, kind: ForKind::Serial, body: scope.statements }];
         }
@@ -246,8 +244,8 @@ impl Emitter<'_, '_> {
         match points {
             1 => inside(depth) > 1,
             _ => {
-                inside(depth) >= LONG_SUM
-                    && (depth + 1..self.plan.reduce.len()).all(|next| inside(next) < LONG_SUM)
+                inside(depth) >= self.plan.long_sum
+                    && (depth + 1..self.plan.reduce.len()).all(|next| inside(next) < self.plan.long_sum)
             }
         }
     }
@@ -264,21 +262,47 @@ impl Emitter<'_, '_> {
         accumulators.into_iter().map(part).collect()
     }
 
-    /// Adds the sum of an inner loop to that of the loop around it.
-    fn join(&mut self, scope: &mut Scope, total: &Accumulator, part: &Accumulator) {
-        if total.total != part.total {
-            let sum = self.writer.joined(Binary::Add, total.total.clone(), part.total.clone());
-            self.writer.assign(scope, &total.total, sum);
+    /// Adds the sums of an inner loop to those of the loop around it.
+    fn join_all(&mut self, scope: &mut Scope, totals: &[Vec<Accumulator>], parts: &[Vec<Accumulator>]) {
+        for (total, part) in totals.iter().flatten().zip(parts.iter().flatten()) {
+            if total.total != part.total {
+                let sum = self.writer.joined(Binary::Add, total.total.clone(), part.total.clone());
+                self.writer.assign(scope, &total.total, sum);
+            }
         }
     }
 
     fn reduction_body(&mut self, points: &[Point], accumulators: &[Vec<Accumulator>]) -> Vec<Stmt> {
+        let steps = self.points(&self.plan.unrolled);
+        let short = steps.len() <= 2 * SHORT_SUM as usize || self.plan.has_parts_in_lanes();
+        if points.len() > 1 || short {
+            return self.reduction_steps(points, accumulators, &steps);
+        }
+        let mut statements = Vec::new();
+        for steps in steps.chunks(SHORT_SUM as usize) {
+            let mut scope = Scope::default();
+            let parts: Vec<Vec<Accumulator>> =
+                accumulators.iter().map(|point| self.partials(&mut scope, point.clone())).collect();
+            scope.statements.extend(self.reduction_steps(points, &parts, steps));
+            self.join_all(&mut scope, accumulators, &parts);
+            statements.extend(scope.statements);
+        }
+        statements
+    }
+
+    /// The straight-line code of some steps of the unrolled loops.
+    fn reduction_steps(
+        &mut self,
+        points: &[Point],
+        accumulators: &[Vec<Accumulator>],
+        steps: &[Point],
+    ) -> Vec<Stmt> {
         let mut statements = Vec::new();
         let order = self.order(points, accumulators);
-        for step in self.points(&self.plan.unrolled) {
+        for step in steps {
             let mut scope = Scope::default();
             for at in &order {
-                let replace = self.replacement(&[&points[*at], &step]);
+                let replace = self.replacement(&[&points[*at], step]);
                 for accumulator in &accumulators[*at] {
                     self.accumulate(&mut scope, accumulator, &replace);
                 }

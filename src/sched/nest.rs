@@ -18,6 +18,9 @@ pub struct Lane {
     pub reduced: bool,
 }
 
+/// So many summands hide the cost of saving a register tile's totals.
+pub const LONG_SUM: i64 = 64;
+
 /// A scheduled nest.
 #[derive(Clone, Debug, Default)]
 pub struct LoopNest {
@@ -40,6 +43,8 @@ pub struct LoopNest {
     pub replace: HashMap<Axis, Index>,
     /// A reduced index counts only below this bound: the batch, where it does not fill its last vector.
     pub mask: Option<(Index, i64)>,
+    /// A register tile's sums begin again where so many summands are inside.
+    pub long_sum: i64,
     /// The register tiles that it may have with the same sums, its own one first; none for what is no contraction.
     pub tiles: Vec<String>,
     steps: Vec<String>,
@@ -57,8 +62,14 @@ impl LoopNest {
             windows: windows.iter().filter(wide).copied().collect(),
             replace: free.iter().chain(reduce).chain(windows).map(|axis| (*axis, index(axis))).collect(),
             steps: windows.iter().map(|axis| format!("window {}", program.axes[*axis].name)).collect(),
+            long_sum: LONG_SUM,
             ..LoopNest::default()
         }
+    }
+
+    /// Whether sums have a part in each lane, and most lanes something to add: such a sum is one of short sums already.
+    pub fn has_parts_in_lanes(&self) -> bool {
+        self.lane.as_ref().is_some_and(|lane| lane.reduced) && self.long_sum == LONG_SUM
     }
 
     /// Writes down why something was chosen.
