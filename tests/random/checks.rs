@@ -14,9 +14,9 @@ use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::graph::{Graph, Role, Sink};
 use cnnc::loops::verifier;
-use cnnc::runtime::Pool;
 use cnnc::runtime::agreement::{self, Native, Tensors};
 use cnnc::runtime::lower::{Stage, lower_through};
+use cnnc::runtime::{Pool, Values};
 use cnnc::sched::{Machine, Over};
 use cnnc::te::interpreter::{HUGE, Number};
 
@@ -196,7 +196,7 @@ impl Checker {
             .map_err(|error| compared("interpreter and native", error))?;
         let unknown =
             agreement::within_bound(step, &one, oracle).map_err(|error| compared("oracle", error))?;
-        Ok(Seen { planted, unknown, elements: one.iter().map(Vec::len).sum() })
+        Ok(Seen { planted, unknown, elements: one.iter().map(Values::len).sum() })
     }
 }
 
