@@ -52,6 +52,7 @@ pub fn plan<'c>(
     wanted: &dyn Fn(usize) -> Option<&'c str>,
 ) -> Vec<LoopNest> {
     let mut plain = LoopNest::new(&kernels.program, nest);
+    plain.digits = !machine.fast_math || machine.over == Over::Channels;
     let mut planner = Planner { kernels, layouts, machine, nest, cuts };
     planner.settle(&mut plain);
     let plans = match planner.lane_axis() {
@@ -139,7 +140,7 @@ impl Planner<'_> {
             return None;
         }
         plan.vectorize(self.program(), lane, reduced);
-        if extent * FEW_IN_LANES <= lanes {
+        if plan.digits && extent * FEW_IN_LANES <= lanes {
             plan.long_sum /= 2;
         }
         self.slice(&mut plan);
@@ -278,11 +279,11 @@ impl Planner<'_> {
         }
         let mut points = plan.tile.iter().chain(&plan.windows).map(|axis| self.extent(*axis));
         let single = points.all(|extent| extent == 1);
-        let fast = self.machine.fast_math && self.machine.over != Over::Channels;
         match single {
-            true if !plan.has_parts_in_lanes() => self.block_single_sums(plan),
-            false if !fast => self.block_tile(plan),
-            _ => self.block_longest_loops(plan),
+            _ if !plan.digits => self.block_longest_loops(plan),
+            true if plan.has_parts_in_lanes() => self.block_longest_loops(plan),
+            true => self.block_single_sums(plan),
+            false => self.block_tile(plan),
         }
     }
 

@@ -275,7 +275,7 @@ impl Emitter<'_, '_> {
     fn reduction_body(&mut self, points: &[Point], accumulators: &[Vec<Accumulator>]) -> Vec<Stmt> {
         let steps = self.points(&self.plan.unrolled);
         let short = steps.len() <= 2 * SHORT_SUM as usize || self.plan.has_parts_in_lanes();
-        if points.len() > 1 || short {
+        if points.len() > 1 || short || !self.plan.digits {
             return self.reduction_steps(points, accumulators, &steps);
         }
         let mut statements = Vec::new();
