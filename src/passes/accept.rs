@@ -22,6 +22,9 @@ pub const LARGE: f32 = 1.0;
 /// The health of any other.
 pub const SOUND: f32 = 2.0;
 
+/// The lanes of the widest vectors.
+const PARTS: i64 = 16;
+
 /// Makes all updates depend on the acceptance of the step. `trained` are the parameters with their gradients as they are
 /// derived; `scales` are numbers that must be finite as well.
 pub fn run(graph: &mut Graph, trained: &[(Value, Value)], scales: &[Value]) {
@@ -63,37 +66,61 @@ fn health(graph: &mut Graph, param: Value, gradient: Value) -> Value {
     let mut program = Program::default();
     let shape = graph.values[gradient].shape.clone();
     let of_gradient = program.input("gradient", DType::F32, shape.clone());
-    let axes: Vec<Axis> = shape.iter().map(|extent| program.axis("i", *extent)).collect();
-    let element = program.exprs.read(of_gradient, axes.iter().map(|axis| Index::from(*axis)).collect());
+    let Walk { free, reduced, index } = walk(&mut program, &shape);
+    let element = program.exprs.read(of_gradient, index);
     let square = program.exprs.binary(Binary::Mul, element, element);
     let [sick, large, sound] = [SICK, LARGE, SOUND].map(|health| program.exprs.constant(f64::from(health)));
     let is_number = is_finite(&mut program, element);
     let otherwise = program.exprs.select(is_number, large, sick);
     let is_small = is_finite(&mut program, square);
     let body = program.exprs.select(is_small, sound, otherwise);
-    let result = smallest(&mut program, &axes, body);
+    let result = smallest(&mut program, free, &reduced, body);
     program.outputs.push(result);
     let op = graph.ops.push(Op { name: "health".into(), program });
     let path = format!("health.{}", graph.values[param].name);
     graph.call(op, vec![gradient], path, None)[0]
 }
 
-/// The smallest element, first down the columns, which vectors and threads can share.
-fn smallest(program: &mut Program, axes: &[Axis], body: ExprId) -> Tensor {
+/// How a search for the smallest element goes through a tensor.
+struct Walk {
+    /// For each point of these axes there is a smallest element of its own.
+    free: Vec<Axis>,
+    reduced: Vec<Axis>,
+    index: Vec<Index>,
+}
+
+/// A walk that vectors and threads can share: row by row with a part for each lane, where lanes divide the rows, for a
+/// large matrix should be read as it lies; else down the columns.
+fn walk(program: &mut Program, shape: &[i64]) -> Walk {
+    let mut axes: Vec<Axis> = shape.iter().map(|extent| program.axis("i", *extent)).collect();
+    let mut index: Vec<Index> = axes.iter().map(|axis| Index::from(*axis)).collect();
+    let [_, .., last] = *shape else { return Walk { free: Vec::new(), reduced: axes, index } };
+    let rows = axes.remove(0);
+    if last % PARTS != 0 {
+        return Walk { free: axes, reduced: vec![rows], index };
+    }
+    let (vector, part) = (program.axis("k", last / PARTS), program.axis("l", PARTS));
+    index[shape.len() - 1] = Index::from(vector).scale(PARTS).add(&Index::from(part), &program.axes);
+    axes[shape.len() - 2] = vector;
+    Walk { free: vec![rows, part], reduced: axes, index }
+}
+
+/// The smallest element: that of each point of some axes first.
+fn smallest(program: &mut Program, free: Vec<Axis>, reduced: &[Axis], body: ExprId) -> Tensor {
     let health = program.tensor("health", DType::F32, Vec::new());
-    let Some((rows, columns)) = axes.split_first().filter(|(_, columns)| !columns.is_empty()) else {
-        let body = minimum(program, axes, body);
+    if free.is_empty() {
+        let body = minimum(program, reduced, body);
         program.define(health, Vec::new(), body);
         return health;
-    };
-    let shape = columns.iter().map(|axis| program.axes[*axis].extent).collect();
-    let of_columns = program.tensor("health.columns", DType::F32, shape);
-    let down = minimum(program, &[*rows], body);
-    program.define(of_columns, columns.to_vec(), down);
-    let own: Vec<Axis> = columns.iter().map(|axis| program.copy_axis(*axis)).collect();
-    let read = program.exprs.read(of_columns, own.iter().map(|axis| Index::from(*axis)).collect());
-    let across = minimum(program, &own, read);
-    program.define(health, Vec::new(), across);
+    }
+    let shape = free.iter().map(|axis| program.axes[*axis].extent).collect();
+    let parts = program.tensor("health.parts", DType::F32, shape);
+    let own: Vec<Axis> = free.iter().map(|axis| program.copy_axis(*axis)).collect();
+    let body = minimum(program, reduced, body);
+    program.define(parts, free, body);
+    let read = program.exprs.read(parts, own.iter().map(|axis| Index::from(*axis)).collect());
+    let all = minimum(program, &own, read);
+    program.define(health, Vec::new(), all);
     health
 }
 
