@@ -392,8 +392,7 @@ impl Emitter<'_, '_> {
         let writer = &mut *self.writer;
         let value = writer.bind(scope, "candidate", value);
         let best = accumulator.total.clone();
-        let is_max = best_of(accumulator.op) == Some(Reduction::Max);
-        let op = if is_max { Binary::Le } else { Binary::Ge };
+        let op = if best_of(accumulator.op) == Some(Reduction::Max) { Binary::Le } else { Binary::Ge };
         let is_no_better = writer.compared(op, value.clone(), best.clone());
         let judged = if planted!("sched.emit.nan_position") { &value } else { &best };
         let is_nan = writer.compared(Binary::Ne, judged.clone(), judged.clone());

@@ -1,10 +1,11 @@
 //! Ops of a user: random equations.
 
-use super::{LARGEST, Tensor, Writer};
+use super::{LARGEST, Tensor, Writer, choices};
 
 /// Applies an op with random equations to a tensor.
 pub fn equation(writer: &mut Writer, x: &Tensor) {
-    match (x.shape.len(), writer.draw.from(0, 11)) {
+    match (x.shape.len(), writer.draw.from(0, 18)) {
+        (_, 12..) => choices::delicate(writer, x),
         (_, 0 | 1) => elementwise(writer, x),
         (1, 2 | 3) => rows(writer, x),
         (1, _) => mixed_rows(writer, x),

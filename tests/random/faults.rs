@@ -299,7 +299,9 @@ fn wrong_halo(lowered: &mut Lowered) -> bool {
 fn shared_memory(lowered: &mut Lowered) -> bool {
     for at in 0..lowered.launches.len() {
         let buffers = lowered.launches[at].buffers.clone();
-        let size = |tensor: &te::Tensor| lowered.layouts[tensor].len();
+        let size = |tensor: &te::Tensor| {
+            lowered.layouts[tensor].len() * lowered.kernels.program.tensors[*tensor].dtype.size()
+        };
         let place = |tensor: &te::Tensor| match lowered.plan.places[tensor] {
             Place::Arena(offset) => Some(offset),
             Place::Present(_) | Place::Next(_) | Place::Scratch { .. } => None,

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Every test that includes this module uses a part of it.
 
 pub mod checks;
+mod choices;
 mod draw;
 mod equations;
 pub mod faults;
@@ -13,7 +14,7 @@ use std::collections::BTreeSet;
 pub use draw::Draw;
 
 /// All options that programs note.
-pub const OPTIONS: [&str; 47] = [
+pub const OPTIONS: [&str; 57] = [
     "conv dilation",
     "conv pad same",
     "conv stride",
@@ -44,6 +45,16 @@ pub const OPTIONS: [&str; 47] = [
     "user uniform",
     "user rows",
     "user outer product",
+    "user choice",
+    "user nested choice",
+    "user choice in a sum",
+    "user choice around a reduction",
+    "user divisor",
+    "user negative divisor",
+    "user ties",
+    "user empty windows",
+    "pictures with NaN",
+    "pictures with holes",
     "cross_entropy",
     "cross_entropy smoothing",
     "cross_entropy weights",
@@ -279,17 +290,21 @@ fn finish(mut writer: Writer, shape: &[i64]) -> Program {
     if writer.training {
         writer.note(option);
     }
+    let pictures = match writer.draw.from(0, 11) {
+        0 => Pictures::Nan,
+        1 => Pictures::Holes,
+        _ => Pictures::Numbers,
+    };
+    match pictures {
+        Pictures::Numbers => {}
+        Pictures::Nan => writer.note("pictures with NaN"),
+        Pictures::Holes => writer.note("pictures with holes"),
+    }
     let text = format!(
         "{}model M(x: f32[N, {}]) {{\n{}  {last}\n}}\ndata D {{ source = digits(); }}\ntrain M on D {{ loss = {loss}; optim = {optimiser}; }}\n",
         writer.ops,
         extents(shape),
         writer.body
     );
-    Program {
-        text,
-        batch: writer.batch,
-        training: writer.training,
-        pictures: Pictures::Numbers,
-        options: writer.options,
-    }
+    Program { text, batch: writer.batch, training: writer.training, pictures, options: writer.options }
 }
