@@ -3,6 +3,7 @@
 mod place;
 
 mod cli {
+    mod broken;
     mod data;
     mod errors;
     mod examples;

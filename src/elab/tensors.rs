@@ -9,7 +9,7 @@ use super::value::{TensorValue, Value, show_type};
 use crate::base::span::Span;
 use crate::graph;
 use crate::syntax::ast::{BinaryOp, Label, Name, TypeExpr, TypeKind, UnaryOp};
-use crate::te::{Axis, Index, Program};
+use crate::te::{Axis, DType, Index, Program};
 
 pub(super) use super::op::is_elementwise;
 
@@ -80,6 +80,11 @@ pub(super) fn function(
     };
     let places = super::arguments::match_all(callee, function.parameters(), arguments)?;
     let values: Vec<Value> = places.into_iter().map(|place| arguments[place].value.clone()).collect();
+    if let (op::Function::Real, [Value::Tensor(x)], None) = (function, values.as_slice(), label)
+        && x.dtype == DType::F32
+    {
+        return Ok(values[0].clone()); // It is real already.
+    }
     let compute = |program: &mut Program, terms: &[Term]| op::function(program, function, terms);
     let call = Elementwise { name: &callee.text, shown: &callee.text, label, span: callee.span };
     elementwise(elaborator, &call, &values, &compute)

@@ -1,8 +1,8 @@
 //! Tensors that outlive a step: parameters, running statistics, the optimiser's moments.
 //!
 //! Each has room for two values: the present one, which a step reads, and the next one, which it writes.
-//! [`Store::commit`] swaps them, so a step whose loss is not finite leaves no trace, and nothing is ever copied. A step
-//! that knows its loss before it updates anything writes over the present value; the other stays untouched memory,
+//! [`Store::commit`] swaps them, so a step that is not accepted leaves no trace, and nothing is ever copied. A step
+//! that knows the verdict before it updates anything writes over the present value; the other stays untouched memory,
 //! which the system does not give out.
 
 use std::collections::HashMap;

@@ -22,7 +22,7 @@ op sums(x: f32[N, C]) -> (y: i32[N], z: i32[N]) {
   z[n] = max[c < C] if x[n, c] > 0.51 { 16777217 } else { 16777219 };
 }
 op bytes(x: f32[N, C, H, W]) -> y: u8[N, C, H, W, 2] {
-  y[n, c, i, j, k] = if x[n, c, i, j] > 0.51 { 300 + k } else { k - 1 };
+  y[n, c, i, j, k] = if x[n, c, i, j] > 0.51 { 44 + k } else { 255 - 255 * k };
 }
 op thousands(x: u8[N, C, H, W, K]) -> y: i32[N, C, H, W, K] {
   y[n, c, i, j, k] = 1000 * x[n, c, i, j, k];

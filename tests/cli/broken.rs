@@ -1,0 +1,95 @@
+//! Steps that go wrong: a loss or a gradient that is not finite stops a run before anything is updated.
+
+use safetensors::SafeTensors;
+
+use crate::place::Place;
+
+/// A net whose bias `shift` goes through an op, with a finite loss and a gradient that the op spoils.
+fn net(op: &str, start: &str, settings: &str) -> String {
+    format!(
+        "op spoil(x: f32) -> y: f32 {{ y = {op}; }}
+block shifted(x: f32[N, C, H, W]) {{ param shift: f32[1, C, 1, 1] = {start}; x + spoil(shift) }}
+model Net(x: f32[N, 1, 8, 8]) -> f32[N, 10] {{
+  x |> conv(4, 3) as stem |> shifted as moved |> batchnorm as bn |> relu |> maxpool(2) |> flatten |> linear(10) as head
+}}
+data Digits {{ source = digits(); }}
+train Net on Digits {{ loss = cross_entropy; batch = 100; epochs = 1; {settings} }}
+"
+    )
+}
+
+/// Everything that a run has learnt: its weights, and the states of its checkpoint.
+fn kept(place: &Place, folder: &str) -> Vec<(String, Vec<f32>)> {
+    let mut found = Vec::new();
+    for file in ["model.safetensors", "checkpoint/state-0.safetensors"] {
+        let path = format!("{folder}/{file}");
+        if !place.path(&path).exists() {
+            continue;
+        }
+        let bytes = place.read(&path);
+        for (name, view) in SafeTensors::deserialize(&bytes).expect("tensors").tensors() {
+            let floats =
+                view.data().chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().expect("four")));
+            found.push((name, floats.collect()));
+        }
+    }
+    assert!(!found.is_empty(), "nothing is kept in {folder}");
+    found
+}
+
+/// Runs a net and gives the message; all that is kept is finite.
+fn stopped(text: &str) -> String {
+    let place = Place::with("net.cnn", text);
+    let said = place.run(&["run", "net.cnn", "--out", "run"]);
+    assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
+    for (name, values) in kept(&place, "run") {
+        assert!(values.iter().all(|value| value.is_finite()), "{name} is not finite");
+    }
+    said.err
+}
+
+const OPTIMISERS: [&str; 4] =
+    ["optim = sgd(0.1);", "optim = sgd(0.1, momentum=0.9);", "optim = adam(1e-2);", "optim = rmsprop(1e-2);"];
+
+#[test]
+fn a_gradient_that_is_no_number_updates_nothing() {
+    // 0 * inf at 0, where the value is 0.
+    for settings in OPTIMISERS {
+        let said = stopped(&net("sqrt(x * x)", "0", settings));
+        let wanted = "the gradient of `moved.shift` of layer `moved` is not finite in step 1 (epoch 1)";
+        assert!(said.contains(wanted), "{settings}: {said}");
+        assert!(said.contains("the first such result is `moved.spoil.d_x`"), "{settings}: {said}");
+        assert!(said.contains("The weights before this step are kept"), "{settings}: {said}");
+    }
+}
+
+#[test]
+fn clipping_hides_no_broken_gradient() {
+    for clip in ["clip = norm(1.0);", "clip = value(1.0);"] {
+        let said = stopped(&net("sqrt(x * x)", "0", &format!("{clip} optim = adam(1e-2);")));
+        assert!(said.contains("the gradient of `moved.shift`"), "{clip}: {said}");
+    }
+}
+
+#[test]
+fn a_gradient_without_a_square_updates_nothing() {
+    let said = stopped(&net("1e30 * x", "0", "optim = adam(1e-2);"));
+    assert!(said.contains("is so large that its square is not finite"), "{said}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_updates_nothing() {
+    let said = stopped(&net("log(x)", "-1", "optim = sgd(0.1);"));
+    assert!(said.contains("the loss is NaN in step 1 (epoch 1)"), "{said}");
+    assert!(said.contains("the first such result is `moved.spoil.y`"), "{said}");
+}
+
+/// Finite gradients with an update beyond the range: the elements keep their values.
+#[test]
+fn what_an_update_cannot_hold_keeps_its_value() {
+    let place = Place::with("net.cnn", &net("x", "0", "optim = sgd(1e38, momentum=0.9);"));
+    let said = place.run(&["run", "net.cnn", "--out", "run", "--steps", "1"]);
+    for (name, values) in kept(&place, "run") {
+        assert!(values.iter().all(|value| value.is_finite()), "{name} is not finite: {}", said.err);
+    }
+}
