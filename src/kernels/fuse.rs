@@ -175,7 +175,10 @@ impl Fusion {
         }
         let mut replace = self.partition(target, nest, &producer.results())?;
         // Canonical equations share axes: the producer's reductions must not run over the consumer's.
-        let reduce: Vec<Axis> = target.reduce.iter().map(|axis| self.program.copy_axis(*axis)).collect();
+        let copy = |axis: &Axis| {
+            if planted!("kernels.fuse.window_axes") { *axis } else { self.program.copy_axis(*axis) }
+        };
+        let reduce: Vec<Axis> = target.reduce.iter().map(copy).collect();
         replace.extend(target.reduce.iter().zip(&reduce).map(|(old, new)| (*old, Index::from(*new))));
         let mut statements = self.substituted(&target.statements, &replace);
         statements.extend(nest.statements.iter().cloned());
@@ -277,8 +280,10 @@ impl Fusion {
         let (mut replace, mut ones) = (HashMap::new(), Vec::new());
         for ((index, extent), at) in index.iter().zip(&self.program.tensors[tensor].shape).zip(at) {
             match index.as_axis() {
-                Some(axis) if self.program.axes[axis].extent == *extent => {
-                    if replace.insert(axis, at.clone()).is_some_and(|other| other != *at) {
+                Some(axis) if planted!("kernels.fuse.whole") || self.program.axes[axis].extent == *extent => {
+                    if replace.insert(axis, at.clone()).is_some_and(|other| other != *at)
+                        && !planted!("kernels.fuse.diagonal")
+                    {
                         return None;
                     }
                 }
@@ -312,7 +317,7 @@ impl Fusion {
             });
             at.insert(statement.result, &statement.at);
         }
-        matches.then_some(())
+        (matches || planted!("kernels.fuse.same_element")).then_some(())
     }
 
     fn with_sibling(&self, a: &Kernel, b: &Kernel) -> Kernel {

@@ -72,7 +72,7 @@ fn health(graph: &mut Graph, param: Value, gradient: Value) -> Value {
     let [sick, large, sound] = [SICK, LARGE, SOUND].map(|health| program.exprs.constant(f64::from(health)));
     let is_number = is_finite(&mut program, element);
     let otherwise = program.exprs.select(is_number, large, sick);
-    let is_small = is_finite(&mut program, square);
+    let is_small = is_finite(&mut program, if planted!("passes.accept.large") { element } else { square });
     let body = program.exprs.select(is_small, sound, otherwise);
     let result = smallest(&mut program, free, &reduced, body);
     program.outputs.push(result);
@@ -169,7 +169,8 @@ fn guard_optimiser(graph: &mut Graph, node: usize, accepted: Value) {
     let Op { name, mut program } = graph.ops[node.op].clone();
     let verdict = verdict(&mut program);
     let bodies: Vec<ExprId> = program.equations.iter().map(|equation| equation.pieces[0].body).collect();
-    let condition = bodies.iter().fold(verdict, |all, body| {
+    let judged = if planted!("passes.accept.states") { 1 } else { bodies.len() };
+    let condition = bodies.iter().take(judged).fold(verdict, |all, body| {
         let finite = is_finite(&mut program, *body);
         program.both(all, finite)
     });

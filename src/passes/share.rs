@@ -102,7 +102,7 @@ fn rectifier(exprs: &Exprs, body: &Expr) -> Option<(Binary, ExprId, ExprId)> {
         _ => return None,
     };
     let is_constant = |side: ExprId| exprs.as_constant(side).is_some();
-    match (then, otherwise) == (a, b) {
+    match (then, if planted!("passes.share.rectifier") { b } else { otherwise }) == (a, b) {
         true if is_constant(b) => Some((op, a, b)),
         true if is_constant(a) => Some((reversed, b, a)),
         _ => None,

@@ -45,7 +45,9 @@ fn split_of(program: &Program, equation: &Equation, lanes: i64) -> Option<(Axis,
         let extent = program.axes[axis].extent;
         let unit = if is_leading(program, *body, axis) { lanes } else { 1 };
         let fits = |groups: &i64| {
-            extent % groups == 0 && extent / groups % unit == 0 && groups * result <= bytes / LARGEST_PART
+            (planted!("passes.split.rest") || extent % groups == 0)
+                && extent / groups % unit == 0
+                && groups * result <= bytes / LARGEST_PART
         };
         (2..=wanted.min(extent)).rev().find(fits)
     };

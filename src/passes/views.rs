@@ -35,7 +35,11 @@ pub fn run(program: &mut Program) {
 fn read_through(program: &mut Program, views: &HashMap<Tensor, View>, expr: Expr) -> ExprId {
     let Expr::Read { tensor, index, fill } = &expr else { return program.exprs.add(expr) };
     let Some(view) = views.get(tensor) else { return program.exprs.add(expr) };
-    if fill.is_some() && !view.keeps_bounds && !program.in_bounds(*tensor, index) {
+    if !planted!("passes.views.bounds")
+        && fill.is_some()
+        && !view.keeps_bounds
+        && !program.in_bounds(*tensor, index)
+    {
         return program.exprs.add(expr);
     }
     let replace: HashMap<Axis, Index> = view.axes.iter().copied().zip(index.iter().cloned()).collect();

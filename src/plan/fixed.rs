@@ -16,7 +16,8 @@ pub fn launches(launches: &[Launch], kept: &[Kept]) -> Vec<bool> {
     let computed = launches.iter().flat_map(written);
     let nexts: HashSet<Tensor> = kept.iter().filter_map(|kept| kept.next).collect();
     let known: HashSet<Tensor> = unchanged.chain(computed).filter(|tensor| !nexts.contains(tensor)).collect();
-    let mut fixed: Vec<bool> = launches.iter().map(|launch| !draws(&launch.function.body)).collect();
+    let mut fixed: Vec<bool> =
+        launches.iter().map(|launch| planted!("plan.fixed.draws") || !draws(&launch.function.body)).collect();
     loop {
         let varies = launches.iter().zip(&fixed).filter(|(_, fixed)| !**fixed);
         let varying: HashSet<Tensor> = varies.flat_map(|(launch, _)| written(launch)).collect();

@@ -154,14 +154,18 @@ fn by_turns(
     blocks.sort_by_key(|block| (block.live.start, block.tensors[0]));
     let mut joined: Vec<Block> = Vec::new();
     for block in blocks {
-        let free =
-            joined.iter_mut().find(|other| other.live.end <= block.live.start && kind(other) == kind(&block));
+        let free = joined.iter_mut().find(|other| {
+            let end = other.live.end - usize::from(planted!("plan.turns.last"));
+            end <= block.live.start && kind(other) == kind(&block)
+        });
         match free {
             Some(other) => other.take(&block),
             None => joined.push(block),
         }
     }
-    joined.iter_mut().for_each(|block| block.live = always.clone());
+    if !planted!("plan.turns.always") {
+        joined.iter_mut().for_each(|block| block.live = always.clone());
+    }
     joined
 }
 
@@ -218,11 +222,13 @@ fn live_ranges(
     for unit in units {
         for tensor in launches[unit.launches.clone()].iter().flat_map(|launch| &launch.buffers) {
             let range = ranges.entry(*tensor).or_insert(unit.launches.clone());
-            range.end = unit.launches.end;
+            let early = planted!("plan.live.last") && range.start < unit.launches.start;
+            range.end = unit.launches.end - usize::from(early);
         }
     }
     let always = 0..launches.len() + 1;
-    for (launch, _) in launches.iter().zip(fixed).filter(|(_, fixed)| **fixed) {
+    for (launch, _) in launches.iter().zip(fixed).filter(|(_, fixed)| **fixed && !planted!("plan.live.fixed"))
+    {
         for tensor in &launch.buffers {
             ranges.insert(*tensor, always.clone());
         }
@@ -231,7 +237,9 @@ fn live_ranges(
         ranges.insert(*tensor, always.clone());
     }
     for output in &kernels.program.outputs {
-        if let Some(range) = ranges.get_mut(output) {
+        if let Some(range) = ranges.get_mut(output)
+            && !planted!("plan.live.output")
+        {
             range.end = always.end;
         }
     }

@@ -186,7 +186,9 @@ impl Program {
             self.arena = Memory::zeroed(0); // Or both would be there at once.
             self.arena = Memory::zeroed(self.plan.arena_bytes);
         }
-        self.prepared = None;
+        if !planted!("runtime.program.prepared") {
+            self.prepared = None;
+        }
         self.fill_halos(is_new);
     }
 
@@ -201,7 +203,7 @@ impl Program {
                 DType::I32 => (fill.get() as i32).to_ne_bytes().to_vec(),
                 DType::U8 | DType::Bool => vec![fill.get() as u8],
             };
-            if is_new && bits.iter().all(|byte| *byte == 0) {
+            if (is_new || planted!("runtime.program.halo")) && bits.iter().all(|byte| *byte == 0) {
                 continue;
             }
             let memory = self.arena.bytes_mut(*offset, layout.len() * bits.len());
@@ -355,7 +357,7 @@ impl Program {
 
     /// Makes the updates of the last run the present values; not where it is not accepted.
     pub fn commit(&self, store: &mut Store) {
-        if !self.is_accepted() {
+        if !planted!("runtime.program.commit") && !self.is_accepted() {
             return;
         }
         let next = self.kept.iter().filter(|(_, change)| *change == Change::Next);

@@ -66,7 +66,9 @@ impl Store {
 
     /// All tensors, to change.
     pub fn entries_mut(&mut self) -> &mut [Entry] {
-        self.change();
+        if !planted!("runtime.store.given") {
+            self.change();
+        }
         &mut self.entries
     }
 
@@ -86,7 +88,7 @@ impl Store {
 
     /// Makes the next values of some tensors the present ones; those `in_place` have been stored over already.
     pub fn commit(&mut self, next: &[usize], in_place: bool) {
-        if in_place || !next.is_empty() {
+        if (in_place && !planted!("runtime.store.in_place")) || !next.is_empty() {
             self.change();
         }
         for at in next {

@@ -153,7 +153,10 @@ impl Planner<'_> {
     fn padded_everywhere(&self, axis: Axis) -> bool {
         self.accesses().iter().all(|(tensor, index)| {
             let layout = &self.layouts[tensor];
-            let ends = |at: usize| layout.across == Some(at) && layout.shape[at] == self.extent(axis);
+            let ends = |at: usize| {
+                layout.across == Some(at)
+                    && (planted!("sched.cpu.ends") || layout.shape[at] == self.extent(axis))
+            };
             index.iter().enumerate().all(|(at, index)| !index.mentions(axis) || ends(at))
         })
     }
@@ -173,7 +176,9 @@ impl Planner<'_> {
         let mut fits = self.nest.statements.iter().all(|statement| address(&statement.result, &statement.at));
         for statement in &self.nest.statements {
             // Lanes are folded as floats.
-            fits &= !reduced || !is_beyond(self.program(), statement.result, statement.body);
+            fits &= !reduced
+                || planted!("sched.cpu.whole")
+                || !is_beyond(self.program(), statement.result, statement.body);
             self.program().for_each_expr(statement.body, &mut |id| {
                 fits &= match &self.program().exprs[id] {
                     Expr::Read { tensor, index, fill } => {
@@ -234,7 +239,7 @@ impl Planner<'_> {
         }
         main.vectorize(self.program(), lane, false);
         let mut plans = vec![main];
-        if rest > 0 {
+        if rest > i64::from(planted!("sched.cpu.rest")) {
             whole.restrict(&mut self.kernels.program, axis, extent - rest, rest);
             plans.push(whole);
         }

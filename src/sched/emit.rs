@@ -349,7 +349,7 @@ impl Emitter<'_, '_> {
         let lanes = accumulator.total.ty.lanes;
         let mask = self.plan.mask.as_ref().filter(|_| self.reduces_lanes(accumulator));
         if accumulator.op == Reduction::Sum
-            && mask.is_none()
+            && (mask.is_none() || planted!("sched.emit.mask"))
             && !accumulator.whole
             && let Some((x, y)) = self.writer.as_product(body)
         {

@@ -384,7 +384,9 @@ impl<'a> Writer<'a> {
         let address = layout.address(index, axes);
         let mut outside = Vec::new();
         for (at, index) in index.iter().enumerate() {
-            let filled = fill.is_some() && layout.fill == fill && layout.holds(at, index.range(axes));
+            let filled = fill.is_some()
+                && (layout.fill == fill || planted!("sched.value.fill"))
+                && layout.holds(at, index.range(axes));
             let (low, high) = index.range(axes);
             if let Some(fill) = fill.filter(|_| high < 0 || low >= layout.shape[at]) {
                 return self.filled(tensor, fill); // No point of the loops is inside.

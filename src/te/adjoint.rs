@@ -79,7 +79,8 @@ fn winner_of(program: &mut Program, equation: &Equation) -> Option<Equation> {
         pieces.push(Piece { body, ..piece.clone() });
     }
     let data = program.tensors[equation.result].clone();
-    let dtype = if positions <= NO_BYTE { DType::U8 } else { DType::I32 };
+    let dtype =
+        if planted!("te.adjoint.winner_bytes") || positions <= NO_BYTE { DType::U8 } else { DType::I32 };
     let result = program.tensor(format!("{}.winner", data.name), dtype, data.shape);
     Some(Equation { result, pieces })
 }
@@ -204,7 +205,8 @@ impl<'a> Derivation<'a> {
         let gradient = self.joined(tensor, &gradients, Binary::Add)?;
         let is_guarded = parts.iter().any(|part| part.is_guarded);
         let masks: Option<Vec<Tensor>> = parts.iter().map(|part| part.mask).collect();
-        let mask = masks.filter(|_| is_guarded).and_then(|masks| self.joined(tensor, &masks, Binary::Max));
+        let either = if planted!("te.adjoint.read_once") { Binary::Min } else { Binary::Max };
+        let mask = masks.filter(|_| is_guarded).and_then(|masks| self.joined(tensor, &masks, either));
         Some(Total { gradient, mask })
     }
 

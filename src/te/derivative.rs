@@ -149,7 +149,8 @@ fn binary(program: &mut Program, op: Binary, x: ExprId, y: ExprId, value: ExprId
             choice(first, x, y)
         }
         Binary::Max => {
-            let first = exprs.binary(Binary::Ge, x, y);
+            let wins = if planted!("te.derivative.tie") { Binary::Gt } else { Binary::Ge };
+            let first = exprs.binary(wins, x, y);
             choice(first, x, y)
         }
         Binary::Eq
@@ -180,7 +181,7 @@ fn power(program: &mut Program, x: ExprId, y: ExprId, value: ExprId) -> Vec<(Exp
     let by_y = exprs.product(value, logarithm);
     let (from_zero, upwards) = (exprs.binary(Binary::Eq, x, zero), exprs.binary(Binary::Ge, y, zero));
     let stays = program.both(from_zero, upwards);
-    let by_y = program.exprs.select(stays, zero, by_y);
+    let by_y = if planted!("te.derivative.power") { by_y } else { program.exprs.select(stays, zero, by_y) };
     vec![(x, Local::Times(by_x)), (y, Local::Times(by_y))]
 }
 

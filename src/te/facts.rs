@@ -72,6 +72,7 @@ impl Facts {
         let (low, high) = self.range(program, &difference);
         let (low, high) = match (op, truth) {
             (Binary::Lt, true) | (Binary::Ge, false) => (low, high.min(-1)),
+            (Binary::Le, true) if planted!("te.facts.less_equal") => (low, high.min(-1)),
             (Binary::Le, true) | (Binary::Gt, false) => (low, high.min(0)),
             (Binary::Gt, true) | (Binary::Le, false) => (low.max(1), high),
             (Binary::Ge, true) | (Binary::Lt, false) => (low.max(0), high),

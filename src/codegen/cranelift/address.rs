@@ -77,7 +77,9 @@ impl Lowering<'_> {
         let size = self.function.buffers[buffer].dtype.size() as i64;
         let (terms, constant) = self.resolve(index);
         let pointer = self.pointer(Key { buffer: Some(buffer), terms });
-        match i32::try_from(constant * size) {
+        let bytes = constant * size;
+        let bytes = if planted!("codegen.cranelift.far") { i64::from(bytes as i32) } else { bytes };
+        match i32::try_from(bytes) {
             Ok(displacement) if displacement.checked_add(MARGIN).is_some() => {
                 Address { pointer, displacement }
             }
@@ -132,6 +134,7 @@ impl Lowering<'_> {
     fn resolved_axis(&self, axis: Axis) -> Option<Index> {
         match self.axes[axis] {
             Bound::Constant(value) => Some(Index::from(value)),
+            Bound::Loop { .. } if planted!("codegen.cranelift.unrolled") => None,
             Bound::Loop { offset: 0, .. } => None,
             Bound::Loop { offset, .. } => Some(Index::from(axis).offset(offset)),
             Bound::Free => panic!("{axis} is not in scope"),
@@ -299,7 +302,7 @@ impl Lowering<'_> {
             if k.count_ones() == 1 {
                 return this.cursor.ins().sshr_imm_u(x, i64::from(k.trailing_zeros()));
             }
-            let multiples = low.min(0).div_euclid(k);
+            let multiples = if planted!("codegen.cranelift.negative") { 0 } else { low.min(0).div_euclid(k) };
             let shift = 31 + i64::from(64 - (k - 1).leading_zeros());
             let moved = this.cursor.ins().iadd_imm_s(x, -multiples * k);
             let quotient = if high - multiples * k < 1 << 31 && k < 1 << 31 {

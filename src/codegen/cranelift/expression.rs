@@ -207,7 +207,9 @@ impl Lowering<'_> {
         // All parts are computed before the first is written, as the value may read what is overwritten.
         let values: Vec<Value> =
             (0..parts(lanes)).map(|part| self.stored_part(buffer, value, part)).collect();
-        self.load_postponed(Some(buffer));
+        if !planted!("codegen.cranelift.postponed") {
+            self.load_postponed(Some(buffer));
+        }
         for (part, value) in (0_i64..).zip(values) {
             let lane = |this: &mut Self, lane: i64| this.plus(first, (4 * part + lane) * stride * size);
             match (lanes, stride) {

@@ -301,7 +301,9 @@ impl Lowering<'_> {
             }
             parts.push(from);
         }
-        self.flush(Some(buffer));
+        if !planted!("codegen.wide.flush") {
+            self.flush(Some(buffer));
+        }
         for (part, from) in parts.into_iter().enumerate() {
             let to = self.place(buffer, index, (part * self.widest.lanes()) as i64 * stride)?;
             let inst = match (ty.lanes, stride, element) {
@@ -429,6 +431,7 @@ impl Lowering<'_> {
 
 /// A distance in bytes.
 fn near(bytes: i64, what: &'static str) -> Lowered<i32> {
+    let bytes = if planted!("codegen.wide.far") { i64::from(bytes as i32) % FAR } else { bytes };
     i32::try_from(bytes).ok().filter(|_| bytes.abs() < FAR).ok_or(Unsupported(what))
 }
 

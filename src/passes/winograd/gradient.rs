@@ -37,7 +37,7 @@ fn roles(program: &Program, filtering: &Filtering) -> Option<Roles> {
     let outputs = filtering.axes(program, &piece.axes, *filter);
     let channels = filtering.axes(program, &piece.axes, *input);
     let apart = outputs.iter().all(|axis| !of_input.contains(axis));
-    let forwards = taps.iter().all(|tap| !tap.backwards);
+    let forwards = planted!("passes.winograd.forwards") || taps.iter().all(|tap| !tap.backwards);
     let fits = in_place && sums_pictures && apart && forwards && !outputs.is_empty() && !channels.is_empty();
     fits.then_some(Roles { pictures, outputs, channels })
 }

@@ -131,7 +131,8 @@ impl Planner<'_> {
         let extent = self.extent(axis);
         let mut halves = [plan.clone(), plan];
         halves[0].restrict(&mut self.kernels.program, axis, 0, first);
-        halves[1].restrict(&mut self.kernels.program, axis, first, extent - first);
+        let rest = extent - first - i64::from(planted!("sched.tile.part"));
+        halves[1].restrict(&mut self.kernels.program, axis, first, rest);
         halves.into()
     }
 

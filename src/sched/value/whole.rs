@@ -92,7 +92,7 @@ impl Writer<'_> {
     fn floor_quotient(&mut self, scope: &mut Scope, x: Value, y: Value) -> Value {
         let mut quotient = self.integer(0);
         let mut rest = x;
-        for _ in 0..3 {
+        for _ in 0..if planted!("sched.whole.quotient") { 1 } else { 3 } {
             let (a, b) = (self.as_float(rest.clone()), self.as_float(y.clone()));
             let near = self.of_whole(scope, Binary::Div, a, b);
             let near = Value { expr: Expr::Unary(Unary::Floor, Box::new(near.expr)), ty: near.ty };

@@ -103,6 +103,9 @@ impl Encoder<'_> {
         let limit = self.bits(2_147_483_648_f32.to_bits());
         self.float_mask(width, from, limit, GREATER_OR_EQUAL, mask)?;
         three!(self, vxorps, width, found, found, Operand::Reg(mask))?;
+        if planted!("codegen.wide.to_int") {
+            return two!(self, vmovups, width, to, Operand::Reg(found));
+        }
         self.float_mask(width, from, Operand::Reg(from), ORDERED, mask)?;
         three!(self, vandps, width, to, found, Operand::Reg(mask))
     }
@@ -158,6 +161,9 @@ impl Encoder<'_> {
     fn extreme(&mut self, op: Join, width: Width, to: u8, x: u8, y: Operand) -> Done {
         let y = self.in_register(y, width, 1)?;
         let (one, other) = (self.spare(3), self.spare(1));
+        if op == Join::MinF && planted!("codegen.wide.minimum") {
+            return three!(self, vminps, width, to, x, Operand::Reg(y));
+        }
         if op == Join::MinF {
             three!(self, vminps, width, one, x, Operand::Reg(y))?;
             three!(self, vminps, width, other, y, Operand::Reg(x))?;

@@ -273,6 +273,7 @@ impl Compare {
         match self {
             Compare::Eq | Compare::Ne => self,
             Compare::Lt => Compare::Gt,
+            Compare::Le if planted!("codegen.wide.swapped") => Compare::Gt,
             Compare::Le => Compare::Ge,
             Compare::Gt => Compare::Lt,
             Compare::Ge => Compare::Le,
@@ -286,6 +287,7 @@ impl Join {
         use Join::*;
         match self {
             AddF | MulF | MinF | MaxF | AddI | MulI | MinI | MaxI | And | Or | Xor => true,
+            SubI if planted!("codegen.wide.commutes") => true,
             SubF | DivF | LessF | GreaterF | SubI | MulHigh | ShiftLeft | ShiftRight => false,
         }
     }
