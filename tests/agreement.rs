@@ -168,6 +168,26 @@ op any(x: f32[N, C, H, W]) -> y: bool { y = (sum[n < N, c < C, i < H, j < W] x[n
     }
 }
 
+/// Channels that fill no vector, read backwards: the lanes beyond the last one must not reach before the first.
+#[test]
+fn reversed_channels() {
+    for channels in [2, 3, 7, 8, 9, 17] {
+        let model = Model::new(&format!(
+            "op turned(x: f32[N, O], w: f32[O]) -> y: f32[N, O] {{ y[n, o] = x[n, O-1-o] * w[O-1-o]; }}
+             block turn(x: f32[N, O]) {{ param weight: f32[O] = uniform(-1, 1); turned(x, weight) }}
+             model M(x: f32[N, {channels}]) {{ x |> turn }}"
+        ));
+        for (batch, over) in [(1, Over::Channels), (1, Over::Batch), (3, Over::Channels), (9, Over::Best)] {
+            let graph = model.forward(batch, false).expect("it elaborates");
+            for level in [Level::Sse4, Target::host().level] {
+                let machine = Machine { over, ..Machine::of(Target::of(level)) };
+                let checked = agreement::check(&graph, &machine);
+                assert_eq!(checked, Ok(()), "{channels} channels, batch {batch}, {level}, lanes over {over}");
+            }
+        }
+    }
+}
+
 /// How many programs show each thing.
 #[derive(Default)]
 struct Coverage(BTreeMap<String, usize>);

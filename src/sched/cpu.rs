@@ -149,12 +149,13 @@ impl Planner<'_> {
     }
 
     /// Whether an axis that does not fill its last vector is only used where the layout has room for lanes beyond the
-    /// last element.
+    /// last element; one that walks backwards reaches before the first.
     fn padded_everywhere(&self, axis: Axis) -> bool {
         self.accesses().iter().all(|(tensor, index)| {
             let layout = &self.layouts[tensor];
             let ends = |at: usize| {
                 layout.across == Some(at)
+                    && index[at].coefficient(axis) >= 0
                     && (planted!("sched.cpu.ends") || layout.shape[at] == self.extent(axis))
             };
             index.iter().enumerate().all(|(at, index)| !index.mentions(axis) || ends(at))
