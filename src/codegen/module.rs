@@ -129,12 +129,15 @@ impl Module {
     }
 
     fn place(isa: OwnedTargetIsa, functions: &[Function], codes: Vec<Code>) -> Result<Module, Error> {
-        let mut jit = new_jit(isa, codes.iter().map(|code| code.bytes.len()).sum())?;
+        let mut jit = new_jit(isa, codes.iter().map(|code| code.bytes.len() + CODE_PERIOD).sum())?;
+        define(&mut jit, &vec![0; CODE_ALIGNMENT as usize], CODE_PERIOD as u64, &[])
+            .map_err(Error::Module)?;
         let mut ids = Vec::new();
         for (code, function) in codes.iter().zip(functions) {
-            ids.push(define(&mut jit, code).map_err(|error| Error::Compile {
-                name: function.name.clone(),
-                reason: error.to_string(),
+            let mut bytes = code.bytes.clone();
+            bytes.resize(bytes.len().next_multiple_of(CODE_PERIOD), 0);
+            ids.push(define(&mut jit, &bytes, code.alignment, &code.relocations).map_err(|error| {
+                Error::Compile { name: function.name.clone(), reason: error.to_string() }
             })?);
         }
         jit.finalize_definitions().map_err(Box::new)?;
@@ -197,8 +200,13 @@ fn wide(_: &Function, target: Target) -> Result<Code, String> {
     Err(format!("no wide instructions for {}", target.level))
 }
 
-/// Functions begin at a cache line, so that their loops do not depend on what lies before them.
+/// Functions begin at a cache line.
 pub(super) const CODE_ALIGNMENT: u64 = 64;
+
+/// And all of them at the same one of four lines, so that their loops do not depend on what lies before them. Zen 4 runs a
+/// short loop slower at some addresses, which repeat after 256 bytes: a gradient of `digits` takes 0.118 ms where
+/// functions begin at a multiple, and 0.101 ms at the other three lines.
+const CODE_PERIOD: usize = 256;
 
 fn new_jit(isa: OwnedTargetIsa, code_bytes: usize) -> Result<JITModule, Error> {
     let reserve = 2 * code_bytes + (1 << 16);
@@ -209,10 +217,15 @@ fn new_jit(isa: OwnedTargetIsa, code_bytes: usize) -> Result<JITModule, Error> {
     Ok(JITModule::new(builder))
 }
 
-fn define(jit: &mut JITModule, code: &Code) -> Result<FuncId, Box<ModuleError>> {
+fn define(
+    jit: &mut JITModule,
+    bytes: &[u8],
+    alignment: u64,
+    relocations: &[ModuleReloc],
+) -> Result<FuncId, Box<ModuleError>> {
     let signature = cranelift::signature(jit.isa());
     let id = jit.declare_anonymous_function(&signature).map_err(Box::new)?;
-    jit.define_function_bytes(id, code.alignment, &code.bytes, &code.relocations).map_err(Box::new)?;
+    jit.define_function_bytes(id, alignment, bytes, relocations).map_err(Box::new)?;
     Ok(id)
 }
 

@@ -100,8 +100,8 @@ pub enum Sink {
     Gradient(Value),
     /// The norm of the gradient of this parameter (an input of the graph), before any clipping.
     GradientNorm(Value),
-    /// The health of this parameter (an input of the graph) in the step, as `passes::accept` says.
-    Health(Value),
+    /// The health of these parameters (inputs of the graph) in the step, an element each, as `passes::accept` says.
+    Health(Vec<Value>),
     /// 1 if the updates take place, 0 if all kept tensors stay as they are.
     Accepted,
 }

@@ -124,7 +124,13 @@ impl Resolver<'_> {
             ("gradient_norm", [Property(value)]) => {
                 Ok(Sink::GradientNorm(self.value(&value.name, value.offset)?))
             }
-            ("health", [Property(value)]) => Ok(Sink::Health(self.value(&value.name, value.offset)?)),
+            ("health", of) => {
+                let value = |argument: &tree::Argument| match argument {
+                    Property(value) => self.value(&value.name, value.offset),
+                    _ => self.error(tree.offset, "`health` is of parameters".into()),
+                };
+                Ok(Sink::Health(of.iter().map(value).collect::<Result<_, _>>()?))
+            }
             ("accepted", []) => Ok(Sink::Accepted),
             (other, _) => self.error(tree.offset, format!("`{other}` with these arguments is no sink")),
         }

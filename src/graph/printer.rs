@@ -107,7 +107,10 @@ impl fmt::Display for SinkText<'_> {
             Sink::Update(value) => write!(f, "update({value})"),
             Sink::Gradient(value) => write!(f, "gradient({value})"),
             Sink::GradientNorm(value) => write!(f, "gradient_norm({value})"),
-            Sink::Health(value) => write!(f, "health({value})"),
+            Sink::Health(values) => {
+                let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+                write!(f, "health({})", values.join(", "))
+            }
             Sink::Accepted => f.write_str("accepted"),
         }
     }

@@ -133,18 +133,27 @@ impl Verifier<'_> {
                 Sink::Loss | Sink::Metric(_) | Sink::Accepted => self.scalar(*value, &text),
                 Sink::Prediction => {}
                 Sink::Update(of) | Sink::Gradient(of) => self.next(*value, *of, sink, &text),
-                Sink::GradientNorm(of) | Sink::Health(of) => {
+                Sink::GradientNorm(of) => {
                     self.scalar(*value, &text);
-                    if !self.is_param(*of) {
-                        self.findings.push(format!("{text} is of no parameter"));
+                    self.of_params(&[*of], &text);
+                }
+                Sink::Health(of) => {
+                    if self.graph.values.get(*value).is_some_and(|data| data.shape != [of.len() as i64]) {
+                        self.findings.push(format!("{text} has not an element for each parameter"));
                     }
+                    self.of_params(of, &text);
                 }
             }
         }
     }
 
-    fn is_param(&self, of: Value) -> bool {
-        self.graph.inputs.iter().any(|(value, role)| *value == of && matches!(role, Role::Param { .. }))
+    fn of_params(&mut self, of: &[Value], text: &str) {
+        let is_param = |of: &Value| {
+            self.graph.inputs.iter().any(|(value, role)| value == of && matches!(role, Role::Param { .. }))
+        };
+        if !of.iter().all(is_param) {
+            self.findings.push(format!("{text} is of no parameter"));
+        }
     }
 
     fn next(&mut self, value: Value, of: Value, sink: &Sink, text: &str) {

@@ -9,11 +9,11 @@
 //! user's. An element of which any next value, its own or one of the optimiser's states, is not finite keeps all of them.
 //! States that a model keeps itself may hold what they like.
 //!
-//! The *health* of a parameter is the smallest of its gradient's elements': [`SICK`] where one is not finite, [`LARGE`]
+//! The *health* of a parameter follows from its gradient's largest element: [`SICK`] where that is not finite, [`LARGE`]
 //! where its square is not, which is what an optimiser's second moment takes, else [`SOUND`].
 
 use crate::graph::{Graph, Op, Sink, Value};
-use crate::te::{Axis, Binary, DType, ExprId, Index, Piece, Program, Reduction, Tensor, Unary};
+use crate::te::{Axis, Binary, DType, Equation, ExprId, Index, Piece, Program, Reduction, Tensor, Unary};
 
 /// The health of a parameter with a gradient that is not finite.
 pub const SICK: f32 = 0.0;
@@ -22,18 +22,19 @@ pub const LARGE: f32 = 1.0;
 /// The health of any other.
 pub const SOUND: f32 = 2.0;
 
-/// The lanes of the widest vectors.
+/// The lanes of the widest vectors, and as many rows of parts as a large gradient should have at least.
 const PARTS: i64 = 16;
+
+/// A gradient with more elements is searched in parts, which vectors and threads can share.
+const FEW: i64 = 256;
 
 /// Makes all updates depend on the acceptance of the step. `trained` are the parameters with their gradients as they are
 /// derived; `scales` are numbers that must be finite as well.
 pub fn run(graph: &mut Graph, trained: &[(Value, Value)], scales: &[Value]) {
-    let health: Vec<(Value, Value)> =
-        trained.iter().map(|(param, gradient)| (*param, health(graph, *param, *gradient))).collect();
+    let health = (!trained.is_empty()).then(|| health(graph, trained));
     let losses = graph.outputs.iter().filter(|(_, sink)| *sink == Sink::Loss).map(|(value, _)| *value);
     let finite: Vec<Value> = losses.chain(scales.iter().copied()).collect();
-    let sound: Vec<Value> = health.iter().map(|(_, health)| *health).collect();
-    let accepted = accepted(graph, &finite, &sound);
+    let accepted = accepted(graph, &finite, health);
     for (param, _) in trained {
         let node = update(graph, *param).and_then(|next| maker(graph, next));
         if let Some(node) = node {
@@ -47,7 +48,8 @@ pub fn run(graph: &mut Graph, trained: &[(Value, Value)], scales: &[Value]) {
             graph.outputs[at].0 = kept_or(graph, next, kept, accepted);
         }
     }
-    graph.outputs.extend(health.into_iter().map(|(param, health)| (health, Sink::Health(param))));
+    let params = trained.iter().map(|(param, _)| *param).collect();
+    graph.outputs.extend(health.map(|health| (health, Sink::Health(params))));
     graph.outputs.push((accepted, Sink::Accepted));
 }
 
@@ -61,71 +63,109 @@ fn maker(graph: &Graph, value: Value) -> Option<usize> {
     graph.nodes.iter().position(|node| node.results.contains(&value))
 }
 
-/// Adds the health of a parameter.
-fn health(graph: &mut Graph, param: Value, gradient: Value) -> Value {
+/// Adds the health of all parameters, an element each.
+fn health(graph: &mut Graph, trained: &[(Value, Value)]) -> Value {
+    let mut program = Program::default();
+    let count = trained.len() as i64;
+    let [sizes, health] = ["size", "health"].map(|name| program.tensor(name, DType::F32, vec![count]));
+    let (mut pieces, mut searched) = (Vec::new(), Vec::new());
+    for (at, (param, gradient)) in trained.iter().enumerate() {
+        let is_small = graph.values[*gradient].shape.iter().product::<i64>() <= FEW;
+        let value = if is_small { *gradient } else { parts(graph, *param, *gradient) };
+        let shape = graph.values[value].shape.clone();
+        let axes: Vec<Axis> = shape.iter().map(|extent| program.axis("i", *extent)).collect();
+        let input = program.input("of", DType::F32, shape);
+        let index = axes.iter().map(|axis| Index::from(*axis)).collect();
+        let body = size(&mut program, &axes, input, index);
+        pieces.push(Piece { axes: Vec::new(), at: vec![Index::from(at as i64)], body });
+        searched.push(value);
+    }
+    program.equations.push(Equation { result: sizes, pieces });
+    let axis = program.axis("i", count);
+    let read = program.exprs.read(sizes, vec![Index::from(axis)]);
+    let body = of_size(&mut program, read);
+    program.define(health, vec![axis], body);
+    program.outputs.push(health);
+    let op = graph.ops.push(Op { name: "health".into(), program });
+    graph.call(op, searched, "step", None)[0]
+}
+
+/// Adds the sizes of the parts of a gradient.
+fn parts(graph: &mut Graph, param: Value, gradient: Value) -> Value {
     let mut program = Program::default();
     let shape = graph.values[gradient].shape.clone();
-    let of_gradient = program.input("gradient", DType::F32, shape.clone());
+    let input = program.input("gradient", DType::F32, shape.clone());
     let Walk { free, reduced, index } = walk(&mut program, &shape);
-    let element = program.exprs.read(of_gradient, index);
-    let square = program.exprs.binary(Binary::Mul, element, element);
-    let [sick, large, sound] = [SICK, LARGE, SOUND].map(|health| program.exprs.constant(f64::from(health)));
-    let is_number = is_finite(&mut program, element);
-    let otherwise = program.exprs.select(is_number, large, sick);
-    let is_small = is_finite(&mut program, if planted!("passes.accept.large") { element } else { square });
-    let body = program.exprs.select(is_small, sound, otherwise);
-    let result = smallest(&mut program, free, &reduced, body);
-    program.outputs.push(result);
-    let op = graph.ops.push(Op { name: "health".into(), program });
-    let path = format!("health.{}", graph.values[param].name);
+    let body = size(&mut program, &reduced, input, index);
+    let shape = free.iter().map(|axis| program.axes[*axis].extent).collect();
+    let parts = program.tensor("parts", DType::F32, shape);
+    program.define(parts, free, body);
+    program.outputs.push(parts);
+    let op = graph.ops.push(Op { name: "size".into(), program });
+    let path = format!("size.{}", graph.values[param].name);
     graph.call(op, vec![gradient], path, None)[0]
 }
 
-/// How a search for the smallest element goes through a tensor.
+/// Minus the largest absolute value over some axes, NaN where there is one: a minimum takes fewer instructions to keep NaN
+/// than a maximum.
+fn size(program: &mut Program, over: &[Axis], of: Tensor, index: Vec<Index>) -> ExprId {
+    let element = program.exprs.read(of, index);
+    let size = program.exprs.unary(Unary::Abs, element);
+    let size = program.exprs.unary(Unary::Neg, size);
+    if over.is_empty() { size } else { program.exprs.reduce(Reduction::Min, over.to_vec(), size) }
+}
+
+/// The health of a gradient by its size. Rounding is monotone, so all squares are finite if the largest one is.
+fn of_size(program: &mut Program, size: ExprId) -> ExprId {
+    let square = program.exprs.binary(Binary::Mul, size, size);
+    let [sick, large, sound] = [SICK, LARGE, SOUND].map(|health| program.exprs.constant(f64::from(health)));
+    let is_number = is_finite(program, size);
+    let otherwise = program.exprs.select(is_number, large, sick);
+    let is_small = is_finite(program, if planted!("passes.accept.large") { size } else { square });
+    program.exprs.select(is_small, sound, otherwise)
+}
+
+/// How a search for the largest element goes through a tensor.
 struct Walk {
-    /// For each point of these axes there is a smallest element of its own.
+    /// For each point of these axes there is a largest element of its own.
     free: Vec<Axis>,
     reduced: Vec<Axis>,
     index: Vec<Index>,
 }
 
-/// A walk that vectors and threads can share: row by row with a part for each lane, where lanes divide the rows, for a
-/// large matrix should be read as it lies; else down the columns.
+/// A walk in parts: each some rows, or all, in a part for each lane, where lanes divide the rows, for a large matrix should
+/// be read as it lies; else the columns.
 fn walk(program: &mut Program, shape: &[i64]) -> Walk {
     let mut axes: Vec<Axis> = shape.iter().map(|extent| program.axis("i", *extent)).collect();
     let mut index: Vec<Index> = axes.iter().map(|axis| Index::from(*axis)).collect();
-    let [_, .., last] = *shape else { return Walk { free: Vec::new(), reduced: axes, index } };
-    let rows = axes.remove(0);
-    if last % PARTS != 0 {
-        return Walk { free: axes, reduced: vec![rows], index };
+    let Some((last, before)) = shape.split_last().filter(|(last, _)| *last % PARTS == 0) else {
+        let reduced = axes.drain(..axes.len().min(1)).collect();
+        return Walk { free: axes, reduced, index };
+    };
+    let mut free = Vec::new();
+    if let Some(rows) = before.first() {
+        let shared = gcd(*rows, PARTS);
+        let parts = if 4 * shared < PARTS { *rows } else { shared };
+        let part = program.axis("r", parts);
+        (axes[0], index[0]) = halves(program, part, rows / parts);
+        free.push(part);
     }
-    let (vector, part) = (program.axis("k", last / PARTS), program.axis("l", PARTS));
-    index[shape.len() - 1] = Index::from(vector).scale(PARTS).add(&Index::from(part), &program.axes);
-    axes[shape.len() - 2] = vector;
-    Walk { free: vec![rows, part], reduced: axes, index }
+    let vector = program.axis("k", last / PARTS);
+    axes[before.len()] = vector;
+    let (lane, place) = halves(program, vector, PARTS);
+    index[before.len()] = place;
+    free.push(lane);
+    Walk { free, reduced: axes, index }
 }
 
-/// The smallest element: that of each point of some axes first.
-fn smallest(program: &mut Program, free: Vec<Axis>, reduced: &[Axis], body: ExprId) -> Tensor {
-    let health = program.tensor("health", DType::F32, Vec::new());
-    if free.is_empty() {
-        let body = minimum(program, reduced, body);
-        program.define(health, Vec::new(), body);
-        return health;
-    }
-    let shape = free.iter().map(|axis| program.axes[*axis].extent).collect();
-    let parts = program.tensor("health.parts", DType::F32, shape);
-    let own: Vec<Axis> = free.iter().map(|axis| program.copy_axis(*axis)).collect();
-    let body = minimum(program, reduced, body);
-    program.define(parts, free, body);
-    let read = program.exprs.read(parts, own.iter().map(|axis| Index::from(*axis)).collect());
-    let all = minimum(program, &own, read);
-    program.define(health, Vec::new(), all);
-    health
+/// The axis that counts on from each point of another one, and where both are.
+fn halves(program: &mut Program, high: Axis, extent: i64) -> (Axis, Index) {
+    let low = program.axis("l", extent);
+    (low, Index::from(high).scale(extent).add(&Index::from(low), &program.axes))
 }
 
-fn minimum(program: &mut Program, axes: &[Axis], body: ExprId) -> ExprId {
-    if axes.is_empty() { body } else { program.exprs.reduce(Reduction::Min, axes.to_vec(), body) }
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 fn is_finite(program: &mut Program, x: ExprId) -> ExprId {
@@ -135,22 +175,23 @@ fn is_finite(program: &mut Program, x: ExprId) -> ExprId {
 }
 
 /// Adds a number that is 1 if the step is accepted, else 0.
-fn accepted(graph: &mut Graph, finite: &[Value], sound: &[Value]) -> Value {
+fn accepted(graph: &mut Graph, finite: &[Value], health: Option<Value>) -> Value {
     let mut program = Program::default();
-    let read = |program: &mut Program, name: &str| {
-        let input = program.input(name, DType::F32, Vec::new());
-        program.exprs.read(input, Vec::new())
-    };
     let mut all = program.exprs.constant(1.0);
     for _ in finite {
-        let number = read(&mut program, "finite");
+        let input = program.input("finite", DType::F32, Vec::new());
+        let number = program.exprs.read(input, Vec::new());
         let finite = is_finite(&mut program, number);
         all = program.both(all, finite);
     }
-    for _ in sound {
-        let health = read(&mut program, "health");
-        let wanted = program.exprs.constant(f64::from(SOUND));
-        let is_sound = program.exprs.binary(Binary::Eq, health, wanted);
+    if let Some(health) = health {
+        let count = graph.values[health].shape[0];
+        let input = program.input("health", DType::F32, vec![count]);
+        let axis = program.axis("i", count);
+        let element = program.exprs.read(input, vec![Index::from(axis)]);
+        let least = program.exprs.reduce(Reduction::Min, vec![axis], element);
+        let sound = program.exprs.constant(f64::from(SOUND));
+        let is_sound = program.exprs.binary(Binary::Eq, least, sound);
         all = program.both(all, is_sound);
     }
     let (one, zero) = (program.exprs.constant(1.0), program.exprs.constant(0.0));
@@ -159,7 +200,7 @@ fn accepted(graph: &mut Graph, finite: &[Value], sound: &[Value]) -> Value {
     program.define(result, Vec::new(), body);
     program.outputs.push(result);
     let op = graph.ops.push(Op { name: "accepted".into(), program });
-    graph.call(op, [finite, sound].concat(), "step", None)[0]
+    graph.call(op, finite.iter().copied().chain(health).collect(), "step", None)[0]
 }
 
 /// Makes the results of an optimiser's node depend on the verdict: all of them are taken at an element, where all are
@@ -167,13 +208,9 @@ fn accepted(graph: &mut Graph, finite: &[Value], sound: &[Value]) -> Value {
 fn guard_optimiser(graph: &mut Graph, node: usize, accepted: Value) {
     let mut node = graph.nodes.remove(node);
     let Op { name, mut program } = graph.ops[node.op].clone();
-    let verdict = verdict(&mut program);
     let bodies: Vec<ExprId> = program.equations.iter().map(|equation| equation.pieces[0].body).collect();
     let judged = if planted!("passes.accept.states") { 1 } else { bodies.len() };
-    let condition = bodies.iter().take(judged).fold(verdict, |all, body| {
-        let finite = is_finite(&mut program, *body);
-        program.both(all, finite)
-    });
+    let condition = all_finite_if_accepted(&mut program, &bodies[..judged]);
     for (result, output) in node.results.iter().zip(program.outputs.clone()) {
         let kept = graph.outputs.iter().find_map(|(value, sink)| match sink {
             Sink::Update(kept) if value == result => Some(*kept),
@@ -189,6 +226,19 @@ fn guard_optimiser(graph: &mut Graph, node: usize, accepted: Value) {
     node.op = graph.ops.push(Op { name, program });
     node.inputs.push(accepted);
     graph.nodes.push(node);
+}
+
+/// Adds the verdict to the inputs of an op. Whether it is 1 and all numbers are finite, by one comparison: 0 times such a
+/// number is 0, and NaN otherwise.
+fn all_finite_if_accepted(program: &mut Program, numbers: &[ExprId]) -> ExprId {
+    let verdict = program.input("accepted", DType::F32, Vec::new());
+    let verdict = program.exprs.read(verdict, Vec::new());
+    let (one, zero) = (program.exprs.constant(1.0), program.exprs.constant(0.0));
+    let one_if_finite = numbers.iter().fold(one, |sum, number| {
+        let nothing = program.exprs.binary(Binary::Mul, *number, zero);
+        program.exprs.binary(Binary::Add, sum, nothing)
+    });
+    program.exprs.binary(Binary::Eq, one_if_finite, verdict)
 }
 
 /// Adds the verdict to the inputs of an op, as a truth value.

@@ -309,9 +309,10 @@ pub fn same_bits(graph: &Graph, one: &[Values], other: &[Values]) -> Result<(), 
 
 fn name(graph: &Graph, sink: &Sink) -> String {
     match sink {
-        Sink::Update(value) | Sink::Gradient(value) | Sink::GradientNorm(value) | Sink::Health(value) => {
+        Sink::Update(value) | Sink::Gradient(value) | Sink::GradientNorm(value) => {
             format!("{sink:?} {}", graph.values[*value].name)
         }
+        Sink::Health(_) => "the parameters' health".into(),
         Sink::Loss | Sink::Prediction | Sink::Metric(_) | Sink::Accepted => format!("{sink:?}"),
     }
 }

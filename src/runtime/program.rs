@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::base::philox::RandomState;
 use crate::codegen::{Error, Module};
-use crate::graph::{Graph, Role, Sink};
+use crate::graph::{Graph, Role, Sink, Value};
 use crate::kernels::{Layout, Layouts};
 use crate::loops::{Access, DType};
 use crate::passes::accept;
@@ -104,8 +104,8 @@ pub struct Program {
     verdict: Option<Verdict>,
     /// The parameters' paths and the outputs that are the norms of their gradients.
     norms: Vec<(String, Sink)>,
-    /// The parameters' paths and the outputs that are their health.
-    health: Vec<(String, Sink)>,
+    /// The paths of the parameters whose health is an output, in its order.
+    judged: Vec<String>,
     /// The version of the store that the fixed launches have run for.
     prepared: Option<u64>,
 }
@@ -159,8 +159,8 @@ impl Program {
             verdict: lowered.verdict_place().map(|offset| Verdict { offset, of_loss: !is_accepting(graph) }),
             layouts: lowered.layouts,
             plan: lowered.plan,
-            norms: of_parameters(graph, |sink| matches!(sink, Sink::GradientNorm(_))),
-            health: of_parameters(graph, |sink| matches!(sink, Sink::Health(_))),
+            norms: norms(graph),
+            judged: judged(graph),
             prepared: None,
         };
         compiled.fill_halos(true);
@@ -379,8 +379,12 @@ impl Program {
 
     /// The parameters of which the last run says that they are not sound, with their health, in the order of the model.
     pub fn unsound(&self, store: &Store) -> Vec<(String, f32)> {
-        let health = |(path, sink): &(String, Sink)| Some((path.clone(), self.scalar(sink, store)? as f32));
-        self.health.iter().filter_map(health).filter(|(_, health)| *health != accept::SOUND).collect()
+        let health = self.outputs.iter().find(|(sink, _)| matches!(sink, Sink::Health(_)));
+        let Some(Values::F32(health)) = health.and_then(|(_, tensor)| self.values(*tensor, store)) else {
+            return Vec::new();
+        };
+        let of_paths = self.judged.iter().cloned().zip(health);
+        of_paths.filter(|(_, health)| *health != accept::SOUND).collect()
     }
 
     /// Whether a tensor has an element that is not finite, when the last launch that stores it has run.
@@ -468,14 +472,26 @@ fn path_of(role: &Role) -> Option<String> {
     }
 }
 
-/// The outputs of a kind that are about parameters, with the parameters' paths.
-fn of_parameters(graph: &Graph, wanted: fn(&Sink) -> bool) -> Vec<(String, Sink)> {
-    let path = |(_, sink): &(_, Sink)| {
-        let (Sink::GradientNorm(param) | Sink::Health(param)) = sink else { return None };
-        let (_, role) = graph.inputs.iter().find(|(value, _)| value == param)?;
-        Some((path_of(role)?, sink.clone()))
+/// The paths of the parameters of which the norms of the gradients are outputs, with these.
+fn norms(graph: &Graph) -> Vec<(String, Sink)> {
+    let norm = |(_, sink): &(_, Sink)| match sink {
+        Sink::GradientNorm(param) => Some((path_of_input(graph, *param)?, sink.clone())),
+        _ => None,
     };
-    graph.outputs.iter().filter(|(_, sink)| wanted(sink)).filter_map(path).collect()
+    graph.outputs.iter().filter_map(norm).collect()
+}
+
+/// The paths of the parameters whose health is an output.
+fn judged(graph: &Graph) -> Vec<String> {
+    let params = graph.outputs.iter().find_map(|(_, sink)| match sink {
+        Sink::Health(params) => Some(params.as_slice()),
+        _ => None,
+    });
+    params.unwrap_or_default().iter().filter_map(|param| path_of_input(graph, *param)).collect()
+}
+
+fn path_of_input(graph: &Graph, wanted: Value) -> Option<String> {
+    graph.inputs.iter().find(|(value, _)| *value == wanted).and_then(|(_, role)| path_of(role))
 }
 
 /// The tensors that a launch stores.
