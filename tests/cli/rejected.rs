@@ -47,9 +47,9 @@ const LARGE_NORM: Break = Break {
 /// No step of the tests.
 const NEVER: u64 = 1000;
 
-/// A net that goes wrong in some steps, counted from 1, and its training. `done` counts the accepted ones, as a state
-/// of the model's own.
-fn net(breaks: &[(u64, &Break)], training: &str) -> String {
+/// A net that goes wrong in some steps, counted from 1, and its training. States of its own: `done` counts the accepted
+/// steps, and `odd` is -0 after the first of them and infinite after the second, which is its own affair.
+fn net(breaks: &[(u64, &Break)], data: &str, training: &str) -> String {
     let term = breaks.iter().rev().fold("0".to_owned(), |rest, (step, Break { term, .. })| {
         format!("if done[0] == {} {{ {term} }} else {{ {rest} }}", step - 1)
     });
@@ -60,18 +60,21 @@ fn net(breaks: &[(u64, &Break)], training: &str) -> String {
 }}
 block spoiled(s: f32[N, C]) {{
   state done: f32[1] = 0;
+  state odd: f32[1] = 0;
   param gain: f32[2048] = 0;
   let y = s;
   if training {{
     done <- done + 1;
+    odd <- done / (done - 1);
     y = spoil(s, gain, done);
   }}
   y
 }}
 model Net(x: f32[N, 1, 4, 4]) -> f32[N, 3] {{
-  x |> conv(4, 3, pad=1) as stem |> batchnorm as bn |> relu |> flatten |> linear(3) as head |> spoiled as end
+  let h = x |> conv(4, 3, pad=1) as stem |> batchnorm as bn |> relu |> dropout(0.2) |> flatten;
+  h |> linear(3) as head |> spoiled as end
 }}
-data Noise {{ source = synthetic(3, [1, 4, 4], 10, 3); }}
+data Noise {{ source = synthetic(3, [1, 4, 4], 10, 3);  {data} }}
 train Net on Noise {{ loss = cross_entropy;  batch = 4;  epochs = 2;  {training} }}
 "
     )
@@ -155,6 +158,8 @@ fn initial(text: &str) -> Vec<Stored> {
 
 /// A run that is to break.
 struct Case {
+    /// In the data section.
+    data: &'static str,
     training: &'static str,
     /// For the machine: of the broken run and of the other.
     flags: [&'static [&'static str]; 2],
@@ -183,10 +188,10 @@ fn breaks(place: &Place, folder: &str, flags: &[&str], message: &str, step: u64)
 }
 
 /// Breaks a run again and again, mends it each time, and lets it end; holds it against one that never breaks.
-fn check(Case { training, flags: [flags, others], breaks: all }: &Case) {
+fn check(Case { data, training, flags: [flags, others], breaks: all }: &Case) {
     let place = Place::new();
     for (step, kind) in *all {
-        let text = net(&[(*step, kind)], training);
+        let text = net(&[(*step, kind)], data, training);
         place.write("net.cnn", &text);
         let what = format!("{training} {}", kind.term);
         breaks(&place, "broken", flags, kind.message, *step);
@@ -202,7 +207,7 @@ fn check(Case { training, flags: [flags, others], breaks: all }: &Case) {
         place.good(&arguments(&place, "whole", &[others, &["--steps", &before][..]].concat()));
         assert_as_learnt(&place, "broken", "whole", step - 1, &format!("{what} in step {step}"));
     }
-    place.write("net.cnn", net(&[(NEVER, &NAN_LOSS)], training));
+    place.write("net.cnn", net(&[(NEVER, &NAN_LOSS)], data, training));
     for (folder, flags) in [("broken", flags), ("whole", others)] {
         place.good(&arguments(&place, folder, flags));
     }
@@ -217,6 +222,7 @@ const LOWEST: [&[&str]; 2] = [&["--cpu", "sse4", "--threads", "2"], &["--cpu", "
 #[test]
 fn plain_descent() {
     check(&Case {
+        data: "augment = mixup(0.5);",
         training: "optim = sgd(0.1);  schedule = step(1, factor=0.5);",
         flags: TWO_AND_ONE,
         breaks: &[(1, &NAN_LOSS), (2, &INFINITE_LOSS), (6, &NAN_GRADIENT)],
@@ -226,6 +232,7 @@ fn plain_descent() {
 #[test]
 fn descent_with_momentum() {
     check(&Case {
+        data: "",
         training: "optim = sgd(0.05, momentum=0.9, nesterov=true, weight_decay=0.01);  \
                    schedule = warmup(2) |> cosine;  log = [gradients];",
         flags: ONE_AND_TWO,
@@ -236,6 +243,7 @@ fn descent_with_momentum() {
 #[test]
 fn adam_with_a_norm_that_clips() {
     check(&Case {
+        data: "",
         training: "optim = adam(1e-2);  clip = norm(1.0);",
         flags: LOWEST,
         breaks: &[(1, &LARGE_NORM), (3, &NAN_GRADIENT), (4, &INFINITE_LOSS), (5, &LARGE_NORM)],
@@ -245,6 +253,7 @@ fn adam_with_a_norm_that_clips() {
 #[test]
 fn adamw_with_clipped_elements() {
     check(&Case {
+        data: "",
         training: "optim = adamw(1e-2);  clip = value(0.01);  decay = weights;  schedule = onecycle;",
         flags: TWO_AND_ONE,
         breaks: &[(2, &LARGE_GRADIENT), (3, &INFINITE_GRADIENT), (4, &NAN_GRADIENT), (6, &INFINITE_LOSS)],
@@ -254,6 +263,7 @@ fn adamw_with_clipped_elements() {
 #[test]
 fn rmsprop_without_fast_math() {
     check(&Case {
+        data: "shuffle = false;",
         training: "optim = rmsprop(1e-2);  fast_math = false;",
         flags: ONE_AND_TWO,
         breaks: &[(1, &LARGE_GRADIENT), (3, &NAN_LOSS), (5, &INFINITE_GRADIENT)],
@@ -263,6 +273,7 @@ fn rmsprop_without_fast_math() {
 #[test]
 fn optimisers_in_groups() {
     check(&Case {
+        data: "",
         training: "optim = rmsprop(1e-2, momentum=0.9);  \
                    groups = [stem = adam(1e-3), bias = sgd(0.1, momentum=0.5)];",
         flags: TWO_AND_ONE,
@@ -273,7 +284,7 @@ fn optimisers_in_groups() {
 /// The same step breaks again, with the same words, from the checkpoint of the broken run and from one that stopped.
 #[test]
 fn a_step_that_stays_broken() {
-    let place = Place::with("net.cnn", net(&[(3, &NAN_GRADIENT)], "optim = adam(1e-2);").as_str());
+    let place = Place::with("net.cnn", net(&[(3, &NAN_GRADIENT)], "", "optim = adam(1e-2);").as_str());
     let message = NAN_GRADIENT.message;
     let first = breaks(&place, "run", &[], message, 3);
     assert_eq!(breaks(&place, "run", &["--threads", "1"], message, 3), first);
@@ -289,7 +300,7 @@ fn a_step_that_stays_broken() {
 fn the_first_step_of_a_phase() {
     let phases = "phase one { epochs = 1;  optim = sgd(0.1, momentum=0.9); }  \
                   phase two { epochs = 1;  optim = adam(1e-2);  freeze = stem; }";
-    let text = |step: u64| net(&[(step, &NAN_GRADIENT)], phases).replace("epochs = 2;  phase", "phase");
+    let text = |step: u64| net(&[(step, &NAN_GRADIENT)], "", phases).replace("epochs = 2;  phase", "phase");
     let place = Place::with("net.cnn", text(4).as_str());
     breaks(&place, "broken", &[], NAN_GRADIENT.message, 4);
     place.good(&["run", "net.cnn", "--out", "whole", "--steps", "3"]);
@@ -349,6 +360,30 @@ train Net on Pictures {{ loss = cross_entropy;  batch = 4;  epochs = 2;  optim =
     assert_as_learnt(&place, "broken", "whole", 2 * EPOCH, "at the end");
 }
 
+/// Where a decay makes a second moment infinite, but not what follows from it, the elements and their states keep their
+/// values; all others move (biases that begin at 0), and the step counts.
+#[test]
+fn an_element_without_a_second_moment() {
+    for (optimiser, states) in [("adam(1e-2", 2), ("rmsprop(1e-2", 1), ("rmsprop(1e-2, momentum=0.9", 2)] {
+        let text = net(&[(NEVER, &NAN_LOSS)], "", &format!("optim = {optimiser}, weight_decay=1e30);"));
+        let place = Place::with("net.cnn", &text);
+        place.good(&["run", "net.cnn", "--out", "run", "--steps", "1"]);
+        let [_, found] = kept(&place, "run", 1);
+        let before = initial(&text);
+        let count = |wanted: &str| {
+            let all = before.iter().filter(|(name, ..)| name.ends_with(wanted));
+            let stay = all.clone().filter(|old| found.contains(old));
+            (all.count(), stay.count())
+        };
+        for name in ["stem.weight", "head.weight"] {
+            assert_eq!(count(name), (1 + states, 1 + states), "{optimiser}: {name}");
+        }
+        for (name, of_it) in [("bn.bias", 1 + states), ("running_mean", 1), ("running_var", 1), ("done", 1)] {
+            assert_eq!(count(name), (of_it, 0), "{optimiser}: {name}");
+        }
+    }
+}
+
 /// The inputs of a step in which the model has done so many: random ones, but for what says whether it breaks.
 fn inputs(graph: &Graph, done: usize) -> agreement::Tensors {
     let mut inputs = agreement::inputs(graph, RandomState::default());
@@ -394,7 +429,7 @@ fn the_equations_of_a_step_keep_what_is() {
         "rmsprop(1e-2)",
         "rmsprop(1e-2, momentum=0.9)",
     ] {
-        let graph = graph(&net(&steps, &format!("optim = {optimiser};  clip = norm(1.0);")), 4);
+        let graph = graph(&net(&steps, "", &format!("optim = {optimiser};  clip = norm(1.0);")), 4);
         let lowered = lower::lower(&graph, &Machine::of(Target::host()), &mut |_, _| {});
         for (done, kind) in kinds.iter().enumerate() {
             for (path, stays) in stays(&graph, &lowered, &inputs(&graph, done)) {
