@@ -187,25 +187,29 @@ fn breaks(place: &Place, folder: &str, flags: &[&str], message: &str, step: u64)
     said.err
 }
 
+/// A run has learnt nothing.
+fn assert_not_begun(place: &Place, folder: &str, text: &str, what: &str) {
+    let [weights, states] = kept(place, folder, 0);
+    assert_same(&states, &initial(text), what);
+    let of_model = |(name, ..): &&Stored| !name.starts_with("optim.");
+    assert_same(&weights, &states.iter().filter(of_model).cloned().collect::<Vec<_>>(), what);
+}
+
 /// Breaks a run again and again, mends it each time, and lets it end; holds it against one that never breaks.
 fn check(Case { data, training, flags: [flags, others], breaks: all }: &Case) {
     let place = Place::new();
     for (step, kind) in *all {
         let text = net(&[(*step, kind)], data, training);
         place.write("net.cnn", &text);
-        let what = format!("{training} {}", kind.term);
+        let what = format!("{training} {} in step {step}", kind.term);
         breaks(&place, "broken", flags, kind.message, *step);
-        let before = step - 1;
-        if before == 0 {
-            let [weights, states] = kept(&place, "broken", 0);
-            assert_same(&states, &initial(&text), &what);
-            let weights_of = |(name, ..): &&Stored| !name.starts_with("optim.");
-            assert_same(&weights, &states.iter().filter(weights_of).cloned().collect::<Vec<_>>(), &what);
+        if *step == 1 {
+            assert_not_begun(&place, "broken", &text, &what);
             continue;
         }
-        let before = before.to_string();
+        let before = (step - 1).to_string();
         place.good(&arguments(&place, "whole", &[others, &["--steps", &before][..]].concat()));
-        assert_as_learnt(&place, "broken", "whole", step - 1, &format!("{what} in step {step}"));
+        assert_as_learnt(&place, "broken", "whole", step - 1, &what);
     }
     place.write("net.cnn", net(&[(NEVER, &NAN_LOSS)], data, training));
     for (folder, flags) in [("broken", flags), ("whole", others)] {
