@@ -13,6 +13,7 @@ mod cli {
     mod metrics;
     mod outputs;
     mod pictures;
+    mod rejected;
     mod runs;
     mod stages;
     mod training;
