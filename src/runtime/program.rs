@@ -483,11 +483,11 @@ fn norms(graph: &Graph) -> Vec<(String, Sink)> {
 
 /// The paths of the parameters whose health is an output.
 fn judged(graph: &Graph) -> Vec<String> {
-    let params = graph.outputs.iter().find_map(|(_, sink)| match sink {
-        Sink::Health(params) => Some(params.as_slice()),
-        _ => None,
-    });
-    params.unwrap_or_default().iter().filter_map(|param| path_of_input(graph, *param)).collect()
+    let params = |(_, sink): &(_, Sink)| match sink {
+        Sink::Health(params) => params.clone(),
+        _ => Vec::new(),
+    };
+    graph.outputs.iter().flat_map(params).filter_map(|param| path_of_input(graph, param)).collect()
 }
 
 fn path_of_input(graph: &Graph, wanted: Value) -> Option<String> {
