@@ -466,10 +466,7 @@ impl Tasks for Units<'_> {
 
 /// The path of a kept tensor.
 fn path_of(role: &Role) -> Option<String> {
-    match role {
-        Role::Param { path, .. } | Role::State { path, .. } => Some(path.clone()),
-        Role::Data | Role::Target | Role::Partner | Role::Scalar(_) => None,
-    }
+    if let Role::Param { path, .. } | Role::State { path, .. } = role { Some(path.clone()) } else { None }
 }
 
 /// The paths of the parameters of which the norms of the gradients are outputs, with these.
