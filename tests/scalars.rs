@@ -267,3 +267,26 @@ fn nan_stays_where_it_belongs() {
         }
     }
 }
+
+/// The winner of a window is kept as a byte where there are few points, else as an integer.
+#[test]
+fn winners_of_large_windows_are_found() {
+    for op in ["max", "min"] {
+        let sign = if op == "max" { 1.0 } else { -1.0 };
+        let text =
+            format!("op extreme(x: f32[N, F]) -> y: f32[N, F] {{ y[n < N, f < F] = {op}[m < N] x[m, f]; }}");
+        for (count, winner) in
+            [(255, 254), (256, 0), (256, 255), (257, 256), (300, 44), (300, 299), (700, 530)]
+        {
+            let mut points: Vec<f32> = (0..count).map(|at| sign * (at as f32 * 1e-3 - 1.0)).collect();
+            points[winner] = sign * 2.0;
+            for level in both_ends() {
+                let [values, slopes] = run(&text, "extreme", &points, level);
+                assert!(values.iter().all(|value| *value == sign * 2.0), "{level}: {op} of {count}");
+                let expected = |at: usize| if at == winner { count as f32 } else { 0.0 };
+                let wrong = (0..count).find(|at| slopes[*at] != expected(*at));
+                assert_eq!(wrong, None, "{level}: {op} of {count}, the winner is {winner}");
+            }
+        }
+    }
+}

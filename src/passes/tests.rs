@@ -2,6 +2,7 @@
 
 use crate::base::philox::{RandomState, uniform};
 use crate::te::interpreter::{Number, Values, run};
+use crate::te::parser::parse;
 use crate::te::random::{DIFFERENTIATED, program, program_within};
 use crate::te::verifier::verify;
 use crate::te::{DType, Program};
@@ -63,6 +64,26 @@ fn passes_keep_values_of_gradients() {
             verify_after("split", &derived);
             assert_same(&what, &expected, &outputs(&derived));
         }
+    }
+}
+
+/// What many elements share is computed once, but not where a condition keeps its reads inside.
+#[test]
+fn nothing_leaves_the_condition_that_guards_it() {
+    for (body, hoists) in [
+        ("if int(j) >= 1 { sqrt(x[j - 1]) } else { 0 }", false),
+        ("if int(j) < 1 { 0 } else { x[j] * exp(x[j - 1]) }", false),
+        ("if int(j) < 15 && int(i) > 3 { 1 / x[j + 1] } else { x[j] }", false),
+        ("if int(j) >= 1 { sqrt(x[j]) } else { 0 }", true),
+        ("if int(j) >= 1 { sqrt(x[max(j - 1, 0)]) } else { 0 }", true),
+    ] {
+        let text = format!("program(x: f32[16]) -> (y: f32[32, 16]) {{\n  y[i < 32, j < 16] = {body};\n}}\n");
+        let mut program = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(verify(&program), Ok(()), "{text}");
+        let expected = outputs(&program);
+        simplify(&mut program, &mut |_, _| {});
+        assert_same(body, &expected, &outputs(&program));
+        assert_eq!(program.equations.len() > 1, hoists, "{program}");
     }
 }
 
