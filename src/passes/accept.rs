@@ -204,7 +204,8 @@ fn accepted(graph: &mut Graph, finite: &[Value], health: Option<Value>) -> Value
 }
 
 /// Makes the results of an optimiser's node depend on the verdict: all of them are taken at an element, where all are
-/// finite there, or none. In one op, as what is computed before the verdict would need memory until then.
+/// finite there, or none. In one op, as what is computed before the verdict would need memory until then. The op computes
+/// an element from numbers at the same place, so an equation has one piece.
 fn guard_optimiser(graph: &mut Graph, node: usize, accepted: Value) {
     let mut node = graph.nodes.remove(node);
     let Op { name, mut program } = graph.ops[node.op].clone();

@@ -201,22 +201,25 @@ impl<'a> Derivation<'a> {
     /// The sum of the contributions to the gradient of a tensor, and its mask where all of them have one.
     fn total(&mut self, tensor: Tensor) -> Option<Total> {
         let parts = self.contributions.remove(&tensor)?;
+        let name = self.program.tensors[tensor].name.clone();
         let gradients: Vec<Tensor> = parts.iter().map(|part| part.gradient).collect();
-        let gradient = self.joined(tensor, &gradients, Binary::Add)?;
+        let gradient = self.joined(format!("d_{name}"), tensor, &gradients, Binary::Add)?;
         let is_guarded = parts.iter().any(|part| part.is_guarded);
         let masks: Option<Vec<Tensor>> = parts.iter().map(|part| part.mask).collect();
         let either = if planted!("te.adjoint.read_once") { Binary::Min } else { Binary::Max };
-        let mask = masks.filter(|_| is_guarded).and_then(|masks| self.joined(tensor, &masks, either));
+        let mask = masks
+            .filter(|_| is_guarded)
+            .and_then(|masks| self.joined(format!("{name}.read"), tensor, &masks, either));
         Some(Total { gradient, mask })
     }
 
-    /// Tensors of one shape, that of `tensor`, made one element by element.
-    fn joined(&mut self, tensor: Tensor, parts: &[Tensor], op: Binary) -> Option<Tensor> {
+    /// Tensors of the shape of `of`, made one element by element, called by a name.
+    fn joined(&mut self, name: String, of: Tensor, parts: &[Tensor], op: Binary) -> Option<Tensor> {
         if let [only] = parts {
             return Some(*only);
         }
-        let total = self.gradient_tensor(tensor);
-        let shape = self.program.tensors[tensor].shape.clone();
+        let (dtype, shape) = (self.program.tensors[of].dtype, self.program.tensors[of].shape.clone());
+        let total = self.program.tensor(name, dtype, shape.clone());
         let axes: Vec<Axis> = shape.iter().map(|extent| self.program.axis("i", *extent)).collect();
         let index: Vec<Index> = axes.iter().map(|axis| Index::from(*axis)).collect();
         let reads = parts.iter().map(|part| self.program.exprs.read(*part, index.clone()));
