@@ -146,6 +146,51 @@ fn random_functions_agree_with_the_interpreter() {
     check(&random_functions(0..600));
 }
 
+/// A load may wait for the instruction that needs it, but not for longer than its element stays.
+#[test]
+fn loads_come_before_what_is_stored_over_them() {
+    let function = |body: &str| {
+        let text = format!("fn f(x: readwrite f32[64], y: readwrite f32[64]) {{\n{body}}}\n");
+        parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    };
+    let functions = [
+        "  a: f32 = x[3]\n  x[3] = 1.5\n  y[0] = a\n",
+        "  a: f32 = x[3]\n  x[3] = 1.5\n  b: f32 = x[3]\n  y[0] = a + b\n",
+        "  a: f32 = x[3]\n  y[3] = 1.5\n  x[3] = 2.5\n  y[0] = a * a\n",
+        "  a: f32x4 = x[0; 4]\n  x[2] = 1.5\n  y[0] = a\n",
+        "  a: f32x16 = x[0; 16]\n  x[15] = 1.5\n  y[0] = a + splat(1.0, 16)\n",
+        "  a: f32x16 = x[8; 16]\n  x[0] = splat(1.5, 16)\n  y[16] = a\n",
+        "  a: f32x16 = x[8; 16]\n  b: f32x16 = y[8; 16]\n  x[8] = a * b\n  y[8] = a + b\n",
+        "  a: f32 = x[5]\n  s: f32x16 = splat(a, 16)\n  x[5] = 1.5\n  y[16] = s * s\n",
+        "  s: f32x16 = splat(x[5], 16)\n  x[5] = 1.5\n  y[16] = y[0; 16] + s\n",
+        "  for i in 0..3 {\n    a: f32x16 = x[16*i; 16]\n    x[16*i + 16] = splat(1.5, 16)\n    y[16*i] = a\n  }\n",
+    ];
+    check(&functions.map(function));
+}
+
+/// An element beyond 31 bits of bytes is not the one that the lower bits say. What is never touched takes no memory.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn far_elements_are_reached() {
+    const FAR: usize = (1 << 30) + 16;
+    let text = format!(
+        "fn f(x: readwrite f32[{0}], y: write f32[16]) {{\n  y[0] = x[{FAR}; 16]\n  x[{FAR}] = splat(3.0, 16)\n}}\n",
+        FAR + 16
+    );
+    let function = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    for target in targets() {
+        let module = Module::compile(std::slice::from_ref(&function), target).expect("compiles");
+        let (mut x, mut y) = (vec![0.0_f32; FAR + 16], vec![0.0_f32; 16]);
+        x[FAR..].fill(2.0);
+        x[16..32].fill(1.0);
+        let addresses = [x.as_mut_ptr().cast::<u8>(), y.as_mut_ptr().cast()];
+        // SAFETY: the buffers have the declared lengths, and live until the call returns.
+        unsafe { module.kernel(0).call(&addresses, &STATE, 0..0) };
+        assert_eq!(y, [2.0; 16], "{}", target.level);
+        assert_eq!((x[16], x[FAR]), (1.0, 3.0), "{}", target.level);
+    }
+}
+
 #[test]
 #[ignore = "takes minutes"]
 fn many_random_functions_agree_with_the_interpreter() {
