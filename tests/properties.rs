@@ -3,14 +3,19 @@
 
 mod model;
 
+use std::ops::Range;
+
 use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::elab::Library;
 use cnnc::graph::{Graph, Role, Sink};
+use cnnc::loops::{Access, BufferData};
+use cnnc::plan::Place;
 use cnnc::runtime::Pool;
 use cnnc::runtime::agreement::{self, Native, Outputs, Tensors};
 use cnnc::runtime::lower::{Lowered, lower, lower_chosen};
 use cnnc::sched::{Choices, Machine};
+use cnnc::te::Tensor;
 use model::Model;
 
 fn machine() -> Machine {
@@ -337,4 +342,62 @@ fn tiles_change_no_bit() {
         }
     }
     assert!(several > 50, "{several} tiles");
+}
+
+// ---- waiting
+
+/// The memory that a unit touches: the block, its bytes, and whether the unit writes there.
+fn touched(lowered: &Lowered, unit: usize) -> Vec<(String, Range<usize>, bool)> {
+    let launches = &lowered.launches[lowered.plan.units[unit].launches.clone()];
+    let buffers =
+        launches.iter().flat_map(|launch| launch.buffers.iter().zip(launch.function.buffers.values()));
+    let touch = |(tensor, data): (&Tensor, &BufferData)| {
+        let bytes = lowered.layouts[tensor].len() * lowered.kernels.program.tensors[*tensor].dtype.size();
+        let (block, start) = match lowered.plan.places[tensor] {
+            Place::Arena(start) => ("arena".to_owned(), start),
+            Place::Scratch { .. } => return None,
+            place => (format!("{place:?}"), 0),
+        };
+        Some((block, start..start + bytes, data.access != Access::Read))
+    };
+    buffers.filter_map(touch).collect()
+}
+
+/// A unit begins only when all that it may not run beside is done: who writes what it reads, who reads or writes what it
+/// writes.
+#[test]
+fn units_that_run_beside_each_other_touch_different_memory() {
+    let (mut beside, mut behind_readers) = (0, 0);
+    for body in [
+        "x |> conv(8, 3, pad=1) |> batchnorm |> relu |> maxpool(2) |> conv(8, 3, pad=1) |> relu |> flatten |> linear(10)",
+        "let a = x |> conv(4, 3, pad=1) |> relu; a + (a |> conv(4, 1) |> batchnorm) |> dropout(0.2) |> flatten |> linear(10)",
+        "x |> conv(20, 3, pad=1) |> relu |> conv(20, 3, pad=1) |> tanh |> globalavgpool |> flatten |> linear(10)",
+    ] {
+        let graph = Model::new(&format!(
+            "model M(x: f32[N, 1, 8, 8]) {{ {body} }}
+             data D {{ source = digits(); }}
+             train M on D {{ loss = cross_entropy; optim = adam(0.01); }}"
+        ))
+        .step(16);
+        let lowered = lower(&graph, &machine(), &mut |_, _| {});
+        let touched: Vec<_> = (0..lowered.plan.units.len()).map(|unit| touched(&lowered, unit)).collect();
+        for (at, waits) in lowered.plan.waits.iter().enumerate() {
+            let meets = |before: usize, wanted: fn(bool, bool) -> bool| {
+                touched[before].iter().any(|(block, bytes, writes)| {
+                    touched[at].iter().any(|(own_block, own, own_writes)| {
+                        let overlap = bytes.start < own.end && own.start < bytes.end;
+                        block == own_block && overlap && wanted(*writes, *own_writes)
+                    })
+                })
+            };
+            let free = (*waits..at).find(|before| meets(*before, |writes, own| writes || own));
+            assert_eq!(free, None, "unit {at} waits for {waits} units only: {body}");
+            beside += at - waits;
+            let last = waits.checked_sub(1);
+            behind_readers += usize::from(last.is_some_and(|last| {
+                meets(last, |writes, own| !writes && own) && !meets(last, |writes, _| writes)
+            }));
+        }
+    }
+    assert!(beside > 10 && behind_readers > 3, "{beside} {behind_readers}");
 }

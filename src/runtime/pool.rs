@@ -296,3 +296,7 @@ impl<T: Tasks> Run<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;
