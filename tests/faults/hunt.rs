@@ -13,11 +13,23 @@ use std::time::{Duration, Instant};
 
 use cnnc::base::fault::{self, Fault};
 
-/// The binaries in the order in which they are asked. What is not named comes after them, and then those that notice
-/// any change, right or wrong.
-const FIRST: [&str; 8] =
-    ["faults", "cnnc", "programs", "gradients", "properties", "winograd", "pytorch", "agreement"];
-const LAST: [&str; 2] = ["snapshots", "tidy"];
+/// The binaries in the order in which they are asked, short ones first. What is not named comes after them, and then those
+/// that notice any change, right or wrong.
+const FIRST: [&str; 12] = [
+    "faults",
+    "cnnc",
+    "programs",
+    "gradients",
+    "properties",
+    "integers",
+    "scalars",
+    "rounding",
+    "fixtures",
+    "winograd",
+    "choices",
+    "zoo",
+];
+const LAST: [&str; 4] = ["agreement", "golden", "snapshots", "tidy"];
 
 /// How much more of the processor's time than without a fault takes by the clock a binary may use.
 const TIMES: u32 = 10;
@@ -81,10 +93,10 @@ fn binaries() -> Vec<Binary> {
             Some(Binary { name: name.into(), path: path.into(), takes: None })
         })
         .collect();
-    let place = |name: &str| match (FIRST.iter().position(|n| *n == name), LAST.contains(&name)) {
-        (Some(at), _) => at,
-        (None, false) => FIRST.len(),
-        (None, true) => FIRST.len() + 1,
+    let among = |names: &[&str], name: &str| names.iter().position(|n| *n == name);
+    let place = |name: &str| match among(&LAST, name) {
+        Some(at) => FIRST.len() + 1 + at,
+        None => among(&FIRST, name).unwrap_or(FIRST.len()),
     };
     binaries.sort_by_key(|binary| place(&binary.name));
     assert!(binaries.len() > FIRST.len(), "too few test binaries");
