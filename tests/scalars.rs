@@ -290,3 +290,47 @@ fn winners_of_large_windows_are_found() {
         }
     }
 }
+
+/// Of two equal numbers the first is taken, and it alone has the slope.
+#[test]
+fn ties_go_to_the_first() {
+    let points = [-1.0, 0.0, 0.5, 2.0];
+    for (body, taken) in [
+        ("max(x, 0.5)", [0.0, 0.0, 1.0, 1.0]),
+        ("max(0.5, x)", [0.0, 0.0, 0.0, 1.0]),
+        ("min(x, 0.5)", [1.0, 1.0, 1.0, 0.0]),
+        ("min(0.5, x)", [1.0, 1.0, 0.0, 0.0]),
+        ("max(3 * x, x)", [1.0, 3.0, 3.0, 3.0]),
+        ("max(x, 3 * x)", [1.0, 1.0, 3.0, 3.0]),
+        ("min(x, 3 * x)", [3.0, 1.0, 1.0, 1.0]),
+        ("min(3 * x, x)", [3.0, 3.0, 1.0, 1.0]),
+    ] {
+        let op = format!("op f(x: f32) -> y: f32 {{ y = {body}; }}");
+        for level in both_ends() {
+            assert_eq!(run(&op, "f", &points, level)[1], taken, "{level}: {body}");
+        }
+    }
+}
+
+/// The slopes of a power where the formula is 0 times infinity are the limits, as in PyTorch.
+#[test]
+fn powers_of_zero_have_slopes() {
+    let infinity = f32::INFINITY;
+    for (body, points, values, slopes) in [
+        ("pow(0, x)", [0.0, 0.5, 3.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]),
+        ("pow(x, x)", [0.0, 1.0, 2.0], [1.0, 1.0, 4.0], [0.0, 1.0, 4.0 * (1.0 + std::f32::consts::LN_2)]),
+        ("pow(x, 0 * x)", [0.0, 1.0, 5.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]),
+        ("pow(x, x + 1)", [0.0, 1.0, 1.0], [0.0, 1.0, 1.0], [1.0, 2.0, 2.0]),
+        ("pow(0, x - 4)", [4.0, 5.0, 3.0], [1.0, 0.0, infinity], [0.0, 0.0, -infinity]),
+    ] {
+        let op = format!("op f(x: f32) -> y: f32 {{ y = {body}; }}");
+        for level in both_ends() {
+            let found = run(&op, "f", &points, level);
+            for (found, exact) in found.iter().zip([values, slopes]) {
+                let is_right =
+                    found.iter().zip(exact).all(|(found, exact)| is_close(*found, exact.into(), 8.0));
+                assert!(is_right, "{level}: {body} at {points:?}: {found:?}, not {exact:?}");
+            }
+        }
+    }
+}
