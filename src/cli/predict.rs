@@ -186,7 +186,7 @@ impl Runner<'_> {
     /// Prints the most probable classes of a picture, or what the model says that is no score a class.
     fn show(&self, input: &Input, outputs: &Outputs, names: &[String], has_classes: bool) -> Outcome {
         let said = match (&outputs.shape[..], outputs.values.floats()) {
-            ([1, _], Some(scores)) if has_classes => Said::Classes { classes: self.classes(scores, names) },
+            ([1, _], Some(scores)) if has_classes => self.said_of(scores, names),
             _ if self.arguments.json || outputs.is_short() => Said::Output { output: outputs.of_sample() },
             _ => return Err(no_scores(outputs)),
         };
@@ -194,7 +194,18 @@ impl Runner<'_> {
         if self.arguments.json { print_json(&line) } else { print(&line.text()) }
     }
 
-    /// The most probable classes.
+    /// What scores say: no class where one is NaN, as it may be the best one.
+    fn said_of(&self, scores: &[f32], names: &[String]) -> Said<'static> {
+        match scores.iter().filter(|score| score.is_nan()).count() {
+            0 => Said::Classes { classes: self.classes(scores, names) },
+            bad => {
+                let unclassified = format!("{bad} of the {} scores are NaN", scores.len());
+                Said::NoClass { classes: [], unclassified }
+            }
+        }
+    }
+
+    /// The most probable classes of scores.
     fn classes(&self, scores: &[f32], names: &[String]) -> Vec<Class> {
         let mut classes: Vec<Class> = probabilities(scores)
             .into_iter()
@@ -304,6 +315,11 @@ enum Said<'a> {
     Classes {
         classes: Vec<Class>,
     },
+    /// Of scores that have no order; it says why.
+    NoClass {
+        classes: [Class; 0],
+        unclassified: String,
+    },
     Output {
         output: Nested<'a>,
     },
@@ -324,6 +340,7 @@ impl Line<'_> {
                 let classes = classes.iter().map(|class| format!("{} {}", class.name, percent(class)));
                 classes.collect::<Vec<_>>().join(", ")
             }
+            Said::NoClass { unclassified, .. } => format!("no class: {unclassified}"),
             Said::Output { output } => output.to_string(),
         };
         let label = self.label.map_or(String::new(), |label| format!("   (labelled {label})"));
@@ -331,14 +348,16 @@ impl Line<'_> {
     }
 }
 
-/// The softmax of scores, or the scores themselves where they are probabilities.
+/// The softmax of scores, or the scores themselves where they are probabilities. Where the highest score is infinite, this
+/// is the limit: all that have it share the probability.
 fn probabilities(scores: &[f32]) -> Vec<f32> {
     let sum: f32 = scores.iter().sum();
     if (sum - 1.0).abs() < SUM_TOLERANCE && scores.iter().all(|score| *score >= 0.0) {
         return scores.to_vec();
     }
     let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f32> = scores.iter().map(|score| (score - highest).exp()).collect();
+    let power = |score: &f32| if *score == highest { 1.0 } else { (score - highest).exp() };
+    let powers: Vec<f32> = scores.iter().map(power).collect();
     let total: f32 = powers.iter().sum();
     powers.iter().map(|power| power / total).collect()
 }
@@ -356,5 +375,13 @@ mod tests {
         assert_eq!(probabilities(&[0.25, 0.75]), [0.25, 0.75]);
         let mixed = probabilities(&[-1.0, 2.0]);
         assert!((mixed.iter().sum::<f32>() - 1.0).abs() < 1e-6 && mixed[1] > 0.9, "{mixed:?}");
+    }
+
+    #[test]
+    fn infinite_scores_have_probabilities() {
+        assert_eq!(probabilities(&[1.0, f32::INFINITY, f32::NEG_INFINITY]), [0.0, 1.0, 0.0]);
+        assert_eq!(probabilities(&[f32::INFINITY, 0.0, f32::INFINITY]), [0.5, 0.0, 0.5]);
+        assert_eq!(probabilities(&[f32::NEG_INFINITY, 0.0]), [0.0, 1.0]);
+        assert_eq!(probabilities(&[f32::NEG_INFINITY; 2]), [0.5, 0.5]);
     }
 }
