@@ -11,6 +11,7 @@ mod cli {
     mod files;
     mod lints;
     mod metrics;
+    mod nan;
     mod outputs;
     mod pictures;
     mod rejected;

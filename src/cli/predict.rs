@@ -5,7 +5,7 @@
 //! taken for it. All others are shown and written as they are, in their own type. Pictures go through the data section's
 //! `prepare`; raw inputs do not.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use serde::Serialize;
@@ -101,11 +101,16 @@ impl Runner<'_> {
             )));
         }
         let batch = self.arguments.batch.map_or(self.subject.batch() as usize, |batch| batch as usize);
+        if batch < array.shape[0] {
+            let help = format!("run all inputs at once: --batch {}", array.shape[0]);
+            let rest = Some(array.shape[0] % batch).filter(|rest| *rest > 0);
+            let batches: Vec<usize> = std::iter::once(batch).chain(rest).collect();
+            self.check_joins(&batches, &array.shape[1..], &help)?;
+        }
         let mut all = None;
         for chunk in array.elements.chunks(batch.saturating_mul(len)) {
             let shape = [&[chunk.len() / len], &array.shape[1..]].concat();
-            let help = format!("run all inputs at once: --batch {}", array.shape[0]);
-            join(&mut all, self.outputs(&shape, chunk)?, &help)?;
+            join(&mut all, self.outputs(&shape, chunk)?)?;
         }
         write(all, output)
     }
@@ -118,12 +123,18 @@ impl Runner<'_> {
         };
         let names = data.as_ref().map(|data| self.class_names(data)).unwrap_or_default();
         let inputs = inputs::read(&self.arguments.images, self.project, self.subject, data.as_ref())?;
+        if output.is_some() && inputs.len() > 1 {
+            let shapes: BTreeSet<[usize; 3]> = inputs.iter().map(Input::shape).collect();
+            for shape in shapes {
+                self.check_joins(&[1], &shape, "take one picture at a time")?;
+            }
+        }
         let (mut all, mut has_classes) = (None, None);
         for input in &inputs {
             let shape = [&[1], &input.shape()[..]].concat();
             let outputs = self.outputs(&shape, &input.values(self.project, data.as_ref())?)?;
             match output {
-                Some(_) => join(&mut all, outputs, "take one picture at a time")?,
+                Some(_) => join(&mut all, outputs)?,
                 None => {
                     let has_classes = *has_classes.get_or_insert_with(|| self.has_classes(&shape));
                     self.show(input, &outputs, &names, has_classes)?;
@@ -150,6 +161,33 @@ impl Runner<'_> {
         program.run(store, &self.pool, RandomState::default());
         let values = program.output(&Sink::Prediction, store).expect("every model has a prediction");
         Ok(Outputs { batch, shape: shape.clone(), values })
+    }
+
+    /// Checks that outputs of these batches, one behind the other, are those of all inputs: that the batch is their first
+    /// axis, and no other. An extent may be equal to it by chance, so batches that do not come say how the shape moves.
+    fn check_joins(&self, batches: &[usize], sample: &[usize], help: &str) -> Outcome {
+        let shape_at = |batch: usize| Ok(prediction_shape(&self.graph(&[&[batch], sample].concat())?));
+        let first = batches[0];
+        let others = [first - 1, first + 1, 2 * first].into_iter().filter(|other| *other > 0);
+        let mut shapes: Vec<(usize, Vec<usize>)> =
+            others.filter_map(|other| Some((other, shape_at(other).ok()?))).collect();
+        let is_fixed = shapes.is_empty();
+        for batch in batches {
+            shapes.push((*batch, shape_at(*batch)?));
+        }
+        let shape = shape_at(first)?;
+        let problem = if shapes.iter().any(|(batch, shape)| shape.first() != Some(batch)) {
+            format!("has no axis for the batch; {help}")
+        } else if shapes.iter().any(|(_, found)| found[1..] != shape[1..]) {
+            format!("has other axes that depend on the batch; {help}")
+        } else if is_fixed {
+            format!(
+                "may have no axis for the batch: the model takes {first} inputs and no other number; give it so many"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Failure::Run(format!("the output {shape:?} {problem}")))
     }
 
     fn graph(&self, shape: &[usize]) -> Result<Graph, Failure> {
@@ -186,7 +224,7 @@ impl Runner<'_> {
     /// Prints the most probable classes of a picture, or what the model says that is no score a class.
     fn show(&self, input: &Input, outputs: &Outputs, names: &[String], has_classes: bool) -> Outcome {
         let said = match (&outputs.shape[..], outputs.values.floats()) {
-            ([1, _], Some(scores)) if has_classes => Said::Classes { classes: self.classes(scores, names) },
+            ([1, _], Some(scores)) if has_classes => self.said_of(scores, names),
             _ if self.arguments.json || outputs.is_short() => Said::Output { output: outputs.of_sample() },
             _ => return Err(no_scores(outputs)),
         };
@@ -194,7 +232,18 @@ impl Runner<'_> {
         if self.arguments.json { print_json(&line) } else { print(&line.text()) }
     }
 
-    /// The most probable classes.
+    /// What scores say: no class where one is NaN, as it may be the best one.
+    fn said_of(&self, scores: &[f32], names: &[String]) -> Said<'static> {
+        match scores.iter().filter(|score| score.is_nan()).count() {
+            0 => Said::Classes { classes: self.classes(scores, names) },
+            bad => {
+                let unclassified = format!("{bad} of the {} scores are NaN", scores.len());
+                Said::NoClass { classes: [], unclassified }
+            }
+        }
+    }
+
+    /// The most probable classes of scores.
     fn classes(&self, scores: &[f32], names: &[String]) -> Vec<Class> {
         let mut classes: Vec<Class> = probabilities(scores)
             .into_iter()
@@ -240,16 +289,12 @@ impl Outputs {
     }
 }
 
-/// Appends the outputs of a batch to those before; `help` says what to do where they do not begin with the batch.
-fn join(all: &mut Option<Outputs>, more: Outputs, help: &str) -> Outcome {
+/// Appends the outputs of a batch to those before. Both begin with the batch.
+fn join(all: &mut Option<Outputs>, more: Outputs) -> Outcome {
     let Some(all) = all else {
         *all = Some(more);
         return Ok(());
     };
-    if !(all.begins_with_batch() && more.begins_with_batch()) {
-        let shape = if all.begins_with_batch() { &more.shape } else { &all.shape };
-        return Err(Failure::Run(format!("the output {shape:?} has no axis for the batch; {help}")));
-    }
     if all.shape[1..] != more.shape[1..] {
         let message = "the outputs of these pictures have several sizes; take one at a time";
         return Err(Failure::Run(message.into()));
@@ -304,6 +349,11 @@ enum Said<'a> {
     Classes {
         classes: Vec<Class>,
     },
+    /// Of scores that have no order; it says why.
+    NoClass {
+        classes: [Class; 0],
+        unclassified: String,
+    },
     Output {
         output: Nested<'a>,
     },
@@ -324,6 +374,7 @@ impl Line<'_> {
                 let classes = classes.iter().map(|class| format!("{} {}", class.name, percent(class)));
                 classes.collect::<Vec<_>>().join(", ")
             }
+            Said::NoClass { unclassified, .. } => format!("no class: {unclassified}"),
             Said::Output { output } => output.to_string(),
         };
         let label = self.label.map_or(String::new(), |label| format!("   (labelled {label})"));
@@ -331,14 +382,16 @@ impl Line<'_> {
     }
 }
 
-/// The softmax of scores, or the scores themselves where they are probabilities.
+/// The softmax of scores, or the scores themselves where they are probabilities. Where the highest score is infinite, this
+/// is the limit: all that have it share the probability.
 fn probabilities(scores: &[f32]) -> Vec<f32> {
     let sum: f32 = scores.iter().sum();
     if (sum - 1.0).abs() < SUM_TOLERANCE && scores.iter().all(|score| *score >= 0.0) {
         return scores.to_vec();
     }
     let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f32> = scores.iter().map(|score| (score - highest).exp()).collect();
+    let power = |score: &f32| if *score == highest { 1.0 } else { (score - highest).exp() };
+    let powers: Vec<f32> = scores.iter().map(power).collect();
     let total: f32 = powers.iter().sum();
     powers.iter().map(|power| power / total).collect()
 }
@@ -356,5 +409,13 @@ mod tests {
         assert_eq!(probabilities(&[0.25, 0.75]), [0.25, 0.75]);
         let mixed = probabilities(&[-1.0, 2.0]);
         assert!((mixed.iter().sum::<f32>() - 1.0).abs() < 1e-6 && mixed[1] > 0.9, "{mixed:?}");
+    }
+
+    #[test]
+    fn infinite_scores_have_probabilities() {
+        assert_eq!(probabilities(&[1.0, f32::INFINITY, f32::NEG_INFINITY]), [0.0, 1.0, 0.0]);
+        assert_eq!(probabilities(&[f32::INFINITY, 0.0, f32::INFINITY]), [0.5, 0.0, 0.5]);
+        assert_eq!(probabilities(&[f32::NEG_INFINITY, 0.0]), [0.0, 1.0]);
+        assert_eq!(probabilities(&[f32::NEG_INFINITY; 2]), [0.5, 0.5]);
     }
 }

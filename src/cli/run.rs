@@ -23,7 +23,7 @@ use crate::train::{TrainError, restore};
 
 use super::arguments::{Mode, RunArguments};
 use super::project::{Project, execution};
-use super::{Failure, Outcome, tuned};
+use super::{Failure, Outcome, trained, tuned};
 
 /// The file of the confusion matrix in a run's folder.
 const CONFUSION: &str = "confusion.txt";
@@ -146,8 +146,10 @@ fn begin(arguments: &RunArguments, session: &Session<'_>, store: &mut Store) -> 
     let graph = || session.recipe.forward(session.spec.phases[0].batch, None);
     if let Some(file) = &arguments.init {
         restore::load(file, &graph()?, store)?;
+        trained::warn(file, store);
     } else if let Some(from) = &session.spec.weights {
         let skipped = restore::pretrained(from, &graph()?, session.spec.seed, store)?;
+        trained::warn(&from.file, store);
         if !skipped.is_empty() {
             eprintln!(
                 "note: auxiliary heads in {} are not used ({} tensors)",

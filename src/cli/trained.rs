@@ -22,9 +22,7 @@ pub fn store(
     match weights {
         Some(weights) => {
             restore::load(weights, graph, &mut store).map_err(|error| project.train_failure(error))?;
-            if let Some(warning) = not_finite(&store) {
-                eprintln!("warning: {}: {warning}", weights.display());
-            }
+            warn(weights, &store);
         }
         None if graph.inputs.iter().any(|(_, role)| is_kept(role)) => {
             return Err(Failure::Run(format!(
@@ -35,6 +33,13 @@ pub fn store(
         None => {}
     }
     Ok(store)
+}
+
+/// Warns where values that were read from a file are not finite.
+pub fn warn(file: &Path, store: &Store) {
+    if let Some(warning) = not_finite(store) {
+        eprintln!("warning: {}: {warning}", file.display());
+    }
 }
 
 /// What to say of weights of which some are not finite, as a training that went wrong leaves them.

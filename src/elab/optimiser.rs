@@ -297,6 +297,7 @@ impl<'m> Layout<'m> {
             };
             let span = argument.as_ref().and_then(|argument| argument.span).unwrap_or(callee.span);
             let value = config::accept_constant(&callee.text, param, value, span)?;
+            config::check_range(&format!("`{}` of `{}`", param.name.text, callee.text), &value, span)?;
             values.push((param.name.text.clone(), value));
         }
         Ok(values)

@@ -27,6 +27,17 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// What it is given.
+    pub fn numbers(self) -> Vec<f64> {
+        match self {
+            Scheme::Constant(value) => vec![value],
+            Scheme::Uniform { low, high } => vec![low, high],
+            Scheme::Normal { mean, std } => vec![mean, std],
+            Scheme::Xavier { gain, .. } => vec![gain],
+            Scheme::Kaiming { slope, .. } => vec![slope],
+        }
+    }
+
     /// Whether it depends on the fans, which need at least two axes.
     pub fn needs_fans(self) -> bool {
         match self {

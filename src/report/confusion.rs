@@ -1,9 +1,11 @@
 //! A confusion matrix as text.
 
+use super::numbers;
 use super::table::{Align, Table};
 use crate::train::confusion::Confusion;
 
-/// A row a label, a column a prediction; classes without a name have their number.
+/// A row a label, a column a prediction; classes without a name have their number. Behind them the images without a
+/// class, if there are any.
 pub fn text(confusion: &Confusion, names: &[String]) -> String {
     let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
     let titles: Vec<String> = (0..confusion.rows().len()).map(name).collect();
@@ -14,5 +16,13 @@ pub fn text(confusion: &Confusion, names: &[String]) -> String {
         let counts = row.iter().map(|count| if *count == 0 { "·".into() } else { count.to_string() });
         table.row(std::iter::once(title.clone()).chain(counts).collect());
     }
-    table.to_string()
+    table.to_string() + &without_class(confusion.unclassified())
+}
+
+fn without_class(images: u64) -> String {
+    match images {
+        0 => String::new(),
+        1 => "1 image has no class: a score of it is NaN\n".into(),
+        _ => format!("{} images have no class: a score of each is NaN\n", numbers::grouped(images)),
+    }
 }

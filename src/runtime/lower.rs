@@ -23,6 +23,8 @@ pub struct Lowered {
     pub(super) kept: Vec<Kept>,
     /// What says whether the updates take place: the acceptance of the step, or else its loss.
     pub(super) verdict: Option<Tensor>,
+    /// The results of the equations in their order, which is that of the step; kernels have one of their own.
+    pub(super) order: Vec<Tensor>,
 }
 
 /// What a stage of lowering hands to the next one. Tests look at it, or spoil it to see that they notice.
@@ -157,6 +159,7 @@ fn lower_over(
     passes::canonical::run(&mut step);
     passes::verify_after("lanes", &step);
     between(Stage::Equations(&mut step));
+    let order = step.equations.iter().map(|equation| equation.result).collect();
     let mut kernels = fuse::run(step, &across, machine.lanes);
     let pairs: Vec<(Tensor, Tensor)> =
         kept.iter().filter_map(|kept| Some((kept.present, kept.next?))).collect();
@@ -177,7 +180,7 @@ fn lower_over(
     let verdict = output(Sink::Accepted).or_else(|| output(Sink::Loss));
     let verdict = verdict.map(|at| kernels.program.outputs[at]);
     let plan = plan::plan(&kernels, &layouts, &launches, &kept, verdict);
-    Lowered { kernels, layouts, launches, plan, kept, verdict, reason: String::new() }
+    Lowered { kernels, layouts, launches, plan, kept, verdict, order, reason: String::new() }
 }
 
 /// Machine instructions of a run, but for those whose results stay: a measure of its time.

@@ -4,6 +4,7 @@
 //! evaluation) share a [`Store`] of parameters and states.
 
 pub mod agreement;
+mod broken;
 pub mod lower;
 pub mod memory;
 pub mod peak;

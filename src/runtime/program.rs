@@ -14,6 +14,7 @@ use crate::plan::{Kept, Place, Plan};
 use crate::sched::{Launch, Machine};
 use crate::te::Tensor;
 
+use super::broken::Origins;
 use super::lower::{Lowered, unique_functions, work};
 use super::memory::{Element, Memory};
 use super::pool::{Addresses, Pool, Progress, Scratch, Slot, Step, Task, Tasks};
@@ -97,7 +98,7 @@ pub struct Program {
     inputs: Vec<(Role, Tensor)>,
     outputs: Vec<(Sink, Tensor)>,
     dtypes: HashMap<Tensor, DType>,
-    names: HashMap<Tensor, String>,
+    pub(super) origins: Origins,
     /// The kept tensors' paths, and what the program does to them.
     kept: Vec<(String, Change)>,
     /// The byte of the arena that says whether the updates take place, if something does.
@@ -154,7 +155,7 @@ impl Program {
                 .zip(program.outputs.iter().copied())
                 .collect(),
             dtypes: program.tensors.iter().map(|(tensor, data)| (tensor, data.dtype)).collect(),
-            names: program.tensors.iter().map(|(tensor, data)| (tensor, data.name.clone())).collect(),
+            origins: Origins::of(&lowered.order, program),
             kept: paths.zip(&lowered.kept).map(|(path, kept)| (path, change(kept))).collect(),
             verdict: lowered.verdict_place().map(|offset| Verdict { offset, of_loss: !is_accepting(graph) }),
             layouts: lowered.layouts,
@@ -306,22 +307,21 @@ impl Program {
         })
     }
 
-    /// Runs a step that was not accepted once more, and looks at the results of each launch. Gives the name of the first
-    /// one that is not finite. The store stays as it is, as it did before.
-    pub fn first_not_finite(&mut self, store: &Store, pool: &Pool, random: RandomState) -> Option<String> {
+    /// Those that keep the store as it is.
+    pub(super) fn units_before_updates(&self) -> Range<usize> {
+        0..self.plan.guarded.unwrap_or(self.plan.units.len())
+    }
+
+    /// What a unit stores.
+    pub(super) fn results_of(&self, unit: usize) -> impl Iterator<Item = Tensor> + '_ {
+        let launches = &self.launches[self.plan.units[unit].launches.clone()];
+        launches.iter().flat_map(|launch| launch.results.iter().copied())
+    }
+
+    /// Makes ready for [`run_range`](Program::run_range) of all units.
+    pub(super) fn begin_again(&mut self, store: &Store) {
         self.prepared = None;
         self.find_addresses(store);
-        for unit in 0..self.plan.guarded.unwrap_or(self.plan.units.len()) {
-            self.run_range(unit..unit + 1, store, pool, random);
-            let launches = self.plan.units[unit].launches.clone();
-            let found = launches
-                .flat_map(|launch| &self.launches[launch].results)
-                .find(|tensor| self.is_broken(**tensor, store));
-            if let Some(tensor) = found {
-                return Some(self.names[tensor].clone());
-            }
-        }
-        None
     }
 
     /// Looks up where the buffers of all launches lie now.
@@ -339,7 +339,13 @@ impl Program {
 
     /// Runs the units of a range that have to run: the results of others are there since the store last changed.
     /// Says whether any had to.
-    fn run_range(&mut self, range: Range<usize>, store: &Store, pool: &Pool, random: RandomState) -> bool {
+    pub(super) fn run_range(
+        &mut self,
+        range: Range<usize>,
+        store: &Store,
+        pool: &Pool,
+        random: RandomState,
+    ) -> bool {
         let is_prepared = self.prepared == Some(store.version());
         let tasks = Units {
             module: &self.module,
@@ -387,15 +393,7 @@ impl Program {
         of_paths.filter(|(_, health)| *health != accept::SOUND).collect()
     }
 
-    /// Whether a tensor has an element that is not finite, when the last launch that stores it has run.
-    fn is_broken(&self, tensor: Tensor, store: &Store) -> bool {
-        match self.values(tensor, store) {
-            Some(Values::F32(values)) => values.iter().any(|value| !value.is_finite()),
-            Some(Values::I32(_) | Values::U8(_) | Values::Bool(_)) | None => false,
-        }
-    }
-
-    fn values(&self, tensor: Tensor, store: &Store) -> Option<Values> {
+    pub(super) fn values(&self, tensor: Tensor, store: &Store) -> Option<Values> {
         let (memory, offset) = match self.plan.places[&tensor] {
             Place::Arena(offset) => (&self.arena, offset),
             Place::Present(at) | Place::Next(at) => (store.memory(store.position(&self.kept[at].0)?), 0),

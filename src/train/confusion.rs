@@ -2,31 +2,47 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How often each class was predicted, a row a label. It is empty until images are added.
+/// How often each class was predicted. It is empty until images are added.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Confusion(Vec<Vec<u64>>);
+pub struct Confusion {
+    /// A row a label, a column a prediction.
+    #[serde(rename = "confusion")]
+    rows: Vec<Vec<u64>>,
+    /// The images of which a score is NaN: they are in no row.
+    #[serde(default)]
+    unclassified: u64,
+}
 
 impl Confusion {
     /// Adds a batch: its scores `[N, classes]`, always of the same classes, and its labels `[N]`, each below `classes`.
     pub fn add(&mut self, scores: &[f32], labels: &[i32]) {
         let classes = scores.len() / labels.len();
         assert_eq!(scores.len(), labels.len() * classes);
-        self.0.resize(classes, vec![0; classes]);
+        self.rows.resize(classes, vec![0; classes]);
         for (scores, label) in scores.chunks_exact(classes).zip(labels) {
-            self.0[*label as usize][best(scores)] += 1;
+            match best(scores) {
+                Some(class) => self.rows[*label as usize][class] += 1,
+                None => self.unclassified += 1,
+            }
         }
     }
 
     /// The counts of each label, by prediction.
     pub fn rows(&self) -> &[Vec<u64>] {
-        &self.0
+        &self.rows
+    }
+
+    /// How many images have no class, because a score of theirs is NaN.
+    pub fn unclassified(&self) -> u64 {
+        self.unclassified
     }
 }
 
-/// The class with the best score: the first of several, and NaN before all numbers, as in PyTorch.
-fn best(scores: &[f32]) -> usize {
-    let beats = |a: f32, b: f32| a > b || (a.is_nan() && !b.is_nan());
-    (1..scores.len()).fold(0, |best, class| if beats(scores[class], scores[best]) { class } else { best })
+/// The class with the best score, the first of several; none where a score is NaN, as it may be the best one.
+fn best(scores: &[f32]) -> Option<usize> {
+    let best = |best, class| if scores[class] > scores[best] { class } else { best };
+    let has_order = !scores.iter().any(|score| score.is_nan());
+    has_order.then(|| (1..scores.len()).fold(0, best))
 }
 
 #[cfg(test)]
@@ -40,12 +56,36 @@ mod tests {
         confusion.add(&[0.1, 0.7, 0.2, 0.5, 0.3, 0.2], &[1, 1]);
         confusion.add(&[0.9, 0.3, 0.2], &[2]);
         assert_eq!(confusion.rows(), [[0, 0, 0], [1, 1, 0], [1, 0, 0]]);
+        assert_eq!(confusion.unclassified(), 0);
     }
 
     #[test]
-    fn ties_and_nan_are_ordered_as_in_pytorch() {
-        assert_eq!(best(&[1.0, 3.0, 3.0]), 1);
-        assert_eq!(best(&[1.0, f32::NAN, 3.0, f32::NAN]), 1);
-        assert_eq!(best(&[-0.0, 0.0]), 0);
+    fn ties_go_to_the_first_class() {
+        assert_eq!(best(&[1.0, 3.0, 3.0]), Some(1));
+        assert_eq!(best(&[-0.0, 0.0]), Some(0));
+        assert_eq!(best(&[f32::NEG_INFINITY; 2]), Some(0));
+        assert_eq!(best(&[0.0, f32::INFINITY, f32::INFINITY]), Some(1));
+    }
+
+    #[test]
+    fn nan_is_no_class() {
+        let mut confusion = Confusion::default();
+        for place in 0..3 {
+            let mut scores = [0.1, 0.7, 0.2];
+            scores[place] = if place == 1 { -f32::NAN } else { f32::NAN };
+            assert_eq!(best(&scores), None);
+            confusion.add(&[&scores[..], &[0.1, 0.2, 0.3]].concat(), &[1, 0]);
+        }
+        assert_eq!(confusion.rows(), [[0, 0, 3], [0, 0, 0], [0, 0, 0]]);
+        assert_eq!(confusion.unclassified(), 3);
+    }
+
+    #[test]
+    fn records_are_read_back() {
+        let mut confusion = Confusion::default();
+        confusion.add(&[0.1, f32::NAN, 0.9, 0.2], &[1, 0]);
+        let text = serde_json::to_string(&confusion).unwrap();
+        assert_eq!(text, "{\"confusion\":[[1,0],[0,0]],\"unclassified\":1}");
+        assert_eq!(serde_json::from_str::<Confusion>(&text).unwrap(), confusion);
     }
 }

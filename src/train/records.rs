@@ -112,11 +112,11 @@ pub struct FinalRecord {
     /// The share of images, 0 to 1.
     #[serde(deserialize_with = "nan_for_null")]
     pub test_accuracy: f64,
+    /// Where it is among the metrics.
+    #[serde(flatten)]
+    pub confusion: Option<Confusion>,
     #[serde(flatten)]
     pub top: TopFigures,
-    /// Where it is among the metrics.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub confusion: Option<Confusion>,
 }
 
 /// Makes the folder that `--out` names. One that exists is an error, so that no run overwrites another.

@@ -134,6 +134,7 @@ pub fn train(
     mut phases: Phases,
 ) -> Result<FinalRecord, TrainError> {
     check_later_phases(session)?;
+    check_rates(session)?;
     let (mut records, mut announce) = (None, true);
     loop {
         let (phase, first_epoch) = session.phase_at(&position);
@@ -160,6 +161,16 @@ pub fn train(
 fn check_later_phases(session: &Session<'_>) -> Result<(), TrainError> {
     for phase in session.spec.phases.iter().skip(1) {
         session.recipe.step(phase.batch, phase)?;
+    }
+    Ok(())
+}
+
+/// Finds rates that no step could use before any step runs.
+fn check_rates(session: &Session<'_>) -> Result<(), TrainError> {
+    for phase in &session.spec.phases {
+        let Moment { steps, epoch_steps, .. } =
+            PhaseRun { session, phase, last_epoch: 0 }.moment(&Position::default());
+        phase.check_scalars(steps, epoch_steps).map_err(|error| vec![error])?;
     }
     Ok(())
 }

@@ -93,3 +93,26 @@ fn what_an_update_cannot_hold_keeps_its_value() {
         assert!(values.iter().all(|value| value.is_finite()), "{name} is not finite: {}", said.err);
     }
 }
+
+/// The first result is the first in the order of the step, forward before backward, in whatever order kernels run.
+#[test]
+fn the_first_result_is_that_of_the_step() {
+    let model = "model Net(x: f32[N, 1, 8, 8]) -> f32[N, 10] { x |> flatten |> linear(10) as head }
+data Digits { source = digits(); }
+train Net on Digits { loss = LOSS; optim = sgd(0.1); batch = 8; epochs = 1; }
+";
+    for (op, loss, wanted) in [
+        // The sum overflows; so does the slope of each square.
+        ("loss = sum[n < N] p[n, 0] * p[n, 0] * 3e38 * 1000;", "own", "own.loss"),
+        // 0 / 0, whose slopes are infinite or NaN.
+        ("a[n] = real(t[n]) * 0; loss = mean[n < N] (p[n, 0] * a[n]) / a[n];", "own", "own.loss"),
+        // A part of a loss before its end.
+        ("a[n] = log(p[n, 0] * p[n, 0] * -1); loss = mean[n < N, c < C] a[n] * p[n, c];", "own", "own.a"),
+        ("loss = 0;", "cross_entropy(weight=[0, 0, 0, 0, 0, 0, 0, 0, 0, 0])", "div.y"),
+    ] {
+        let text = format!("op own(p: f32[N, C], t: i32[N]) -> loss: f32 {{ {op} }}\n{model}");
+        let said = stopped(&text.replace("LOSS", loss));
+        assert!(said.contains("error: the loss is "), "{op} {said}");
+        assert!(said.contains(&format!("the first such result is `{wanted}`")), "{op} {loss}: {said}");
+    }
+}

@@ -33,6 +33,9 @@ op count(x: f32[N, C]) -> y: i32 { y = sum[n < N, c < C] if x[n, c] > 0.51 { 1 }
 op total(x: f32[N, C]) -> y: f32 { y = sum[n < N, c < C] x[n, c]; }
 op any(x: f32[N, C]) -> y: bool { y = (sum[n < N, c < C] x[n, c]) > 1; }
 op columns(x: f32[N, C]) -> y: i32[2, C] { y[k, c] = sum[n < N] if x[n, c] > 0.51 { 1 + k } else { 0 }; }
+op alone(x: f32[N, C]) -> y: f32[1, C] { y[k, c] = sum[n < N] x[n, c]; }
+op turned(x: f32[N, C]) -> y: f32[C, N] { y[c, n] = x[n, c]; }
+op pairs(x: f32[N, C]) -> y: f32[N, N] { y[n, m] = sum[c < C] x[n, c] * x[m, c]; }
 
 model Best(x: f32[N, 1, 8, 8]) { x |> flatten |> best }
 model Large(x: f32[N, 1, 8, 8]) { x |> flatten |> large }
@@ -55,6 +58,16 @@ model Count(x: f32[N, 1, 8, 8]) { x |> flatten |> count }
 model Total(x: f32[N, 1, 8, 8]) { x |> flatten |> total }
 model Any(x: f32[N, 1, 8, 8]) { x |> flatten |> any }
 model Columns(x: f32[N, 1, 8, 8]) { x |> flatten |> columns }
+model Declared(x: f32[N, 1, 8, 8]) -> i32[2, 64] { x |> flatten |> columns }
+model Claimed(x: f32[N, 1, 8, 8]) -> i32[N, 64] { x |> flatten |> columns }
+model Fixed(x: f32[2, 1, 8, 8]) { x |> flatten |> columns }
+model Even(x: f32[N, 1, 8, 8]) {
+  assert N % 2 == 0, \"pairs of pictures\";
+  x
+}
+model Alone(x: f32[N, 1, 8, 8]) { x |> flatten |> alone }
+model Turned(x: f32[N, 1, 8, 8]) { x |> flatten |> turned }
+model Pairs(x: f32[N, 1, 8, 8]) { x |> flatten |> pairs }
 model Two(x: f32[N, 1, 8, 8]) { x |> flatten |> sums }
 model Bits(x: u8[N, 1, 8, 8]) { x }
 ";
@@ -173,6 +186,45 @@ fn outputs_of_a_whole_batch() {
             format!("error: the output {shape} has no axis for the batch; run all inputs at once: --batch 3");
         place.bad(&[&["predict", "outputs.cnn", "--model", model], &files[..]].concat(), 1, &message);
     }
+}
+
+/// An extent that is equal to the batch by chance is no axis for it; one batch needs none.
+#[test]
+fn an_extent_that_is_the_batch_by_chance() {
+    let place = place();
+    let none = "has no axis for the batch; run all inputs at once: --batch";
+    let several = "has other axes that depend on the batch; run all inputs at once: --batch";
+    let fixed =
+        "may have no axis for the batch: the model takes 2 inputs and no other number; give it so many";
+    for (model, pictures, batch, problem) in [
+        ("Columns", 4, 2, format!("[2, 64] {none} 4")),
+        ("Columns", 5, 2, format!("[2, 64] {none} 5")),
+        ("Declared", 4, 2, format!("[2, 64] {none} 4")),
+        ("Claimed", 4, 2, format!("[2, 64] {fixed}")),
+        ("Fixed", 4, 2, format!("[2, 64] {fixed}")),
+        ("Alone", 2, 1, format!("[1, 64] {none} 2")),
+        ("Turned", 128, 64, format!("[64, 64] {none} 128")),
+        ("Pairs", 4, 2, format!("[2, 2] {several} 4")),
+        ("Pairs", 3, 2, format!("[2, 2] {several} 3")),
+    ] {
+        let pixels: Vec<f32> = (0..pictures).flat_map(picture).collect();
+        npy::write(&place.path("x.npy"), &[pictures, 1, 8, 8], &pixels).expect("a file");
+        let batch = batch.to_string();
+        let files = ["--input", "x.npy", "--output", "z.npy", "--batch", &batch];
+        let predict = [&["predict", "outputs.cnn", "--model", model], &files[..]].concat();
+        place.bad(&predict, 1, &format!("error: the output {problem}"));
+    }
+    assert_eq!(output(&place, "Fixed", 2, 2).0, "<i4 (2, 64)");
+    assert_eq!(output(&place, "Claimed", 2, 2).0, "<i4 (2, 64)");
+    assert_eq!(output(&place, "Pairs", 3, 3).0, "<f4 (3, 3)");
+    assert_eq!(output(&place, "Turned", 64, 64).0, "<f4 (64, 64)");
+    assert_eq!(output(&place, "Even", 8, 2), output(&place, "Itself", 8, 8));
+    png(&place, "a.png");
+    let pictures = ["a.png", "a.png", "--output", "z.npy"];
+    let predict = [&["predict", "outputs.cnn", "--model", "Alone"], &pictures[..]].concat();
+    let message = "error: the output [1, 64] has no axis for the batch; take one picture at a time";
+    place.bad(&predict, 1, message);
+    place.good(&["predict", "outputs.cnn", "--model", "Alone", "a.png", "--output", "z.npy"]);
 }
 
 /// A picture file whose pixels are those of [`picture`], but for rounding.

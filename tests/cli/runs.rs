@@ -265,5 +265,20 @@ fn weights_that_are_not_finite_are_named() {
 
     let said = place.run(&["predict", "tiny.cnn", "test:0", "--weights", "a.safetensors"]);
     assert!(said.err.starts_with("warning: a.safetensors: 1 of the 36 values"), "{}", said.err);
-    assert!(said.code == Some(0) && said.out.contains("NaN %"), "{}", said.out);
+    assert_eq!(said.code, Some(0));
+    assert!(said.out.contains("no class: 10 of the 10 scores are NaN") && !said.out.contains('%'));
+
+    // A run that begins with them says so too.
+    let load = ["--set", "train.weights=load(\"b.safetensors\")"];
+    for begin in [&["--init", "b.safetensors"], &load] {
+        let said = place.run(&[&["run", "tiny.cnn", "--out", "begun"], &begin[..]].concat());
+        assert!(said.err.starts_with(warning), "{begin:?}: {}", said.err);
+        std::fs::remove_dir_all(place.path("begun")).expect("a folder");
+    }
+    broken("c.safetensors", &[("bn.running_var", f32::INFINITY)]);
+    let said = place.run(&["run", "tiny.cnn", "--out", "begun", "--init", "c.safetensors", "--steps", "1"]);
+    let what = "1 of the 4 values of `bn.running_var` are not finite\n";
+    assert!(said.err.starts_with(&format!("warning: c.safetensors: {what}")), "{}", said.err);
+    let sound = ["run", "tiny.cnn", "--out", "sound", "--init", "run/model.safetensors", "--steps", "1"];
+    assert_eq!(place.run(&sound).err, "");
 }

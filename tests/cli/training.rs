@@ -286,3 +286,36 @@ fn wrong_settings_say_what_is_right() {
         assert_eq!(message(setting), expected, "{setting}");
     }
 }
+
+/// Rates that a schedule or the optimiser's own correction drives beyond `f32` are refused before anything runs, whatever
+/// part of the training they belong to.
+#[test]
+fn rates_that_grow_beyond_the_range() {
+    let place = Place::new();
+    for (settings, scalar, step) in [
+        ("optim = sgd(0.1); schedule = exponential(1e30); epochs = 3;", "lr", 45),
+        ("optim = sgd(1e38); schedule = step(2, factor=10); epochs = 3;", "lr", 45),
+        ("optim = sgd(1e30); schedule = milestones([1, 2], factor=1e5); epochs = 3;", "lr", 45),
+        ("optim = adam(1e38); epochs = 3;", "step_size", 1),
+        (
+            "optim = sgd(0.1); schedule = warmup(40) |> cosine(to=1e38); groups = [bias = sgd(1e5)]; epochs = 4;",
+            "lr.bias",
+            60,
+        ),
+        (
+            "optim = sgd(0.1); epochs = 1; phase one {} phase two { epochs = 9; schedule = exponential(1e5); }",
+            "lr",
+            135,
+        ),
+    ] {
+        place.write("net.cnn", net(settings));
+        let said = place.run(&["run", "net.cnn", "--out", "run"]);
+        let first = said.err.lines().next().unwrap_or_default();
+        let (start, end) = (format!("error: `{scalar}` would be "), "which is beyond the range of f32");
+        assert!(first.starts_with(&start) && first.ends_with(end), "{settings}: {first}");
+        assert!(first.contains(&format!(" in step {step} of ")), "{settings}: {first}");
+        assert_eq!((said.code, place.names()), (Some(1), vec!["net.cnn".to_owned()]));
+    }
+    place.write("net.cnn", net("optim = sgd(1e-30); schedule = exponential(1e30); epochs = 2;"));
+    place.good(&["run", "net.cnn", "--out", "run", "--steps", "1"]);
+}

@@ -19,5 +19,5 @@ pub use overrides::Overrides;
 pub use phase::{Clip, Early, Group, Phase, Watch};
 pub use pictures::{Augment, Prepare};
 pub use schedule::{Moment, Schedule};
-pub(super) use settings::{accept_constant, as_call, call_values, constant};
+pub(super) use settings::{accept_constant, as_call, call_values, check_range, constant};
 pub use train::{Pretrained, TrainSpec};

@@ -90,6 +90,29 @@ impl Phase {
         optims.flat_map(|optim| optim.scalars(moment.step, factor)).collect()
     }
 
+    /// Checks that the runtime scalars of a phase of so many steps are within the range of `f32`; beyond it, no step would
+    /// update anything.
+    ///
+    /// # Errors
+    ///
+    /// Names the first scalar that is not.
+    pub fn check_scalars(&self, steps: u64, epoch_steps: u64) -> Outcome<()> {
+        let last = steps.saturating_sub(1);
+        let turn = self.schedule.turn().min(last);
+        for step in [0, turn.saturating_sub(1), turn, last] {
+            for (name, value) in self.scalars(Moment { step, steps, epoch_steps }) {
+                if !(value as f32).is_finite() {
+                    let message = format!(
+                        "`{name}` would be {value:e} in step {} of {steps}, which is beyond the range of f32",
+                        step + 1
+                    );
+                    return Err(at(message, self.optim.span).note("the schedule moves the learning rate"));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The learning rate of the main optimiser in a step.
     pub fn learning_rate(&self, moment: Moment) -> f64 {
         self.optim.learning_rate * self.schedule.factor(self.optim.learning_rate, moment)

@@ -76,6 +76,15 @@ impl Schedule {
         Ok(Schedule { stages })
     }
 
+    /// The first step of the last stage: factors move one way before it, and one way behind it.
+    pub fn turn(&self) -> u64 {
+        let steps = |stage: &Stage| match stage {
+            Stage::Warmup { steps } => *steps,
+            _ => 0,
+        };
+        self.stages.iter().map(steps).fold(0, u64::saturating_add)
+    }
+
     /// What the learning rate, `base` in the phase's optimiser, is multiplied with.
     pub fn factor(&self, base: f64, moment: Moment) -> f64 {
         let mut rest = moment;

@@ -191,9 +191,39 @@ pub(in crate::elab) fn as_call(expr: &Expr, wanted: &str) -> Outcome<Call> {
     }
 }
 
-/// The arguments of a call in the order of its parameters.
+/// The arguments of a call in the order of its parameters; all numbers are within the range of `f32`.
 pub(in crate::elab) fn call_values(call: &Call, parameters: &[&str]) -> Outcome<Vec<Option<Argument>>> {
     let given = arguments(&mut Constants::default(), call, None)?;
     let places = match_arguments(&call.callee, parameters, &given)?;
+    for (name, place) in parameters.iter().zip(&places) {
+        let Some(Argument { value, span, .. }) = place.map(|place| &given[place]) else { continue };
+        let what = format!("`{name}` of `{}`", call.callee.text);
+        check_range(&what, value, span.unwrap_or(call.callee.span))?;
+    }
     Ok(places.into_iter().map(|place| place.map(|place| given[place].clone())).collect())
+}
+
+/// Checks the numbers of a setting, which become numbers of `f32`: one beyond them would be infinite there, and a step
+/// with it would update nothing. What is infinite already is looked at where it is read.
+pub(in crate::elab) fn check_range(what: &str, value: &Value, span: Span) -> Outcome<()> {
+    let Some(number) = beyond_range(value) else { return Ok(()) };
+    let is_part = !matches!(value, Value::Real(_));
+    let verb = if is_part { "has" } else { "is" };
+    Err(at(format!("{what} {verb} {number:e}, which is beyond the range of f32"), span))
+}
+
+/// The first number of a value that is finite, but not in `f32`.
+fn beyond_range(value: &Value) -> Option<f64> {
+    let is_beyond = |number: &f64| number.is_finite() && !(*number as f32).is_finite();
+    match value {
+        Value::Real(number) => Some(*number).filter(is_beyond),
+        Value::List(values) => values.iter().find_map(beyond_range),
+        Value::Scheme(scheme) => scheme.numbers().into_iter().find(is_beyond),
+        Value::None
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::String(_)
+        | Value::Tensor(_)
+        | Value::Results(_) => None,
+    }
 }

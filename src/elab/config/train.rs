@@ -6,7 +6,7 @@ use super::metrics::{Metrics, watched};
 use super::overrides::Overrides;
 use super::phase::{self, PHASE, Phase, Watch};
 use super::pictures::Augment;
-use super::settings::{Section, Settings, as_call, call_values, constant, not_yet};
+use super::settings::{Section, Settings, as_call, call_values, check_range, constant, not_yet};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::span::Span;
@@ -89,7 +89,7 @@ impl Module {
     /// Unknown keys, and values of the wrong kind; all of them.
     pub fn train_spec(&self, train: &Train, overrides: &Overrides) -> Result<TrainSpec, Vec<Diagnostic>> {
         let mut settings = Settings::new(&TRAIN, &train.settings, &overrides.train);
-        let loss = settings.required("loss", train.model.span, |expr| Ok(expr.clone()));
+        let loss = settings.required("loss", train.model.span, loss);
         let seed = settings.integer("seed", 0, i64::MAX, 0) as u64;
         let init = settings.read("init", init).unwrap_or_default();
         let metrics = settings.read("metrics", Metrics::parse).unwrap_or_default();
@@ -208,6 +208,18 @@ fn model_call(train: &Train, overrides: &Overrides) -> ModelCall {
     ModelCall { name: train.model.clone(), args: kept.chain(overrides.args.iter().cloned()).collect() }
 }
 
+/// `cross_entropy(label_smoothing=0.1)`: the numbers of its arguments; what else it is says its call.
+fn loss(expr: &Expr) -> Outcome<Expr> {
+    let ExprKind::Call(call) = &expr.kind else { return Ok(expr.clone()) };
+    for arg in &call.args {
+        let name = arg.name.as_ref().map_or("an argument".into(), |name| format!("`{}`", name.text));
+        if let Ok(value) = constant(&arg.value) {
+            check_range(&format!("{name} of `{}`", call.callee.text), &value, arg.value.span)?;
+        }
+    }
+    Ok(expr.clone())
+}
+
 /// `[conv = xavier_uniform, bias = 0.01]`
 fn init(expr: &Expr) -> Outcome<Vec<InitRule>> {
     let wrong =
@@ -216,7 +228,9 @@ fn init(expr: &Expr) -> Outcome<Vec<InitRule>> {
     let mut rules: Vec<InitRule> = Vec::new();
     for item in items {
         let Some(name) = &item.name else { return Err(wrong(item.value.span)) };
-        let scheme = match constant(&item.value)? {
+        let value = constant(&item.value)?;
+        check_range(&format!("`{}` of `init`", name.text), &value, item.value.span)?;
+        let scheme = match value {
             Value::Scheme(scheme) => scheme,
             value => match value.as_real() {
                 Some(number) => Scheme::Constant(number),

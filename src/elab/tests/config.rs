@@ -150,6 +150,50 @@ fn a_user_writes_an_optimiser() {
     assert_eq!((train.phases[0].optim.op.as_str(), train.phases[0].optim.learning_rate), ("signs", 0.25));
 }
 
+/// What `f32` does not hold is refused at its place, wherever a train section has numbers; what it just holds is taken.
+#[test]
+fn numbers_of_a_train_section_are_of_f32() {
+    const OPTIM: &str = "optim = sgd(0.1);";
+    let mine = "op mine(p: f32, g: f32, lr: f32, k: float = LARGE) -> q: f32 { q = p - lr * k * g; }";
+    for (settings, what) in [
+        ("optim = sgd(LARGE);", "`lr` of `sgd` is"),
+        ("optim = sgd(0.1, momentum=LARGE);", "`momentum` of `sgd` is"),
+        ("optim = adam(0.1, eps=LARGE);", "`eps` of `adam` is"),
+        ("optim = adamw(0.1, weight_decay=LARGE);", "`weight_decay` of `adamw` is"),
+        ("optim = mine(0.1);", "`k` of `mine` is"),
+        ("optim = mine(0.1, k=LARGE);", "`k` of `mine` is"),
+        ("groups = [bias = rmsprop(LARGE)];", "`lr` of `rmsprop` is"),
+        ("phase one { optim = sgd(LARGE); }", "`lr` of `sgd` is"),
+        ("schedule = exponential(LARGE);", "`factor` of `exponential` is"),
+        ("schedule = step(1, factor=LARGE);", "`factor` of `step` is"),
+        ("schedule = milestones([1, 2], factor=LARGE);", "`factor` of `milestones` is"),
+        ("schedule = warmup(3) |> cosine(to=LARGE);", "`to` of `cosine` is"),
+        ("schedule = linear(to=LARGE);", "`to` of `linear` is"),
+        ("schedule = onecycle(div=LARGE);", "`div` of `onecycle` is"),
+        ("schedule = onecycle(final_div=LARGE);", "`final_div` of `onecycle` is"),
+        ("clip = norm(LARGE);", "`most` of `norm` is"),
+        ("clip = value(LARGE);", "`most` of `value` is"),
+        ("stop = early(val.loss, min_delta=LARGE);", "`min_delta` of `early` is"),
+        ("init = [linear = LARGE];", "`linear` of `init` is"),
+        ("init = [linear = normal(0, LARGE)];", "`linear` of `init` has"),
+        ("loss = cross_entropy(label_smoothing=LARGE);", "`label_smoothing` of `cross_entropy` is"),
+        ("loss = cross_entropy(weight=[1, LARGE, 1]);", "`weight` of `cross_entropy` has"),
+    ] {
+        let loss = if settings.contains("loss =") { "" } else { "loss = mse;" };
+        let optim = if settings.contains("optim =") { "" } else { OPTIM };
+        let text =
+            format!("{mine} data D {{ source = digits(); }} train M on D {{ {loss} {optim} {settings} }}");
+        for large in ["1e39", "1e300", "(1e200 * 1e100)"] {
+            let said = parsed(&text.replace("LARGE", large), &[]).map(|_| ()).expect_err(settings);
+            let number = large.replace("(1e200 * 1e100)", "1e300");
+            let wanted = format!("error: {what} {number}, which is beyond the range of f32\n");
+            assert!(said.starts_with(&wanted), "{settings} {large}: {said}");
+        }
+        let said = parsed(&text.replace("LARGE", "3.4e38"), &[]).map(|_| ());
+        assert!(said.is_ok() || !said.as_ref().unwrap_err().contains("range"), "{settings}: {said:?}");
+    }
+}
+
 #[test]
 fn train_sections_choose_initialisers() {
     let (train, _) = parsed(FULL, &[]).expect("it is right");
