@@ -64,9 +64,12 @@ pub(super) struct Equations<'m> {
     pub draws: usize,
     /// The tensors whose elements are compared with the positions of an axis, and the extents of these axes.
     pub compared: Vec<(Tensor, i64)>,
-    /// The op and those that are written in place around the present place.
-    pub within: Vec<Span>,
+    /// The op and those that are written in place around the present place, with the places of their items.
+    pub within: Vec<(Name, Span)>,
+    /// How deep the evaluation at compile time is nested.
     pub depth: usize,
+    /// How deep the present term is nested, with the ops that are written in place around it.
+    pub nesting: usize,
     /// How many expressions this elaboration has evaluated.
     pub steps: usize,
 }
@@ -157,8 +160,9 @@ impl<'m> Equations<'m> {
             stream: stream.to_owned(),
             draws: 0,
             compared: Vec::new(),
-            within: vec![item.span],
+            within: vec![(item.name.clone(), item.span)],
             depth: 0,
+            nesting: 0,
             steps,
         }
     }
@@ -304,28 +308,34 @@ impl Context for Equations<'_> {
 }
 
 /// Whether an op draws random numbers, itself or by an op that its equations call.
-pub fn draws(module: &Module, item: &OpItem) -> bool {
-    Draws { module, library: module.in_library(item.span.file), seen: HashSet::new() }.op(item)
+pub fn draws<'m>(module: &'m Module, item: &'m OpItem) -> bool {
+    Draws { module, library: false, seen: HashSet::new(), open: vec![item] }.run()
 }
 
 struct Draws<'m> {
     module: &'m Module,
     library: bool,
     seen: HashSet<Span>,
+    /// The ops that are still to be looked at: chains of calls may be long.
+    open: Vec<&'m OpItem>,
 }
 
-impl Draws<'_> {
-    fn op(&mut self, item: &OpItem) -> bool {
-        if !self.seen.insert(item.span) {
-            return false;
+impl<'m> Draws<'m> {
+    fn run(mut self) -> bool {
+        while let Some(item) = self.open.pop() {
+            if self.seen.insert(item.span) && self.op(item) {
+                return true;
+            }
         }
-        let library = std::mem::replace(&mut self.library, self.module.in_library(item.span.file));
-        let found = item.body.iter().any(|stmt| match &stmt.kind {
+        false
+    }
+
+    fn op(&mut self, item: &OpItem) -> bool {
+        self.library = self.module.in_library(item.span.file);
+        item.body.iter().any(|stmt| match &stmt.kind {
             OpStmtKind::Equation { body, .. } => self.expr(body),
             OpStmtKind::Let { .. } | OpStmtKind::Assert(_) => false,
-        });
-        self.library = library;
-        found
+        })
     }
 
     fn expr(&mut self, expr: &Expr) -> bool {
@@ -363,7 +373,10 @@ impl Draws<'_> {
             {
                 false
             }
-            Some(Callable::Op(item)) => self.op(item),
+            Some(Callable::Op(item)) => {
+                self.open.push(item);
+                false
+            }
             _ => false,
         }
     }
