@@ -209,6 +209,8 @@ pub(super) fn reshape(elaborator: &mut Elaborator<'_>, value: Value, ty: &TypeEx
         return Err(at("a reshape names all axes: `as f32[N, C]`", ty.span));
     };
     let shape = types::evaluate_shape(elaborator, "the reshape", dims)?;
+    // The blocks of the library that reshape take elements of any type, and no type says so.
+    let dtype = if elaborator.in_library() { &tensor.dtype } else { dtype };
     if *dtype != tensor.dtype || types::elements(&shape) != types::elements(&tensor.shape) {
         let wanted = show_type(*dtype, &shape);
         return Err(at(format!("{tensor} does not reshape to {wanted}"), ty.span).note(format!(

@@ -55,6 +55,8 @@ pub(super) struct Equations<'m> {
     pub names: HashMap<String, Symbol>,
     /// The axes in scope, the innermost last; one of extent 1 may stand for 0.
     pub axes: Vec<(String, Index)>,
+    /// The names that axes of the op have had, and where they stood first.
+    axis_names: HashMap<String, Span>,
     /// The extents of binders without a bound, by their places.
     extents: HashMap<Span, extents::Extent>,
     /// The position of the present element in its result: the counter of random numbers.
@@ -155,6 +157,7 @@ impl<'m> Equations<'m> {
             program: Program::default(),
             names: HashMap::new(),
             axes: Vec::new(),
+            axis_names: HashMap::new(),
             extents: HashMap::new(),
             element: Index::from(0),
             stream: stream.to_owned(),
@@ -230,6 +233,7 @@ impl<'m> Equations<'m> {
 
     pub(super) fn run_let(&mut self, name: &Name, value: &Expr) -> Outcome<()> {
         let value = super::evaluate::evaluate(self, value)?;
+        self.check_no_axis(name)?;
         self.names.insert(name.text.clone(), Symbol::Const(value));
         Ok(())
     }
