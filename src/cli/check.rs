@@ -262,6 +262,7 @@ fn fingerprint(project: &Project<'_>, shapes: &[Option<[usize; 3]>]) -> Option<u
     for item in untrained_models(project).filter(|item| !needs_arguments(item)) {
         let recipe = project.untrained(&ModelCall::new(item), assumed_sample(item));
         lints::divisions::fingerprint(&recipe.inference(1).ok()?, &mut hasher);
+        lints::divisions::fingerprint(&recipe.forward(1, None).ok()?, &mut hasher);
     }
     Some(hasher.finish())
 }

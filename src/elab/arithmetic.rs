@@ -69,7 +69,37 @@ fn reals(op: BinaryOp, x: f64, y: f64) -> Checked {
         BinaryOp::Ge => return Ok(Value::Bool(x >= y)),
         BinaryOp::Eq | BinaryOp::Ne | BinaryOp::And | BinaryOp::Or => return Err(no_connective(op)),
     };
-    Ok(Value::Real(value))
+    checked(
+        value,
+        x.is_finite() && y.is_finite(),
+        matches!(op, BinaryOp::Mul | BinaryOp::Div) && x != 0.0 && y != 0.0,
+    )
+}
+
+/// A number that was computed, where it is not too large or too small to be told from infinity and 0. `finite` says
+/// that the exact number is finite, `not_zero` that it is not 0.
+pub fn checked(value: f64, finite: bool, not_zero: bool) -> Checked {
+    match value {
+        value if finite && value.is_infinite() => Err("this number is too large".into()),
+        value if finite && not_zero && value == 0.0 => Err("this number is too small".into()),
+        value => Ok(Value::Real(value)),
+    }
+}
+
+/// Refuses a number that `f32`, of which all tensors of numbers are, would take for infinity or for 0.
+///
+/// # Errors
+///
+/// Where the number is finite and `f32` has only infinity for it, or not 0 and `f32` has only 0.
+pub fn check_single(value: f64) -> Result<(), String> {
+    let single = value as f32;
+    if value.is_finite() && single.is_infinite() {
+        return Err(format!("{value:e} is too large for f32, whose numbers end at {:.1e}", f32::MAX));
+    }
+    if value != 0.0 && single == 0.0 {
+        return Err(format!("{value:e} is too small for f32, where it would be 0"));
+    }
+    Ok(())
 }
 
 fn no_connective(op: BinaryOp) -> String {
@@ -110,6 +140,35 @@ mod tests {
         assert!(floor_div(1, 0).is_err());
         assert!(floor_div(i64::MIN, -1).is_err());
         assert!(floor_rem(i64::MIN, -1).is_err());
+    }
+
+    #[test]
+    fn numbers_of_f32() {
+        let (least, most) = (f64::from(f32::from_bits(1)), f64::from(f32::MAX));
+        for value in [0.0, -0.0, least, -least, most, -most, f64::INFINITY, f64::NAN, 0.75 * least] {
+            assert_eq!(check_single(value), Ok(()), "{value:e}");
+        }
+        for value in [3.5e38, -3.5e38, 1e300, 1e-300, -1e-300, 0.25 * least] {
+            assert!(check_single(value).is_err(), "{value:e}");
+        }
+    }
+
+    #[test]
+    fn numbers_neither_overflow_nor_vanish() {
+        let real = |op, x, y| binary(op, &Value::Real(x), &Value::Real(y));
+        for (op, x, y) in [
+            (BinaryOp::Mul, 1e200, 1e200),
+            (BinaryOp::Mul, 1e-200, 1e-200),
+            (BinaryOp::Div, 1e200, 1e-200),
+            (BinaryOp::Div, 1e-200, 1e200),
+            (BinaryOp::Add, f64::MAX, f64::MAX),
+            (BinaryOp::Sub, f64::MIN, f64::MAX),
+        ] {
+            assert!(real(op, x, y).is_err(), "{x:e} {} {y:e}", op.sign());
+        }
+        assert_eq!(real(BinaryOp::Mul, f64::INFINITY, 2.0), Ok(Value::Real(f64::INFINITY)));
+        assert_eq!(real(BinaryOp::Div, 1.0, f64::INFINITY), Ok(Value::Real(0.0)));
+        assert_eq!(real(BinaryOp::Sub, 1e-300, 1e-300), Ok(Value::Real(0.0)));
     }
 
     #[test]

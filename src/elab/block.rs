@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use super::Outcome;
 use super::elaborator::{Elaborator, Frame};
-use super::evaluate::{Argument, Context, at, condition, evaluate, evaluate_if, interpolated};
+use super::evaluate::{Argument, Context, at, calls_itself, condition, evaluate, evaluate_if, interpolated};
 use super::types;
 use super::value::Value;
+use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::span::Span;
 use crate::syntax::ast::{Assert, Block, DeclareKind, Expr, FnItem, Label, Name, Stmt, StmtKind};
@@ -24,7 +25,7 @@ impl<'m> Elaborator<'m> {
         label: Option<&Label>,
     ) -> Outcome<Value> {
         if self.frames.len() >= DEEPEST_CALLS {
-            return Err(at(format!("`{}` calls itself without end", item.name.text), callee.span));
+            return Err(self.calls_too_deeply(item, callee));
         }
         let names: Vec<&str> = item.params.iter().map(|param| param.name.text.as_str()).collect();
         let places = super::arguments::match_arguments(callee, &names, arguments)?;
@@ -35,6 +36,16 @@ impl<'m> Elaborator<'m> {
         let result = result?;
         self.note_ratio(item, arguments, &places, &result);
         Ok(result)
+    }
+
+    /// The error of a call below too many others: of a block that comes by itself again, or of a chain of blocks.
+    fn calls_too_deeply(&self, item: &FnItem, callee: &Name) -> Diagnostic {
+        let again = self.frames.iter().any(|frame| std::ptr::eq(frame.item, item));
+        let error = match again {
+            true => calls_itself(&item.name, callee.span),
+            false => at(format!("the call of `{}` is nested too deeply", item.name.text), callee.span),
+        };
+        error.note(format!("blocks call each other at most {DEEPEST_CALLS} deep"))
     }
 
     pub(super) fn run_fn(

@@ -1,6 +1,7 @@
 //! `param` and `state`: inputs of the graph with paths and initialisers.
 
 use super::Outcome;
+use super::arithmetic::check_single;
 use super::elaborator::Elaborator;
 use super::evaluate::{at, evaluate};
 use super::scheme::Scheme;
@@ -27,6 +28,8 @@ pub(super) fn declare(
         DeclareKind::Param => chosen_scheme(elaborator, name, &shape)?.unwrap_or((written, init.span)),
         DeclareKind::State => (written, init.span),
     };
+    let numbers = chosen.0.numbers();
+    numbers.into_iter().try_for_each(check_single).map_err(|message| at(message, chosen.1))?;
     let init = chosen.0.init(&shape).map_err(|message| at(message, chosen.1))?;
     check_finite(init, chosen.1)?;
     let frozen = elaborator.freeze.is_some_and(|freeze| freeze.holds(&path));
@@ -70,7 +73,7 @@ fn check_finite(init: Init, span: Span) -> Outcome<()> {
     if !a.is_finite() || !b.is_finite() {
         return Err(at(format!("the initialiser's numbers are not finite: {a}, {b}"), span));
     }
-    Ok(())
+    check_single(a).and_then(|()| check_single(b)).map_err(|message| at(message, span))
 }
 
 fn claim_path(elaborator: &mut Elaborator<'_>, name: &Name) -> Outcome<String> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::evaluate::{Argument, Context, at, count_steps, interpolated};
+use super::evaluate::{Argument, Context, at, calls_itself, count_steps, interpolated};
 use super::module::Module;
 use super::selection::Selection;
 use super::value::{TensorValue, Value};
@@ -298,6 +298,17 @@ impl Context for Elaborator<'_> {
 
     fn depth(&mut self) -> &mut usize {
         &mut self.depth
+    }
+
+    fn too_deep(&self, span: Span) -> Diagnostic {
+        let again = self
+            .frames
+            .split_last()
+            .filter(|(last, around)| around.iter().any(|frame| std::ptr::eq(frame.item, last.item)));
+        match again {
+            Some((last, _)) => calls_itself(&last.item.name, span),
+            None => at("this nests too deeply", span),
+        }
     }
 
     fn tick(&mut self, cost: usize, span: Span) -> Outcome<()> {

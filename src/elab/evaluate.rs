@@ -57,6 +57,11 @@ pub trait Context {
     /// How deep the evaluation is nested.
     fn depth(&mut self) -> &mut usize;
 
+    /// The error where expressions nest too deep.
+    fn too_deep(&self, span: Span) -> Diagnostic {
+        at("this nests too deeply", span)
+    }
+
     /// Called for every expression with what it costs, so that a place can limit the work.
     fn tick(&mut self, _cost: usize, _span: Span) -> Outcome<()> {
         Ok(())
@@ -118,7 +123,7 @@ pub struct Argument {
 pub fn evaluate(context: &mut dyn Context, expr: &Expr) -> Outcome<Value> {
     context.tick(1, expr.span)?;
     if *context.depth() > DEEPEST {
-        return Err(Diagnostic::error("this nests too deeply").primary(expr.span, ""));
+        return Err(nests_too_deeply(context, expr.span));
     }
     *context.depth() += 1;
     let result = evaluate_kind(context, expr);
@@ -127,6 +132,11 @@ pub fn evaluate(context: &mut dyn Context, expr: &Expr) -> Outcome<Value> {
         context.tick(value.size() / SIZE_OF_STEP, expr.span)?;
     }
     result
+}
+
+fn nests_too_deeply(context: &mut dyn Context, span: Span) -> Diagnostic {
+    let note = format!("expressions nest at most {DEEPEST} deep, with those of the calls around them");
+    context.too_deep(span).note(note)
 }
 
 fn evaluate_kind(context: &mut dyn Context, expr: &Expr) -> Outcome<Value> {
@@ -141,18 +151,34 @@ fn evaluate_kind(context: &mut dyn Context, expr: &Expr) -> Outcome<Value> {
         ExprKind::Call(call) => context.call(call, None, None),
         ExprKind::Pipe { .. } | ExprKind::As { .. } => evaluate_pipe(context, expr),
         ExprKind::Index { base, indices } => evaluate_index(context, base, indices, span),
-        ExprKind::Unary { op, operand } => match evaluate(context, operand)? {
-            Value::Tensor(tensor) => context.tensor_unary(*op, tensor, span),
-            value => arithmetic::unary(*op, &value).map_err(|message| at(message, span)),
-        },
+        ExprKind::Unary { op, operand } => evaluate_unary(context, *op, operand, span),
         ExprKind::Binary { op, left, right } => evaluate_binary(context, *op, left, right, span),
         ExprKind::If(choice) => evaluate_if(context, choice),
-        ExprKind::Field { .. } => Err(at("`.` does not stand here", span)),
-        ExprKind::Fill { .. } => Err(at("`else` after a read stands only in the equations of an op", span)),
-        ExprKind::Reduce { op, .. } => {
-            Err(at(format!("`{}[...]` stands only in the equations of an op", op.word()), span))
-        }
+        ExprKind::Field { .. } | ExprKind::Fill { .. } | ExprKind::Reduce { .. } => Err(misplaced(expr)),
     }
+}
+
+/// The error of an expression that stands nowhere at compile time.
+fn misplaced(expr: &Expr) -> Diagnostic {
+    match &expr.kind {
+        ExprKind::Fill { .. } => at("`else` after a read stands only in the equations of an op", expr.span),
+        ExprKind::Reduce { op, .. } => {
+            at(format!("`{}[...]` stands only in the equations of an op", op.word()), expr.span)
+        }
+        _ => at("`.` does not stand here", expr.span),
+    }
+}
+
+fn evaluate_unary(context: &mut dyn Context, op: UnaryOp, operand: &Expr, span: Span) -> Outcome<Value> {
+    match evaluate(context, operand)? {
+        Value::Tensor(tensor) => context.tensor_unary(op, tensor, span),
+        value => arithmetic::unary(op, &value).map_err(|message| at(message, span)),
+    }
+}
+
+/// The error of a block or op that is reached from itself again and again.
+pub fn calls_itself(name: &Name, span: Span) -> Diagnostic {
+    at(format!("`{}` calls itself without end", name.text), span)
 }
 
 /// An error with a place.
@@ -298,9 +324,20 @@ fn evaluate_binary(
     }
     let y = evaluate(context, right)?;
     if matches!(x, Value::Tensor(_)) || matches!(y, Value::Tensor(_)) {
+        for (value, side) in [(&x, left), (&y, right)] {
+            check_single(value, side.span)?;
+        }
         return context.tensor_binary(op, x, y, span);
     }
     arithmetic::binary(op, &x, &y).map_err(|message| at(message, span))
+}
+
+/// An error where a number that meets tensors is none of `f32`.
+pub fn check_single(value: &Value, span: Span) -> Outcome<()> {
+    match value {
+        Value::Real(value) => arithmetic::check_single(*value).map_err(|message| at(message, span)),
+        _ => Ok(()),
+    }
 }
 
 /// The branch that a compile-time condition chooses; the other one is not looked at.

@@ -60,12 +60,12 @@ pub const FUNCTIONS: &[Function] = &[
     Function { name: "max", parameters: PAIR, doc: "the larger one", run: larger },
     Function { name: "real", parameters: X, doc: "the integer as a number, so that `/` divides", run: real },
     Function { name: "sqrt", parameters: X, doc: "the square root", run: |x| number(x, f64::sqrt) },
-    Function { name: "exp", parameters: X, doc: "the exponential", run: |x| number(x, f64::exp) },
+    Function { name: "exp", parameters: X, doc: "the exponential", run: |x| growing(x, f64::exp) },
     Function {
         name: "expm1",
         parameters: X,
         doc: "exp(x) - 1 of a small x",
-        run: |x| number(x, f64::exp_m1),
+        run: |x| growing(x, f64::exp_m1),
     },
     Function { name: "log", parameters: X, doc: "the natural logarithm", run: |x| number(x, f64::ln) },
     Function { name: "log1p", parameters: X, doc: "log(1 + x) of a small x", run: |x| number(x, f64::ln_1p) },
@@ -147,6 +147,12 @@ fn shape_of(x: &Value) -> Result<&[i64], String> {
         Value::Tensor(tensor) => Ok(&tensor.shape),
         _ => Err(refuse("a tensor", x)),
     }
+}
+
+/// A function that is finite wherever its argument is.
+fn growing(x: &[Value], function: fn(f64) -> f64) -> Checked {
+    let x = real_of(&x[0])?;
+    arithmetic::checked(function(x), x.is_finite(), false)
 }
 
 fn number(x: &[Value], function: fn(f64) -> f64) -> Checked {
@@ -268,5 +274,7 @@ fn pow(x: &[Value]) -> Checked {
         let power = u32::try_from(*exponent).ok().and_then(|exponent| base.checked_pow(exponent));
         return power.map(Value::Int).ok_or_else(|| "this integer is too large".into());
     }
-    Ok(Value::Real(real_of(&x[0])?.powf(real_of(&x[1])?)))
+    let (base, exponent) = (real_of(&x[0])?, real_of(&x[1])?);
+    let exact = base.is_finite() && exponent.is_finite() && base != 0.0;
+    arithmetic::checked(base.powf(exponent), exact, exact)
 }

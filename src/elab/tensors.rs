@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use super::elaborator::Elaborator;
-use super::evaluate::{Argument, at};
+use super::evaluate::{Argument, at, check_single};
 use super::op::{self, Kind, Term};
 use super::types;
 use super::value::{TensorValue, Value, show_type};
@@ -79,6 +79,9 @@ pub(super) fn function(
         return Err(at(format!("`{}` is not a function of tensors", callee.text), callee.span));
     };
     let places = super::arguments::match_all(callee, function.parameters(), arguments)?;
+    for argument in arguments {
+        check_single(&argument.value, argument.span.unwrap_or(callee.span))?;
+    }
     let values: Vec<Value> = places.into_iter().map(|place| arguments[place].value.clone()).collect();
     if let (op::Function::Real, [Value::Tensor(x)], None) = (function, values.as_slice(), label)
         && x.dtype == DType::F32
@@ -206,6 +209,8 @@ pub(super) fn reshape(elaborator: &mut Elaborator<'_>, value: Value, ty: &TypeEx
         return Err(at("a reshape names all axes: `as f32[N, C]`", ty.span));
     };
     let shape = types::evaluate_shape(elaborator, "the reshape", dims)?;
+    // The blocks of the library that reshape take elements of any type, and no type says so.
+    let dtype = if elaborator.in_library() { &tensor.dtype } else { dtype };
     if *dtype != tensor.dtype || types::elements(&shape) != types::elements(&tensor.shape) {
         let wanted = show_type(*dtype, &shape);
         return Err(at(format!("{tensor} does not reshape to {wanted}"), ty.span).note(format!(

@@ -81,6 +81,12 @@ fn check_number(text: &str, span: Span) -> Option<Diagnostic> {
             Diagnostic::error("this number is too large").primary(span, "").help("infinity is written `inf`"),
         );
     }
+    let mantissa = text.split(['e', 'E']).next().unwrap_or("");
+    if value == 0.0 && mantissa.bytes().any(|byte| matches!(byte, b'1'..=b'9')) {
+        return Some(
+            Diagnostic::error("this number is too small").primary(span, "").help("zero is written `0`"),
+        );
+    }
     None
 }
 

@@ -178,6 +178,54 @@ train Net on Digits { loss = cross_entropy(label_smoothing=1/14); optim = sgd(1/
     }
 }
 
+/// The same beside elements and numbers, whatever the operator, and where no train section trains the model.
+#[test]
+fn a_division_beside_a_number_loses_a_remainder() {
+    let text = "op plus(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = x[n, k] + k / K; }
+op minus(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = k / (K + 1) - x[n, k]; }
+op filled(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = k / (K + 2) + (x[n, k - 1] else 0); }
+op times(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = k + x[n, k] * (k / (K + 3)); }
+op summed(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = k / (K + 4) + (sum[j < K] x[n, j]); }
+op rooted(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = x[n, k] + (exp(x[n, k]) - k / (K + 5)); }
+op pointed(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = x[n, k] * (k * 0.5 + k / (K + 6)); }
+op floored(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = floor(x[n, k] + k / (K + 7)); }
+op real_beside(x: f32[N, K]) -> y: f32[N, K] { y[n, k] = x[n, k] * (real(k) - k / (K + 8)); }
+model Net(x: f32[N, 4]) {
+  x |> plus |> minus |> filled |> times |> summed |> rooted |> pointed |> floored |> real_beside |> dropout(1 / 2)
+}
+";
+    let found = rounded(text);
+    assert_eq!(found.len(), 10, "{found:?}");
+    assert!(found[..9].iter().all(|start| start.starts_with("k / ")), "{found:?}");
+    assert!(found[9].starts_with("1 / 2"), "{found:?}");
+}
+
+/// What follows the fill of a read takes all of it.
+#[test]
+fn an_operator_behind_a_fill() {
+    let said = |body: &str| {
+        let text = format!(
+            "op f(x: f32[N, K]) -> y: f32[N, K] {{ y[n, k] = {body}; }}\nmodel M(x: f32[N, 4]) {{ f(x) }}\n"
+        );
+        let said = Place::with("net.cnn", &text).run(&["check", "net.cnn"]);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        said.err
+    };
+    let found = said("x[n, k - 1] else 1 / 2");
+    assert!(found.contains("warning: this `/` takes all of the read, not what follows `else`"), "{found}");
+    assert!(found.contains("write `(x[n, k - 1] else 1) / 2`, or `x[n, k - 1] else (1 / 2)`"), "{found}");
+    assert!(said("x[n, k - 1] else K * 2").contains("this `*` takes all of the read"));
+    for right in [
+        "(x[n, k - 1] else 1) / 2",
+        "x[n, k - 1] else (1.0 / 2)",
+        "x[n, k - 1] else 0 / 2",
+        "x[n, k - 1] else 1 * x[n, k]",
+        "sum[j < 3] x[n, k - j] else 0 * x[n, j]",
+    ] {
+        assert!(!said(right).contains("takes all of the read"), "{right}");
+    }
+}
+
 /// Shapes, positions, integers and exact divisions are as they are meant.
 #[test]
 fn a_division_that_is_right() {

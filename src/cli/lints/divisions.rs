@@ -4,7 +4,9 @@
 //! with `real(1) / K` in its place. A shape, an index or another integer refuses the number; an exact division changes
 //! nothing; where the result is another one, the remainder was lost. Rounding may be meant in `real(...)` and
 //! `floor(...)`, and in what is added to an axis, as the middle of a window is: there only `1 / 2` and others that
-//! begin with a literal are warned of.
+//! begin with a literal are warned of. What stands beside an element or another number is one, whatever is around.
+//!
+//! `x[i] else 1 / 2` divides all of the read. Where no parentheses say so, this has a warning of its own.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -23,6 +25,9 @@ use crate::syntax::ast::{
 /// The name of the warning.
 const NAME: &str = "rounded-division";
 
+/// The name of the warning of a fill that ends before the operator behind it.
+const NAME_OF_FILL: &str = "else-operand";
+
 /// Each division of a file needs an elaboration; those of a longer file are not looked at.
 const MOST: usize = 64;
 
@@ -35,9 +40,21 @@ pub fn run(
     elaborate: &dyn Fn(&str) -> Option<u64>,
 ) -> Vec<Diagnostic> {
     let text = sources.text(id);
-    let mut search = Search { words: Words::of(id, text), found: Vec::new() };
+    let mut search = Search { words: Words::of(id, text), text, found: Vec::new(), fills: Vec::new() };
     tree.items.iter().for_each(|item| search.item(item));
-    let mut divisions = search.found;
+    let mut warnings: Vec<Diagnostic> =
+        search.fills.iter().filter_map(|fill| warning_of_fill(sources, fill)).collect();
+    warnings.extend(lossy(search.found, text, sources, elaborate));
+    warnings
+}
+
+/// The warnings of the divisions that lose a remainder.
+fn lossy(
+    mut divisions: Vec<Division>,
+    text: &str,
+    sources: &SourceMap,
+    elaborate: &dyn Fn(&str) -> Option<u64>,
+) -> Vec<Diagnostic> {
     divisions.truncate(MOST);
     if divisions.is_empty() {
         return Vec::new();
@@ -84,6 +101,23 @@ fn warning(sources: &SourceMap, division: &Division) -> Option<Diagnostic> {
     let message = "this division of integers rounds down, where a number is wanted".to_owned();
     let fix = format!("write `real({}) / ...`", sources.slice(division.left));
     named_warning(sources, NAME, division.span, message, &fix)
+}
+
+fn warning_of_fill(sources: &SourceMap, fill: &FilledOperand) -> Option<Diagnostic> {
+    let message = format!("this `{}` takes all of the read, not what follows `else`", fill.sign);
+    let (read, rest) = (sources.slice(fill.read), sources.slice(fill.rest));
+    let outside = sources.slice(fill.outside);
+    let fix = format!("write `({read} else {outside}) {rest}`, or `{read} else ({outside} {rest})`");
+    named_warning(sources, NAME_OF_FILL, fill.outside.to(fill.rest), message, &fix)
+}
+
+/// `read else outside` as the left operand of a product or a quotient, where both might be meant for the outside.
+struct FilledOperand {
+    read: Span,
+    outside: Span,
+    /// The operator and its right operand.
+    rest: Span,
+    sign: &'static str,
 }
 
 /// A division that may be one of integers.
@@ -164,7 +198,9 @@ impl Place {
 /// The walk through a file; an inner division is found before the one around it.
 struct Search<'a> {
     words: Words<'a>,
+    text: &'a str,
     found: Vec<Division>,
+    fills: Vec<FilledOperand>,
 }
 
 impl Search<'_> {
@@ -287,15 +323,28 @@ impl Search<'_> {
         let sides = [left.span, right.span];
         for (side, other) in [(left, right), (right, left)] {
             let mut inner = place.clone();
+            let beside_number = is_number(other);
             match op {
-                BinaryOp::Add | BinaryOp::Sub => inner.rounds |= self.mentions_axis(other, place),
-                BinaryOp::Mul | BinaryOp::Div | BinaryOp::Rem | BinaryOp::And | BinaryOp::Or => {}
+                BinaryOp::Add | BinaryOp::Sub if !beside_number => {
+                    inner.rounds |= self.mentions_axis(other, place);
+                }
+                BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div if beside_number => {
+                    inner.rounds = false;
+                }
+                BinaryOp::Add
+                | BinaryOp::Sub
+                | BinaryOp::Mul
+                | BinaryOp::Div
+                | BinaryOp::Rem
+                | BinaryOp::And
+                | BinaryOp::Or => {}
                 BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge => {
                     inner.compared = Some(sides)
                 }
             }
             self.expr(side, &inner);
         }
+        self.filled_operand(op, left, right);
         let number = |side: &Expr| matches!(side.kind, ExprKind::Number { integer: false, .. });
         let meant = place.rounds && integer(left).is_none();
         if op != BinaryOp::Div || number(left) || number(right) || meant {
@@ -309,8 +358,49 @@ impl Search<'_> {
         self.found.push(Division { span, left: left.span, compared: place.compared, lossy });
     }
 
+    /// Takes note of `x[i] else 1 / 2` without parentheses.
+    fn filled_operand(&mut self, op: BinaryOp, left: &Expr, right: &Expr) {
+        let ExprKind::Fill { read, outside } = &left.kind else { return };
+        let product = matches!(op, BinaryOp::Mul | BinaryOp::Div | BinaryOp::Rem);
+        let constant = |expr: &Expr| !is_number(expr) || matches!(expr.kind, ExprKind::Number { .. });
+        if !product || integer(outside) == Some(0) || !constant(outside) || !constant(right) {
+            return;
+        }
+        let between = self.text.get(outside.span.end as usize..right.span.start as usize).unwrap_or("");
+        let Some(at) = between.find(op.sign()).filter(|at| !between[..*at].contains(')')) else { return };
+        let start = outside.span.end + at as u32;
+        let rest = Span { start, ..right.span };
+        let (read, outside) = (read.span, outside.span);
+        self.fills.push(FilledOperand { read, outside, rest, sign: op.sign() });
+    }
+
     fn mentions_axis(&self, expr: &Expr, place: &Place) -> bool {
         place.axes.iter().any(|axis| self.words.count(axis, expr.span) > 0)
+    }
+}
+
+/// Whether an expression of an equation is a number for certain, and no integer of axes: whether it holds, outside of
+/// positions and conditions, an element, a number with a point, or what gives numbers.
+fn is_number(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Number { integer, .. } => !integer,
+        ExprKind::Infinity | ExprKind::Fill { .. } => true,
+        ExprKind::Index { base, .. } => !matches!(base.kind, ExprKind::List(_)),
+        ExprKind::Reduce { body, .. } => is_number(body),
+        ExprKind::Unary { operand, .. } => is_number(operand),
+        ExprKind::Binary { left, right, .. } => is_number(left) || is_number(right),
+        ExprKind::Call(call) => match call.callee.text.as_str() {
+            "min" | "max" | "abs" | "floor" | "detach" => call.args.iter().any(|arg| is_number(&arg.value)),
+            _ => true,
+        },
+        ExprKind::Bool(_)
+        | ExprKind::String(_)
+        | ExprKind::Name(_)
+        | ExprKind::List(_)
+        | ExprKind::If(_)
+        | ExprKind::Pipe { .. }
+        | ExprKind::As { .. }
+        | ExprKind::Field { .. } => false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Equations;
 use super::operators::{self, Function as Scalar};
-use super::term::{Kind, Term};
+use super::term::{Kind, Term, check_single};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::philox;
 use crate::elab::evaluate::{Argument, at, call_known, refused, unknown_function};
@@ -46,13 +46,16 @@ impl Equations<'_> {
         let found = self.module.find(name, false);
         found.is_some_and(|item| {
             let span = item.span();
-            !self.module.in_library(span.file) && !self.within.contains(&span)
+            !self.module.in_library(span.file) && !self.is_within(span)
         })
     }
 
     fn scalar_function(&mut self, function: Scalar, call: &Call, terms: &[TermArgument]) -> Outcome<Term> {
         let given = placeholders(call, terms);
         let places = arguments::match_all(&call.callee, function.parameters(), &given)?;
+        for ((_, term), arg) in terms.iter().zip(&call.args) {
+            check_single(term, arg.value.span)?;
+        }
         let terms: Vec<Term> = places.into_iter().map(|place| terms[place].1.clone()).collect();
         operators::function(&mut self.program, function, &terms)
             .map_err(|message| refused(&call.callee, message))

@@ -54,6 +54,7 @@ impl Equations<'_> {
             spans.push(binders.last().map_or(*start, |binder| start.to(binder.index.span)));
         }
         pieces::check(&name.text, &covered, &spans, shape)?;
+        self.check_no_axis(name)?;
         self.finish(name, dtype, shape.to_vec(), made);
         Ok(())
     }
@@ -115,8 +116,26 @@ impl Equations<'_> {
         let left = self.left_side(name, binders, &shape)?;
         let (piece, kind) = self.piece(&left, binders, body, &shape)?;
         integers::check_stored(&self.program, piece.body, kind.dtype(), body.span)?;
+        self.check_no_axis(name)?;
         self.finish(name, kind.dtype(), shape, vec![piece]);
         Ok(())
+    }
+
+    /// Takes note of an axis of the op itself, not of those that are written in place.
+    pub(super) fn note_axis(&mut self, axis: &str, span: Span) {
+        if self.within.len() == 1 {
+            self.axis_names.entry(axis.to_owned()).or_insert(span);
+        }
+    }
+
+    /// An error where the name of what is defined has been that of an axis.
+    pub(super) fn check_no_axis(&self, name: &Name) -> Outcome<()> {
+        match self.axis_names.get(&name.text).filter(|_| self.within.len() == 1) {
+            Some(axis) => Err(at(format!("`{}` is the name of an axis as well", name.text), name.span)
+                .secondary(*axis, "the axis")
+                .help("give one of them another name")),
+            None => Ok(()),
+        }
     }
 
     fn finish(&mut self, name: &Name, dtype: DType, shape: Vec<i64>, pieces: Vec<Piece>) {
@@ -155,6 +174,7 @@ impl Equations<'_> {
                 return Err(bound_twice(axis_name, span));
             }
             self.check_hidden(axis_name, span)?;
+            self.note_axis(axis_name, span);
             if *count == 1 && form.terms.len() > 1 {
                 self.axes.push((axis_name.clone(), Index::from(0)));
                 continue;

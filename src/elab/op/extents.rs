@@ -159,6 +159,7 @@ impl Collector<'_, '_> {
                 return Err(bound_twice(name, binder.index.span));
             }
             self.equations.check_hidden(name, binder.index.span)?;
+            self.equations.note_axis(name, binder.index.span);
             self.add(name, binder.index.span, extent);
         }
         Ok(before)

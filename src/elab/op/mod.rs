@@ -55,6 +55,8 @@ pub(super) struct Equations<'m> {
     pub names: HashMap<String, Symbol>,
     /// The axes in scope, the innermost last; one of extent 1 may stand for 0.
     pub axes: Vec<(String, Index)>,
+    /// The names that axes of the op have had, and where they stood first.
+    axis_names: HashMap<String, Span>,
     /// The extents of binders without a bound, by their places.
     extents: HashMap<Span, extents::Extent>,
     /// The position of the present element in its result: the counter of random numbers.
@@ -64,9 +66,12 @@ pub(super) struct Equations<'m> {
     pub draws: usize,
     /// The tensors whose elements are compared with the positions of an axis, and the extents of these axes.
     pub compared: Vec<(Tensor, i64)>,
-    /// The op and those that are written in place around the present place.
-    pub within: Vec<Span>,
+    /// The op and those that are written in place around the present place, with the places of their items.
+    pub within: Vec<(Name, Span)>,
+    /// How deep the evaluation at compile time is nested.
     pub depth: usize,
+    /// How deep the present term is nested, with the ops that are written in place around it.
+    pub nesting: usize,
     /// How many expressions this elaboration has evaluated.
     pub steps: usize,
 }
@@ -152,13 +157,15 @@ impl<'m> Equations<'m> {
             program: Program::default(),
             names: HashMap::new(),
             axes: Vec::new(),
+            axis_names: HashMap::new(),
             extents: HashMap::new(),
             element: Index::from(0),
             stream: stream.to_owned(),
             draws: 0,
             compared: Vec::new(),
-            within: vec![item.span],
+            within: vec![(item.name.clone(), item.span)],
             depth: 0,
+            nesting: 0,
             steps,
         }
     }
@@ -226,6 +233,7 @@ impl<'m> Equations<'m> {
 
     pub(super) fn run_let(&mut self, name: &Name, value: &Expr) -> Outcome<()> {
         let value = super::evaluate::evaluate(self, value)?;
+        self.check_no_axis(name)?;
         self.names.insert(name.text.clone(), Symbol::Const(value));
         Ok(())
     }
@@ -304,28 +312,34 @@ impl Context for Equations<'_> {
 }
 
 /// Whether an op draws random numbers, itself or by an op that its equations call.
-pub fn draws(module: &Module, item: &OpItem) -> bool {
-    Draws { module, library: module.in_library(item.span.file), seen: HashSet::new() }.op(item)
+pub fn draws<'m>(module: &'m Module, item: &'m OpItem) -> bool {
+    Draws { module, library: false, seen: HashSet::new(), open: vec![item] }.run()
 }
 
 struct Draws<'m> {
     module: &'m Module,
     library: bool,
     seen: HashSet<Span>,
+    /// The ops that are still to be looked at: chains of calls may be long.
+    open: Vec<&'m OpItem>,
 }
 
-impl Draws<'_> {
-    fn op(&mut self, item: &OpItem) -> bool {
-        if !self.seen.insert(item.span) {
-            return false;
+impl<'m> Draws<'m> {
+    fn run(mut self) -> bool {
+        while let Some(item) = self.open.pop() {
+            if self.seen.insert(item.span) && self.op(item) {
+                return true;
+            }
         }
-        let library = std::mem::replace(&mut self.library, self.module.in_library(item.span.file));
-        let found = item.body.iter().any(|stmt| match &stmt.kind {
+        false
+    }
+
+    fn op(&mut self, item: &OpItem) -> bool {
+        self.library = self.module.in_library(item.span.file);
+        item.body.iter().any(|stmt| match &stmt.kind {
             OpStmtKind::Equation { body, .. } => self.expr(body),
             OpStmtKind::Let { .. } | OpStmtKind::Assert(_) => false,
-        });
-        self.library = library;
-        found
+        })
     }
 
     fn expr(&mut self, expr: &Expr) -> bool {
@@ -363,7 +377,10 @@ impl Draws<'_> {
             {
                 false
             }
-            Some(Callable::Op(item)) => self.op(item),
+            Some(Callable::Op(item)) => {
+                self.open.push(item);
+                false
+            }
             _ => false,
         }
     }

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use super::calls::TermArgument;
 use super::equation::check_kind;
-use super::term::{Kind, Term, flat};
+use super::term::{Kind, Term, check_single, flat};
 use super::{Equations, Symbol, operators};
 use crate::base::diagnostic::Diagnostic;
-use crate::elab::evaluate::{at, evaluate};
+use crate::base::span::Span;
+use crate::elab::evaluate::{self, at, count_steps, evaluate};
 use crate::elab::types::{self, element_type};
 use crate::elab::value::{TensorValue, Value};
 use crate::elab::{Outcome, arguments, block, tensors};
@@ -15,7 +16,13 @@ use crate::syntax::ast::{Binder, Call, Expr, Name, OpItem, OpStmtKind, Param, Ty
 use crate::te::{Axis, DType, Index};
 
 /// Ops may write ops in place this deep.
-const DEEPEST_INLINE: usize = 20;
+const DEEPEST_CALLS: usize = 64;
+
+/// So many nested expressions take as much of the stack as a call.
+const DEPTH_OF_CALL: usize = 2;
+
+/// What a call written in place costs beside its expressions.
+const COST_OF_CALL: usize = 8;
 
 impl Equations<'_> {
     /// Maps a scalar op over tensors, broadcasting along axes of extent 1.
@@ -104,6 +111,7 @@ impl Equations<'_> {
             operators::expression(&mut self.program, &term).map_err(|message| at(message, body.span))?;
         let dtype = dtype.unwrap_or(kind.dtype());
         check_kind(&self.program, name, (id, kind), dtype, body)?;
+        check_single(&term, body.span)?;
         let byte = if dtype == DType::U8 { operators::byte(&mut self.program, id) } else { id };
         Ok(match (term, dtype) {
             _ if byte != id => Term::Scalar(byte, kind),
@@ -116,9 +124,10 @@ impl Equations<'_> {
 
     /// A call of an op on single numbers within an equation: its equations, written in place.
     pub(super) fn inline(&mut self, item: &OpItem, call: &Call, terms: &[TermArgument]) -> Outcome<Term> {
-        if self.depth > DEEPEST_INLINE {
-            return Err(at(format!("`{}` calls itself without end", item.name.text), call.callee.span));
+        if self.within.len() > DEEPEST_CALLS {
+            return Err(self.calls_too_deeply(item, call));
         }
+        count_steps(&mut self.steps, COST_OF_CALL, call.callee.span)?;
         let [(result, _)] = item.results.as_slice() else {
             return Err(at(format!("`{}` has several results", item.name.text), call.callee.span));
         };
@@ -127,11 +136,11 @@ impl Equations<'_> {
         let axes = std::mem::take(&mut self.axes);
         let extents = std::mem::take(&mut self.extents);
         let library = std::mem::replace(&mut self.library, self.module.in_library(item.span.file));
-        self.depth += 1;
-        self.within.push(item.span);
+        self.nesting += DEPTH_OF_CALL;
+        self.within.push((item.name.clone(), item.span));
         let done = self.bind_defaults(item, &call.callee).and_then(|()| self.run_scalar(item));
         self.within.pop();
-        self.depth -= 1;
+        self.nesting -= DEPTH_OF_CALL;
         self.library = library;
         self.axes = axes;
         self.extents = extents;
@@ -141,6 +150,20 @@ impl Equations<'_> {
             Some(Symbol::Term(term)) => Ok(term.clone()),
             Some(Symbol::Const(_) | Symbol::Tensor(_)) | None => Err(no_equation(result)),
         }
+    }
+
+    /// The error of a call below too many others: of an op that comes by itself again, or of a chain of ops.
+    fn calls_too_deeply(&self, item: &OpItem, call: &Call) -> Diagnostic {
+        let error = match self.is_within(item.span) {
+            true => evaluate::calls_itself(&item.name, call.callee.span),
+            false => at(format!("the call of `{}` is nested too deeply", item.name.text), call.callee.span),
+        };
+        error.note(format!("ops call each other at most {DEEPEST_CALLS} deep"))
+    }
+
+    /// Whether the op of this place is among those that are written in place here.
+    pub(super) fn is_within(&self, item: Span) -> bool {
+        self.within.iter().any(|(_, place)| *place == item)
     }
 
     /// The arguments of an inlined call by the names of their parameters.

@@ -8,13 +8,20 @@ use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::span::Span;
 use crate::elab::Outcome;
-use crate::elab::evaluate::{at, count_steps, element, evaluate, number};
+use crate::elab::arithmetic;
+use crate::elab::evaluate::{at, calls_itself, count_steps, element, evaluate, number};
 use crate::elab::value::Value;
-use crate::syntax::ast::{Binder, Block, Else, Expr, ExprKind, IfExpr, ReduceOp};
+use crate::syntax::ast::{BinaryOp, Binder, Block, Else, Expr, ExprKind, IfExpr, ReduceOp, UnaryOp};
 use crate::te::{self, Binary, DType, ExprId, Index, Reduction, Tensor};
 
-/// A list that is indexed by an axis has at most this many elements.
-const LONGEST_CHOICE: i64 = 256;
+/// An axis chooses among at most so many elements of a list.
+const MOST_CHOICES: i64 = 4096;
+
+/// A choice among more elements than so many is one between two halves first, so that no expression nests deep.
+const LONGEST_CHAIN: i64 = 256;
+
+/// Terms nest this deep, with the ops that are written in place around them.
+const DEEPEST: usize = 500;
 
 /// What an element is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +68,23 @@ pub enum Term {
     Scalar(ExprId, Kind),
 }
 
+impl Term {
+    /// Whether it is known at compile time.
+    pub(super) fn is_known(&self) -> bool {
+        matches!(self, Term::Const(_))
+    }
+}
+
+/// An error where a number that becomes a part of an equation is none of `f32`.
+pub(super) fn check_single(term: &Term, span: Span) -> Outcome<()> {
+    match term {
+        Term::Const(Value::Real(value)) => {
+            arithmetic::check_single(*value).map_err(|message| at(message, span))
+        }
+        Term::Const(_) | Term::Index(_) | Term::Scalar(..) => Ok(()),
+    }
+}
+
 impl Equations<'_> {
     /// The term of an expression.
     pub(super) fn term(&mut self, expr: &Expr) -> Outcome<Term> {
@@ -70,35 +94,66 @@ impl Equations<'_> {
             return Err(at("this op is too large", span)
                 .note(format!("it comes to more than {} expressions", super::MOST_EXPRESSIONS)));
         }
+        if self.nesting >= DEEPEST {
+            return Err(self.nests_too_deeply(span));
+        }
+        self.nesting += 1;
+        let term = match &expr.kind {
+            ExprKind::Binary { op, left, right } => self.binary_term(*op, left, right, span),
+            ExprKind::Unary { op, operand } => self.unary_term(*op, operand, span),
+            ExprKind::Call(call) => self.call_term(call),
+            ExprKind::If(choice) => self.if_term(choice),
+            ExprKind::Reduce { op, binders, body } => self.reduce_term(*op, binders, body),
+            _ => self.leaf(expr),
+        };
+        self.nesting -= 1;
+        term
+    }
+
+    /// The error of an expression that nests too deep: of an op that comes by itself again, or of ops in ops.
+    fn nests_too_deeply(&self, span: Span) -> Diagnostic {
+        let again = self.within.split_last().filter(|(last, around)| around.contains(last));
+        let error = match again {
+            Some(((name, _), _)) => calls_itself(name, span),
+            None => at("this nests too deeply", span),
+        };
+        error.note(format!("expressions nest at most {DEEPEST} deep, with those of the calls around them"))
+    }
+
+    /// The term of an expression without operators.
+    fn leaf(&mut self, expr: &Expr) -> Outcome<Term> {
+        let span = expr.span;
         match &expr.kind {
             ExprKind::Number { value, integer } => number(*value, *integer, span).map(Term::Const),
             ExprKind::Bool(value) => Ok(Term::Const(Value::Bool(*value))),
             ExprKind::Infinity => Ok(Term::Const(Value::Real(f64::INFINITY))),
             ExprKind::String(_) | ExprKind::List(_) => evaluate(self, expr).map(Term::Const),
             ExprKind::Name(name) => self.name_term(name, span),
-            ExprKind::Call(call) => self.call_term(call),
             ExprKind::Index { base, indices } => self.index_term(base, indices, None, span),
             ExprKind::Fill { read, outside } => self.fill_term(read, outside),
-            ExprKind::Reduce { op, binders, body } => self.reduce_term(*op, binders, body),
-            ExprKind::Unary { op, operand } => {
-                let operand = self.term(operand)?;
-                operators::unary(&mut self.program, *op, &operand).map_err(|message| at(message, span))
-            }
-            ExprKind::Binary { op, left, right } => {
-                let (x, y) = (self.term(left)?, self.term(right)?);
-                self.note_comparison(*op, (left, &x), (right, &y));
-                operators::binary(&mut self.program, *op, &x, &y).map_err(|message| at(message, span))
-            }
-            ExprKind::If(choice) => self.if_term(choice),
-            ExprKind::Pipe { .. } | ExprKind::As { .. } | ExprKind::Field { .. } => {
-                Err(at("this does not stand in an equation", span))
-            }
+            _ => Err(at("this does not stand in an equation", span)),
         }
+    }
+
+    fn unary_term(&mut self, op: UnaryOp, operand: &Expr, span: Span) -> Outcome<Term> {
+        let operand = self.term(operand)?;
+        operators::unary(&mut self.program, op, &operand).map_err(|message| at(message, span))
+    }
+
+    fn binary_term(&mut self, op: BinaryOp, left: &Expr, right: &Expr, span: Span) -> Outcome<Term> {
+        let (x, y) = (self.term(left)?, self.term(right)?);
+        self.note_comparison(op, (left, &x), (right, &y));
+        if !x.is_known() || !y.is_known() {
+            check_single(&x, left.span)?;
+            check_single(&y, right.span)?;
+        }
+        operators::binary(&mut self.program, op, &x, &y).map_err(|message| at(message, span))
     }
 
     /// The term as an expression of the program.
     pub(super) fn expression(&mut self, expr: &Expr) -> Outcome<(ExprId, Kind)> {
         let term = self.term(expr)?;
+        check_single(&term, expr.span)?;
         operators::expression(&mut self.program, &term).map_err(|message| at(message, expr.span))
     }
 
@@ -168,24 +223,67 @@ impl Equations<'_> {
         };
         let Value::List(values) = list else { return Err(format!("{} has no elements", list.kind())) };
         let (low, high) = index.range(&self.program.axes);
-        if low < 0 || high >= values.len() as i64 || high - low > LONGEST_CHOICE {
+        if low < 0 || high >= values.len() as i64 {
             let message =
                 format!("the list has {} elements, the position runs from {low} to {high}", values.len());
             return Err(message);
         }
-        let mut chosen = self.choose(&values[high as usize], rest)?;
+        if high - low >= MOST_CHOICES {
+            let count = high - low + 1;
+            return Err(format!(
+                "an axis chooses among at most {MOST_CHOICES} elements of a list, and this is one of {count}"
+            ));
+        }
+        self.choose_between(values, &index, (low, high), rest)
+    }
+
+    /// The element at an index that runs from `low` to `high`.
+    fn choose_between(
+        &mut self,
+        values: &[Value],
+        index: &Index,
+        (low, high): (i64, i64),
+        rest: &[Term],
+    ) -> Result<Term, String> {
+        if high - low > LONGEST_CHAIN {
+            let middle = low + (high - low) / 2;
+            let before = self.choose_between(values, index, (low, middle), rest)?;
+            let after = self.choose_between(values, index, (middle + 1, high), rest)?;
+            return self.chosen(Binary::Le, index, middle, &before, &after);
+        }
+        let mut chosen = self.element(&values[high as usize], rest)?;
         for at in (low..high).rev() {
-            if self.program.exprs.len() > super::MOST_EXPRESSIONS {
-                return Err("this choice is too large".into());
-            }
-            self.steps += 1;
-            let element = self.choose(&values[at as usize], rest)?;
-            let exprs = &mut self.program.exprs;
-            let (number, wanted) = (exprs.add(te::Expr::Number(index.clone())), exprs.constant(at as f64));
-            let here = exprs.binary(Binary::Eq, number, wanted);
-            chosen = operators::select(&mut self.program, here, &element, &chosen)?;
+            let element = self.element(&values[at as usize], rest)?;
+            chosen = self.chosen(Binary::Eq, index, at, &element, &chosen)?;
         }
         Ok(chosen)
+    }
+
+    fn element(&mut self, value: &Value, rest: &[Term]) -> Result<Term, String> {
+        if self.program.exprs.len() > super::MOST_EXPRESSIONS {
+            return Err("this choice is too large".into());
+        }
+        self.steps += 1;
+        let element = self.choose(value, rest)?;
+        if let Term::Const(Value::Real(value)) = element {
+            arithmetic::check_single(value)?;
+        }
+        Ok(element)
+    }
+
+    /// `if index op position { x } else { y }`.
+    fn chosen(
+        &mut self,
+        op: Binary,
+        index: &Index,
+        position: i64,
+        x: &Term,
+        y: &Term,
+    ) -> Result<Term, String> {
+        let exprs = &mut self.program.exprs;
+        let (number, wanted) = (exprs.add(te::Expr::Number(index.clone())), exprs.constant(position as f64));
+        let here = exprs.binary(op, number, wanted);
+        operators::select(&mut self.program, here, x, y)
     }
 
     /// `x[...] else value`.
@@ -195,6 +293,7 @@ impl Equations<'_> {
             Value::Real(value) => value,
             value => return Err(at(format!("this is {}, not a number", value.kind()), outside.span)),
         };
+        arithmetic::check_single(fill).map_err(|message| at(message, outside.span))?;
         match &read.kind {
             ExprKind::Index { base, indices } => {
                 if let ExprKind::Name(name) = &base.kind
@@ -293,6 +392,8 @@ impl Equations<'_> {
             Term::Const(Value::Bool(false)) => self.else_term(choice),
             Term::Scalar(condition, Kind::Bool) => {
                 let (x, y) = (self.block_term(&choice.then)?, self.else_term(choice)?);
+                check_single(&x, choice.then.span)?;
+                check_single(&y, choice.span)?;
                 operators::select(&mut self.program, condition, &x, &y)
                     .map_err(|message| at(message, choice.span))
             }

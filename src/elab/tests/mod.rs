@@ -2,6 +2,7 @@
 
 mod classes;
 mod config;
+mod depth;
 mod errors;
 mod extents;
 mod functions;

@@ -163,3 +163,17 @@ fn comments_document() {
     let library = undocumented.iter().filter(|(item, _)| module.in_library(item.span().file));
     assert!(library.clone().count() > 80);
 }
+
+#[test]
+fn flatten_takes_elements_of_any_type() {
+    for (ty, body) in
+        [("i32", "c + 1"), ("u8", "c + 1"), ("bool", "x[n, c, 0, 0] > 1"), ("f32", "x[n, c, 0, 0]")]
+    {
+        let text = format!(
+            "op f(x: f32[N, C, H, W]) -> y: {ty}[N, C, 2] {{ y[n, c, h] = {body}; }}
+             model M(x: f32[N, 2, 1, 1]) {{ x |> f |> flatten }}"
+        );
+        let expected = if ty == "bool" { [0.0, 0.0, 1.0, 1.0] } else { [1.0, 1.0, 2.0, 2.0] };
+        assert_close(&predict(&text, 1, &[1.0, 2.0], &[]), &expected);
+    }
+}
