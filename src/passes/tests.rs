@@ -87,6 +87,35 @@ fn nothing_leaves_the_condition_that_guards_it() {
     }
 }
 
+/// Deviations sum to 0 where they are from the mean of what is summed, and nowhere else.
+#[test]
+fn only_deviations_from_their_own_mean_sum_to_nothing() {
+    for (sum, mean, deviations, vanish) in [
+        ("sum[k < 8] x[n, k]", "s[n] / 8", "sum[k < 8] (x[n, k] - m[n])", true),
+        ("sum[k < 8] x[n, k]", "s[n] * 0.125", "sum[k < 8] (x[n, k] - m[n])", true),
+        ("sum[k < 8] x[n, k]", "s[n] / 7", "sum[k < 8] (x[n, k] - m[n])", false),
+        ("sum[k < 8] x[n, k]", "s[n] / 16", "sum[k < 8] (x[n, k] - m[n])", false),
+        ("sum[k < 7] x[n, k]", "s[n] / 8", "sum[k < 8] (x[n, k] - m[n])", false),
+        ("sum[k < 7] x[n, k]", "s[n] / 7", "sum[k < 8] (x[n, k] - m[n])", false),
+        ("sum[k < 8] x[n, k]", "s[n] / 8", "sum[k < 7] (x[n, k] - m[n])", false),
+        ("sum[k < 8] x[n, k] * x[n, k]", "s[n] / 8", "sum[k < 8] (x[n, k] - m[n])", false),
+        ("sum[k < 8] x[n, k]", "s[n] / 8", "sum[k < 8] (x[n, k] - m[-n + 3])", false),
+    ] {
+        let text = format!(
+            "program(x: f32[4, 8]) -> (y: f32[4]) {{\n  s: f32[4];\n  m: f32[4];\n  s[n < 4] = {sum};\n  \
+             m[n < 4] = {mean};\n  y[n < 4] = {deviations};\n}}\n"
+        );
+        let mut program = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let expected = outputs(&program);
+        simplify(&mut program, &mut |_, _| {});
+        let is_zero = outputs(&program).iter().flatten().all(|number| number.value == 0.0);
+        assert_eq!(is_zero, vanish, "{text}{program}");
+        if !vanish {
+            assert_same(&text, &expected, &outputs(&program));
+        }
+    }
+}
+
 /// The programs of the gradients by all inputs.
 fn gradients(program: &Program) -> Vec<Program> {
     let mut forward = program.clone();

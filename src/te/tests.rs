@@ -132,3 +132,42 @@ fn conditions_keep_reads_inside() {
     let otherwise = "  y[i < 4, j < 4] = if int(i) >= 3 { 0 } else { x[i + 1, j] };\n";
     assert_eq!(parse(&with_body(otherwise)).map(|program| verify(&program)), Ok(Ok(())));
 }
+
+/// A branch knows its condition, to the last point and not beyond.
+#[test]
+fn conditions_prove_what_they_say() {
+    for (condition, negated, inside, outside) in [
+        ("i < u", "i >= u", "-i + u - 1", "-i + u - 2"),
+        ("i <= u", "i > u", "-i + u", "-i + u - 1"),
+        ("i > u", "i <= u", "i - u - 1", "i - u - 2"),
+        ("i >= u", "i < u", "i - u", "i - u - 1"),
+        ("i == u", "i != u", "i - u", "i - u - 1"),
+        ("i == u", "i != u", "i - u + 7", "i - u + 8"),
+        ("i != 0", "i == 0", "i - 1", "i - 2"),
+        ("i != 6", "i == 6", "i + 2", "i + 3"),
+        ("i < 3", "i >= 3", "i + 5", "i + 6"),
+        ("i <= 3", "i > 3", "i + 4", "i + 5"),
+        ("i > 3", "i <= 3", "i - 4", "i - 5"),
+        ("i >= 3", "i < 3", "i - 3", "i - 4"),
+        ("3 <= i", "3 > i", "i - 3", "i - 4"),
+    ] {
+        let [condition, negated] = [condition, negated].map(|text| {
+            let (left, right) = text.split_at(text.find(' ').expect("an operator"));
+            let (op, right) = right[1..].split_at(right[1..].find(' ').expect("another operand"));
+            let side =
+                |text: &str| if text.parse::<i64>().is_ok() { text.into() } else { format!("int({text})") };
+            format!("{} {op} {}", side(left), side(&right[1..]))
+        });
+        for (index, is_inside) in [(inside, true), (outside, false)] {
+            for body in [
+                format!("if {condition} {{ x[{index}] }} else {{ 0 }}"),
+                format!("if {negated} {{ 0 }} else {{ x[{index}] }}"),
+            ] {
+                let text =
+                    format!("program(x: f32[8]) -> (y: f32[7, 5]) {{\n  y[i < 7, u < 5] = {body};\n}}\n");
+                let program = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+                assert_eq!(verify(&program).is_ok(), is_inside, "{body}");
+            }
+        }
+    }
+}
