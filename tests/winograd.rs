@@ -90,20 +90,48 @@ fn all_levels_agree() {
     }
 }
 
-/// The lanes beyond the last picture count for nothing.
-#[test]
-fn ragged_batches_agree() {
-    let graph = Model::new(TEXT).gradients(21, true);
+/// A native run on this machine has small errors, and this many kernels of tiles at least.
+#[track_caller]
+fn check_errors(text: &str, batch: i64, tiles: usize) {
+    let graph = Model::new(text).gradients(batch, true);
     let machine = Machine::of(Target::host());
     let inputs = agreement::inputs(&graph, STATE);
     let oracle = agreement::oracle(&graph, &agreement::doubles(&inputs), STATE);
     let lowered = lowered(&graph, &machine);
-    assert!(names(&lowered).iter().any(|name| name.contains(".tiles")));
+    let transformed = names(&lowered).iter().filter(|name| name.contains(".tiles")).count();
+    assert!(transformed >= tiles, "{transformed} are transformed");
     let pool = Pool::new(2).expect("threads").sharing_all();
     let found = Native::compile(&graph, lowered, &machine).expect("it compiles").run(&inputs, &pool, STATE);
     for (error, (_, sink)) in errors(&found, &oracle).into_iter().zip(&graph.outputs) {
         println!("{sink:?} is off by {error:.1e} of its largest element");
         assert!(error < BOUND, "{sink:?} is off by {error:e} of its largest element");
+    }
+}
+
+/// The lanes beyond the last picture count for nothing.
+#[test]
+fn ragged_batches_agree() {
+    check_errors(TEXT, 21, 1);
+}
+
+/// Taps that run backwards, in both directions and in one, forward and in both gradients.
+#[test]
+fn mirrored_taps_agree() {
+    for index in
+        ["h - u + 1, w - v + 1", "h - u + 1, w + v - 1", "h + u - 1, w - v + 1", "h + u - 1, w + v - 1"]
+    {
+        let text = format!(
+            "op turned(x: f32[N, C, H, W], k: f32[O, C, U, V]) -> y: f32[N, O, H, W] {{
+               y[n, o, h < H, w < W] = sum[c, u, v] (x[n, c, {index}] else 0) * k[o, c, u, v];
+             }}
+             model M(x: f32[N, 2, 16, 16]) -> f32[N, 4] {{
+               param k: f32[16, 16, 3, 3] = normal(0.0, 0.1);
+               x |> conv(16, 1) |> turned(k) |> tanh |> globalavgpool |> flatten |> linear(4)
+             }}
+             data D {{ source = digits(); }}
+             train M on D {{ loss = cross_entropy; optim = sgd(0.1); batch = 48; }}"
+        );
+        check_errors(&text, 16, 2);
     }
 }
 
