@@ -102,7 +102,6 @@ pub const FAULTS: &[Fault] = &[
         "a kernel reads its own results at other elements than it defines",
     ),
     fault("kernels.fuse.whole", "kernels/fuse.rs", "what reads a part of a result is computed for all of it"),
-    fault("kernels.fuse.diagonal", "kernels/fuse.rs", "what reads a diagonal is computed along rows"),
     fault("kernels.fuse.window_axes", "kernels/fuse.rs", "a sum and the windows that join it share axes"),
     fault(
         "kernels.layout.beside",

@@ -9,7 +9,7 @@ use crate::random::{Pictures, Program};
 pub const NAME: &str = "exam::small_programs_are_right";
 
 /// Bodies of a model of pictures `f32[N, 2, 6, 6]`, each followed by a linear layer and a loss.
-const PICTURES: [(&str, Pictures); 9] = [
+const PICTURES: [(&str, Pictures); 10] = [
     ("x |> conv(3, 3, stride=2, pad=1) |> relu |> maxpool(2, stride=1)", Pictures::Numbers),
     (
         "x |> conv(4, 3, pad=1, groups=2) |> batchnorm |> tanh |> maxpool(3, stride=2, pad=1)",
@@ -28,10 +28,15 @@ const PICTURES: [(&str, Pictures); 9] = [
     ("param shift: f32[1, 2, 6, 6] = 0; divided(x + shift)", Pictures::Numbers),
     ("param shift: f32[1, 2, 6, 6] = 0; x + shift |> maxpool(3, stride=1)", Pictures::Nan),
     ("param shift: f32[1, 2, 6, 6] = 0; x + shift |> maxpool(2)", Pictures::Holes),
+    ("param shift: f32[1, 2, 6, 6] = 0; diagonal(x * shift + x)", Pictures::Numbers),
 ];
 
-/// A slope that is infinite at points that do not exist.
-const DIVIDED: &str = "op divided(x: f32[N, C, H, W]) -> y: f32[N, C, H, W] {
+/// A slope that is infinite at points that do not exist, and a sum of which the diagonal is read.
+const OPS: &str = "op diagonal(x: f32[N, C, H, W]) -> y: f32[N, C, H] {
+  s[n < N, c < C, h < H, w < W] = sum[k < 2] x[n, k, h, w] * x[n, c, w, k];
+  y[n, c, h] = tanh(s[n, c, h, h]);
+}
+op divided(x: f32[N, C, H, W]) -> y: f32[N, C, H, W] {
   s[n < N, c < C, h < H, w < W] = 1.5 + x[n, c, h, w]*x[n, c, h, w];
   y[n, c, h, w] = sum[k < 3] (x[n, c, h+k-1, w] else 0) / s[n, c, h, w];
 }";
@@ -48,7 +53,7 @@ fn small_programs_are_right() {
             None => (*body, String::new()),
         };
         let text = format!(
-            "{DIVIDED} model M(x: f32[N, 2, 6, 6]) {{ {before} {last} |> flatten |> linear(3) }}
+            "{OPS} model M(x: f32[N, 2, 6, 6]) {{ {before} {last} |> flatten |> linear(3) }}
              data D {{ source = digits(); }}
              train M on D {{ loss = cross_entropy; optim = {optimiser}; }}"
         );
