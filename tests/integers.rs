@@ -188,3 +188,22 @@ fn what_does_not_fit_is_refused() {
         assert!(said.ends_with(&expected), "{body}: {said}");
     }
 }
+
+/// The parts of a result stay in their places, whichever is written first, also where none fills its vectors.
+#[test]
+fn parts_of_a_result_keep_to_their_places() {
+    for cut in [12, 20] {
+        let below = format!("y[n, c < {cut}, h, w] = 2 * x[n, c, h, w];");
+        let above = format!("y[n, c + {cut}, h, w] = x[n, c, h, w] - 1;");
+        for parts in [format!("{below} {above}"), format!("{above} {below}")] {
+            for last in ["", "|> conv(3, 1)"] {
+                let text = format!(
+                    "op parts(x: f32[N, C, H, W]) -> y: f32[N, 32, H, W] {{ {parts} }}
+                     model M(x: f32[N, 2, 3, 3]) {{ x |> conv(32, 1) |> parts {last} }}"
+                );
+                run(&inference(&text, 1));
+                run(&inference(&text, 17));
+            }
+        }
+    }
+}
