@@ -142,6 +142,35 @@ fn integers_are_exact_beyond_the_floats() {
     }
 }
 
+/// A sum over the pictures, which lie side by side in vectors: as floats it is 16 less for sixteen of them.
+#[test]
+fn sums_over_the_batch_are_exact_too() {
+    for batch in [1, 7, 8, 15, 16, 17, 32, 33] {
+        for (kind, body, factor) in [
+            (
+                "f32",
+                "total[a < 6] = sum[b < N] (if x[b, 0] < 9 { 16777217 + a } else { 1 });
+                 y[n, k] = if total[k] == N * (16777217 + k) { 1 } else { 0 };",
+                1,
+            ),
+            (
+                "f32",
+                "least[a < 6] = min[b < N] (if x[b, 0] < 9 { 16777217 + a + b } else { 1 });
+                 y[n, k] = if least[k] == 16777217 + k { 1 } else { 0 };",
+                1,
+            ),
+            ("i32", "y[n, k] = sum[b < N] (if x[b, 1] < 9 { 16777217 } else { 1 });", 16_777_217 * batch),
+        ] {
+            let text = format!(
+                "op f(x: f32[N, K]) -> y: {kind}[N, 6] {{ {body} }}
+                 model M(x: f32[N, 3]) {{ f(x) }}"
+            );
+            let found = run(&inference(&text, batch)).1.swap_remove(0);
+            assert_eq!(found, vec![factor as f64; 6 * batch as usize], "batch {batch}: {body}");
+        }
+    }
+}
+
 /// What is said about an op.
 fn refused(body: &str, kind: &str) -> String {
     let text = format!(

@@ -156,3 +156,7 @@ fn loads<'a>(buffer: Buffer, expr: &'a Expr, found: &mut Vec<Touch<'a>>) {
     }
     expr.for_each_operand(&mut |operand| loads(buffer, operand, found));
 }
+
+#[cfg(test)]
+#[path = "slices_tests.rs"]
+mod tests;

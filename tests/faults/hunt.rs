@@ -15,13 +15,14 @@ use cnnc::base::fault::{self, Fault};
 
 /// The binaries in the order in which they are asked, short ones first. What is not named comes after them, and then those
 /// that notice any change, right or wrong.
-const FIRST: [&str; 12] = [
+const FIRST: [&str; 13] = [
     "faults",
     "cnnc",
     "programs",
     "gradients",
     "properties",
     "integers",
+    "runs",
     "scalars",
     "rounding",
     "fixtures",
