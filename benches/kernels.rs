@@ -103,7 +103,8 @@ fn measure(shape: &(i64, i64, i64, i64, i64, i64), machine: &Machine, pool: &Poo
     let mut program = Program::compile(&graph, lowered, machine).expect("it compiles");
     let mut best = vec![f64::INFINITY; names.len()];
     for step in 0..ROUNDS {
-        let times = program.run_timed(&mut store, pool, RandomState { seed: 0, step });
+        let times =
+            program.run_timed(&mut store, pool, RandomState { seed: 0, step }).expect("its own store");
         best.iter_mut().zip(times).for_each(|(best, time)| *best = best.min(time));
         program.commit(&mut store);
     }

@@ -69,7 +69,7 @@ fn measure(model: &str, pool: &Pool) -> (i64, Vec<f64>) {
 
 fn timed(program: &mut Program, store: &mut Store, pool: &Pool, random: RandomState) -> f64 {
     let start = Instant::now();
-    program.run(store, pool, random);
+    program.run(store, pool, random).expect("its own store");
     program.commit(store);
     start.elapsed().as_secs_f64()
 }

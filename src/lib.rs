@@ -40,7 +40,7 @@
 //! programs::initialise(&step, spec.seed, &mut store);
 //! let mut program = programs::compile(&step, &machine, &mut programs::Phases::default()).unwrap();
 //! program.set_data(&[0.5; 8 * 16]); // All labels are class 0, as new memory is.
-//! program.run(&mut store, &pool, philox::RandomState { seed: spec.seed, step: 0 });
+//! program.run(&mut store, &pool, philox::RandomState { seed: spec.seed, step: 0 }).unwrap();
 //! assert!(program.scalar(&cnnc::graph::Sink::Loss, &store).unwrap() > 0.0);
 //! ```
 

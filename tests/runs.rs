@@ -6,7 +6,7 @@ use cnnc::base::target::Target;
 use cnnc::elab::config::Overrides;
 use cnnc::elab::{ModelCall, Module, Request};
 use cnnc::graph::{Graph, Sink};
-use cnnc::runtime::{Pool, Program, Store};
+use cnnc::runtime::{Mismatch, Pool, Program, Store};
 use cnnc::sched::Machine;
 use cnnc::train::programs::{self, Phases, initialise};
 use cnnc::train::recipe::Recipe;
@@ -39,7 +39,8 @@ fn compiled(graph: &Graph) -> Program {
 
 /// One run on a thread, and whether its updates take place.
 fn run(program: &mut Program, store: &mut Store, step: u64) -> bool {
-    program.run(store, &Pool::new(1).expect("a thread"), RandomState { seed: 7, step });
+    let run = program.run(store, &Pool::new(1).expect("a thread"), RandomState { seed: 7, step });
+    run.expect("a store and memory of its own");
     program.commit(store);
     program.is_accepted()
 }
@@ -231,6 +232,59 @@ fn every_update_has_a_value_of_its_own() {
                 vec![value; 5 * batch as usize],
                 "batch {batch}, step {step}"
             );
+        }
+    }
+}
+
+/// A network on so many features, whose only layer is always called the same.
+fn features(count: i64) -> Graph {
+    forward(&format!("model M(x: f32[N, {count}]) {{ x |> linear(3) as head }}"), 2, false)
+}
+
+#[test]
+fn a_program_runs_on_its_own_tensors_only() {
+    let pool = Pool::new(1).expect("a thread");
+    let (few, many) = (features(4), features(9));
+    let (mut small, mut large) = (compiled(&few), compiled(&many));
+    let mut store = Store::default();
+    let missing = Err(Mismatch::Missing("head.weight".into()));
+    assert_eq!(small.run(&mut store, &pool, RandomState::default()), missing);
+    initialise(&few, 1, &mut store);
+    initialise(&many, 1, &mut store); // Adds nothing, as all paths are there.
+    let shape = |found: i64, needed: i64| {
+        let (found, needed) = (vec![3, found], vec![3, needed]);
+        Err(Mismatch::Shape { path: "head.weight".into(), found, needed })
+    };
+    assert_eq!(large.run(&mut store, &pool, RandomState::default()), shape(4, 9));
+    assert_eq!(large.run_timed(&mut store, &pool, RandomState::default()).map(|_| ()), shape(4, 9));
+    assert_eq!(small.run(&mut store, &pool, RandomState::default()), Ok(()));
+    let mut other = Store::default();
+    initialise(&many, 1, &mut other);
+    assert_eq!(small.run(&mut other, &pool, RandomState::default()), shape(9, 4));
+    assert_eq!(large.run(&mut other, &pool, RandomState::default()), Ok(()));
+}
+
+#[test]
+fn a_program_without_memory_does_not_run() {
+    let pool = Pool::new(1).expect("a thread");
+    for graph in [features(4), training(NET, 8, 8)[0].clone()] {
+        let mut store = Store::default();
+        initialise(&graph, 1, &mut store);
+        let mut programs = [compiled(&graph), compiled(&graph), compiled(&graph)];
+        // Round in a circle: only the last one that has got memory runs.
+        for (from, to) in [(0, 1), (1, 2), (2, 0), (0, 1)] {
+            let [giver, taker] = programs.get_disjoint_mut([from, to]).expect("two of them");
+            taker.take_memory(giver);
+            for (at, program) in programs.iter_mut().enumerate() {
+                let wanted = if at == from { Err(Mismatch::NoMemory) } else { Ok(()) };
+                if at == from || at == to {
+                    assert_eq!(
+                        program.run(&mut store, &pool, RandomState::default()),
+                        wanted,
+                        "{from} to {to}"
+                    );
+                }
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ mod model;
 use cnnc::base::target::{Level, Target};
 use cnnc::codegen::cranelift;
 use cnnc::graph::Graph;
+use cnnc::loops::verifier::Verified;
 use cnnc::runtime::lower::{Lowered, lower};
 use cnnc::sched::{Launch, Machine};
 
@@ -80,7 +81,10 @@ fn schedule() {
 fn clif() {
     let launches = inference(TEXT).launches;
     let target = Target::of(Level::Fma);
-    let texts = launches.iter().map(|launch| cranelift::clif(&launch.function, target).expect("it compiles"));
+    let texts = launches.iter().map(|launch| {
+        let function = Verified::new(launch.function.clone()).expect("it is valid");
+        cranelift::clif(&function, target).expect("it compiles")
+    });
     insta::assert_snapshot!(texts.collect::<Vec<_>>().join("\n"));
 }
 

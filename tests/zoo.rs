@@ -113,7 +113,7 @@ fn predict(case: &Value, batch: i64) -> Vec<f64> {
     let mut program = compiled(&graph);
     let mut store = filled(case["model"].as_str().expect("a name"), &graph);
     program.set_data(&pictures(&graph, 0));
-    program.run(&mut store, &Pool::new(2).expect("threads"), RandomState::default());
+    program.run(&mut store, &Pool::new(2).expect("threads"), RandomState::default()).expect("its own store");
     program.output(&Sink::Prediction, &store).expect("a prediction").numbers()
 }
 
@@ -220,7 +220,7 @@ fn losses(name: &str, net: &Net, case: &Value) -> Vec<f64> {
         for (scalar, value) in phase.scalars(moment) {
             program.set_scalar(&scalar, value as f32);
         }
-        program.run(&mut store, &pool, RandomState { seed: 0, step: step as u64 });
+        program.run(&mut store, &pool, RandomState { seed: 0, step: step as u64 }).expect("its own store");
         losses.push(program.scalar(&Sink::Loss, &store).expect("a loss"));
         program.commit(&mut store);
     }

@@ -8,7 +8,7 @@ use crate::base::philox::{RandomState, uniform};
 use crate::graph::{Graph, Role, Sink};
 use crate::report::numbers;
 use crate::runtime::lower::lower_chosen;
-use crate::runtime::{Pool, Program, Store};
+use crate::runtime::{Mismatch, Pool, Program, Store};
 use crate::sched::{Choices, Machine};
 use crate::te::DType;
 use crate::train::programs::initialise;
@@ -155,16 +155,18 @@ fn measure(
     let mut step = 0;
     let mut once = || {
         let start = Instant::now();
-        program.run(store, pool, RandomState { seed: 0, step });
+        program.run(store, pool, RandomState { seed: 0, step })?;
         program.commit(store);
         step += 1;
-        start.elapsed().as_secs_f64()
+        Ok(start.elapsed().as_secs_f64())
     };
-    let mut one = once();
-    one = one.min(once()).min(once());
+    let failed = |error: Mismatch| Failure::Run(error.to_string());
+    let mut one = once().map_err(failed)?;
+    one = one.min(once().map_err(failed)?).min(once().map_err(failed)?);
     let count = (ROUND_SECONDS / one).clamp(1.0, 10_000.0) as usize;
-    let mut rounds: Vec<f64> =
-        (0..ROUNDS).map(|_| (0..count).map(|_| once()).sum::<f64>() / count as f64).collect();
+    let mut round = || Ok((0..count).map(|_| once()).sum::<Result<f64, Mismatch>>()? / count as f64);
+    let rounds: Result<Vec<f64>, Mismatch> = (0..ROUNDS).map(|_| round()).collect();
+    let mut rounds = rounds.map_err(failed)?;
     rounds.sort_by(f64::total_cmp);
     check_whole(&program, store)?;
     let times = Milliseconds { min: rounds[0] * 1e3, median: rounds[ROUNDS / 2] * 1e3 };

@@ -9,6 +9,7 @@ use crate::codegen::{self, cranelift};
 use crate::graph::dot::dot;
 use crate::graph::{Graph, OpId};
 use crate::kernels;
+use crate::loops::verifier::Verified;
 use crate::passes;
 use crate::plan;
 use crate::plan::slices::Unit;
@@ -187,27 +188,28 @@ fn unit_text(launches: &[Launch], unit: &Unit, wanted: &dyn Fn(&str) -> bool) ->
 }
 
 fn launch_text(stage: Stage, launch: &Launch, machine: &Machine) -> Result<String, Failure> {
-    let function = &launch.function;
     let is_wide = machine.target.level > Level::Fma;
     let failed = |error: codegen::Error| Failure::Run(error.to_string());
+    let verified = || Verified::new(launch.function.clone()).map_err(|invalid| failed(invalid.into()));
+    let name = &launch.function.name;
     match stage {
-        Stage::Sched => Ok(format!("{}\n{}", function.name, launch.schedule)),
-        Stage::Clif => match codegen::needs_cranelift(function, machine.target) {
+        Stage::Sched => Ok(format!("{name}\n{}", launch.schedule)),
+        Stage::Clif => match codegen::needs_cranelift(&verified()?, machine.target) {
             Some(reason) => {
-                let clif = cranelift::clif(function, machine.target).map_err(failed)?;
-                let why = if is_wide { format!("; {}: {reason}\n", function.name) } else { String::new() };
+                let clif = cranelift::clif(&verified()?, machine.target).map_err(failed)?;
+                let why = if is_wide { format!("; {name}: {reason}\n") } else { String::new() };
                 Ok(why + &clif)
             }
             None => Ok(format!(
-                "; {}: assembled for {} without Cranelift: --stage asm shows it, or --cpu fma its clif\n",
-                function.name, machine.target.level
+                "; {name}: assembled for {} without Cranelift: --stage asm shows it, or --cpu fma its clif\n",
+                machine.target.level
             )),
         },
         Stage::Asm => {
-            let module = codegen::Module::compile(std::slice::from_ref(function), machine.target);
+            let module = codegen::Module::compile(&[verified()?], machine.target);
             let module = module.map_err(failed)?;
             Ok(module.assembly(0))
         }
-        _ => Ok(function.to_string()),
+        _ => Ok(launch.function.to_string()),
     }
 }

@@ -95,8 +95,7 @@ impl Test<'_> {
                         entry.insert(compile(&graph, &self.machine, &mut Phases::default())?)
                     }
                 };
-                run(program);
-                Ok(())
+                run(program)
             },
             &mut |_| Ok(()),
         )

@@ -158,7 +158,8 @@ impl Runner<'_> {
         let (program, shape) = self.programs.get_mut(shape).expect("it was made above");
         let store = self.store.as_mut().expect("it was loaded with the first program");
         program.set_data(values);
-        program.run(store, &self.pool, RandomState::default());
+        let run = program.run(store, &self.pool, RandomState::default());
+        run.map_err(|error| Failure::Run(error.to_string()))?;
         let values = program.output(&Sink::Prediction, store).expect("every model has a prediction");
         Ok(Outputs { batch, shape: shape.clone(), values })
     }

@@ -8,7 +8,7 @@ use crate::plan::slices::Unit;
 use crate::report::numbers;
 use crate::report::table::{Align, Table};
 use crate::runtime::lower::lower_chosen;
-use crate::runtime::{Pool, Program, Store, peak};
+use crate::runtime::{Mismatch, Pool, Program, Store, peak};
 use crate::sched::Launch;
 use crate::train::programs::initialise;
 
@@ -77,6 +77,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     let mut program = Program::compile(&graph, lowered, &machine).map_err(code)?;
     set_inputs(&mut program, &graph);
     let seconds = middle_times(&mut program, &mut store, &pool);
+    let seconds = seconds.map_err(|error| Failure::Run(error.to_string()))?;
     check_whole(&program, &store)?;
     let total: f64 = seconds.iter().sum();
     let line = |((kernel, cost), seconds): ((String, Cost), &f64)| {
@@ -109,10 +110,10 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
 }
 
 /// The middle time of each unit. The first run counts for none: it also computes what stays for all others.
-fn middle_times(program: &mut Program, store: &mut Store, pool: &Pool) -> Vec<f64> {
+fn middle_times(program: &mut Program, store: &mut Store, pool: &Pool) -> Result<Vec<f64>, Mismatch> {
     let mut rounds: Vec<Vec<f64>> = Vec::new();
     for step in 0..=ROUNDS as u64 {
-        rounds.push(program.run_timed(store, pool, RandomState { seed: 0, step }));
+        rounds.push(program.run_timed(store, pool, RandomState { seed: 0, step })?);
         program.commit(store);
     }
     let median = |unit: usize| {
@@ -120,7 +121,7 @@ fn middle_times(program: &mut Program, store: &mut Store, pool: &Pool) -> Vec<f6
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     };
-    (0..program.units().len()).map(median).collect()
+    Ok((0..program.units().len()).map(median).collect())
 }
 
 /// The name of a unit and its work. What it holds in scratch goes through no memory.

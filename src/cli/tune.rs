@@ -13,7 +13,7 @@ use crate::base::philox::RandomState;
 use crate::elab::config::TrainSpec;
 use crate::graph::Graph;
 use crate::runtime::lower::{Lowered, lower_chosen};
-use crate::runtime::{Pool, Program, Store};
+use crate::runtime::{Mismatch, Pool, Program, Store};
 use crate::sched::{Choices, Launch, Machine};
 use crate::train::programs::initialise;
 
@@ -130,7 +130,7 @@ struct Outcomes {
 type Pick = (usize, usize);
 
 /// Runs a program once and gives seconds, of each launch or of the whole.
-type Timed = fn(&mut Program, &mut Store, &Pool, RandomState) -> Vec<f64>;
+type Timed = fn(&mut Program, &mut Store, &Pool, RandomState) -> Result<Vec<f64>, Mismatch>;
 
 struct Tuner<'a> {
     graph: &'a Graph,
@@ -212,11 +212,11 @@ impl Tuner<'_> {
             let times = run(program, self.store, self.pool, RandomState { seed: 0, step: self.step });
             program.commit(self.store);
             self.step += 1;
-            times
+            times.map_err(|error| Failure::Run(error.to_string()))
         };
-        let seconds: f64 = once().iter().sum();
+        let seconds: f64 = once()?.iter().sum();
         let count = (TURN_SECONDS / seconds).clamp(RUNS[0], RUNS[1]) as usize;
-        let times = (0..count).map(|_| once()).collect();
+        let times = (0..count).map(|_| once()).collect::<Result<_, Failure>>()?;
         check_whole(program, self.store)?;
         Ok(times)
     }
@@ -230,16 +230,26 @@ fn hand_over(programs: &mut [Program], from: usize, to: usize) {
 }
 
 /// Each launch takes the time of its unit: what runs slice by slice is measured together.
-fn run_launches(program: &mut Program, store: &mut Store, pool: &Pool, random: RandomState) -> Vec<f64> {
-    let times = program.run_timed(store, pool, random);
+fn run_launches(
+    program: &mut Program,
+    store: &mut Store,
+    pool: &Pool,
+    random: RandomState,
+) -> Result<Vec<f64>, Mismatch> {
+    let times = program.run_timed(store, pool, random)?;
     let units = program.units().iter().zip(times);
-    units.flat_map(|(unit, seconds)| unit.launches.clone().map(move |_| seconds)).collect()
+    Ok(units.flat_map(|(unit, seconds)| unit.launches.clone().map(move |_| seconds)).collect())
 }
 
-fn run_whole(program: &mut Program, store: &mut Store, pool: &Pool, random: RandomState) -> Vec<f64> {
+fn run_whole(
+    program: &mut Program,
+    store: &mut Store,
+    pool: &Pool,
+    random: RandomState,
+) -> Result<Vec<f64>, Mismatch> {
     let start = Instant::now();
-    program.run(store, pool, random);
-    vec![start.elapsed().as_secs_f64()]
+    program.run(store, pool, random)?;
+    Ok(vec![start.elapsed().as_secs_f64()])
 }
 
 /// The middle time of each launch.

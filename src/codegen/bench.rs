@@ -6,10 +6,11 @@ use super::Module;
 use crate::base::philox::RandomState;
 use crate::base::target::Target;
 use crate::loops::samples::Convolution;
+use crate::loops::verifier::Verified;
 
 /// Billions of floating-point operations a second of one thread, the best of several runs.
 fn measure(shape: Convolution) -> (f64, usize) {
-    let function = shape.function();
+    let function = Verified::new(shape.function()).expect("it is valid");
     let module = Module::compile(std::slice::from_ref(&function), Target::host()).expect("compiles");
     let mut buffers: Vec<Vec<f32>> = function.buffers.values().map(|data| vec![0.5; data.len]).collect();
     let addresses: Vec<*mut u8> = buffers.iter_mut().map(|buffer| buffer.as_mut_ptr().cast()).collect();
@@ -111,7 +112,8 @@ fn compile_time() {
         kernel: 3,
         fma: true,
     };
-    let functions: Vec<_> = (0..60).map(|k| shape(k).function()).collect();
+    let functions: Vec<_> =
+        (0..60).map(|k| Verified::new(shape(k).function()).expect("it is valid")).collect();
     for _ in 0..20 {
         let (start, start_cpu) = (Instant::now(), cpu_seconds());
         let module = Module::compile(&functions, Target::host()).expect("compiles");

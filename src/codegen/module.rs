@@ -16,6 +16,7 @@ use super::cranelift;
 use super::disassemble::disassemble;
 use crate::base::philox::RandomState;
 use crate::base::target::Target;
+use crate::loops::verifier::{Invalid, Verified};
 use crate::loops::{ForKind, Function, Stmt};
 
 /// Why code could not be made.
@@ -23,8 +24,8 @@ use crate::loops::{ForKind, Function, Stmt};
 pub enum Error {
     #[error("{0}")]
     Unsupported(String),
-    #[error("function `{0}`: a parallel loop must be the only statement")]
-    ParallelNotAlone(String),
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
     #[error("Cranelift cannot compile `{name}`: {reason}")]
     Compile { name: String, reason: String },
     #[error("Cranelift: {0}")]
@@ -83,8 +84,8 @@ impl Kernel<'_> {
 }
 
 impl Module {
-    /// Compiles verified functions in parallel.
-    pub fn compile(functions: &[Function], target: Target) -> Result<Module, Error> {
+    /// Compiles functions in parallel.
+    pub fn compile(functions: &[Verified], target: Target) -> Result<Module, Error> {
         let isa = cranelift::isa(target)?;
         let codes: Vec<Code> = functions
             .par_iter()
@@ -128,7 +129,7 @@ impl Module {
         format!("{name}:\n{}", disassemble(instructions, constants))
     }
 
-    fn place(isa: OwnedTargetIsa, functions: &[Function], codes: Vec<Code>) -> Result<Module, Error> {
+    fn place(isa: OwnedTargetIsa, functions: &[Verified], codes: Vec<Code>) -> Result<Module, Error> {
         let mut jit = new_jit(isa, codes.iter().map(|code| code.bytes.len() + CODE_PERIOD).sum())?;
         define(&mut jit, &vec![0; CODE_ALIGNMENT as usize], CODE_PERIOD as u64, &[])
             .map_err(Error::Module)?;
@@ -177,7 +178,7 @@ pub fn parallel_extent(function: &Function) -> Option<i64> {
 }
 
 /// Why a function goes through Cranelift for a target; none where it is assembled without.
-pub fn needs_cranelift(function: &Function, target: Target) -> Option<String> {
+pub fn needs_cranelift(function: &Verified, target: Target) -> Option<String> {
     wide(function, target).err()
 }
 
@@ -191,12 +192,12 @@ pub(super) struct Code {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn wide(function: &Function, target: Target) -> Result<Code, String> {
+fn wide(function: &Verified, target: Target) -> Result<Code, String> {
     crate::codegen::wide::compile(function, target).map_err(|unsupported| unsupported.to_string())
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn wide(_: &Function, target: Target) -> Result<Code, String> {
+fn wide(_: &Verified, target: Target) -> Result<Code, String> {
     Err(format!("no wide instructions for {}", target.level))
 }
 

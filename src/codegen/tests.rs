@@ -9,12 +9,13 @@ use crate::loops::math::Emitter;
 use crate::loops::parser::parse;
 use crate::loops::random;
 use crate::loops::samples::{Convolution, MAPPING_LANES, fill, mapping};
+use crate::loops::verifier::Verified;
 use crate::loops::{Expr, Function};
 
-const STATE: RandomState = RandomState { seed: 7, step: 3 };
+pub(super) const STATE: RandomState = RandomState { seed: 7, step: 3 };
 
 /// The CPU levels that this machine can run.
-fn targets() -> Vec<Target> {
+pub(super) fn targets() -> Vec<Target> {
     let known = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512].into_iter();
     known.filter(|level| *level <= Target::host().level).map(Target::of).collect()
 }
@@ -34,6 +35,10 @@ fn run_native(module: &Module, index: usize, buffers: &mut [BufferMemory]) {
     }
 }
 
+fn verified(function: &Function) -> Verified {
+    Verified::new(function.clone()).unwrap_or_else(|invalid| panic!("{invalid}\n{function}"))
+}
+
 /// Every function at every level gives the interpreter's bits.
 fn check(functions: &[Function]) {
     let expected: Vec<Vec<BufferMemory>> = functions
@@ -44,8 +49,9 @@ fn check(functions: &[Function]) {
             buffers
         })
         .collect();
+    let verified: Vec<Verified> = functions.iter().map(verified).collect();
     for target in targets() {
-        let module = Module::compile(functions, target).expect("compiles");
+        let module = Module::compile(&verified, target).expect("compiles");
         for (index, (function, expected)) in functions.iter().zip(&expected).enumerate() {
             let mut buffers = fill(function);
             run_native(&module, index, &mut buffers);
@@ -102,7 +108,8 @@ fn tiles_stay_in_registers() {
             kernel: 3,
             fma: true,
         };
-        let module = Module::compile(&[shape.function()], Target::of(Level::Fma)).expect("compiles");
+        let module =
+            Module::compile(&[verified(&shape.function())], Target::of(Level::Fma)).expect("compiles");
         let text = module.assembly(0);
         let spills = text.lines().filter(|line| line.contains("xmm") && line.contains("[rsp"));
         assert_eq!(spills.count(), 0, "{shape:?}\n{text}");
@@ -179,7 +186,7 @@ fn far_elements_are_reached() {
     );
     let function = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     for target in targets() {
-        let module = Module::compile(std::slice::from_ref(&function), target).expect("compiles");
+        let module = Module::compile(&[verified(&function)], target).expect("compiles");
         let (mut x, mut y) = (vec![0.0_f32; FAR + 16], vec![0.0_f32; 16]);
         x[FAR..].fill(2.0);
         x[16..32].fill(1.0);
@@ -215,6 +222,7 @@ fn show_convolution() {
     };
     let function = shape.function();
     println!("{function}");
+    let function = verified(&function);
     println!("{}", clif(&function, Target::host()).expect("lowers"));
     let module = Module::compile(&[function], Target::host()).expect("compiles");
     println!("{}", module.assembly(0));

@@ -2,6 +2,9 @@
 //!
 //! A fact is a range of a sum of terms, from comparisons of index numbers with constants. The range of an index is
 //! that of a multiple of a fact plus that of the remainder, wherever this is narrower than the plain range.
+//!
+//! All indices must be *moderate* ([`is_moderate`]): then nothing here leaves 64 bits, and nothing in a back end does
+//! that adds up terms in an order of its own, in bytes.
 
 use super::{Atom, Axes, Binary, Expr, Index, Unary};
 
@@ -17,6 +20,30 @@ struct Fact {
     terms: Vec<(Atom, i64)>,
     low: i64,
     high: i64,
+}
+
+/// The largest sum of the absolute values of an index's terms, of a buffer's bytes, and of an access's lanes: so far from
+/// the ends of `i64` that a few of them can be added up in any order.
+pub const MODERATE: i64 = 1 << 56;
+
+/// Whether an index and all that it is made of are sums of terms that never add up to more than [`MODERATE`].
+pub fn is_moderate(index: &Index, axes: &Axes) -> bool {
+    magnitude(index.terms(), index.constant(), axes).is_some()
+}
+
+/// The largest sum of the absolute values of terms and a constant, if it and all parts are moderate.
+fn magnitude(terms: &[(Atom, i64)], constant: i64, axes: &Axes) -> Option<i64> {
+    let of = |index: &Index| magnitude(index.terms(), index.constant(), axes);
+    let sum = terms.iter().try_fold(constant.checked_abs()?, |sum, (atom, coefficient)| {
+        let largest = match atom {
+            Atom::Axis(axis) => (axes[*axis].extent - 1).max(0),
+            Atom::Div(x, k) => of(x).filter(|_| *k <= MODERATE)?,
+            Atom::Rem(x, k) => of(x).map(|_| *k)?,
+            Atom::Min(x, y) | Atom::Max(x, y) => of(x)?.max(of(y)?),
+        };
+        sum.checked_add(coefficient.checked_abs()?.checked_mul(largest)?)
+    });
+    sum.filter(|sum| *sum <= MODERATE)
 }
 
 impl Facts {
@@ -93,6 +120,11 @@ impl Facts {
         }
         for (at, Fact { terms, low, high }) in self.facts[..count].iter().enumerate().rev() {
             let Some(multiple) = multiple(index, terms) else { continue };
+            let reach =
+                magnitude(terms, 0, axes).and_then(|reach| reach.checked_mul(multiple.checked_abs()?));
+            if reach.is_none_or(|reach| reach > MODERATE) {
+                continue; // The remainder might leave 64 bits.
+            }
             let fact = terms.iter().fold(index.clone(), |rest, term| subtract(&rest, term, multiple, axes));
             let rest = self.range_with(&fact, axes, at, depth - 1);
             let (a, b) = (multiple * low, multiple * high);
@@ -128,7 +160,7 @@ pub fn atom_index(atom: &Atom, axes: &Axes) -> Index {
 fn number(expr: &Expr, axes: &Axes) -> Option<Index> {
     match expr {
         Expr::Int(x) => Some(Index::from(i64::from(*x))),
-        Expr::Number { index, lanes: 1, .. } => {
+        Expr::Number { index, lanes: 1, .. } if is_moderate(index, axes) => {
             let (low, high) = index.range(axes);
             let fits = low >= i64::from(i32::MIN) && high <= i64::from(i32::MAX);
             fits.then(|| index.clone())

@@ -8,12 +8,13 @@
 //! interleavings (`n + 8*i`) and an axis that is split by `/` and `%`. Where it fails, the elements of a small function
 //! are counted out; what is left, it refuses.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::bounds::atom_index;
 use super::{Atom, Axes, Axis, Buffer, Function, Index};
 
-/// An access.
-#[derive(Clone, Debug, PartialEq)]
+/// An access. The verifier has seen that it is moderate (`bounds::is_moderate`), so no sum here leaves `i64`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Touch {
     pub buffer: Buffer,
     pub index: Index,
@@ -23,54 +24,110 @@ pub struct Touch {
 }
 
 /// The races of the loop over `parallel`, a message each buffer.
-pub fn find(function: &Function, parallel: Axis, touched: &[Touch]) -> Vec<String> {
+pub fn find(function: &Function, parallel: Axis, touched: &HashSet<Touch>) -> Vec<String> {
     if function.axes[parallel].extent <= 1 {
         return Vec::new();
     }
-    let racing = |buffer: &Buffer| {
-        let of_buffer: Vec<&Touch> = touched.iter().filter(|touch| touch.buffer == *buffer).collect();
-        let mut seen = HashSet::new();
-        let stores = of_buffer.iter().filter(|touch| touch.store);
-        stores.flat_map(|store| of_buffer.iter().map(move |other| (store, other))).any(|(store, other)| {
-            let digits = Digits::of(&function.axes, parallel, store, other);
-            match digits {
-                None => true,
-                Some(digits) => {
-                    seen.insert(digits.clone()) && !digits.tell_iterations_apart(&function.axes, parallel)
-                }
-            }
-        })
+    let mut of_buffers: BTreeMap<Buffer, Vec<&Touch>> = BTreeMap::new();
+    for touch in touched {
+        of_buffers.entry(touch.buffer).or_default().push(touch);
+    }
+    let races = |touched: &[&Touch]| {
+        touched.iter().any(|touch| touch.store)
+            && !told_apart(&function.axes, parallel, touched)
+            && !counted_apart(&function.axes, parallel, touched)
     };
-    let racing = |buffer: &Buffer| racing(buffer) && !counted_apart(function, parallel, buffer, touched);
     let name = &function.axes[parallel].name;
     let message = |buffer: Buffer| {
         format!("iterations of `{name}` may touch the same element of `{}`", function.buffers[buffer].name)
     };
-    function.buffers.keys().filter(racing).map(message).collect()
+    of_buffers.into_iter().filter(|(_, touched)| races(touched)).map(|(buffer, _)| message(buffer)).collect()
+}
+
+/// Whether the addresses of some accesses say which iteration they belong to.
+fn told_apart(axes: &Axes, parallel: Axis, touched: &[&Touch]) -> bool {
+    let Some(classes) = classes(axes, parallel, touched) else { return false };
+    // Where the terms of the parallel axis differ, digits say nothing.
+    let own = &classes[0].own;
+    if classes.iter().any(|class| class.own != *own) || !is_injective(own, axes, parallel) {
+        return false;
+    }
+    let digits: Vec<(i64, i64)> =
+        own.iter().map(|(atom, size)| (size.abs(), span(&range(atom, axes)))).collect();
+    let mut seen = HashSet::new();
+    let stores = classes.iter().filter(|class| class.store);
+    stores.flat_map(|store| classes.iter().map(move |other| (store, other))).all(|(store, other)| {
+        let pair = Pair::of(axes, store, other);
+        let constants = store.constants.iter().flat_map(|a| other.constants.iter().map(move |b| a - b));
+        let distances: BTreeSet<i64> = constants.collect();
+        distances.into_iter().all(|distance| {
+            let serial = pair.digits(distance);
+            let key = (serial, pair.reach(distance));
+            seen.contains(&key) || {
+                let apart = are_separate(&digits, &[(1, key.1)]) || are_separate(&digits, &key.0);
+                seen.insert(key);
+                apart
+            }
+        })
+    })
+}
+
+/// Whether an access stores, its terms, its stride, its lanes.
+type Form<'a> = (bool, &'a [(Atom, i64)], i64, u32);
+
+/// Accesses that differ in the constants of their indices only.
+struct Class {
+    store: bool,
+    /// Terms of the parallel axis alone.
+    own: Terms,
+    /// All other terms.
+    serial: Terms,
+    /// Where these and the lanes can lead.
+    range: (i64, i64),
+    stride: i64,
+    lanes: u32,
+    constants: BTreeSet<i64>,
+}
+
+/// The classes of accesses; none if the parallel axis enters one of them together with other axes.
+fn classes(axes: &Axes, parallel: Axis, touched: &[&Touch]) -> Option<Vec<Class>> {
+    let mut constants: BTreeMap<Form<'_>, BTreeSet<i64>> = BTreeMap::new();
+    for Touch { index, stride, lanes, store, .. } in touched {
+        constants.entry((*store, index.terms(), *stride, *lanes)).or_default().insert(index.constant());
+    }
+    let class = |((store, terms, stride, lanes), constants): (Form<'_>, _)| {
+        let (own, serial) = split(terms, parallel)?;
+        let spread = stride * (i64::from(lanes) - 1);
+        let (low, high) = serial.iter().fold((spread.min(0), spread.max(0)), |(low, high), (atom, size)| {
+            let (least, most) = range(atom, axes);
+            (low + (size * least).min(size * most), high + (size * least).max(size * most))
+        });
+        Some(Class { store, own, serial, range: (low, high), stride, lanes, constants })
+    };
+    constants.into_iter().map(class).collect()
 }
 
 /// Elements that are counted out, at most.
 const LARGEST_COUNT: i64 = 1 << 21;
 
 /// Whether no iteration touches an element that another one stores, by trying all.
-fn counted_apart(function: &Function, parallel: Axis, buffer: &Buffer, touched: &[Touch]) -> bool {
-    let of_buffer: Vec<&Touch> = touched.iter().filter(|touch| touch.buffer == *buffer).collect();
+fn counted_apart(axes: &Axes, parallel: Axis, touched: &[&Touch]) -> bool {
     let points = |touch: &&Touch| {
-        let axes = axes_of(touch, parallel).into_iter();
-        axes.map(|axis| function.axes[axis].extent).product::<i64>().saturating_mul(i64::from(touch.lanes))
+        let axes = axes_of(touch, parallel).into_iter().map(|axis| axes[axis].extent);
+        axes.fold(i64::from(touch.lanes), i64::saturating_mul)
     };
-    if of_buffer.iter().map(points).fold(0, i64::saturating_add) > LARGEST_COUNT {
+    if touched.iter().map(points).fold(0, i64::saturating_add) > LARGEST_COUNT {
         return false;
     }
     let mut owner: HashMap<i64, i64> = HashMap::new();
     let mut apart = true;
-    for touch in of_buffer.iter().filter(|touch| touch.store) {
-        for_each_element(&function.axes, touch, parallel, &mut |iteration, element| {
+    for touch in touched.iter().filter(|touch| touch.store) {
+        for_each_element(axes, touch, parallel, &mut |iteration, element| {
             apart &= *owner.entry(element).or_insert(iteration) == iteration;
         });
     }
-    for touch in of_buffer.iter().filter(|touch| !touch.store) {
-        for_each_element(&function.axes, touch, parallel, &mut |iteration, element| {
+    for touch in touched.iter().filter(|touch| !touch.store) {
+        for_each_element(axes, touch, parallel, &mut |iteration, element| {
             apart &= owner.get(&element).is_none_or(|owner| *owner == iteration);
         });
     }
@@ -104,101 +161,81 @@ fn for_each_element(axes: &Axes, touch: &Touch, parallel: Axis, visit: &mut dyn 
     }
 }
 
-/// What the difference of two addresses is made of.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Digits {
-    /// Terms of the parallel axis alone, the same in both.
-    parallel: Vec<(Atom, i64)>,
-    /// Sizes of one step and largest numbers of steps of everything else.
+/// What the difference of two addresses is made of, but for the parallel axis and the constants.
+struct Pair {
+    /// Sizes of one step and largest numbers of steps.
     serial: Vec<(i64, i64)>,
-    /// The largest distance that everything else can make.
-    reach: i64,
+    ranges: [(i64, i64); 2],
 }
 
-impl Digits {
-    /// None if the parallel axis enters differently or together with other axes.
-    fn of(axes: &Axes, parallel: Axis, store: &Touch, other: &Touch) -> Option<Digits> {
-        let (own, serial) = split(&store.index, parallel)?;
-        let (others, more) = split(&other.index, parallel)?;
-        if own != others {
-            return None;
+impl Pair {
+    fn of(axes: &Axes, store: &Class, other: &Class) -> Pair {
+        let mut terms: Vec<&(Atom, i64)> = store.serial.iter().collect();
+        terms.extend(other.serial.iter().filter(|term| !store.serial.contains(term)));
+        let mut serial: Vec<(i64, i64)> =
+            terms.into_iter().map(|(atom, size)| (size.abs(), span(&range(atom, axes)))).collect();
+        let lanes = |class: &Class| (class.stride.abs(), i64::from(class.lanes) - 1);
+        let (one, two) = (lanes(store), lanes(other));
+        match one.0 == two.0 {
+            true => serial.push((one.0, one.1.max(two.1))),
+            false => serial.extend([one, two]),
         }
-        let mut terms = serial;
-        more.into_iter().for_each(|term| {
-            if !terms.contains(&term) {
-                terms.push(term)
-            }
-        });
-        let steps = |(atom, size): &(Atom, i64)| {
-            let (low, high) = super::bounds::atom_index(atom, axes).range(axes);
-            (size.abs(), high - low)
-        };
-        let mut serial: Vec<(i64, i64)> = terms.iter().map(steps).collect();
-        let lanes = |touch: &Touch| (touch.stride.abs(), i64::from(touch.lanes) - 1);
-        serial.push(lanes(store));
-        if lanes(other).0 != lanes(store).0 {
-            serial.push(lanes(other));
-        } else if let Some(last) = serial.last_mut() {
-            last.1 = last.1.max(lanes(other).1);
-        }
-        serial.push(((store.index.constant() - other.index.constant()).abs(), 1));
-        serial.retain(|(size, steps)| *size > 0 && *steps > 0);
-        serial.sort_unstable();
-        Some(Digits { parallel: own, serial, reach: reach(axes, parallel, store, other) })
+        Pair { serial, ranges: [store.range, other.range] }
     }
 
-    fn tell_iterations_apart(&self, axes: &Axes, parallel: Axis) -> bool {
-        let extent = axes[parallel].extent;
-        let block = [(1, self.reach)];
-        is_injective(&self.parallel, extent)
-            && (self.are_separate(&block, extent) || self.are_separate(&self.serial, extent))
-    }
-
-    /// Whether the parallel digits, and all above one of them, are larger than what is below them.
-    fn are_separate(&self, serial: &[(i64, i64)], extent: i64) -> bool {
-        let parallel = self.parallel.iter().map(|(atom, size)| (size.abs(), largest(atom, extent), true));
-        let serial = serial.iter().map(|(size, steps)| (*size, *steps, false));
-        let mut digits: Vec<(i64, i64, bool)> = parallel.chain(serial).collect();
+    /// The digits with those of a distance of the constants.
+    fn digits(&self, distance: i64) -> Vec<(i64, i64)> {
+        let mut digits = self.serial.clone();
+        digits.push((distance.abs(), 1));
+        digits.retain(|(size, steps)| *size > 0 && *steps > 0);
         digits.sort_unstable();
-        let (mut span, mut above, mut group) = (0, false, 0);
-        for (size, steps, is_parallel) in digits {
-            // Serial digits that are multiples of one separate digit are separate together.
-            let in_group = !is_parallel && group > 0 && size % group == 0;
-            if (is_parallel || above) && !in_group {
-                if size <= span {
-                    return false;
-                }
-                group = if is_parallel { 0 } else { size };
-            }
-            above |= is_parallel;
-            span += size * steps;
-        }
-        true
+        digits
+    }
+
+    /// The largest distance of two elements that one iteration touches.
+    fn reach(&self, distance: i64) -> i64 {
+        let [(low, high), (other_low, other_high)] = self.ranges;
+        (high + distance - other_low).max(other_high - distance - low).max(0)
     }
 }
 
-/// The largest distance of two elements that one iteration touches by these accesses.
-fn reach(axes: &Axes, parallel: Axis, store: &Touch, other: &Touch) -> i64 {
-    let range = |touch: &Touch| {
-        let serial = touch.index.terms().iter().filter(|(atom, _)| !mentions(atom, &|axis| axis == parallel));
-        let sum = serial.fold(Index::from(touch.index.constant()), |sum, (atom, k)| {
-            sum.add_scaled(&super::bounds::atom_index(atom, axes), *k, axes)
-        });
-        let (low, high) = sum.range(axes);
-        let spread = touch.stride * (i64::from(touch.lanes) - 1);
-        (low + spread.min(0), high + spread.max(0))
-    };
-    let ((low, high), (other_low, other_high)) = (range(store), range(other));
-    (high - other_low).max(other_high - low).max(0)
+/// Whether the parallel digits, and all above one of them, are larger than what is below them.
+fn are_separate(parallel: &[(i64, i64)], serial: &[(i64, i64)]) -> bool {
+    let parallel = parallel.iter().map(|(size, steps)| (*size, *steps, true));
+    let serial = serial.iter().map(|(size, steps)| (*size, *steps, false));
+    let mut digits: Vec<(i64, i64, bool)> = parallel.chain(serial).collect();
+    digits.sort_unstable();
+    let (mut span, mut above, mut group) = (0_i64, false, 0);
+    for (size, steps, is_parallel) in digits {
+        // Serial digits that are multiples of one separate digit are separate together.
+        let in_group = !is_parallel && group > 0 && size % group == 0;
+        if (is_parallel || above) && !in_group {
+            if size <= span {
+                return false;
+            }
+            group = if is_parallel { 0 } else { size };
+        }
+        above |= is_parallel;
+        span = span.saturating_add(size.saturating_mul(steps));
+    }
+    true
+}
+
+fn range(atom: &Atom, axes: &Axes) -> (i64, i64) {
+    atom_index(atom, axes).range(axes)
+}
+
+fn span((low, high): &(i64, i64)) -> i64 {
+    high - low
 }
 
 /// Terms with their coefficients.
 type Terms = Vec<(Atom, i64)>;
 
 /// The terms of the parallel axis alone and those without it.
-fn split(index: &Index, parallel: Axis) -> Option<(Terms, Terms)> {
+fn split(terms: &[(Atom, i64)], parallel: Axis) -> Option<(Terms, Terms)> {
     let (mut own, mut serial) = (Vec::new(), Vec::new());
-    for (atom, coefficient) in index.terms() {
+    for (atom, coefficient) in terms {
         match (mentions(atom, &|axis| axis == parallel), mentions(atom, &|axis| axis != parallel)) {
             (true, true) => return None,
             (true, false) => own.push((atom.clone(), *coefficient)),
@@ -232,23 +269,27 @@ fn value(atom: &Atom, iteration: i64) -> i64 {
     }
 }
 
-/// The difference of an atom's largest and smallest value.
-fn largest(atom: &Atom, extent: i64) -> i64 {
-    if matches!(atom, Atom::Axis(_)) {
-        return extent - 1;
-    }
-    let (low, high) = (0..extent)
-        .map(|iteration| value(atom, iteration))
-        .fold((i64::MAX, i64::MIN), |(low, high), value| (low.min(value), high.max(value)));
-    high - low
-}
-
 /// Whether the terms of the parallel axis differ between any two iterations.
-fn is_injective(terms: &[(Atom, i64)], extent: i64) -> bool {
-    if terms.iter().any(|(atom, _)| matches!(atom, Atom::Axis(_))) {
+fn is_injective(terms: &[(Atom, i64)], axes: &Axes, parallel: Axis) -> bool {
+    if is_determined(&Index::from(parallel), terms, axes) {
         return true;
     }
+    let extent = axes[parallel].extent;
     let digits = |iteration| terms.iter().map(|(atom, _)| value(atom, iteration)).collect::<Vec<i64>>();
     let mut seen = HashSet::new();
-    (0..extent).all(|iteration| seen.insert(digits(iteration)))
+    extent <= LARGEST_COUNT && (0..extent).all(|iteration| seen.insert(digits(iteration)))
+}
+
+/// Whether an index follows from the values of atoms: it is one, or its quotient and its remainder by a number follow.
+fn is_determined(index: &Index, terms: &[(Atom, i64)], axes: &Axes) -> bool {
+    let by = |atom: &Atom| match atom {
+        Atom::Rem(x, k) if **x == *index => Some(*k),
+        _ => None,
+    };
+    index.as_constant().is_some()
+        || terms.iter().any(|(atom, _)| atom_index(atom, axes) == *index)
+        || terms
+            .iter()
+            .filter_map(|(atom, _)| by(atom))
+            .any(|k| is_determined(&index.div(k, axes), terms, axes))
 }

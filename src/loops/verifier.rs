@@ -5,20 +5,60 @@
 //! 2. A register is set before it is read, on every path; one that is first set in a loop or branch is not known
 //!    after it.
 //! 3. Every axis of an index is bound by exactly one surrounding loop.
-//! 4. Every load and store lies in its buffer, by the ranges of the axes, narrowed by the conditions of the branches
+//! 4. Sizes are moderate: indices, also within each other, strides and buffers are far from the ends of 64 bits
+//!    (`bounds::MODERATE`), so that back ends may add up terms and bytes in any order.
+//! 5. Every load and store lies in its buffer, by the ranges of the axes, narrowed by the conditions of the branches
 //!    around it (`bounds`). `Select` guards nothing, since both sides are evaluated.
-//! 5. A buffer that is only read is not stored to; one that is only written is not loaded from. The lanes of a store
+//! 6. A buffer that is only read is not stored to; one that is only written is not loaded from. The lanes of a store
 //!    go to different elements.
-//! 6. A parallel loop is the whole body of the function, and no iteration touches an element that another writes
+//! 7. A parallel loop is the whole body of the function, and no iteration touches an element that another writes
 //!    (`races`).
+
+use std::collections::HashSet;
+use std::ops::Deref;
 
 use cranelift_entity::EntitySet;
 
-use super::bounds::Facts;
+use super::bounds::{Facts, MODERATE, is_moderate};
 use super::printer::IndexText;
 use super::races::{self, Touch};
 use super::types::stores;
 use super::{Access, Axis, Buffer, Expr, ForKind, Function, Index, Local, Stmt, Type};
+
+/// A function of which the verifier has proved all of the above: what back ends take, and what makes their code safe to
+/// run on buffers of the declared lengths.
+#[derive(Clone, Debug)]
+pub struct Verified(Function);
+
+impl Verified {
+    /// Proves it.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the function.
+    pub fn new(function: Function) -> Result<Verified, Invalid> {
+        match verify(&function) {
+            Ok(()) => Ok(Verified(function)),
+            Err(findings) => Err(Invalid { name: format!("the function `{}`", function.name), findings }),
+        }
+    }
+}
+
+impl Deref for Verified {
+    type Target = Function;
+
+    fn deref(&self) -> &Function {
+        &self.0
+    }
+}
+
+/// What is wrong with what was to run.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{name} is not valid, which is a mistake of the compiler: {}", findings.join("; "))]
+pub struct Invalid {
+    pub name: String,
+    pub findings: Vec<String>,
+}
 
 /// Everything that is wrong with a function.
 pub fn verify(function: &Function) -> Result<(), Vec<String>> {
@@ -29,7 +69,7 @@ pub fn verify(function: &Function) -> Result<(), Vec<String>> {
         known: EntitySet::new(),
         declared: Vec::new(),
         facts: Facts::default(),
-        touched: Vec::new(),
+        touched: HashSet::new(),
     };
     verifier.declarations();
     verifier.body();
@@ -49,7 +89,7 @@ struct Verifier<'a> {
     declared: Vec<Local>,
     facts: Facts,
     /// All accesses, for the check of parallel loops.
-    touched: Vec<Touch>,
+    touched: HashSet<Touch>,
 }
 
 impl Verifier<'_> {
@@ -67,8 +107,13 @@ impl Verifier<'_> {
             }
         }
         for data in self.function.axes.values() {
-            if data.extent < 0 {
+            if !(0..=MODERATE).contains(&data.extent) {
                 self.error(format!("axis `{}` has the extent {}", data.name, data.extent));
+            }
+        }
+        for data in self.function.buffers.values() {
+            if data.len.checked_mul(data.dtype.size()).is_none_or(|bytes| bytes as u64 > MODERATE as u64) {
+                self.error(format!("`{}` has {} elements", data.name, data.len));
             }
         }
     }
@@ -192,8 +237,10 @@ impl Verifier<'_> {
                 self.error(format!("{local} `{name}` is read before it is set"));
             }
             Expr::Local(_) => {}
-            Expr::Number { index, .. } => {
-                self.axes_bound(index);
+            Expr::Number { index, stride, .. } => {
+                if self.is_sound(index) && !(-MODERATE..=MODERATE).contains(stride) {
+                    self.error(format!("lanes of a number are {stride} apart"));
+                }
             }
             Expr::Load { buffer, index, stride, lanes } => match self.function.buffers.get(*buffer) {
                 None => self.error(format!("there is no buffer {buffer}")),
@@ -213,7 +260,8 @@ impl Verifier<'_> {
         }
     }
 
-    fn axes_bound(&mut self, index: &Index) -> bool {
+    /// Whether the axes of an index are bound, and its values moderate.
+    fn is_sound(&mut self, index: &Index) -> bool {
         let mut free = Vec::new();
         index.for_each_axis(&mut |axis| {
             if !self.bound.contains(axis) {
@@ -223,14 +271,24 @@ impl Verifier<'_> {
         for axis in &free {
             self.error(format!("{axis} is used outside its loop"));
         }
-        free.is_empty()
+        let is_moderate = free.is_empty() && is_moderate(index, &self.function.axes);
+        if free.is_empty() && !is_moderate {
+            self.error(format!("the index `{}` is too large", IndexText(self.function, index)));
+        }
+        is_moderate
     }
 
     fn access(&mut self, buffer: Buffer, index: &Index, stride: i64, lanes: u32, store: bool) {
-        if !self.axes_bound(index) {
+        if !self.is_sound(index) {
             return;
         }
-        let spread = stride * (i64::from(lanes) - 1);
+        let spread = stride.checked_mul(i64::from(lanes) - 1);
+        let Some(spread) = spread.filter(|spread| (-MODERATE..=MODERATE).contains(spread)) else {
+            return self.error(format!(
+                "lanes of `{}` are {stride} elements apart",
+                self.function.buffers[buffer].name
+            ));
+        };
         let (low, high) = self.facts.range(index, &self.function.axes);
         let (low, high) = (low + spread.min(0), high + spread.max(0));
         let data = &self.function.buffers[buffer];
@@ -243,10 +301,7 @@ impl Verifier<'_> {
                 data.name, data.len
             ));
         }
-        let touch = Touch { buffer, index: index.clone(), stride, lanes, store };
-        if !self.touched.contains(&touch) {
-            self.touched.push(touch);
-        }
+        self.touched.insert(Touch { buffer, index: index.clone(), stride, lanes, store });
     }
 }
 

@@ -11,6 +11,7 @@ mod fixed;
 pub mod in_place;
 pub mod printer;
 pub mod slices;
+pub mod verifier;
 mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

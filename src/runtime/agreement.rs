@@ -161,7 +161,7 @@ impl Native {
                 }
             }
         }
-        self.program.run(&mut self.store, pool, state);
+        self.program.run(&mut self.store, pool, state).expect("its own store and memory");
         self.program.commit(&mut self.store);
         let output = |sink| self.program.output(sink, &self.store).expect("the graph's own output");
         self.sinks.iter().map(output).collect()

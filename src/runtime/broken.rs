@@ -10,7 +10,7 @@ use crate::te::{self, Tensor};
 
 use super::pool::Pool;
 use super::program::Program;
-use super::store::Store;
+use super::store::{Mismatch, Store};
 use super::values::Values;
 
 /// Where the results of a program come from.
@@ -36,13 +36,22 @@ impl Program {
     /// Runs a step that was not accepted once more, and looks at the results of each launch, as later ones may take their
     /// memory. Gives the name of the first one in the order of the equations that is not finite. The store stays as it is,
     /// as it did before.
-    pub fn first_not_finite(&mut self, store: &Store, pool: &Pool, random: RandomState) -> Option<String> {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Program::run).
+    pub fn first_not_finite(
+        &mut self,
+        store: &Store,
+        pool: &Pool,
+        random: RandomState,
+    ) -> Result<Option<String>, Mismatch> {
         let units = self.units_before_updates();
         let mut last_unit: HashMap<Tensor, usize> = HashMap::new();
         for unit in units.clone() {
             last_unit.extend(self.results_of(unit).map(|tensor| (tensor, unit)));
         }
-        self.begin_again(store);
+        self.begin_again(store)?;
         let mut broken: Vec<Tensor> = Vec::new();
         for unit in units {
             self.run_range(unit..unit + 1, store, pool, random);
@@ -51,7 +60,7 @@ impl Program {
             broken.extend(whole.filter(|tensor| self.is_broken(*tensor, store)));
         }
         let origins = broken.iter().filter_map(|tensor| self.origins.0.get(tensor));
-        Some(origins.min_by_key(|origin| origin.position)?.name.clone())
+        Ok(origins.min_by_key(|origin| origin.position).map(|origin| origin.name.clone()))
     }
 
     /// Whether a tensor has an element that is not finite, when the last launch that stores it has run.

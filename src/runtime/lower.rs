@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use rayon::prelude::*;
+
 use crate::graph::{self, Graph, Role, Sink, Value};
 use crate::kernels::layout::Across;
 use crate::kernels::{self, Kernels, Layouts, fuse, layout, replace, slices};
-use crate::loops::Stmt;
+use crate::loops::{Function, Stmt};
 use crate::passes;
 use crate::plan::{self, Kept, Place, Plan};
 use crate::sched::{self, Choices, Launch, Machine, Over};
@@ -241,14 +243,18 @@ fn kept_tensors(graph: &Graph, step: &te::Program) -> Vec<Kept> {
 }
 
 /// The functions that differ in more than names, and which of them each launch runs.
-pub(super) fn unique_functions(launches: &[Launch]) -> (Vec<crate::loops::Function>, Vec<usize>) {
-    let mut known: HashMap<String, usize> = HashMap::new();
-    let mut unique = Vec::new();
-    let mut of_launch = Vec::new();
-    for launch in launches {
+pub(super) fn unique_functions(launches: &[Launch]) -> (Vec<Function>, Vec<usize>) {
+    let nameless = |launch: &Launch| {
         let mut function = launch.function.clone();
         function.forget_names();
-        let at = *known.entry(function.to_string()).or_insert_with(|| {
+        function.to_string()
+    };
+    let texts: Vec<String> = launches.par_iter().map(nameless).collect();
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    let mut unique = Vec::new();
+    let mut of_launch = Vec::new();
+    for (launch, text) in launches.iter().zip(&texts) {
+        let at = *known.entry(text).or_insert_with(|| {
             unique.push(launch.function.clone());
             unique.len() - 1
         });
@@ -258,7 +264,7 @@ pub(super) fn unique_functions(launches: &[Launch]) -> (Vec<crate::loops::Functi
 }
 
 /// Statements that a function runs on registers of so many lanes: a measure of its time.
-pub(super) fn work(statements: &[Stmt], function: &crate::loops::Function, lanes: u32) -> u64 {
+pub(super) fn work(statements: &[Stmt], function: &Function, lanes: u32) -> u64 {
     let cost = |statement: &Stmt| match statement {
         Stmt::For { axis, body, .. } => function.axes[*axis].extent as u64 * work(body, function, lanes),
         Stmt::Set { local, .. } => u64::from(function.locals[*local].ty.lanes.div_ceil(lanes)),

@@ -12,9 +12,10 @@ pub mod pool;
 pub mod program;
 mod rows;
 pub mod store;
+mod units;
 pub mod values;
 
 pub use pool::Pool;
 pub use program::Program;
-pub use store::Store;
+pub use store::{Mismatch, Store};
 pub use values::Values;

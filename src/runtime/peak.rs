@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::base::philox::RandomState;
 use crate::codegen::{Error, Module};
+use crate::loops::verifier::Verified;
 use crate::loops::{
     Access, AxisData, Binary, BufferData, DType, Expr, ForKind, Function, Index, LocalData, Scalar, Stmt,
     Type,
@@ -29,7 +30,7 @@ const PIECES: i64 = 16;
 pub fn measure(machine: &Machine, pool: &Pool) -> Result<f64, Error> {
     let threads = PIECES * pool.threads() as i64;
     let lanes = machine.target.lanes as u32;
-    let module = Module::compile(&[chains(machine, threads, lanes)], machine.target)?;
+    let module = Module::compile(&[Verified::new(chains(machine, threads, lanes))?], machine.target)?;
     let memory = Memory::zeroed(4 * threads as usize * CHAINS * lanes as usize);
     let flop = 2.0 * (threads * ROUNDS) as f64 * CHAINS as f64 * f64::from(lanes);
     let mut best = f64::INFINITY;

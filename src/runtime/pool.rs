@@ -90,6 +90,11 @@ impl Scratch {
         Scratch { workers: Vec::new(), bytes }
     }
 
+    /// Bytes for each thread.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes over the memory of another one, which is left with none.
     pub fn take(&mut self, from: &mut Scratch) {
         let needed = self.bytes;

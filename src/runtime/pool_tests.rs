@@ -8,6 +8,7 @@ use crate::base::philox::RandomState;
 use crate::base::target::Target;
 use crate::codegen::Module;
 use crate::loops::parser::parse;
+use crate::loops::verifier::Verified;
 
 const EXTENT: usize = 64;
 
@@ -42,6 +43,7 @@ fn a_task_waits_for_all_parts_of_the_one_before() {
         "fn turned(x: read f32[64], y: write f32[64]) {\n  parallel for i in 0..64 {\n    y[i] = x[-i + 63]\n  }\n}\n",
     ];
     let functions = texts.map(|text| parse(text).unwrap_or_else(|error| panic!("{error}\n{text}")));
+    let functions = functions.map(|function| Verified::new(function).expect("it is valid"));
     for threads in [2, 3] {
         let (mut x, mut y) = (vec![0.0_f32; EXTENT], vec![0.0_f32; EXTENT]);
         let (to, from) = (y.as_mut_ptr().cast::<u8>(), x.as_mut_ptr().cast::<u8>());

@@ -3,27 +3,28 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use crate::base::philox::RandomState;
 use crate::codegen::{Error, Module};
 use crate::graph::{Graph, Role, Sink, Value};
 use crate::kernels::{Layout, Layouts};
-use crate::loops::{Access, DType};
+use crate::loops::DType;
+use crate::loops::verifier::{Invalid, Verified};
 use crate::passes::accept;
 use crate::plan::slices::Unit;
-use crate::plan::{Kept, Place, Plan};
-use crate::sched::{Launch, Machine};
+use crate::plan::{self, Kept, Place, Plan};
+use crate::sched::Machine;
 use crate::te::Tensor;
 
 use super::broken::Origins;
-use super::lower::{Lowered, unique_functions, work};
+use super::lower::{Lowered, unique_functions};
 use super::memory::{Element, Memory};
-use super::pool::{Addresses, Pool, Progress, Scratch, Slot, Step, Task, Tasks};
+use super::pool::{Addresses, Pool, Progress, Scratch};
 use super::rows;
-use super::store::Store;
+use super::store::{Mismatch, Store};
+use super::units::{Compiled, Units};
 use super::values::Values;
-
-/// The pool counts the work of a launch in instructions of 128 bits, whatever the machine has.
-const POOL_LANES: u32 = 4;
 
 /// What a program does to a kept tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,13 @@ enum Change {
     Next,
     /// It stores the next value over the present one.
     InPlace,
+}
+
+/// A kept tensor of a program.
+struct KeptTensor {
+    path: String,
+    shape: Vec<i64>,
+    change: Change,
 }
 
 /// Where it stands whether the updates take place.
@@ -46,40 +54,6 @@ struct Verdict {
 
 fn is_accepting(graph: &Graph) -> bool {
     graph.outputs.iter().any(|(_, sink)| *sink == Sink::Accepted)
-}
-
-/// A launch of a compiled program.
-struct Compiled {
-    /// In the module.
-    function: usize,
-    /// Those of its buffers.
-    places: Vec<Place>,
-    /// Where their addresses stand.
-    buffers: Range<usize>,
-    /// Those that lie in scratch.
-    scratch: Vec<Slot>,
-    /// Its amount of work, for the pool.
-    work: u64,
-    /// The tensors that it stores.
-    results: Vec<Tensor>,
-}
-
-impl Compiled {
-    fn new(launch: &Launch, function: usize, start: usize, plan: &Plan) -> Compiled {
-        let places: Vec<Place> = launch.buffers.iter().map(|tensor| plan.places[tensor]).collect();
-        let slot = |(buffer, place): (usize, &Place)| match *place {
-            Place::Scratch { offset, slice } => Some(Slot { buffer, offset, slice }),
-            _ => None,
-        };
-        Compiled {
-            function,
-            buffers: start..start + places.len(),
-            scratch: places.iter().enumerate().filter_map(slot).collect(),
-            work: work(&launch.function.body, &launch.function, POOL_LANES),
-            results: results(launch),
-            places,
-        }
-    }
 }
 
 /// A compiled program and its memory.
@@ -99,8 +73,7 @@ pub struct Program {
     outputs: Vec<(Sink, Tensor)>,
     dtypes: HashMap<Tensor, DType>,
     pub(super) origins: Origins,
-    /// The kept tensors' paths, and what the program does to them.
-    kept: Vec<(String, Change)>,
+    kept: Vec<KeptTensor>,
     /// The byte of the arena that says whether the updates take place, if something does.
     verdict: Option<Verdict>,
     /// The parameters' paths and the outputs that are the norms of their gradients.
@@ -116,9 +89,13 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// Where Cranelift cannot compile a function for the target.
+    /// Where a function is not valid, or Cranelift cannot compile it for the target.
     pub fn compile(graph: &Graph, lowered: Lowered, machine: &Machine) -> Result<Program, Error> {
-        let (unique, of_launch) = unique_functions(&lowered.native_launches());
+        let native = lowered.native_launches();
+        plan::verifier::verify(&lowered.kernels, &lowered.layouts, &native, &lowered.kept, &lowered.plan)?;
+        let (unique, of_launch) = unique_functions(&native);
+        let unique: Vec<Verified> =
+            unique.into_par_iter().map(Verified::new).collect::<Result<_, Invalid>>()?;
         let module = Module::compile(&unique, machine.target)?;
         let mut buffers = 0;
         let launches = lowered.launches.iter().zip(of_launch).map(|(launch, function)| {
@@ -129,10 +106,14 @@ impl Program {
         let launches: Vec<Compiled> = launches.collect();
         let program = &lowered.kernels.program;
         let paths = graph.inputs.iter().filter_map(|(_, role)| path_of(role));
-        let change = |kept: &Kept| match kept.next {
-            None => Change::None,
-            Some(next) if lowered.plan.replaced.contains_key(&next) => Change::InPlace,
-            Some(_) => Change::Next,
+        let kept = |(path, kept): (String, &Kept)| KeptTensor {
+            path,
+            shape: program.tensors[kept.present].shape.clone(),
+            change: match kept.next {
+                None => Change::None,
+                Some(next) if lowered.plan.replaced.contains_key(&next) => Change::InPlace,
+                Some(_) => Change::Next,
+            },
         };
         let mut compiled = Program {
             module,
@@ -156,7 +137,7 @@ impl Program {
                 .collect(),
             dtypes: program.tensors.iter().map(|(tensor, data)| (tensor, data.dtype)).collect(),
             origins: Origins::of(&lowered.order, program),
-            kept: paths.zip(&lowered.kept).map(|(path, kept)| (path, change(kept))).collect(),
+            kept: paths.zip(&lowered.kept).map(kept).collect(),
             verdict: lowered.verdict_place().map(|offset| Verdict { offset, of_loss: !is_accepting(graph) }),
             layouts: lowered.layouts,
             plan: lowered.plan,
@@ -270,33 +251,48 @@ impl Program {
     /// Runs all units. Parameters and states are read from the store's present values. Updates go to its next ones,
     /// or, once the step is known to be accepted, over the present ones; [`commit`](Program::commit) makes them those that
     /// count. Where it is not accepted, the store stays as it was.
-    pub fn run(&mut self, store: &mut Store, pool: &Pool, random: RandomState) {
-        self.find_addresses(store);
+    ///
+    /// # Errors
+    ///
+    /// Where the store does not hold the tensors that the program was compiled for, or another program has its memory.
+    /// Nothing has run then.
+    pub fn run(&mut self, store: &mut Store, pool: &Pool, random: RandomState) -> Result<(), Mismatch> {
+        self.find_addresses(store)?;
         let end = self.plan.units.len();
         let guarded = self.plan.guarded.unwrap_or(end);
         self.run_range(0..guarded, store, pool, random);
         if guarded < end && !self.is_accepted() {
-            return;
+            return Ok(());
         }
         self.run_range(guarded..end, store, pool, random);
         self.prepared = Some(store.version());
+        Ok(())
     }
 
     /// Runs like [`run`](Program::run) and gives the seconds of each unit: 0 where it does not run,
     /// and everywhere if the step is not accepted.
-    pub fn run_timed(&mut self, store: &mut Store, pool: &Pool, random: RandomState) -> Vec<f64> {
-        self.find_addresses(store);
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Program::run).
+    pub fn run_timed(
+        &mut self,
+        store: &mut Store,
+        pool: &Pool,
+        random: RandomState,
+    ) -> Result<Vec<f64>, Mismatch> {
+        self.find_addresses(store)?;
         let mut seconds = Vec::new();
         for unit in 0..self.plan.units.len() {
             if self.plan.guarded == Some(unit) && !self.is_accepted() {
-                return vec![0.0; self.plan.units.len()];
+                return Ok(vec![0.0; self.plan.units.len()]);
             }
             let start = std::time::Instant::now();
             let has_run = self.run_range(unit..unit + 1, store, pool, random);
             seconds.push(if has_run { start.elapsed().as_secs_f64() } else { 0.0 });
         }
         self.prepared = Some(store.version());
-        seconds
+        Ok(seconds)
     }
 
     /// Whether the updates of the last run take place: always, if nothing in the program says otherwise.
@@ -319,15 +315,20 @@ impl Program {
     }
 
     /// Makes ready for [`run_range`](Program::run_range) of all units.
-    pub(super) fn begin_again(&mut self, store: &Store) {
+    pub(super) fn begin_again(&mut self, store: &Store) -> Result<(), Mismatch> {
         self.prepared = None;
-        self.find_addresses(store);
+        self.find_addresses(store)
     }
 
     /// Looks up where the buffers of all launches lie now.
-    fn find_addresses(&mut self, store: &Store) {
+    fn find_addresses(&mut self, store: &Store) -> Result<(), Mismatch> {
+        if self.arena.bytes() < self.plan.arena_bytes || self.scratch.bytes() < self.plan.scratch_bytes {
+            return Err(Mismatch::NoMemory);
+        }
         self.kept_at.clear();
-        self.kept_at.extend(self.kept.iter().map(|(path, _)| store.position(path).expect("a kept tensor")));
+        for KeptTensor { path, shape, .. } in &self.kept {
+            self.kept_at.push(store.find(path, shape)?);
+        }
         let address = |place: &Place| match place {
             Place::Arena(offset) => self.arena.at(*offset),
             Place::Present(at) => store.present(self.kept_at[*at]),
@@ -335,6 +336,7 @@ impl Program {
             Place::Scratch { .. } => std::ptr::null_mut(), // Each thread has its own.
         };
         self.addresses.set(self.launches.iter().flat_map(|launch| &launch.places).map(address));
+        Ok(())
     }
 
     /// Runs the units of a range that have to run: the results of others are there since the store last changed.
@@ -354,9 +356,9 @@ impl Program {
             plan: &self.plan,
             is_prepared,
         };
-        // SAFETY: the plan gives tensors that are live at once disjoint memory of their layout's size, it says which
-        // units have none in common and which launches may run slice by slice, and the verifier has proved that each
-        // function stays inside.
+        // SAFETY: each function is a verified one, which stays inside its buffers; these lie inside the memory that was
+        // looked up when the run began (`plan::verifier`, `find_addresses`). The plan says which units have none in
+        // common, and which launches may run slice by slice.
         unsafe { pool.run(range.clone(), &tasks, &random, &mut self.progress, &mut self.scratch) };
         range.into_iter().any(|unit| tasks.has_to_run(unit))
     }
@@ -366,9 +368,9 @@ impl Program {
         if !planted!("runtime.program.commit") && !self.is_accepted() {
             return;
         }
-        let next = self.kept.iter().filter(|(_, change)| *change == Change::Next);
-        let next: Vec<usize> = next.filter_map(|(path, _)| store.position(path)).collect();
-        store.commit(&next, self.kept.iter().any(|(_, change)| *change == Change::InPlace));
+        let next = self.kept.iter().filter(|kept| kept.change == Change::Next);
+        let next: Vec<usize> = next.filter_map(|kept| store.position(&kept.path)).collect();
+        store.commit(&next, self.kept.iter().any(|kept| kept.change == Change::InPlace));
     }
 
     /// The norms of the gradients in the last run, by the parameters' paths in the order of the model.
@@ -396,7 +398,7 @@ impl Program {
     pub(super) fn values(&self, tensor: Tensor, store: &Store) -> Option<Values> {
         let (memory, offset) = match self.plan.places[&tensor] {
             Place::Arena(offset) => (&self.arena, offset),
-            Place::Present(at) | Place::Next(at) => (store.memory(store.position(&self.kept[at].0)?), 0),
+            Place::Present(at) | Place::Next(at) => (store.memory(store.position(&self.kept[at].path)?), 0),
             Place::Scratch { .. } => return None,
         };
         let layout = &self.layouts[&tensor];
@@ -419,47 +421,6 @@ impl Program {
 /// The elements of a tensor that lies at a byte of a block of memory.
 fn elements<T: Element + Default>(layout: &Layout, memory: &Memory, offset: usize) -> Vec<T> {
     rows::unpack(layout, memory.slice(offset, layout.len()))
-}
-
-/// The units of a program, for the pool.
-struct Units<'a> {
-    module: &'a Module,
-    launches: &'a [Compiled],
-    addresses: &'a Addresses,
-    plan: &'a Plan,
-    /// Whether the results of fixed launches are there.
-    is_prepared: bool,
-}
-
-impl Units<'_> {
-    fn has_to_run(&self, unit: usize) -> bool {
-        !self.is_prepared || !self.plan.fixed[self.plan.units[unit].launches.start]
-    }
-
-    fn launches(&self, unit: usize) -> &[Compiled] {
-        &self.launches[self.plan.units[unit].launches.clone()]
-    }
-}
-
-impl Tasks for Units<'_> {
-    fn task(&self, at: usize) -> Option<Task> {
-        let launches = self.launches(at);
-        self.has_to_run(at).then(|| Task {
-            steps: launches.len(),
-            extent: self.module.kernel(launches[0].function).parallel_extent.unwrap_or(1),
-            work: launches.iter().map(|launch| launch.work).sum(),
-            waits: self.plan.waits[at],
-        })
-    }
-
-    fn step(&self, at: usize, step: usize) -> Step<'_> {
-        let launch = &self.launches(at)[step];
-        Step {
-            kernel: self.module.kernel(launch.function),
-            buffers: self.addresses.of(launch.buffers.clone()),
-            scratch: &launch.scratch,
-        }
-    }
 }
 
 /// The path of a kept tensor.
@@ -487,10 +448,4 @@ fn judged(graph: &Graph) -> Vec<String> {
 
 fn path_of_input(graph: &Graph, wanted: Value) -> Option<String> {
     graph.inputs.iter().find(|(value, _)| *value == wanted).and_then(|(_, role)| path_of(role))
-}
-
-/// The tensors that a launch stores.
-fn results(launch: &Launch) -> Vec<Tensor> {
-    let buffers = launch.buffers.iter().zip(launch.function.buffers.values());
-    buffers.filter(|(_, data)| data.access != Access::Read).map(|(tensor, _)| *tensor).collect()
 }

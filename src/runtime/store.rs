@@ -28,6 +28,17 @@ pub struct Store {
     version: u64,
 }
 
+/// Why a program cannot run on what it is given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    #[error("there is no tensor `{0}` for this program")]
+    Missing(String),
+    #[error("the tensor `{path}` has the shape {found:?}, and this program needs {needed:?}")]
+    Shape { path: String, found: Vec<i64>, needed: Vec<i64> },
+    #[error("the memory of this program was given to another one")]
+    NoMemory,
+}
+
 /// The versions of all stores so far.
 static VERSIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -50,7 +61,12 @@ impl Entry {
 
 impl Store {
     /// Adds a tensor of zeros.
+    ///
+    /// # Panics
+    ///
+    /// Where there is one of that path.
     pub fn add(&mut self, path: &str, shape: &[i64], trained: bool) -> &mut Entry {
+        assert!(self.position(path).is_none(), "two tensors `{path}`");
         self.change();
         let bytes = 4 * shape.iter().product::<i64>() as usize;
         let (present, next) = (Memory::zeroed(bytes), Memory::zeroed(bytes));
@@ -75,6 +91,20 @@ impl Store {
     /// The place of a tensor by its path.
     pub fn position(&self, path: &str) -> Option<usize> {
         self.places.get(path).copied()
+    }
+
+    /// The place of a tensor of this path and shape.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none, or one of another shape.
+    pub fn find(&self, path: &str, shape: &[i64]) -> Result<usize, Mismatch> {
+        let at = self.position(path).ok_or_else(|| Mismatch::Missing(path.into()))?;
+        let found = &self.entries[at].shape;
+        match found == shape {
+            true => Ok(at),
+            false => Err(Mismatch::Shape { path: path.into(), found: found.clone(), needed: shape.into() }),
+        }
     }
 
     /// Sets the states whose paths begin so to 0: a new phase begins with a fresh optimiser.

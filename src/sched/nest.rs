@@ -168,7 +168,7 @@ impl LoopNest {
 
     /// Unrolls a block of a free axis into the register tile; the factor divides the extent.
     pub fn tile(&mut self, program: &mut Program, axis: Axis, factor: i64) {
-        debug_assert_eq!(program.axes[axis].extent % factor, 0);
+        assert_eq!(program.axes[axis].extent % factor, 0, "{factor} does not divide a loop");
         if factor == 1 {
             return;
         }
@@ -180,7 +180,7 @@ impl LoopNest {
 
     /// Splits a reduction loop into blocks of `factor`, which divides its extent. The order of the sum stays.
     pub fn block(&mut self, program: &mut Program, axis: Axis, factor: i64) {
-        debug_assert_eq!(program.axes[axis].extent % factor, 0);
+        assert_eq!(program.axes[axis].extent % factor, 0, "{factor} does not divide a loop");
         let (block, rest) = self.split(program, axis, factor);
         let at = self.reduce.iter().position(|other| *other == block).map_or(0, |at| at + 1);
         self.reduce.insert(at, rest);
@@ -207,7 +207,7 @@ impl LoopNest {
 
     /// Puts the outer loops in another order.
     pub fn reorder(&mut self, program: &Program, order: Vec<Axis>) {
-        debug_assert_eq!(order.len(), self.outer.len());
+        assert_eq!(order.len(), self.outer.len(), "another number of loops");
         if order != self.outer {
             let names: Vec<&str> = order.iter().map(|axis| program.axes[*axis].name.as_str()).collect();
             self.note(format!("reorder {}", names.join(" ")));

@@ -129,7 +129,7 @@ impl<'a> Writer<'a> {
         if let Some(lane) = self.lane {
             let axes = &self.program().axes;
             let rest = index.add_scaled(&Index::from(lane), -stride, axes);
-            debug_assert!(!rest.mentions(lane), "{index:?} does not move by a constant from lane to lane");
+            assert!(!rest.mentions(lane), "{index:?} does not move by a constant from lane to lane");
         }
         (first, stride)
     }

@@ -4,6 +4,7 @@ use crate::base::diagnostic::Diagnostic;
 use crate::codegen;
 use crate::data::DataError;
 use crate::passes::accept;
+use crate::runtime::Mismatch;
 
 use super::records::RecordsError;
 use super::weights::WeightsError;
@@ -22,6 +23,8 @@ pub enum TrainError {
     Weights(#[from] WeightsError),
     #[error("{0}")]
     Codegen(#[from] codegen::Error),
+    #[error("{0}")]
+    Mismatch(#[from] Mismatch),
     #[error("threads cannot be started: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
     #[error("{0}")]

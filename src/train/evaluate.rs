@@ -133,7 +133,8 @@ pub fn keys(images: usize, batch: usize) -> Vec<Key> {
 }
 
 /// Calls something with the program of a key.
-pub type WithProgram<'a> = &'a mut dyn FnMut(Key, &mut dyn FnMut(&mut Program)) -> Result<(), TrainError>;
+pub type WithProgram<'a> =
+    &'a mut dyn FnMut(Key, &mut dyn FnMut(&mut Program) -> Result<(), TrainError>) -> Result<(), TrainError>;
 
 /// A split that goes through a model in order.
 pub struct Evaluation<'a> {
@@ -168,7 +169,7 @@ impl Evaluation<'_> {
             let mut loss = f32::NAN;
             program((Purpose::Evaluation, images as i64), &mut |program| {
                 set_batch(program, batch);
-                program.run(store, pool, RandomState::default());
+                program.run(store, pool, RandomState::default())?;
                 let found = BatchFigures::of(program, store);
                 figures.add(images, &found);
                 loss = found.loss;
@@ -178,6 +179,7 @@ impl Evaluation<'_> {
                 {
                     confusion.add(scores, &batch.labels);
                 }
+                Ok(())
             })?;
             each(loss)?;
         }

@@ -387,17 +387,17 @@ impl Running<'_, '_, '_> {
             |program: &mut Program| program.run(self.store, pool, RandomState { seed: spec.seed, step });
         match self.phases.take() {
             Some(phases) => {
-                phases.time("first step", || run(program));
+                phases.time("first step", || run(program))?;
                 self.observer.first_step(phases);
             }
-            None => run(program),
+            None => run(program)?,
         }
         let figures = BatchFigures::of(program, self.store);
         let loss = figures.loss;
         let norms = gradient_norms(program, self.store);
         if !program.is_accepted() {
             let parameter = program.unsound(self.store).into_iter().next();
-            let first = program.first_not_finite(self.store, pool, RandomState { seed: spec.seed, step });
+            let first = program.first_not_finite(self.store, pool, RandomState { seed: spec.seed, step })?;
             Checkpoint::save(self.records.folder(), self.store, *self.position)?;
             return Err(NotFinite { loss, epoch, step: step + 1, parameter, first }.into());
         }
@@ -430,10 +430,7 @@ impl Running<'_, '_, '_> {
         let (epoch, step) = (self.position.seen_epochs(), self.position.steps);
         let (store, batch) = (&mut *self.store, self.run.batch());
         let result = Evaluation { split, prepare, batch, store, pool, confusion }.run(
-            &mut |key, run| {
-                run(programs.get(key)?);
-                Ok(())
-            },
+            &mut |key, run| run(programs.get(key)?),
             &mut |loss| match self.run.session.is_interrupted() {
                 true => Err(TrainError::Interrupted { epoch, step }),
                 false => Ok(records.step(&StepRecord { split: name, epoch, step, loss })?),

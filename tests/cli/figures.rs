@@ -131,7 +131,7 @@ fn figures<const B: usize>(loss: &str, split: &Split, batches: [usize; B]) -> [F
                     let graph = recipe.evaluation(images).expect("it elaborates");
                     compile(&graph, &machine, &mut Phases::default()).expect("it compiles")
                 };
-                run(programs.entry(images).or_insert_with(compiled));
+                run(programs.entry(images).or_insert_with(compiled)).expect("its own store");
                 Ok(())
             },
             &mut |_| Ok(()),

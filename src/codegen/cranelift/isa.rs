@@ -25,7 +25,9 @@ fn flags() -> Result<settings::Flags, Error> {
     let values = [
         ("opt_level", "none"),
         ("enable_verifier", verify),
-        ("enable_probestack", "false"),
+        // A frame of more than a page touches each of them, as the one below the stack guards it.
+        ("enable_probestack", "true"),
+        ("probestack_strategy", "inline"),
         ("use_colocated_libcalls", "false"),
         ("is_pic", "false"),
         ("unwind_info", "false"),

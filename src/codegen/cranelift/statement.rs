@@ -25,6 +25,7 @@ use super::address::{Bound, Frame, Induction};
 use super::expression::Loads;
 use super::unroll::{self, Unroll, assigned, parts};
 use crate::base::target::Target;
+use crate::loops::verifier::Verified;
 use crate::loops::{Axis, Buffer, Expr, ForKind, Function, Local, Stmt};
 
 /// The signature of every compiled function.
@@ -34,8 +35,8 @@ pub fn signature(isa: &dyn TargetIsa) -> Signature {
     signature
 }
 
-/// Writes the Cranelift IR of a verified function.
-pub fn lower(function: &Function, code: &mut ir::Function, isa: &dyn TargetIsa, target: Target) {
+/// Writes the Cranelift IR of a function.
+pub fn lower(function: &Verified, code: &mut ir::Function, isa: &dyn TargetIsa, target: Target) {
     code.signature = signature(isa);
     let mut lowering = Lowering::new(function, code, isa, target);
     lowering.body();

@@ -14,6 +14,7 @@ use super::code::{
     Code, ConstantId, Element, Inst, Join, Loop, Memory, Node, Pointer, PointerId, PointerKind,
 };
 use super::code::{Reg, Source, Width};
+use crate::loops::verifier::Verified;
 use crate::loops::{Atom, Axis, Buffer, Expr, ForKind, Function, Index, Local, Scalar, Stmt, Type};
 
 /// What the back end has no instructions for; another one compiles such a function.
@@ -26,9 +27,9 @@ const FAR: i64 = 1 << 30;
 
 type Lowered<T> = Result<T, Unsupported>;
 
-/// Lowers a verified function for vectors of at most `widest` bits. `broadcasts` says whether an instruction can read
+/// Lowers a function for vectors of at most `widest` bits. `broadcasts` says whether an instruction can read
 /// one element of memory into all lanes.
-pub fn lower(function: &Function, widest: Width, broadcasts: bool) -> Lowered<Code> {
+pub fn lower(function: &Verified, widest: Width, broadcasts: bool) -> Lowered<Code> {
     let code = Code::default();
     let mut uses = Uses::default();
     function.body.iter().for_each(|stmt| uses.count(stmt));

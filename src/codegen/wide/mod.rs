@@ -14,14 +14,14 @@ pub use lower::Unsupported;
 
 use crate::base::target::{Level, Target};
 use crate::codegen::module::{CODE_ALIGNMENT, Code};
-use crate::loops::Function;
+use crate::loops::verifier::Verified;
 
 /// The machine code of a function.
 ///
 /// # Errors
 ///
 /// Where the target has no wide vectors, or the function needs an instruction that is not here.
-pub fn compile(function: &Function, target: Target) -> Result<Code, Unsupported> {
+pub fn compile(function: &Verified, target: Target) -> Result<Code, Unsupported> {
     let (widest, evex) = match target.level {
         Level::Sse4 | Level::Fma => return Err(Unsupported("a CPU level of 128-bit vectors")),
         Level::Avx2 => (code::Width::W256, false),

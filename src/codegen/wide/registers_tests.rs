@@ -6,6 +6,7 @@ use super::*;
 use crate::codegen::wide::code::{Join, Loop, Pointer, PointerId, PointerKind, Width};
 use crate::codegen::wide::{encode, lower};
 use crate::loops::random;
+use crate::loops::verifier::Verified;
 
 /// What a place holds: the result of an instruction that ran, or what memory holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -175,7 +176,7 @@ fn follow(code: &Code, registers: u8, evex: bool) -> (Vec<String>, usize, usize)
 fn values_are_where_they_are_read() {
     let (mut slots, mut origins) = (0, 0);
     for seed in 0..200 {
-        let function = random::function(seed);
+        let function = Verified::new(random::function(seed)).expect("it is valid");
         for (widest, evex) in [(Width::W256, false), (Width::W512, true)] {
             let Ok(code) = lower::lower(&function, widest, evex) else { continue };
             for registers in [10, 16] {

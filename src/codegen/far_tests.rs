@@ -1,0 +1,269 @@
+//! Addresses around 2^31 bytes and elements and far beyond: what native code reads and writes, against a model of 128
+//! bits.
+//!
+//! Buffers are address space only: pages that nothing touches take no memory, so they may be larger than the machine.
+//! What is read is a number made from its address, so a load from elsewhere gives another one; a store to elsewhere is
+//! missing where it belongs.
+
+use memmap2::{Advice, MmapMut, MmapOptions};
+
+use super::Module;
+use super::tests::{STATE, targets};
+use crate::loops::parser::parse;
+use crate::loops::verifier::Verified;
+
+/// Memory of which only the touched pages exist.
+struct Sparse(MmapMut);
+
+impl Sparse {
+    fn new(bytes: usize) -> Sparse {
+        let map = MmapOptions::new().len(bytes).no_reserve_swap().map_anon().expect("address space");
+        // A large page for each element would be much.
+        #[cfg(target_os = "linux")]
+        map.advise(Advice::NoHugePage).expect("small pages");
+        Sparse(map)
+    }
+
+    fn read(&self, kind: Kind, at: usize) -> u32 {
+        let bytes = &self.0[kind.size() * at..][..kind.size()];
+        match kind {
+            Kind::F32 => f32::from_ne_bytes(bytes.try_into().expect("four bytes")) as u32,
+            Kind::I32 => u32::from_ne_bytes(bytes.try_into().expect("four bytes")),
+            Kind::U8 => bytes[0].into(),
+        }
+    }
+
+    fn write(&mut self, kind: Kind, at: usize, value: u32) {
+        let bytes = &mut self.0[kind.size() * at..][..kind.size()];
+        match kind {
+            Kind::F32 => bytes.copy_from_slice(&(value as f32).to_ne_bytes()),
+            Kind::I32 => bytes.copy_from_slice(&value.to_ne_bytes()),
+            Kind::U8 => bytes[0] = value as u8,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    F32,
+    I32,
+    U8,
+}
+
+impl Kind {
+    fn size(self) -> usize {
+        if self == Kind::U8 { 1 } else { 4 }
+    }
+
+    fn name(self) -> &'static str {
+        ["f32", "i32", "u8"][self as usize]
+    }
+
+    /// One in all lanes.
+    fn one(self, lanes: i128) -> String {
+        let one = if self == Kind::F32 { "1.0" } else { "1" };
+        if lanes == 1 { one.into() } else { format!("splat({one}, {lanes})") }
+    }
+
+    /// The number at an element; with one more it still fits.
+    fn at(self, element: i128) -> u32 {
+        let mixed = (element as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        1 + (mixed % if self == Kind::U8 { 250 } else { 1 << 20 }) as u32
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % n
+    }
+
+    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+
+    /// A number around a power of two below 2 to the `most`, of either sign.
+    fn factor(&mut self, most: u64) -> i128 {
+        let near = (1 << self.below(most)) + self.below(5) as i128 - 2;
+        if self.below(3) == 0 { -near } else { near }
+    }
+}
+
+/// The values of the loops at a point.
+type Point = [i128; 3];
+
+/// What an index may be made of, and its value.
+type Atom = (&'static str, fn(Point) -> i128);
+
+const ATOMS: [Atom; 8] = [
+    ("p", |[p, _, _]| p),
+    ("i", |[_, i, _]| i),
+    ("j", |[_, _, j]| j),
+    ("(i / 2)", |[_, i, _]| i / 2),
+    ("(p % 2)", |[p, _, _]| p % 2),
+    ("((3*i + j) % 4)", |[_, i, j]| (3 * i + j) % 4),
+    ("min(i, j)", |[_, i, j]| i.min(j)),
+    ("max(i, 2*j)", |[_, i, j]| i.max(2 * j)),
+];
+
+/// Lanes of an element each.
+struct Access {
+    terms: Vec<(usize, i128)>,
+    constant: i128,
+    stride: i128,
+    lanes: i128,
+}
+
+impl Access {
+    fn drawn(random: &mut Random, lanes: i128, stores: bool) -> Access {
+        // The axes themselves are most of all terms, and a store needs them to tell its iterations apart.
+        let own: &[usize] = if stores { &[0, 1, 2] } else { &[] };
+        let others = (0..random.below(3)).map(|_| random.pick(&[0, 1, 2, 3, 4, 5, 6, 7]));
+        let atoms: Vec<usize> = own.iter().copied().chain(others.collect::<Vec<_>>()).collect();
+        let terms = atoms.into_iter().map(|atom| (atom, random.factor(34))).collect();
+        let stride = match random.below(4) {
+            0 if lanes > 1 => random.factor(30),
+            1 if !stores && lanes > 1 => 0,
+            _ => 1,
+        };
+        Access { terms, constant: 0, stride: if stores && stride == 0 { 7 } else { stride }, lanes }
+    }
+
+    fn elements(&self, point: Point) -> impl Iterator<Item = i128> + '_ {
+        let terms = self.terms.iter().map(move |(atom, factor)| factor * ATOMS[*atom].1(point));
+        let first = self.constant + terms.sum::<i128>();
+        (0..self.lanes).map(move |lane| first + lane * self.stride)
+    }
+
+    /// The index without its lanes.
+    fn text(&self) -> String {
+        let sign = |factor: i128| if factor < 0 { "-" } else { "+" };
+        let terms = self.terms.iter();
+        let terms =
+            terms.map(|(atom, factor)| format!(" {} {}*{}", sign(*factor), factor.abs(), ATOMS[*atom].0));
+        let minus = if self.constant < 0 { "-" } else { "" };
+        format!("{minus}{}{}", self.constant.abs(), terms.collect::<String>())
+    }
+}
+
+/// A function and all that it touches.
+struct Program {
+    text: String,
+    kind: Kind,
+    /// Elements of both buffers.
+    lengths: [i128; 2],
+    /// For each element that is stored, the one that it is made from.
+    stored: Vec<(i128, i128)>,
+    extent: i128,
+}
+
+/// The function of a seed; none where it would store an element twice.
+fn program(seed: u64) -> Option<Program> {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    (0..8).for_each(|_| _ = random.below(2));
+    let kind = random.pick(&[Kind::F32, Kind::F32, Kind::I32, Kind::U8]);
+    let extents = [random.pick(&[1, 2, 4]), random.pick(&[1, 3, 4]), random.pick(&[1, 2, 5])];
+    let points: Vec<Point> = (0..extents[0])
+        .flat_map(|p| (0..extents[1]).flat_map(move |i| (0..extents[2]).map(move |j| [p, i, j])))
+        .collect();
+    let mut pairs: Vec<[Access; 2]> = Vec::new();
+    for _ in 0..=random.below(3) {
+        let lanes = random.pick(&[1, 4, 8, 16, 32]);
+        pairs.push([Access::drawn(&mut random, lanes, false), Access::drawn(&mut random, lanes, true)]);
+    }
+    // Some stores differ from the first one in their constants only.
+    for at in 1..pairs.len() {
+        if random.below(2) == 0 && pairs[at][1].lanes == pairs[0][1].lanes {
+            (pairs[at][1].terms, pairs[at][1].stride) = (pairs[0][1].terms.clone(), pairs[0][1].stride);
+            pairs[at][1].constant = random.factor(34);
+        }
+    }
+    let mut lengths = [0, 0];
+    for (buffer, length) in lengths.iter_mut().enumerate() {
+        let all = |pairs: &[[Access; 2]]| -> Vec<i128> {
+            let of =
+                |pair: &[Access; 2]| points.iter().flat_map(|point| pair[buffer].elements(*point)).collect();
+            pairs.iter().flat_map(|pair: &[Access; 2]| -> Vec<i128> { of(pair) }).collect()
+        };
+        let least = all(&pairs).into_iter().min()?;
+        let before = random.below(3) as i128;
+        pairs.iter_mut().for_each(|pair| pair[buffer].constant += before - least);
+        *length = all(&pairs).into_iter().max()? + 1 + random.below(3) as i128;
+    }
+    let mut stored = Vec::new();
+    for [from, to] in &pairs {
+        stored.extend(points.iter().flat_map(|point| to.elements(*point).zip(from.elements(*point))));
+    }
+    let mut places: Vec<i128> = stored.iter().map(|(to, _)| *to).collect();
+    places.sort_unstable();
+    places.dedup();
+    if places.len() < stored.len() {
+        return None;
+    }
+    let name = kind.name();
+    let statement = |[from, to]: &[Access; 2]| {
+        let lanes = to.lanes;
+        let (load, by) = match lanes {
+            1 => (String::new(), String::new()),
+            _ => (format!("; {lanes} by {}", from.stride), format!("; by {}", to.stride)),
+        };
+        format!("y[{}{by}] = x[{}{load}] + {}\n", to.text(), from.text(), kind.one(lanes))
+    };
+    let text = format!(
+        "fn far{seed}(x: read {name}[{}], y: write {name}[{}]) {{
+parallel for p in 0..{} {{ for i in 0..{} {{ for j in 0..{} {{\n{}}} }} }} }}",
+        lengths[0],
+        lengths[1],
+        extents[0],
+        extents[1],
+        extents[2],
+        pairs.iter().map(statement).collect::<String>()
+    );
+    Some(Program { text, kind, lengths, stored, extent: extents[0] })
+}
+
+/// Whether the verifier proves a function right; if so, whether it is, at every level.
+fn check(seed: u64) -> bool {
+    let Some(Program { text, kind, lengths, stored, extent }) = program(seed) else { return false };
+    let function = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let Ok(function) = Verified::new(function) else { return false };
+    let bytes = lengths.map(|length| usize::try_from(length).expect("a length") * kind.size());
+    let mut x = Sparse::new(bytes[0]);
+    for (_, from) in &stored {
+        x.write(kind, *from as usize, kind.at(*from));
+    }
+    for target in targets() {
+        let module = Module::compile(std::slice::from_ref(&function), target).expect("it compiles");
+        let mut y = Sparse::new(bytes[1]);
+        let addresses = [x.0.as_mut_ptr(), y.0.as_mut_ptr()];
+        let half = extent as i64 / 2;
+        for range in [0..half, half..extent as i64] {
+            // SAFETY: the addresses are those of buffers of the declared lengths, which live until the call returns.
+            unsafe { module.kernel(0).call(&addresses, &STATE, range) };
+        }
+        for (to, from) in &stored {
+            let (found, wanted) = (y.read(kind, *to as usize), kind.at(*from) + 1);
+            assert_eq!(found, wanted, "element {to} from {from} at {}\n{text}", target.level);
+        }
+    }
+    true
+}
+
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn far_elements_are_where_the_model_says() {
+    let proved = (0..1000).filter(|seed| check(*seed)).count();
+    assert!(proved >= 200, "{proved} functions were proved right and run");
+}
+
+#[test]
+#[cfg(target_pointer_width = "64")]
+#[ignore = "many more, a quarter of a minute"]
+fn many_far_elements_are_where_the_model_says() {
+    let proved = (1_000..20_000).filter(|seed| check(*seed)).count();
+    assert!(proved >= 4_000, "{proved} functions were proved right and run");
+}
