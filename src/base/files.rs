@@ -1,9 +1,61 @@
-//! Files that are either whole or not there.
+//! Files: read only where they are regular ones, written so that they are either whole or not there.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of a text that is read whole.
+const LARGEST_TEXT: u64 = 1 << 26;
+
+/// Opens a file to read it.
+///
+/// # Errors
+///
+/// Where that fails, and where it is a pipe, a device, a folder or anything else but a regular file: such a one may never
+/// end, or answer to being opened.
+pub fn open(path: &Path) -> io::Result<File> {
+    let regular = |data: fs::Metadata| match data.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::other("it is no regular file")),
+    };
+    regular(fs::metadata(path)?)?;
+    let mut options = File::options();
+    options.read(true);
+    // It may be another one by now; that must not wait for a writer.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    let file = options.open(path)?;
+    regular(file.metadata()?)?;
+    Ok(file)
+}
+
+/// The bytes of a regular file.
+///
+/// # Errors
+///
+/// Those of [`open`] and of reading, memory that does not suffice among them.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = open(path)?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX))?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The text of a regular file.
+///
+/// # Errors
+///
+/// Those of [`open`] and of reading, and where it is no text or larger than any model or record.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    open(path)?.take(LARGEST_TEXT + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > LARGEST_TEXT {
+        true => Err(io::Error::other(format!("it has more than {LARGEST_TEXT} bytes"))),
+        false => Ok(text),
+    }
+}
 
 /// Writes `contents` to `path`: another process, or one after a crash, sees the old file or the new one, never a part.
 ///
@@ -44,6 +96,27 @@ fn draft_of(path: &Path) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn only_regular_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, text) = (folder.path().join("pipe"), folder.path().join("text"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        fs::write(&text, "one").unwrap();
+        for other in [pipe.as_path(), folder.path(), Path::new("/dev/zero"), Path::new("/dev/stdin")] {
+            let said = [open(other).err(), read(other).err(), read_text(other).err()];
+            for error in said {
+                assert_eq!(error.unwrap().to_string(), "it is no regular file", "{other:?}");
+            }
+        }
+        assert_eq!(read(&text).unwrap(), b"one");
+        assert_eq!(read_text(&text).unwrap(), "one");
+        fs::write(&text, [0xff]).unwrap();
+        assert_eq!(read_text(&text).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        File::create(&text).unwrap().set_len(LARGEST_TEXT + 1).unwrap();
+        assert_eq!(read_text(&text).unwrap_err().to_string(), "it has more than 67108864 bytes");
+    }
 
     #[test]
     fn replaces_and_leaves_nothing_else() {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::diagnostic::Diagnostic;
+use crate::base::files;
 use crate::base::source::SourceMap;
 use crate::base::target::Level;
 use crate::codegen::{self, cranelift};
@@ -63,7 +64,7 @@ pub fn run(arguments: &EmitArguments) -> Outcome {
 fn source(arguments: &EmitArguments) -> Result<String, Failure> {
     let path = &arguments.model.file;
     let mut sources = SourceMap::default();
-    let text = std::fs::read_to_string(path)
+    let text = files::read_text(path)
         .map_err(|error| Failure::Run(format!("cannot read {}: {error}", path.display())))?;
     let file = sources.add(path.display().to_string(), text.as_str());
     if arguments.stage == Stage::Tokens {

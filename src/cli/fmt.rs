@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use crate::base::files::write_atomically;
+use crate::base::files::{self, write_atomically};
 use crate::base::source::SourceMap;
 use crate::syntax;
 
@@ -58,7 +58,7 @@ fn format(path: &Path, check: bool) -> Result<bool, Failure> {
 
 fn read(path: &Path, is_stdin: bool) -> std::io::Result<String> {
     if !is_stdin {
-        return std::fs::read_to_string(path);
+        return files::read_text(path);
     }
     let mut text = String::new();
     std::io::stdin().lock().read_to_string(&mut text)?;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
+use crate::base::files;
+
 /// A range of bytes; a clone or a slice shares the storage.
 #[derive(Clone)]
 pub struct Bytes {
@@ -18,7 +20,7 @@ pub struct Bytes {
 impl Bytes {
     /// The whole of a file, read on demand by the operating system.
     pub fn map(path: &Path) -> io::Result<Bytes> {
-        let file = File::open(path)?;
+        let file = files::open(path)?;
         if file.metadata()?.len() == 0 {
             // Some systems refuse to map nothing.
             return Ok(Bytes::from(Vec::new()));

@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use super::DataError;
-use crate::base::files::write_atomically;
+use crate::base::files::{self, write_atomically};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// NumPy pads a header so that the elements begin at a multiple of it.
@@ -24,7 +24,7 @@ pub struct Array {
 
 /// The array in a file.
 pub fn read(path: &Path) -> Result<Array, DataError> {
-    let bytes = std::fs::read(path).map_err(|error| DataError::io(path, error))?;
+    let bytes = files::read(path).map_err(|error| DataError::io(path, error))?;
     parse(&bytes).map_err(|problem| DataError::format(path, problem))
 }
 

@@ -11,6 +11,8 @@ use std::path::Path;
 
 use zip::ZipArchive;
 
+use crate::base::files;
+
 use super::bytes::Bytes;
 use super::npy::{self, Raw};
 use super::{DataError, Dataset, Split};
@@ -29,7 +31,7 @@ type Archive = ZipArchive<BufReader<File>>;
 ///
 /// A file that cannot be read, is no such archive, or whose arrays are not as above.
 pub fn load(path: &Path) -> Result<Dataset, DataError> {
-    let file = File::open(path).map_err(|error| DataError::io(path, error))?;
+    let file = files::open(path).map_err(|error| DataError::io(path, error))?;
     let wrong = |problem: String| DataError::format(path, problem);
     let mut archive = ZipArchive::new(BufReader::new(file))
         .map_err(|error| wrong(format!("not a .npz file, which is a zip archive ({error})")))?;

@@ -1,8 +1,12 @@
 //! One picture in memory, and picture files to pixels.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 
 use image::{DynamicImage, ImageReader, Limits, RgbImage};
+
+use crate::base::files;
 
 use super::DataError;
 
@@ -97,9 +101,10 @@ pub fn size(path: &Path) -> Result<[usize; 2], DataError> {
     Ok([height as usize, width as usize])
 }
 
-fn open(path: &Path) -> Result<ImageReader<std::io::BufReader<std::fs::File>>, DataError> {
+fn open(path: &Path) -> Result<ImageReader<BufReader<File>>, DataError> {
     let io = |error| DataError::io(path, error);
-    let mut reader = ImageReader::open(path).map_err(io)?.with_guessed_format().map_err(io)?;
+    let mut reader =
+        ImageReader::new(BufReader::new(files::open(path).map_err(io)?)).with_guessed_format().map_err(io)?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(LONGEST_SIDE);
     limits.max_image_height = Some(LONGEST_SIDE);

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicUsize;
 use super::evaluate::at;
 use super::library::Library;
 use crate::base::diagnostic::Diagnostic;
+use crate::base::files;
 use crate::base::source::SourceMap;
 use crate::base::span::{FileId, Span};
 use crate::syntax::ast::{self, FnKind, Item, Name};
@@ -76,7 +77,7 @@ pub struct Module {
 ///
 /// Everything that does not parse, files that cannot be read, cycles of `use`, and names defined twice.
 pub fn load(sources: &mut SourceMap, path: &Path) -> Result<Module, Vec<Diagnostic>> {
-    let text = std::fs::read_to_string(path)
+    let text = files::read_text(path)
         .map_err(|error| vec![Diagnostic::error(format!("cannot read {}: {error}", path.display()))])?;
     Module::from_text(sources, &path.display().to_string(), &text)
 }
@@ -230,7 +231,16 @@ impl Loader<'_> {
             self.errors.push(error.note("files that use each other cannot be loaded"));
             return;
         }
-        match std::fs::read_to_string(&path) {
+        let is_model = |path: &Path| path.extension().is_some_and(|ending| ending == "cnn");
+        // What it says must not be shown if it is something else, also where a link leads to that.
+        if !is_model(&path) || !is_model(&known) {
+            let error = at(format!("`{}` is no model file", used.path.value), used.path.span);
+            self.errors.push(
+                error.note("`use` reads files called `*.cnn`, and nothing that a link of this name leads to"),
+            );
+            return;
+        }
+        match files::read_text(&path) {
             Ok(text) => self.add(&path, text),
             Err(error) => {
                 let message = format!("cannot read {}: {error}", path.display());

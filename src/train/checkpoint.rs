@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::files::write_atomically;
+use crate::base::files::{self, write_atomically};
 use crate::runtime::Store;
 
 use super::error::TrainError;
@@ -64,7 +64,7 @@ impl Checkpoint {
     pub fn load(folder: &Path) -> Result<Checkpoint, TrainError> {
         let folder = folder.join("checkpoint");
         let path = folder.join("progress.json");
-        let text = std::fs::read_to_string(&path).map_err(|error| {
+        let text = files::read_text(&path).map_err(|error| {
             TrainError::Other(format!("no checkpoint to go on from: {}: {error}", path.display()))
         })?;
         let progress: Progress = serde_json::from_str(&text)

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::base::files::write_atomically;
+use crate::base::files::{self, write_atomically};
 use crate::elab::config::Metrics;
 
 use super::confusion::Confusion;
@@ -220,7 +220,7 @@ impl Records {
 /// The lines of a run's `metrics.jsonl`; one that a crash tore is left out.
 pub fn read_epochs(folder: &Path) -> Result<Vec<EpochRecord>, RecordsError> {
     let path = folder.join("metrics.jsonl");
-    let text = fs::read_to_string(&path).map_err(|source| failed(&path, source))?;
+    let text = files::read_text(&path).map_err(|source| failed(&path, source))?;
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
@@ -228,7 +228,7 @@ pub fn read_epochs(folder: &Path) -> Result<Vec<EpochRecord>, RecordsError> {
 /// written down. Steps with a norm that is not finite are left out.
 pub fn read_gradients(folder: &Path) -> Result<GradientNorms, RecordsError> {
     let path = folder.join(GRADIENTS);
-    let file = match File::open(&path) {
+    let file = match files::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(source) => return Err(failed(&path, source)),
@@ -288,7 +288,7 @@ fn keep_lines(path: &Path, epochs: u64, steps: u64) -> Result<(), RecordsError> 
         let trained = line.split.is_none_or(|split| split == "train");
         line.epoch <= epochs || (trained && line.step.is_some_and(|step| step <= steps))
     };
-    let bytes = match fs::read(path) {
+    let bytes = match files::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(source) => return Err(failed(path, source)),

@@ -3,13 +3,12 @@
 //! They change no bit of a result, so a file that does not fit costs time only. It is refused all the same: whoever
 //! names a file wants its choices.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::files::write_atomically;
+use crate::base::files::{self, write_atomically};
 use crate::base::target::Level;
 use crate::sched::Choices;
 
@@ -79,7 +78,7 @@ impl Tuned {
         let failed = |source| TunedError::Io { path: path.to_owned(), source };
         let malformed = |reason| TunedError::Malformed { path: path.to_owned(), reason };
         let mut bytes = Vec::new();
-        File::open(path).map_err(failed)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
+        files::open(path).map_err(failed)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() as u64 > LARGEST {
             return Err(malformed(format!("it has more than {LARGEST} bytes")));
         }

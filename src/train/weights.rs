@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, TensorView, View};
 use safetensors::{SafeTensorError, SafeTensors};
 
-use crate::base::files::replace;
+use crate::base::files::{self, replace};
 use crate::base::nearest::nearest;
 
 /// Of every kind of mismatch, so many tensors are named in an error: the file of another network has hundreds.
@@ -95,7 +95,7 @@ pub fn save(path: &Path, tensors: &[(&str, &[i64], &[f32])]) -> Result<(), Weigh
 
 /// The tensors of a file, but for PyTorch's counters `num_batches_tracked`, which nothing here needs.
 pub fn load(path: &Path) -> Result<Tensors, WeightsError> {
-    let file = std::fs::read(path).map_err(|source| WeightsError::Io { path: path.to_owned(), source })?;
+    let file = files::read(path).map_err(|source| WeightsError::Io { path: path.to_owned(), source })?;
     let tensors = SafeTensors::deserialize(&file).map_err(|error| format_error(path, &error))?;
     let kept = tensors.iter().filter(|(name, _)| !is_counter(name));
     kept.map(|(name, view)| Ok((name.to_owned(), convert(path, name, &view)?))).collect()

@@ -189,3 +189,73 @@ fn nothing_at_all_shows_how_to_begin() {
         assert!(help.contains(&format!("\n  {command} ")), "{command} in {help}");
     }
 }
+
+/// A model may use models, and nothing else that is there: no other text is shown, and no pipe waited for.
+#[test]
+#[cfg(unix)]
+fn a_model_uses_models_only() {
+    let place = Place::new();
+    place.write("secret", "the password\n");
+    place.write("good.cnn", "op twice(x: f32) -> y: f32 { y = 2 * x; }\n");
+    std::os::unix::fs::symlink(place.path("secret"), place.path("link.cnn")).expect("a link");
+    std::os::unix::fs::symlink(place.path("good.cnn"), place.path("other.cnn")).expect("a link");
+    std::fs::create_dir(place.path("folder.cnn")).expect("a folder");
+    pipe(&place, "pipe.cnn");
+    let model = "model M(x: f32[N, 4]) { twice(x) }\n";
+    for file in ["good.cnn", "other.cnn", "./good.cnn"] {
+        place.write("m.cnn", format!("use \"{file}\";\n{model}"));
+        place.good(&["check", "m.cnn"]);
+    }
+    let secret = place.path("secret");
+    for (file, wanted) in [
+        ("secret", "`secret` is no model file"),
+        (secret.to_str().expect("a path"), "is no model file"),
+        ("link.cnn", "`link.cnn` is no model file"),
+        ("/proc/self/environ", "`/proc/self/environ` is no model file"),
+        ("/dev/zero", "`/dev/zero` is no model file"),
+        ("pipe.cnn", "cannot read pipe.cnn: it is no regular file"),
+        ("folder.cnn", "cannot read folder.cnn: it is no regular file"),
+    ] {
+        place.write("m.cnn", format!("use \"{file}\";\n{model}"));
+        let Said { code, out, err } = place.run(&["check", "m.cnn"]);
+        assert_eq!(code, Some(1), "{file}: {out}{err}");
+        assert!(err.contains(wanted) && !err.contains("password"), "{file}: {err}");
+    }
+}
+
+#[cfg(unix)]
+fn pipe(place: &Place, name: &str) {
+    assert!(std::process::Command::new("mkfifo").arg(place.path(name)).status().expect("it runs").success());
+}
+
+/// Nobody writes to the pipes, so who opens one waits for ever.
+#[test]
+#[cfg(unix)]
+fn pipes_and_devices_are_not_read() {
+    let place = Place::tiny();
+    let names = ["m.cnn", "w.safetensors", "x.npy", "p.png", "t.json", "train-images-idx3-ubyte", "a.npz"];
+    names.into_iter().for_each(|name| pipe(&place, name));
+    for (arguments, code) in [
+        (&["check", "m.cnn"][..], 1),
+        (&["fmt", "m.cnn"], 1),
+        (&["emit", "m.cnn", "--stage", "tokens"], 1),
+        (&["predict", "tiny.cnn", "p.png", "--weights", "w.safetensors"], 1),
+        (&["eval", "tiny.cnn", "--weights", "w.safetensors"], 1),
+        (&["eval", "tiny.cnn", "--weights", "/dev/zero"], 1),
+        (&["run", "tiny.cnn", "--init", "w.safetensors"], 1),
+        (&["bench", "tiny.cnn", "--tuned", "t.json"], 1),
+    ] {
+        let Said { code: found, out, err } = place.run(arguments);
+        assert_eq!(found, Some(code), "{arguments:?}: {out}{err}");
+        assert!(err.contains("it is no regular file"), "{arguments:?}: {err}");
+    }
+    for (source, wanted) in
+        [("idx(\".\")", "error: no train-images-idx3-ubyte, "), ("npz(\"a.npz\")", "it is no regular file")]
+    {
+        let text = place.text("tiny.cnn").replace("digits()", source);
+        place.write("other.cnn", text);
+        let Said { code, out, err } = place.run(&["run", "other.cnn"]);
+        assert_eq!(code, Some(1), "{source}: {out}{err}");
+        assert!(err.contains(wanted), "{source}: {err}");
+    }
+}
