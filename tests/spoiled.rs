@@ -208,7 +208,25 @@ fn last_in_arena(lowered: &Lowered) -> Tensor {
     places.max().expect("something lies there").1
 }
 
-const CHANGES: [(&str, Change); 8] = [
+/// A tensor that lies in scratch, its slice, and where that begins.
+fn in_scratch(lowered: &Lowered) -> (Tensor, usize, usize) {
+    let mut places = lowered.plan.places.iter();
+    let found = places.find_map(|(tensor, place)| match *place {
+        Place::Scratch { offset, slice } => Some((*tensor, offset, slice)),
+        _ => None,
+    });
+    found.expect("something is computed slice by slice")
+}
+
+/// A step of which a part runs slice by slice.
+const SLICED: &str = "
+    model M(x: f32[N, 16, 16, 16]) -> f32[N, 5] {
+      x |> conv(32, 3, pad=1) |> relu |> conv(32, 3, pad=1) |> relu |> globalavgpool |> flatten |> linear(5)
+    }
+    data D { source = digits(); }
+    train M on D { loss = cross_entropy; optim = sgd(0.01); }";
+
+const CHANGES: [(&str, Change); 12] = [
     ("an arena that ends earlier", |lowered| lowered.plan.arena_bytes -= 64),
     ("a tensor behind the arena", |lowered| {
         let (last, end) = (last_in_arena(lowered), lowered.plan.arena_bytes);
@@ -226,6 +244,18 @@ const CHANGES: [(&str, Change); 8] = [
     ("a tensor in a parameter that is not there", |lowered| {
         lowered.plan.places.insert(last_in_arena(lowered), Place::Next(1000));
     }),
+    ("scratch that ends earlier", |lowered| lowered.plan.scratch_bytes -= 64),
+    ("a slice behind the scratch", |lowered| {
+        let ((tensor, _, slice), offset) = (in_scratch(lowered), lowered.plan.scratch_bytes);
+        lowered.plan.places.insert(tensor, Place::Scratch { offset, slice });
+    }),
+    ("a slice that is too short", |lowered| {
+        let (tensor, offset, slice) = in_scratch(lowered);
+        lowered.plan.places.insert(tensor, Place::Scratch { offset, slice: slice / 2 });
+    }),
+    ("a slice of a tensor that is needed whole", |lowered| {
+        lowered.plan.places.insert(last_in_arena(lowered), Place::Scratch { offset: 0, slice: 4 });
+    }),
     ("a buffer with more elements than its tensor", |lowered| {
         lowered.launches[0].function.buffers[Buffer::from_u32(0)].len += 1;
     }),
@@ -234,7 +264,7 @@ const CHANGES: [(&str, Change); 8] = [
 
 #[test]
 fn spoiled_plans_are_refused() {
-    let graph = Model::new(TEXT).step(24);
+    let graph = Model::new(SLICED).step(64);
     let machine = Machine::of(Target::host());
     let lowered = lower(&graph, &machine, &mut |_, _| {});
     assert!(Program::compile(&graph, lowered.clone(), &machine).is_ok());

@@ -195,17 +195,18 @@ fn launch_text(stage: Stage, launch: &Launch, machine: &Machine) -> Result<Strin
     let name = &launch.function.name;
     match stage {
         Stage::Sched => Ok(format!("{name}\n{}", launch.schedule)),
-        Stage::Clif => match codegen::needs_cranelift(&verified()?, machine.target) {
-            Some(reason) => {
-                let clif = cranelift::clif(&verified()?, machine.target).map_err(failed)?;
-                let why = if is_wide { format!("; {name}: {reason}\n") } else { String::new() };
-                Ok(why + &clif)
-            }
-            None => Ok(format!(
-                "; {name}: assembled for {} without Cranelift: --stage asm shows it, or --cpu fma its clif\n",
-                machine.target.level
-            )),
-        },
+        Stage::Clif => {
+            let function = verified()?;
+            let Some(reason) = codegen::needs_cranelift(&function, machine.target) else {
+                return Ok(format!(
+                    "; {name}: assembled for {} without Cranelift: --stage asm shows it, or --cpu fma its clif\n",
+                    machine.target.level
+                ));
+            };
+            let clif = cranelift::clif(&function, machine.target).map_err(failed)?;
+            let why = if is_wide { format!("; {name}: {reason}\n") } else { String::new() };
+            Ok(why + &clif)
+        }
         Stage::Asm => {
             let module = codegen::Module::compile(&[verified()?], machine.target);
             let module = module.map_err(failed)?;

@@ -5,7 +5,9 @@
 //! What is read is a number made from its address, so a load from elsewhere gives another one; a store to elsewhere is
 //! missing where it belongs.
 
-use memmap2::{Advice, MmapMut, MmapOptions};
+use std::collections::HashSet;
+
+use memmap2::{MmapMut, MmapOptions};
 
 use super::Module;
 use super::tests::{STATE, targets};
@@ -20,7 +22,7 @@ impl Sparse {
         let map = MmapOptions::new().len(bytes).no_reserve_swap().map_anon().expect("address space");
         // A large page for each element would be much.
         #[cfg(target_os = "linux")]
-        map.advise(Advice::NoHugePage).expect("small pages");
+        map.advise(memmap2::Advice::NoHugePage).expect("small pages");
         Sparse(map)
     }
 
@@ -161,6 +163,9 @@ struct Program {
     extent: i128,
 }
 
+/// A load and the store of what it gives and one more.
+type Pair = [Access; 2];
+
 /// The function of a seed; none where it would store an element twice.
 fn program(seed: u64) -> Option<Program> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
@@ -170,10 +175,30 @@ fn program(seed: u64) -> Option<Program> {
     let points: Vec<Point> = (0..extents[0])
         .flat_map(|p| (0..extents[1]).flat_map(move |i| (0..extents[2]).map(move |j| [p, i, j])))
         .collect();
-    let mut pairs: Vec<[Access; 2]> = Vec::new();
+    let mut pairs = pairs(&mut random);
+    let lengths = [0, 1].map(|buffer| moved_inside(&mut random, &points, &mut pairs, buffer));
+    let of_pair = |[from, to]: &Pair| -> Vec<(i128, i128)> {
+        points.iter().flat_map(|point| to.elements(*point).zip(from.elements(*point))).collect()
+    };
+    let stored: Vec<(i128, i128)> = pairs.iter().flat_map(of_pair).collect();
+    let mut places = HashSet::new();
+    if !stored.iter().all(|(to, _)| places.insert(*to)) {
+        return None;
+    }
+    let ([of_x, of_y], [p, i, j], name) = (lengths, extents, kind.name());
+    let text = format!(
+        "fn far{seed}(x: read {name}[{of_x}], y: write {name}[{of_y}]) {{
+parallel for p in 0..{p} {{ for i in 0..{i} {{ for j in 0..{j} {{\n{}}} }} }} }}",
+        pairs.iter().map(|pair| statement(kind, pair)).collect::<String>()
+    );
+    Some(Program { text, kind, lengths, stored, extent: p })
+}
+
+fn pairs(random: &mut Random) -> Vec<Pair> {
+    let mut pairs: Vec<Pair> = Vec::new();
     for _ in 0..=random.below(3) {
         let lanes = random.pick(&[1, 4, 8, 16, 32]);
-        pairs.push([Access::drawn(&mut random, lanes, false), Access::drawn(&mut random, lanes, true)]);
+        pairs.push([Access::drawn(random, lanes, false), Access::drawn(random, lanes, true)]);
     }
     // Some stores differ from the first one in their constants only.
     for at in 1..pairs.len() {
@@ -182,48 +207,29 @@ fn program(seed: u64) -> Option<Program> {
             pairs[at][1].constant = random.factor(34);
         }
     }
-    let mut lengths = [0, 0];
-    for (buffer, length) in lengths.iter_mut().enumerate() {
-        let all = |pairs: &[[Access; 2]]| -> Vec<i128> {
-            let of =
-                |pair: &[Access; 2]| points.iter().flat_map(|point| pair[buffer].elements(*point)).collect();
-            pairs.iter().flat_map(|pair: &[Access; 2]| -> Vec<i128> { of(pair) }).collect()
-        };
-        let least = all(&pairs).into_iter().min()?;
-        let before = random.below(3) as i128;
-        pairs.iter_mut().for_each(|pair| pair[buffer].constant += before - least);
-        *length = all(&pairs).into_iter().max()? + 1 + random.below(3) as i128;
-    }
-    let mut stored = Vec::new();
-    for [from, to] in &pairs {
-        stored.extend(points.iter().flat_map(|point| to.elements(*point).zip(from.elements(*point))));
-    }
-    let mut places: Vec<i128> = stored.iter().map(|(to, _)| *to).collect();
-    places.sort_unstable();
-    places.dedup();
-    if places.len() < stored.len() {
-        return None;
-    }
-    let name = kind.name();
-    let statement = |[from, to]: &[Access; 2]| {
-        let lanes = to.lanes;
-        let (load, by) = match lanes {
-            1 => (String::new(), String::new()),
-            _ => (format!("; {lanes} by {}", from.stride), format!("; by {}", to.stride)),
-        };
-        format!("y[{}{by}] = x[{}{load}] + {}\n", to.text(), from.text(), kind.one(lanes))
+    pairs
+}
+
+/// Moves all accesses to a buffer to its beginning, or almost; gives its length.
+fn moved_inside(random: &mut Random, points: &[Point], pairs: &mut [Pair], buffer: usize) -> i128 {
+    let ends = |access: &Access| -> (i128, i128) {
+        let all: Vec<i128> = points.iter().flat_map(|point| access.elements(*point)).collect();
+        (*all.iter().min().expect("a point"), *all.iter().max().expect("a point"))
     };
-    let text = format!(
-        "fn far{seed}(x: read {name}[{}], y: write {name}[{}]) {{
-parallel for p in 0..{} {{ for i in 0..{} {{ for j in 0..{} {{\n{}}} }} }} }}",
-        lengths[0],
-        lengths[1],
-        extents[0],
-        extents[1],
-        extents[2],
-        pairs.iter().map(statement).collect::<String>()
-    );
-    Some(Program { text, kind, lengths, stored, extent: extents[0] })
+    let of_all = pairs.iter().map(|pair| ends(&pair[buffer]));
+    let (low, high) = of_all.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).expect("an access");
+    let first = random.below(3) as i128;
+    pairs.iter_mut().for_each(|pair| pair[buffer].constant += first - low);
+    first + high - low + 1 + random.below(3) as i128
+}
+
+fn statement(kind: Kind, [from, to]: &Pair) -> String {
+    let lanes = to.lanes;
+    let (load, by) = match lanes {
+        1 => (String::new(), String::new()),
+        _ => (format!("; {lanes} by {}", from.stride), format!("; by {}", to.stride)),
+    };
+    format!("y[{}{by}] = x[{}{load}] + {}\n", to.text(), from.text(), kind.one(lanes))
 }
 
 /// Whether the verifier proves a function right; if so, whether it is, at every level.

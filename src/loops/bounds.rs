@@ -41,7 +41,8 @@ fn magnitude(terms: &[(Atom, i64)], constant: i64, axes: &Axes) -> Option<i64> {
             Atom::Rem(x, k) => of(x).map(|_| *k)?,
             Atom::Min(x, y) | Atom::Max(x, y) => of(x)?.max(of(y)?),
         };
-        sum.checked_add(coefficient.checked_abs()?.checked_mul(largest)?)
+        // A back end steps by the coefficient also where the atom is always 0.
+        sum.checked_add(coefficient.checked_abs()?.checked_mul(largest.max(1))?)
     });
     sum.filter(|sum| *sum <= MODERATE)
 }
@@ -127,8 +128,10 @@ impl Facts {
             }
             let fact = terms.iter().fold(index.clone(), |rest, term| subtract(&rest, term, multiple, axes));
             let rest = self.range_with(&fact, axes, at, depth - 1);
-            let (a, b) = (multiple * low, multiple * high);
-            range = (range.0.max(rest.0 + a.min(b)), range.1.min(rest.1 + a.max(b)));
+            // Facts that contradict each other may lie anywhere; all others lie in the range of their terms.
+            let (a, b) = (multiple.saturating_mul(*low), multiple.saturating_mul(*high));
+            let (low, high) = (rest.0.saturating_add(a.min(b)), rest.1.saturating_add(a.max(b)));
+            range = (range.0.max(low), range.1.min(high));
         }
         range
     }

@@ -98,11 +98,9 @@ fn classes(axes: &Axes, parallel: Axis, touched: &[&Touch]) -> Option<Vec<Class>
     let class = |((store, terms, stride, lanes), constants): (Form<'_>, _)| {
         let (own, serial) = split(terms, parallel)?;
         let spread = stride * (i64::from(lanes) - 1);
-        let (low, high) = serial.iter().fold((spread.min(0), spread.max(0)), |(low, high), (atom, size)| {
-            let (least, most) = range(atom, axes);
-            (low + (size * least).min(size * most), high + (size * least).max(size * most))
-        });
-        Some(Class { store, own, serial, range: (low, high), stride, lanes, constants })
+        let (low, high) = Index::from_terms(serial.clone(), 0).range(axes);
+        let range = (low + spread.min(0), high + spread.max(0));
+        Some(Class { store, own, serial, range, stride, lanes, constants })
     };
     constants.into_iter().map(class).collect()
 }

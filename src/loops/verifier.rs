@@ -397,6 +397,73 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_moderate() {
+        const HUGE: i64 = 1 << 62;
+        const ODD: i64 = HUGE - 1;
+        let too_large = "is too large";
+        for (index, expect) in [
+            (format!("{HUGE}*i"), too_large),
+            (format!("{HUGE}*i - {HUGE}"), too_large),
+            (format!("{HUGE}"), too_large),
+            (format!("{HUGE}*one"), too_large),
+            (format!("(({ODD}*i) % 4)"), too_large),
+            (format!("(({ODD}*i) / {HUGE})"), too_large),
+            (format!("min({HUGE}*i, 1)"), too_large),
+            (format!("{}*i + {}*one", HUGE / 2, HUGE / 2), too_large),
+            // What is simplified is small.
+            (format!("(({HUGE}*i) % 4)"), ""),
+            (format!("(({HUGE}*i) / {HUGE})"), ""),
+            (format!("((i) / {HUGE})"), ""),
+        ] {
+            let text = format!("for i in 0..3 {{ for one in 0..1 {{ y[0] = x[{index}] }} }}");
+            check(&with_buffers(&text), expect);
+        }
+        check(&with_buffers(&format!("y[0; by {HUGE}] = x[0; 4]")), "elements apart");
+        check(&with_buffers(&format!("y[0] = fold_sum(x[0; 8 by -{HUGE}])")), "elements apart");
+        check(&with_buffers(&format!("k: i32x4 = int(0; 4 by {HUGE})")), "apart");
+        check(&format!("fn f(y: write f32[{HUGE}]) {{ y[0] = 1.0 }}"), "has 4611686018427387904 elements");
+        check(&with_buffers(&format!("for i in 0..{HUGE} {{ y[0] = 1.0 }}")), "has the extent");
+        // Near the bound, bytes and lanes included, all is well.
+        let large = 1_i64 << 54;
+        let far = format!(
+            "fn f(y: write f32[{large}]) {{ for i in 0..2 {{ y[{}*i + 4] = splat(1.0, 4) }} }}",
+            large - 8
+        );
+        check(&far, "");
+    }
+
+    /// However far a fact lies from all values, it narrows no range wrongly.
+    #[test]
+    fn facts_that_never_hold_prove_nothing() {
+        let loops = |body: &str| with_buffers(&format!("for i in 0..8 {{ {body} }}"));
+        let factor = 1_i64 << 52;
+        check(
+            &loops(&format!("if int(i) > 2000000000 {{ y[0] = 1.0 }} y[0] = x[{factor}*i]")),
+            "reaches 0..=",
+        );
+        check(
+            &loops(&format!("if int(i) > 2000000000 {{ y[0] = 1.0 }} else {{ y[0] = x[{factor}*i] }}")),
+            "reaches 0..=",
+        );
+    }
+
+    /// More iterations than are counted out.
+    #[test]
+    fn long_parallel_loops() {
+        let parallel = |index: &str| {
+            let access = format!("parallel for n in 0..90000000 {{ for i in 0..2 {{ y[{index}] = 1.0 }} }}");
+            format!("fn f(y: write f32[2000000000]) {{ {access} }}")
+        };
+        check(&parallel("2*n + i"), "");
+        check(&parallel("n + 90000000*i"), "");
+        check(&parallel("8*((n) / 3) + 2*((n) % 3) + i"), "");
+        check(&parallel("36*((n) / 12) + 8*(((n / 3)) % 4) + 2*((n) % 3) + i"), "");
+        check(&parallel("8*((n) / 3) + i"), "of `y`");
+        check(&parallel("8*((n) / 4) + 2*((n) % 3) + i"), "of `y`");
+        check(&parallel("n + i"), "of `y`");
+    }
+
+    #[test]
     fn parallel_loops() {
         let parallel = |body: &str| with_buffers(&format!("parallel for n in 0..8 {{ {body} }}"));
         check(&parallel("y[8*n] = x[8*n; 8]"), "");

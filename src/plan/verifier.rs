@@ -1,9 +1,10 @@
 //! The verifier of memory plans. It holds what native code takes on trust beside its own loops:
 //!
 //! 1. A buffer of a function has the type of its tensor, and as many elements as the tensor's layout.
-//! 2. A tensor lies inside the memory that its place names, at a multiple of its element: in the arena; one slice of it
-//!    in the scratch of a thread; or, row-major, in a kept tensor of its shape.
+//! 2. A tensor lies inside the memory that its place names, at a multiple of its element: in the arena; or, row-major, in
+//!    a kept tensor of its shape; or one slice of it in the scratch of a thread, where the launch runs slice by slice.
 
+use super::slices::Unit;
 use super::{Kept, Place, Plan};
 use crate::kernels::{Kernels, Layout, Layouts};
 use crate::loops::verifier::Invalid;
@@ -23,8 +24,9 @@ pub fn verify(
     plan: &Plan,
 ) -> Result<(), Invalid> {
     let verifier = Verifier { kernels, layouts, kept, plan };
-    let of_launch = |launch| verifier.launch(launch);
-    let findings: Vec<String> = launches.iter().flat_map(of_launch).collect();
+    let of_launch = |(unit, launch)| verifier.launch(unit, launch);
+    let units = plan.units.iter().flat_map(|unit| unit.launches.clone().map(move |_| unit));
+    let findings: Vec<String> = units.zip(launches).flat_map(of_launch).collect();
     match findings.is_empty() {
         true => Ok(()),
         false => Err(Invalid { name: "the memory plan".into(), findings }),
@@ -39,7 +41,7 @@ struct Verifier<'a> {
 }
 
 impl Verifier<'_> {
-    fn launch(&self, launch: &Launch) -> Vec<String> {
+    fn launch(&self, unit: &Unit, launch: &Launch) -> Vec<String> {
         let (function, tensors) = (&launch.function, &launch.buffers);
         if function.buffers.len() != tensors.len() {
             let (buffers, tensors) = (function.buffers.len(), tensors.len());
@@ -57,7 +59,7 @@ impl Verifier<'_> {
                     data.len,
                     data.dtype
                 )),
-                Some(layout) => self.place(*tensor, layout, dtype.size()),
+                Some(layout) => self.place(unit, *tensor, layout, dtype.size()),
             };
             findings
                 .extend(finding.map(|finding| format!("`{}`: `{name}` ({tensor}) {finding}", function.name)));
@@ -65,8 +67,8 @@ impl Verifier<'_> {
         findings
     }
 
-    /// What is wrong with the place of a tensor.
-    fn place(&self, tensor: Tensor, layout: &Layout, size: usize) -> Option<String> {
+    /// What is wrong with the place of a tensor that a unit uses.
+    fn place(&self, unit: &Unit, tensor: Tensor, layout: &Layout, size: usize) -> Option<String> {
         let Some(bytes) = layout.len().checked_mul(size) else {
             return Some("has more bytes than numbers say".into());
         };
@@ -79,7 +81,7 @@ impl Verifier<'_> {
             None => Some("has no place".into()),
             Some(Place::Arena(offset)) => inside(*offset, bytes, self.plan.arena_bytes),
             Some(Place::Scratch { offset, slice }) => {
-                let slices = self.plan.units.iter().find(|unit| unit.scratch.contains_key(&tensor))?.slices;
+                let slices = if unit.scratch.contains_key(&tensor) { unit.slices } else { 0 };
                 match slice.checked_mul(slices as usize) {
                     Some(all) if all == bytes => inside(*offset, *slice, self.plan.scratch_bytes),
                     _ => Some(format!("has {bytes} bytes, and {slices} slices of {slice}")),

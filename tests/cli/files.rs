@@ -235,11 +235,14 @@ fn pipes_and_devices_are_not_read() {
     let place = Place::tiny();
     let names = ["m.cnn", "w.safetensors", "x.npy", "p.png", "t.json", "train-images-idx3-ubyte", "a.npz"];
     names.into_iter().for_each(|name| pipe(&place, name));
+    place.write("plain.cnn", "model Plain(x: f32[N, 1, 8, 8]) { x |> relu |> flatten }\n");
     for (arguments, code) in [
         (&["check", "m.cnn"][..], 1),
         (&["fmt", "m.cnn"], 1),
         (&["emit", "m.cnn", "--stage", "tokens"], 1),
         (&["predict", "tiny.cnn", "p.png", "--weights", "w.safetensors"], 1),
+        (&["predict", "plain.cnn", "p.png"], 1),
+        (&["predict", "plain.cnn", "--input", "x.npy", "--output", "y.npy"], 1),
         (&["eval", "tiny.cnn", "--weights", "w.safetensors"], 1),
         (&["eval", "tiny.cnn", "--weights", "/dev/zero"], 1),
         (&["run", "tiny.cnn", "--init", "w.safetensors"], 1),
