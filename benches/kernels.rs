@@ -92,7 +92,7 @@ fn measure(shape: &(i64, i64, i64, i64, i64, i64), machine: &Machine, pool: &Poo
     let spec = module.train_spec(module.train_sections()[0], &overrides).expect("its section is right");
     let graph = Recipe::of(&module, &spec).step(batch, &spec.phases[0]).expect("it elaborates");
     let mut store = Store::default();
-    initialise(&graph, spec.seed, &mut store);
+    initialise(&graph, spec.seed, &mut store).expect("memory");
     let lowered = lower(&graph, machine, &mut |_, _| {});
     let names: Vec<String> = lowered
         .plan

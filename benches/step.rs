@@ -48,7 +48,7 @@ fn measure(model: &str, pool: &Pool) -> (i64, Vec<f64>) {
     let recipe = Recipe::of(&module, &spec);
     let graph = recipe.step(phase.batch, phase).expect("it elaborates");
     let mut store = Store::default();
-    initialise(&graph, spec.seed, &mut store);
+    initialise(&graph, spec.seed, &mut store).expect("memory");
     let machine = Machine::of(Target::host());
     let mut program = compile(&graph, &machine, &mut Phases::default()).expect("it compiles");
     let pixels = (0..phase.batch * 784).map(|at| (at * 37 % 101) as f32 / 101.0);

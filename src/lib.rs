@@ -37,7 +37,7 @@
 //! let recipe = cnnc::train::recipe::Recipe::of(&module, &spec);
 //! let (step, machine) = (recipe.step(8, &spec.phases[0]).unwrap(), Machine::of(target::Target::host()));
 //! let (mut store, pool) = (Store::default(), Pool::new(1).unwrap());
-//! programs::initialise(&step, spec.seed, &mut store);
+//! programs::initialise(&step, spec.seed, &mut store).unwrap();
 //! let mut program = programs::compile(&step, &machine, &mut programs::Phases::default()).unwrap();
 //! program.set_data(&[0.5; 8 * 16]); // All labels are class 0, as new memory is.
 //! program.run(&mut store, &pool, philox::RandomState { seed: spec.seed, step: 0 }).unwrap();

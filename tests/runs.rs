@@ -97,7 +97,7 @@ fn what_is_computed_once_follows_the_values_that_the_host_gives() {
     for batch in [1, 8] {
         let (graph, data) = (forward(NET, batch, false), pixels(batch as usize * 16 * 64));
         let (mut program, mut store) = (compiled(&graph), Store::default());
-        initialise(&graph, 1, &mut store);
+        initialise(&graph, 1, &mut store).expect("memory");
         program.set_data(&data);
         let mut seen = vec![result(&mut program, &mut store, &Sink::Prediction, 0)];
         assert_eq!(result(&mut program, &mut store, &Sink::Prediction, 1), seen[0], "nothing has changed");
@@ -130,7 +130,7 @@ fn what_is_computed_once_follows_the_steps() {
         let ([step, evaluation], data) = (training(&text, 8, batch), pixels(8 * 16 * 64));
         let (mut training, mut evaluating) = (compiled(&step), compiled(&evaluation));
         let mut store = Store::default();
-        initialise(&step, 1, &mut store);
+        initialise(&step, 1, &mut store).expect("memory");
         training.set_data(&data); // All labels are class 0, as new memory is.
         let data = &data[..batch as usize * 16 * 64];
         evaluating.set_data(data);
@@ -164,7 +164,7 @@ fn the_updates_of_a_step_that_is_not_accepted_do_not_count() {
         data D { source = synthetic(3, [4, 6, 6], 8, 8); }
         train M on D { loss = cross_entropy; optim = adam(0.1); batch = 8; }";
     let ([step, _], mut store) = (training(text, 8, 8), Store::default());
-    initialise(&step, 1, &mut store);
+    initialise(&step, 1, &mut store).expect("memory");
     let mut program = compiled(&step);
     program.set_data(&pixels(8 * 4 * 36));
     for (name, value) in [("first", 1.0), ("step_size", 0.001), ("bias_correction2_sqrt", 0.1)] {
@@ -212,7 +212,7 @@ fn every_update_has_a_value_of_its_own() {
         model M(x: f32[N, 5]) { kept(x) as k }";
     for batch in [1, 3, 9] {
         let (graph, mut store) = (forward(text, batch, true), Store::default());
-        initialise(&graph, 1, &mut store);
+        initialise(&graph, 1, &mut store).expect("memory");
         let mut program = compiled(&graph);
         let mut wanted = [1.0_f32, 2.0, 3.0, 4.0, 5.0].map(|value| vec![value; 5]);
         for step in 0..4 {
@@ -249,8 +249,8 @@ fn a_program_runs_on_its_own_tensors_only() {
     let mut store = Store::default();
     let missing = Err(Mismatch::Missing("head.weight".into()));
     assert_eq!(small.run(&mut store, &pool, RandomState::default()), missing);
-    initialise(&few, 1, &mut store);
-    initialise(&many, 1, &mut store); // Adds nothing, as all paths are there.
+    initialise(&few, 1, &mut store).expect("memory");
+    initialise(&many, 1, &mut store).expect("memory"); // Adds nothing, as all paths are there.
     let shape = |found: i64, needed: i64| {
         let (found, needed) = (vec![3, found], vec![3, needed]);
         Err(Mismatch::Shape { path: "head.weight".into(), found, needed })
@@ -259,7 +259,7 @@ fn a_program_runs_on_its_own_tensors_only() {
     assert_eq!(large.run_timed(&mut store, &pool, RandomState::default()).map(|_| ()), shape(4, 9));
     assert_eq!(small.run(&mut store, &pool, RandomState::default()), Ok(()));
     let mut other = Store::default();
-    initialise(&many, 1, &mut other);
+    initialise(&many, 1, &mut other).expect("memory");
     assert_eq!(small.run(&mut other, &pool, RandomState::default()), shape(9, 4));
     assert_eq!(large.run(&mut other, &pool, RandomState::default()), Ok(()));
 }
@@ -269,12 +269,12 @@ fn a_program_without_memory_does_not_run() {
     let pool = Pool::new(1).expect("a thread");
     for graph in [features(4), training(NET, 8, 8)[0].clone()] {
         let mut store = Store::default();
-        initialise(&graph, 1, &mut store);
+        initialise(&graph, 1, &mut store).expect("memory");
         let mut programs = [compiled(&graph), compiled(&graph), compiled(&graph)];
         // Round in a circle: only the last one that has got memory runs.
         for (from, to) in [(0, 1), (1, 2), (2, 0), (0, 1)] {
             let [giver, taker] = programs.get_disjoint_mut([from, to]).expect("two of them");
-            taker.take_memory(giver);
+            taker.take_memory(giver).expect("memory");
             for (at, program) in programs.iter_mut().enumerate() {
                 let wanted = if at == from { Err(Mismatch::NoMemory) } else { Ok(()) };
                 if at == from || at == to {

@@ -69,7 +69,7 @@ impl Net {
 /// A store with the formula's values for a graph; the optimiser's states are 0.
 fn filled(name: &str, graph: &Graph) -> Store {
     let mut store = Store::default();
-    initialise(graph, 0, &mut store);
+    initialise(graph, 0, &mut store).expect("memory");
     for entry in store.entries_mut() {
         if !entry.path.starts_with("optim.") {
             let shape: Vec<usize> = entry.shape.iter().map(|extent| *extent as usize).collect();

@@ -1,4 +1,4 @@
-//! What every stage needs and no stage owns: source spans, diagnostics, random numbers, files, the target.
+//! What every stage needs and no stage owns: source spans, diagnostics, random numbers, files, memory, the target.
 //!
 //! Nothing here knows about compilers, tensors or networks.
 
@@ -6,7 +6,10 @@ pub mod diagnostic;
 #[macro_use]
 pub mod fault;
 pub mod files;
+pub mod memory;
 pub mod nearest;
+pub mod numbers;
+pub mod parallel;
 pub mod philox;
 pub mod source;
 pub mod span;

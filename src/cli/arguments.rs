@@ -6,6 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::base::target::Level;
 
+/// More threads than any machine has cores only wait for each other.
+const MOST_THREADS: i64 = 1024;
+
 /// A compiler for convolutional networks.
 #[derive(Debug, Parser)]
 #[command(name = "cnnc", version, about)]
@@ -69,7 +72,7 @@ pub enum Device {
 #[derive(Debug, Args)]
 pub struct MachineArguments {
     /// Threads; as many as the machine has cores by default
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
     pub threads: Option<u16>,
     /// What runs it
     #[arg(long, value_enum, default_value_t = Device::Cpu)]

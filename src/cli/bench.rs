@@ -4,14 +4,15 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::base::numbers;
 use crate::base::philox::{RandomState, uniform};
 use crate::graph::{Graph, Role, Sink};
-use crate::report::numbers;
 use crate::runtime::lower::lower_chosen;
 use crate::runtime::{Mismatch, Pool, Program, Store};
 use crate::sched::{Choices, Machine};
 use crate::te::DType;
-use crate::train::programs::initialise;
+use crate::train::TrainError;
+use crate::train::programs::{advised, initialise};
 
 use super::arguments::{BenchArguments, Mode};
 use super::project::{Project, execution};
@@ -66,16 +67,20 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
         if !asked(&mode) {
             return Ok(None);
         }
-        let graph = match mode {
-            Mode::Train => recipe.step(phase.batch, phase),
-            Mode::Infer => recipe.inference(phase.batch),
+        let graph_of = |batch| match mode {
+            Mode::Train => recipe.step(batch, phase),
+            Mode::Infer => recipe.inference(batch),
         };
-        let graph = graph.map_err(|errors| project.failure(errors))?;
+        let graph = graph_of(phase.batch).map_err(|errors| project.failure(errors))?;
         if store.entries().is_empty() {
-            initialise(&graph, spec.seed, &mut store);
+            initialise(&graph, spec.seed, &mut store).map_err(|error| Failure::Run(error.to_string()))?;
         }
         let choices = tuned::choices(tuned.as_ref(), tuned::mode(mode));
-        measure(&graph, &machine, &choices, &pool, &mut store).map(Some)
+        let made = compiled(&graph, &machine, &choices).map_err(|error| {
+            let error = advised(error, phase.batch, &machine, &mut |batch| graph_of(batch).ok());
+            project.train_failure(error)
+        })?;
+        measure(&graph, made, &pool, &mut store).map(Some)
     };
     let train = measured(Mode::Train)?;
     let infer = measured(Mode::Infer)?;
@@ -137,20 +142,24 @@ impl Measured {
     }
 }
 
-fn measure(
-    graph: &Graph,
-    machine: &Machine,
-    choices: &Choices,
-    pool: &Pool,
-    store: &mut Store,
-) -> Result<Measured, Failure> {
+/// A program, and what is known of it before it runs.
+struct Made {
+    program: Program,
+    gflop: f64,
+    compile_ms: f64,
+}
+
+fn compiled(graph: &Graph, machine: &Machine, choices: &Choices) -> Result<Made, TrainError> {
     let start = Instant::now();
     let lowered = lower_chosen(graph, machine, choices, &mut |_, _| {});
     tuned::warn_of_misfits(choices, &lowered);
     let gflop = lowered.kernels.multiplications() as f64 * 2e-9;
-    let mut program =
-        Program::compile(graph, lowered, machine).map_err(|error| Failure::Run(error.to_string()))?;
-    let compile_ms = start.elapsed().as_secs_f64() * 1e3;
+    let program = Program::compile(graph, lowered, machine)?;
+    Ok(Made { program, gflop, compile_ms: start.elapsed().as_secs_f64() * 1e3 })
+}
+
+fn measure(graph: &Graph, made: Made, pool: &Pool, store: &mut Store) -> Result<Measured, Failure> {
+    let Made { mut program, gflop, compile_ms } = made;
     set_inputs(&mut program, graph);
     let mut step = 0;
     let mut once = || {

@@ -8,10 +8,13 @@
 use std::hash::{DefaultHasher, Hasher};
 
 use crate::base::diagnostic::Diagnostic;
+use crate::base::memory::Room;
 use crate::base::span::Span;
+use crate::base::target::Target;
 use crate::data::{DataError, Dataset};
 use crate::elab::ModelCall;
 use crate::elab::config::{DataSpec, TrainSpec};
+use crate::sched::Machine;
 use crate::syntax;
 use crate::syntax::ast::FnItem;
 use crate::train::TrainError;
@@ -166,6 +169,10 @@ impl Check<'_> {
             self.check_work(phase.optim.span)?;
             let step = recipe.step(phase.batch, phase)?;
             warnings.extend(lints::layers::run(&step, &self.project.sources));
+            let machine = Machine { fast_math: spec.fast_math, ..Machine::of(Target::host()) };
+            let step_of = |batch| recipe.step(batch, phase).ok();
+            let too_large = |room| lints::memory::run(&spec.name, &step, room, &machine, &step_of);
+            warnings.extend(Room::total().and_then(too_large));
         }
         let graph = recipe.evaluation(spec.phases[0].batch)?;
         match data {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::diagnostic::Diagnostic;
 use crate::base::files;
+use crate::base::numbers;
 use crate::base::source::SourceMap;
 use crate::base::target::Level;
 use crate::codegen::{self, cranelift};
@@ -14,7 +15,6 @@ use crate::loops::verifier::Verified;
 use crate::passes;
 use crate::plan;
 use crate::plan::slices::Unit;
-use crate::report::numbers;
 use crate::runtime::lower::{Lowered, lower_chosen};
 use crate::sched::{Choices, Launch, Machine};
 use crate::syntax;

@@ -4,16 +4,17 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use crate::base::numbers;
 use crate::data::Dataset;
 use crate::data::prepare::Prepare;
 use crate::elab::config::Top;
-use crate::report::{confusion, numbers};
+use crate::report::confusion;
 use crate::runtime::{Pool, Program, Store};
 use crate::sched::Machine;
 use crate::train::TrainError;
 use crate::train::confusion::Confusion;
 use crate::train::evaluate::{Evaluation, Figures};
-use crate::train::programs::{Phases, compile};
+use crate::train::programs::{Phases, advised, compile};
 use crate::train::recipe::Recipe;
 use crate::train::records::FinalRecord;
 
@@ -92,7 +93,10 @@ impl Test<'_> {
                     std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
                     std::collections::hash_map::Entry::Vacant(entry) => {
                         let graph = self.recipe.evaluation(images)?;
-                        entry.insert(compile(&graph, &self.machine, &mut Phases::default())?)
+                        let program = compile(&graph, &self.machine, &mut Phases::default());
+                        let graph_of = &mut |batch| self.recipe.evaluation(batch).ok();
+                        entry
+                            .insert(program.map_err(|error| advised(error, images, &self.machine, graph_of))?)
                     }
                 };
                 run(program)

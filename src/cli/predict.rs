@@ -10,14 +10,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::base::numbers;
 use crate::base::philox::RandomState;
 use crate::data::{DataError, npy};
 use crate::elab::config::{DataSpec, Source};
 use crate::graph::{Graph, Sink};
-use crate::report::numbers;
 use crate::runtime::{Pool, Program, Store, Values};
 use crate::sched::Machine;
-use crate::train::programs::{Phases, compile};
+use crate::train::programs::{Phases, advised, compile};
 use crate::train::recipe::Recipe;
 
 use super::arguments::PredictArguments;
@@ -151,7 +151,10 @@ impl Runner<'_> {
                 self.store = Some(self.load(&graph)?);
             }
             let program = compile(&graph, &self.machine, &mut Phases::default());
-            let program = program.map_err(|error| self.project.train_failure(error))?;
+            let program = program.map_err(|error| {
+                let graph_of = &mut |batch: i64| self.graph(&[&[batch as usize], &shape[1..]].concat()).ok();
+                self.project.train_failure(advised(error, shape[0] as i64, &self.machine, graph_of))
+            })?;
             self.programs.insert(shape.to_vec(), (program, prediction_shape(&graph)));
         }
         let batch = shape[0];

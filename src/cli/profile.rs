@@ -2,15 +2,15 @@
 
 use serde::Serialize;
 
+use crate::base::numbers;
 use crate::base::philox::RandomState;
 use crate::loops::cost::{Cost, cost, traffic};
 use crate::plan::slices::Unit;
-use crate::report::numbers;
 use crate::report::table::{Align, Table};
 use crate::runtime::lower::lower_chosen;
 use crate::runtime::{Mismatch, Pool, Program, Store, peak};
 use crate::sched::Launch;
-use crate::train::programs::initialise;
+use crate::train::programs::{advised, initialise};
 
 use super::arguments::{Mode, ProfileArguments};
 use super::bench::{check_whole, set_inputs};
@@ -60,7 +60,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     let fail = |errors| project.failure(errors);
     let mut store = Store::default();
     let step = recipe.step(phase.batch, phase).map_err(fail)?;
-    initialise(&step, spec.seed, &mut store);
+    initialise(&step, spec.seed, &mut store).map_err(|error| Failure::Run(error.to_string()))?;
     let graph = match arguments.mode {
         Mode::Train => step,
         Mode::Infer => recipe.inference(phase.batch).map_err(fail)?,
@@ -74,7 +74,14 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     let code = |error: crate::codegen::Error| Failure::Run(error.to_string());
     let peak_gflops = peak::measure(&machine, &pool).map_err(code)?;
     let bandwidth = peak::bandwidth(&pool);
-    let mut program = Program::compile(&graph, lowered, &machine).map_err(code)?;
+    let program = Program::compile(&graph, lowered, &machine).map_err(|error| {
+        let graph_of = &mut |batch| match arguments.mode {
+            Mode::Train => recipe.step(batch, phase).ok(),
+            Mode::Infer => recipe.inference(batch).ok(),
+        };
+        project.train_failure(advised(error.into(), phase.batch, &machine, graph_of))
+    });
+    let mut program = program?;
     set_inputs(&mut program, &graph);
     let seconds = middle_times(&mut program, &mut store, &pool);
     let seconds = seconds.map_err(|error| Failure::Run(error.to_string()))?;

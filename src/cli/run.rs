@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::base::files::write_atomically;
+use crate::base::numbers;
 use crate::elab::config::{Metrics, Phase};
 use crate::report::progress::Progress;
 use crate::report::table::{Align, Columns};
-use crate::report::{confusion, curves, gradients, numbers};
+use crate::report::{confusion, curves, gradients};
 use crate::runtime::Store;
 use crate::train::evaluate::Figures;
 use crate::train::programs::Phases;

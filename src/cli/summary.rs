@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use crate::base::numbers;
 use crate::report::layers::{self, Layer};
-use crate::report::numbers;
 use crate::report::table::{Align, Table};
 
 use super::arguments::SummaryArguments;

@@ -97,7 +97,7 @@ fn graph(project: &Project<'_>, spec: &TrainSpec, mode: Mode, store: &mut Store)
         Mode::Infer => recipe.inference(phase.batch),
     };
     let graph = graph.map_err(|errors| project.failure(errors))?;
-    initialise(&graph, spec.seed, store);
+    initialise(&graph, spec.seed, store).map_err(|error| Failure::Run(error.to_string()))?;
     Ok(graph)
 }
 
@@ -183,9 +183,9 @@ impl Tuner<'_> {
     /// Adds the program of some choices. The first one keeps the memory, so one arena serves all and none has the
     /// better place.
     fn add(&self, programs: &mut Vec<Program>, choices: &Choices) -> Result<(), Failure> {
-        let mut program = self.compile(lower_chosen(self.graph, self.machine, choices, &mut |_, _| {}))?;
-        programs[0].take_memory(&mut program);
-        programs.push(program);
+        let lowered = lower_chosen(self.graph, self.machine, choices, &mut |_, _| {});
+        let program = Program::without_memory(self.graph, lowered, self.machine);
+        programs.push(program.map_err(|error| Failure::Run(error.to_string()))?);
         Ok(())
     }
 
@@ -196,12 +196,12 @@ impl Tuner<'_> {
         for turn in 0..TURNS {
             for place in 0..programs.len() {
                 let at = if turn % 2 == 0 { place } else { programs.len() - 1 - place };
-                hand_over(programs, holder, at);
+                hand_over(programs, holder, at)?;
                 holder = at;
                 runs[at].extend(self.turn(&mut programs[at], run)?);
             }
         }
-        hand_over(programs, holder, 0);
+        hand_over(programs, holder, 0)?;
         Ok(runs.iter().map(|runs| middle(runs)).collect())
     }
 
@@ -223,9 +223,10 @@ impl Tuner<'_> {
 }
 
 /// Gives the memory of one program to another.
-fn hand_over(programs: &mut [Program], from: usize, to: usize) {
-    if let Ok([from, to]) = programs.get_disjoint_mut([from, to]) {
-        to.take_memory(from);
+fn hand_over(programs: &mut [Program], from: usize, to: usize) -> Outcome {
+    match programs.get_disjoint_mut([from, to]) {
+        Ok([from, to]) => to.take_memory(from).map_err(|error| Failure::Run(error.to_string())),
+        Err(_) => Ok(()), // It has the memory already.
     }
 }
 

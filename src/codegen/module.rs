@@ -10,10 +10,11 @@ use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::{CodegenError, Context, settings};
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{FuncId, Module as _, ModuleError, ModuleReloc, default_libcall_names};
-use rayon::prelude::*;
 
 use super::cranelift;
 use super::disassemble::disassemble;
+use crate::base::memory::Shortage;
+use crate::base::parallel;
 use crate::base::philox::RandomState;
 use crate::base::target::Target;
 use crate::loops::verifier::{Invalid, Verified};
@@ -24,6 +25,8 @@ use crate::loops::{ForKind, Function, Stmt};
 pub enum Error {
     #[error("{0}")]
     Unsupported(String),
+    #[error(transparent)]
+    Shortage(#[from] Shortage),
     #[error(transparent)]
     Invalid(#[from] Invalid),
     #[error("Cranelift cannot compile `{name}`: {reason}")]
@@ -87,17 +90,16 @@ impl Module {
     /// Compiles functions in parallel.
     pub fn compile(functions: &[Verified], target: Target) -> Result<Module, Error> {
         let isa = cranelift::isa(target)?;
-        let codes: Vec<Code> = functions
-            .par_iter()
-            .enumerate()
-            .map_init(Context::new, |context, (index, function)| match wide(function, target) {
+        let codes = parallel::map_with(functions, Context::new, |context, index, function| {
+            match wide(function, target) {
                 Ok(code) => Ok(code),
                 Err(_) => {
                     let id = FuncId::from_u32(index as u32);
                     cranelift::compile(context, id, function, &*isa, target)
                 }
-            })
-            .collect::<Result<_, _>>()?;
+            }
+        });
+        let codes: Vec<Code> = codes.into_iter().collect::<Result<_, _>>()?;
         Module::place(isa, functions, codes)
     }
 

@@ -1,7 +1,7 @@
 //! A confusion matrix as text.
 
-use super::numbers;
 use super::table::{Align, Table};
+use crate::base::numbers;
 use crate::train::confusion::Confusion;
 
 /// A row a label, a column a prediction; classes without a name have their number. Behind them the images without a

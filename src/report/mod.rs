@@ -1,11 +1,10 @@
-//! What a person sees: live progress, tables, numbers, curves.
+//! What a person sees: live progress, tables, curves.
 
 mod chart;
 pub mod confusion;
 pub mod curves;
 pub mod gradients;
 pub mod layers;
-pub mod numbers;
 pub mod output;
 pub mod progress;
 mod reach;

@@ -7,7 +7,9 @@ use std::fmt::Write;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::{numbers, output};
+use crate::base::numbers;
+
+use super::output;
 
 const TEMPLATE: &str = "{prefix} {bar:30} {percent:>3} %  {rate}  {msg}  {eta} left";
 

@@ -126,12 +126,10 @@ impl Native {
         let program = Program::compile(graph, lowered, machine).map_err(|error| error.to_string())?;
         let mut store = Store::default();
         for (value, role) in &graph.inputs {
-            let shape = &graph.values[*value].shape;
-            match role {
-                Role::Param { path, .. } => _ = store.add(path, shape, true),
-                Role::State { path, .. } => _ = store.add(path, shape, false),
-                Role::Data | Role::Target | Role::Partner | Role::Scalar(_) => {}
-            }
+            let (Role::Param { path, .. } | Role::State { path, .. }) = role else { continue };
+            let trained = matches!(role, Role::Param { .. });
+            let added = store.add(path, &graph.values[*value].shape, trained);
+            added.map(drop).map_err(|error| error.to_string())?;
         }
         let integer =
             |(value, role): &(_, Role)| *role == Role::Target && graph.values[*value].dtype != DType::F32;

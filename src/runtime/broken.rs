@@ -42,7 +42,7 @@ impl Program {
     /// Those of [`run`](Program::run).
     pub fn first_not_finite(
         &mut self,
-        store: &Store,
+        store: &mut Store,
         pool: &Pool,
         random: RandomState,
     ) -> Result<Option<String>, Mismatch> {
@@ -51,7 +51,7 @@ impl Program {
         for unit in units.clone() {
             last_unit.extend(self.results_of(unit).map(|tensor| (tensor, unit)));
         }
-        self.begin_again(store)?;
+        self.begin_again(store, pool)?;
         let mut broken: Vec<Tensor> = Vec::new();
         for unit in units {
             self.run_range(unit..unit + 1, store, pool, random);

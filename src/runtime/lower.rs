@@ -2,8 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use rayon::prelude::*;
-
+use crate::base::parallel;
 use crate::graph::{self, Graph, Role, Sink, Value};
 use crate::kernels::layout::Across;
 use crate::kernels::{self, Kernels, Layouts, fuse, layout, replace, slices};
@@ -12,6 +11,8 @@ use crate::passes;
 use crate::plan::{self, Kept, Place, Plan};
 use crate::sched::{self, Choices, Launch, Machine, Over};
 use crate::te::{self, Axis, Index, Tensor, TensorData};
+
+use super::store;
 
 /// A graph lowered as far as loops: everything but native code. What `emit` prints.
 #[derive(Clone)]
@@ -46,6 +47,13 @@ impl Lowered {
             Place::Arena(offset) => Some(offset),
             Place::Present(_) | Place::Next(_) | Place::Scratch { .. } => None,
         }
+    }
+
+    /// Bytes of the next values of kept tensors that have no place but their own.
+    pub(super) fn next_bytes(&self) -> u64 {
+        let nexts = self.kept.iter().filter_map(|kept| kept.next);
+        let own = nexts.filter(|next| matches!(self.plan.places.get(next), Some(Place::Next(_))));
+        own.map(|next| store::bytes_of(&self.kernels.program.tensors[next].shape) as u64).sum()
     }
 
     /// The launches as they run: what the plan lets replace something else is stored there.
@@ -249,7 +257,7 @@ pub(super) fn unique_functions(launches: &[Launch]) -> (Vec<Function>, Vec<usize
         function.forget_names();
         function.to_string()
     };
-    let texts: Vec<String> = launches.par_iter().map(nameless).collect();
+    let texts = parallel::map(launches, nameless);
     let mut known: HashMap<&str, usize> = HashMap::new();
     let mut unique = Vec::new();
     let mut of_launch = Vec::new();

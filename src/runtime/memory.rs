@@ -5,6 +5,8 @@ use std::ptr::NonNull;
 
 use memmap2::MmapMut;
 
+use crate::base::memory::{Room, Shortage};
+
 const ALIGNMENT: usize = 64;
 /// The bytes of a large page. A kernel walks through many channels at once, more places than the machine keeps
 /// addresses of small pages for.
@@ -24,23 +26,30 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// A new block of so many bytes.
-    pub fn zeroed(bytes: usize) -> Memory {
-        if bytes >= 2 * LARGE_PAGE
-            && let Some(memory) = Memory::large(bytes)
-        {
-            return memory;
+    /// A new block of so many bytes. The system gives out its pages when they are touched.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no room for it.
+    pub fn zeroed(bytes: usize) -> Result<Memory, Shortage> {
+        if bytes >= 2 * LARGE_PAGE {
+            return Memory::large(bytes).ok_or_else(|| shortage(bytes));
         }
         let layout = Memory::layout(bytes);
         // SAFETY: the layout's size is at least one cache line, never 0.
         let start = unsafe { alloc::alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else { alloc::handle_alloc_error(layout) };
-        Memory { start, bytes, pages: None }
+        let start = NonNull::new(start).ok_or_else(|| shortage(bytes))?;
+        Ok(Memory { start, bytes, pages: None })
+    }
+
+    /// A block without room for anything.
+    pub fn none() -> Memory {
+        Memory::zeroed(0).expect("a cache line")
     }
 
     /// A block in large pages, as far as the system gives them; none where it gives no pages.
     fn large(bytes: usize) -> Option<Memory> {
-        let mut pages = MmapMut::map_anon(bytes + LARGE_PAGE).ok()?;
+        let mut pages = MmapMut::map_anon(bytes.checked_add(LARGE_PAGE)?).ok()?;
         // Only a hint: a system without large pages, or without any left, takes small ones.
         #[cfg(target_os = "linux")]
         let _ = pages.advise(memmap2::Advice::HugePage);
@@ -84,7 +93,8 @@ impl Memory {
 
     fn check<T>(&self, offset: usize, count: usize) {
         let (size, what) = (size_of::<T>(), std::any::type_name::<T>());
-        let fits = offset.is_multiple_of(align_of::<T>()) && offset + size * count <= self.bytes;
+        let end = size.checked_mul(count).and_then(|bytes| bytes.checked_add(offset));
+        let fits = offset.is_multiple_of(align_of::<T>()) && end.is_some_and(|end| end <= self.bytes);
         assert!(fits, "{count} elements {what} at {offset} in a block of {} bytes", self.bytes);
     }
 
@@ -102,6 +112,10 @@ impl Memory {
     pub fn bytes_mut(&mut self, offset: usize, count: usize) -> &mut [u8] {
         self.slice_mut(offset, count)
     }
+}
+
+fn shortage(bytes: usize) -> Shortage {
+    Shortage { what: "a block".into(), needed: bytes as u64, room: Room::now() }
 }
 
 /// What a block may hold: any bits are one of them.

@@ -4,9 +4,11 @@
 //! evaluation) share a [`Store`] of parameters and states.
 
 pub mod agreement;
+pub mod allocator;
 mod broken;
 pub mod lower;
 pub mod memory;
+pub mod need;
 pub mod peak;
 pub mod pool;
 pub mod program;

@@ -31,7 +31,7 @@ pub fn measure(machine: &Machine, pool: &Pool) -> Result<f64, Error> {
     let threads = PIECES * pool.threads() as i64;
     let lanes = machine.target.lanes as u32;
     let module = Module::compile(&[Verified::new(chains(machine, threads, lanes))?], machine.target)?;
-    let memory = Memory::zeroed(4 * threads as usize * CHAINS * lanes as usize);
+    let memory = Memory::zeroed(4 * threads as usize * CHAINS * lanes as usize)?;
     let flop = 2.0 * (threads * ROUNDS) as f64 * CHAINS as f64 * f64::from(lanes);
     let mut best = f64::INFINITY;
     let (mut progress, mut scratch) = ([Progress::default()], Scratch::default());

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::base::memory::{self, Shortage};
 use crate::base::philox::RandomState;
 use crate::codegen::Kernel;
 
@@ -104,11 +105,20 @@ impl Scratch {
         }
     }
 
-    /// Gets memory for so many threads, if there is none yet.
-    fn prepare(&mut self, threads: usize) {
-        while self.bytes > 0 && self.workers.len() < threads {
-            self.workers.push(Mutex::new(Worker { memory: Memory::zeroed(self.bytes), table: Vec::new() }));
+    /// Gets memory for so many threads, where there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// Where there is not so much.
+    pub fn prepare(&mut self, threads: usize) -> Result<(), Shortage> {
+        let missing = if self.bytes > 0 { threads.saturating_sub(self.workers.len()) } else { 0 };
+        if missing > 0 {
+            memory::check(&format!("the scratch of {threads} threads"), missing as u64 * self.bytes as u64)?;
         }
+        for _ in 0..missing {
+            self.workers.push(Mutex::new(Worker { memory: Memory::zeroed(self.bytes)?, table: Vec::new() }));
+        }
+        Ok(())
     }
 
     fn of(&self, worker: usize) -> Option<std::sync::MutexGuard<'_, Worker>> {
@@ -191,7 +201,7 @@ impl Pool {
     ///
     /// # Safety
     ///
-    /// As for [`Kernel::call`], for all steps and whole ranges, where a buffer in scratch counts as one of its own; the
+    /// `scratch` is prepared for the threads of the pool. As for [`Kernel::call`], for all steps and whole ranges, where a buffer in scratch counts as one of its own; the
     /// steps of a task have nothing in common that one of them writes in another iteration; and tasks that do not wait
     /// for each other have no memory in common that one of them writes.
     pub unsafe fn run(
@@ -202,7 +212,6 @@ impl Pool {
         progress: &mut [Progress],
         scratch: &mut Scratch,
     ) {
-        scratch.prepare(self.threads());
         progress.iter_mut().for_each(|progress| *progress = Progress::default());
         let is_shared = |at: usize| tasks.task(at).is_some_and(|task| self.parts(&task) > 1);
         let run = Run { pool: self, range, tasks, random, progress, scratch };

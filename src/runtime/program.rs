@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use rayon::prelude::*;
-
+use crate::base::memory::{self, Shortage};
+use crate::base::parallel;
 use crate::base::philox::RandomState;
 use crate::codegen::{Error, Module};
 use crate::graph::{Graph, Role, Sink, Value};
 use crate::kernels::{Layout, Layouts};
 use crate::loops::DType;
-use crate::loops::verifier::{Invalid, Verified};
+use crate::loops::verifier::Verified;
 use crate::passes::accept;
 use crate::plan::slices::Unit;
 use crate::plan::{self, Kept, Place, Plan};
@@ -20,6 +20,7 @@ use crate::te::Tensor;
 use super::broken::Origins;
 use super::lower::{Lowered, unique_functions};
 use super::memory::{Element, Memory};
+use super::need::Need;
 use super::pool::{Addresses, Pool, Progress, Scratch};
 use super::rows;
 use super::store::{Mismatch, Store};
@@ -85,17 +86,31 @@ pub struct Program {
 }
 
 impl Program {
-    /// Compiles a lowered graph.
+    /// Compiles a lowered graph, and takes the memory for it.
+    ///
+    /// # Errors
+    ///
+    /// Where a run needs more memory than there is, a function is not valid, or Cranelift cannot compile it for the
+    /// target.
+    pub fn compile(graph: &Graph, lowered: Lowered, machine: &Machine) -> Result<Program, Error> {
+        Need::of(graph, &lowered).check_run()?;
+        let mut program = Program::without_memory(graph, lowered, machine)?;
+        program.arena = Memory::zeroed(program.plan.arena_bytes)?;
+        program.fill_halos(true);
+        Ok(program)
+    }
+
+    /// Compiles a lowered graph that will have [the memory of another one](Program::take_memory).
     ///
     /// # Errors
     ///
     /// Where a function is not valid, or Cranelift cannot compile it for the target.
-    pub fn compile(graph: &Graph, lowered: Lowered, machine: &Machine) -> Result<Program, Error> {
+    pub fn without_memory(graph: &Graph, lowered: Lowered, machine: &Machine) -> Result<Program, Error> {
         let native = lowered.native_launches();
         plan::verifier::verify(&lowered.kernels, &lowered.layouts, &native, &lowered.kept, &lowered.plan)?;
         let (unique, of_launch) = unique_functions(&native);
-        let unique: Vec<Verified> =
-            unique.into_par_iter().map(Verified::new).collect::<Result<_, Invalid>>()?;
+        let unique = parallel::map(&unique, |function| Verified::new(function.clone()));
+        let unique: Vec<Verified> = unique.into_iter().collect::<Result<_, _>>()?;
         let module = Module::compile(&unique, machine.target)?;
         let mut buffers = 0;
         let launches = lowered.launches.iter().zip(of_launch).map(|(launch, function)| {
@@ -115,13 +130,13 @@ impl Program {
                 Some(_) => Change::Next,
             },
         };
-        let mut compiled = Program {
+        Ok(Program {
             module,
             progress: lowered.plan.units.iter().map(|_| Progress::default()).collect(),
             launches,
             addresses: Addresses::default(),
             kept_at: Vec::new(),
-            arena: Memory::zeroed(lowered.plan.arena_bytes),
+            arena: Memory::none(),
             scratch: Scratch::new(lowered.plan.scratch_bytes),
             inputs: graph
                 .inputs
@@ -144,9 +159,7 @@ impl Program {
             norms: norms(graph),
             judged: judged(graph),
             prepared: None,
-        };
-        compiled.fill_halos(true);
-        Ok(compiled)
+        })
     }
 
     /// Bytes of the arena.
@@ -160,18 +173,24 @@ impl Program {
     }
 
     /// Takes over the memory of a program that is not to run before it gets memory again. The results of both are lost.
-    pub fn take_memory(&mut self, from: &mut Program) {
+    ///
+    /// # Errors
+    ///
+    /// Where it needs more, and there is not so much.
+    pub fn take_memory(&mut self, from: &mut Program) -> Result<(), Shortage> {
         self.scratch.take(&mut from.scratch);
-        self.arena = std::mem::replace(&mut from.arena, Memory::zeroed(0));
+        self.arena = std::mem::replace(&mut from.arena, Memory::none());
         let is_new = self.arena.bytes() < self.plan.arena_bytes;
         if is_new {
-            self.arena = Memory::zeroed(0); // Or both would be there at once.
-            self.arena = Memory::zeroed(self.plan.arena_bytes);
+            self.arena = Memory::none(); // Or both would be there at once.
+            memory::check("the next run", self.plan.arena_bytes as u64)?;
+            self.arena = Memory::zeroed(self.plan.arena_bytes)?;
         }
         if !planted!("runtime.program.prepared") {
             self.prepared = None;
         }
         self.fill_halos(is_new);
+        Ok(())
     }
 
     /// Fills all halos; new memory is zero.
@@ -254,10 +273,10 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// Where the store does not hold the tensors that the program was compiled for, or another program has its memory.
-    /// Nothing has run then.
+    /// Where the store does not hold the tensors that the program was compiled for, another program has its memory, or
+    /// there is none for the next values of a tensor or the scratch of a thread. Nothing has run then.
     pub fn run(&mut self, store: &mut Store, pool: &Pool, random: RandomState) -> Result<(), Mismatch> {
-        self.find_addresses(store)?;
+        self.find_addresses(store, pool)?;
         let end = self.plan.units.len();
         let guarded = self.plan.guarded.unwrap_or(end);
         self.run_range(0..guarded, store, pool, random);
@@ -281,7 +300,7 @@ impl Program {
         pool: &Pool,
         random: RandomState,
     ) -> Result<Vec<f64>, Mismatch> {
-        self.find_addresses(store)?;
+        self.find_addresses(store, pool)?;
         let mut seconds = Vec::new();
         for unit in 0..self.plan.units.len() {
             if self.plan.guarded == Some(unit) && !self.is_accepted() {
@@ -315,13 +334,13 @@ impl Program {
     }
 
     /// Makes ready for [`run_range`](Program::run_range) of all units.
-    pub(super) fn begin_again(&mut self, store: &Store) -> Result<(), Mismatch> {
+    pub(super) fn begin_again(&mut self, store: &mut Store, pool: &Pool) -> Result<(), Mismatch> {
         self.prepared = None;
-        self.find_addresses(store)
+        self.find_addresses(store, pool)
     }
 
-    /// Looks up where the buffers of all launches lie now.
-    fn find_addresses(&mut self, store: &Store) -> Result<(), Mismatch> {
+    /// Looks up where the buffers of all launches lie now, and makes those that are not there yet.
+    fn find_addresses(&mut self, store: &mut Store, pool: &Pool) -> Result<(), Mismatch> {
         if self.arena.bytes() < self.plan.arena_bytes || self.scratch.bytes() < self.plan.scratch_bytes {
             return Err(Mismatch::NoMemory);
         }
@@ -329,6 +348,9 @@ impl Program {
         for KeptTensor { path, shape, .. } in &self.kept {
             self.kept_at.push(store.find(path, shape)?);
         }
+        let stored = self.kept.iter().zip(&self.kept_at).filter(|(kept, _)| kept.change == Change::Next);
+        store.prepare(stored.map(|(_, at)| *at))?;
+        self.scratch.prepare(pool.threads())?;
         let address = |place: &Place| match place {
             Place::Arena(offset) => self.arena.at(*offset),
             Place::Present(at) => store.present(self.kept_at[*at]),

@@ -2,11 +2,12 @@
 //!
 //! Each has room for two values: the present one, which a step reads, and the next one, which it writes.
 //! [`Store::commit`] swaps them, so a step that is not accepted leaves no trace, and nothing is ever copied. A step
-//! that knows the verdict before it updates anything writes over the present value; the other stays untouched memory,
-//! which the system does not give out.
+//! that knows the verdict before it updates anything writes over the present value; then there is no other.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::base::memory::Shortage;
 
 use super::memory::Memory;
 
@@ -17,7 +18,8 @@ pub struct Entry {
     /// Whether it is trained, else it is a state.
     pub trained: bool,
     present: Memory,
-    next: Memory,
+    /// None until a program stores it.
+    next: Option<Memory>,
 }
 
 /// All kept tensors of a model, in the order of its graph.
@@ -37,6 +39,8 @@ pub enum Mismatch {
     Shape { path: String, found: Vec<i64>, needed: Vec<i64> },
     #[error("the memory of this program was given to another one")]
     NoMemory,
+    #[error("{0}")]
+    Shortage(#[from] Shortage),
 }
 
 /// The versions of all stores so far.
@@ -44,7 +48,7 @@ static VERSIONS: AtomicU64 = AtomicU64::new(0);
 
 impl Entry {
     fn len(&self) -> usize {
-        self.shape.iter().product::<i64>() as usize
+        self.present.bytes() / size_of::<f32>()
     }
 
     /// The present values.
@@ -62,17 +66,31 @@ impl Entry {
 impl Store {
     /// Adds a tensor of zeros.
     ///
+    /// # Errors
+    ///
+    /// Where there is no memory for it.
+    ///
     /// # Panics
     ///
     /// Where there is one of that path.
-    pub fn add(&mut self, path: &str, shape: &[i64], trained: bool) -> &mut Entry {
+    pub fn add(&mut self, path: &str, shape: &[i64], trained: bool) -> Result<&mut Entry, Shortage> {
         assert!(self.position(path).is_none(), "two tensors `{path}`");
         self.change();
-        let bytes = 4 * shape.iter().product::<i64>() as usize;
-        let (present, next) = (Memory::zeroed(bytes), Memory::zeroed(bytes));
+        let present = Memory::zeroed(bytes_of(shape))?;
         self.places.insert(path.into(), self.entries.len());
-        self.entries.push(Entry { path: path.into(), shape: shape.to_vec(), trained, present, next });
-        self.entries.last_mut().expect("one was just added")
+        self.entries.push(Entry { path: path.into(), shape: shape.to_vec(), trained, present, next: None });
+        Ok(self.entries.last_mut().expect("one was just added"))
+    }
+
+    /// Makes room for the next values of some tensors.
+    pub(super) fn prepare(&mut self, places: impl Iterator<Item = usize>) -> Result<(), Shortage> {
+        for at in places {
+            let Entry { present, next, .. } = &mut self.entries[at];
+            if next.is_none() {
+                *next = Some(Memory::zeroed(present.bytes())?);
+            }
+        }
+        Ok(())
     }
 
     /// All tensors.
@@ -122,8 +140,8 @@ impl Store {
             self.change();
         }
         for at in next {
-            let entry = &mut self.entries[*at];
-            std::mem::swap(&mut entry.present, &mut entry.next);
+            let Entry { present, next, .. } = &mut self.entries[*at];
+            std::mem::swap(present, next.as_mut().expect("a step has stored it"));
         }
     }
 
@@ -145,6 +163,12 @@ impl Store {
     }
 
     pub(super) fn next(&self, at: usize) -> *mut u8 {
-        self.entries[at].next.at(0)
+        self.entries[at].next.as_ref().map_or(std::ptr::null_mut(), |next| next.at(0))
     }
+}
+
+/// Bytes of a kept tensor; more than any machine has where they cannot be counted.
+pub(super) fn bytes_of(shape: &[i64]) -> usize {
+    let extents = shape.iter().map(|extent| usize::try_from(*extent).unwrap_or(usize::MAX));
+    extents.fold(size_of::<f32>(), usize::saturating_mul)
 }

@@ -1,6 +1,7 @@
 //! Why a training stops.
 
 use crate::base::diagnostic::Diagnostic;
+use crate::base::memory::Shortage;
 use crate::codegen;
 use crate::data::DataError;
 use crate::passes::accept;
@@ -25,6 +26,11 @@ pub enum TrainError {
     Codegen(#[from] codegen::Error),
     #[error("{0}")]
     Mismatch(#[from] Mismatch),
+    #[error("{0}")]
+    Shortage(#[from] Shortage),
+    /// A run that needs more memory than there is, and a batch that would fit, if any does.
+    #[error("{shortage}; {}", advice(*.batch))]
+    TooLarge { shortage: Shortage, batch: Option<i64> },
     #[error("threads cannot be started: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
     #[error("{0}")]
@@ -33,6 +39,10 @@ pub enum TrainError {
     Interrupted { epoch: u64, step: u64 },
     #[error("{0}")]
     Other(String),
+}
+
+fn advice(batch: Option<i64>) -> String {
+    batch.map_or("no batch would fit".into(), |batch| format!("batch {batch} would fit"))
 }
 
 /// A step that was not accepted, and what was found when it ran once more.

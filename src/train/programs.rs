@@ -7,9 +7,12 @@ use std::collections::HashMap;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::base::memory::{self, Shortage};
+use crate::codegen;
 use crate::elab::config::Phase;
 use crate::graph::{Graph, Role};
 use crate::runtime::lower::lower_chosen;
+use crate::runtime::need::{self, Need};
 use crate::runtime::{Program, Store};
 use crate::sched::{Choices, Machine};
 
@@ -49,7 +52,7 @@ impl Phases {
 ///
 /// # Errors
 ///
-/// Where the code generator fails.
+/// Where the code generator fails, and where a run needs more memory than there is.
 pub fn compile(graph: &Graph, machine: &Machine, phases: &mut Phases) -> Result<Program, TrainError> {
     compile_chosen(graph, machine, &Choices::default(), phases)
 }
@@ -58,7 +61,7 @@ pub fn compile(graph: &Graph, machine: &Machine, phases: &mut Phases) -> Result<
 ///
 /// # Errors
 ///
-/// Where the code generator fails.
+/// Where the code generator fails, and where a run needs more memory than there is.
 pub fn compile_chosen(
     graph: &Graph,
     machine: &Machine,
@@ -70,8 +73,36 @@ pub fn compile_chosen(
     Ok(phases.time("native code", || Program::compile(graph, lowered, machine))?)
 }
 
+/// Says of an error which batch would fit, if it is that a run with this batch needs more memory than there is. `graph`
+/// is the same for another batch.
+pub fn advised(
+    error: TrainError,
+    batch: i64,
+    machine: &Machine,
+    graph: &mut dyn FnMut(i64) -> Option<Graph>,
+) -> TrainError {
+    let shortage = match error {
+        TrainError::Shortage(shortage) | TrainError::Codegen(codegen::Error::Shortage(shortage)) => shortage,
+        other => return other,
+    };
+    let Some(room) = shortage.room.filter(|_| batch > 1) else { return shortage.into() };
+    let mut needed = |batch: i64| {
+        let graph = graph(batch)?;
+        Some(Need::of(&graph, &lower_chosen(&graph, machine, &Choices::default(), &mut |_, _| {})).run)
+    };
+    let batch = need::largest_batch(room, (batch, shortage.needed), &mut needed);
+    TrainError::TooLarge { shortage, batch }
+}
+
 /// Adds the parameters and states of a graph that a store lacks, with their initial values.
-pub fn initialise(graph: &Graph, seed: u64, store: &mut Store) {
+///
+/// # Errors
+///
+/// Where they need more memory than there is; then none is added.
+pub fn initialise(graph: &Graph, seed: u64, store: &mut Store) -> Result<(), Shortage> {
+    if store.entries().is_empty() {
+        memory::check("holding the weights and states, at any batch,", need::kept(graph))?;
+    }
     for (value, role) in &graph.inputs {
         let (path, init, trained) = match role {
             Role::Param { path, init } => (path, init, true),
@@ -79,10 +110,11 @@ pub fn initialise(graph: &Graph, seed: u64, store: &mut Store) {
             Role::Data | Role::Target | Role::Partner | Role::Scalar(_) => continue,
         };
         if store.position(path).is_none() {
-            let entry = store.add(path, &graph.values[*value].shape, trained);
+            let entry = store.add(path, &graph.values[*value].shape, trained)?;
             initialise::fill(init, path, seed, entry.values_mut());
         }
     }
+    Ok(())
 }
 
 /// The programs of a phase of training.
@@ -122,19 +154,21 @@ impl<'scope, 'env> Programs<'scope, 'env> {
 
     /// Begins to compile the others, unless that has been done.
     pub fn prepare(&mut self) {
-        let (recipe, phase, machine) = (self.recipe, self.phase, self.machine);
-        let others = std::mem::take(&mut self.others);
-        if others.is_empty() {
+        if self.coming.is_some() || self.others.is_empty() {
             return;
         }
+        let (recipe, phase, machine) = (self.recipe, self.phase, self.machine);
+        let others = self.others.clone();
         let compile_others = move || {
             let compiled = others.into_iter().map(|key| Ok((key, compile_key(key, recipe, phase, machine)?)));
             compiled.collect()
         };
-        self.coming = Some(self.scope.spawn(compile_others));
+        // Where no thread can be started, they are compiled when they are needed.
+        let thread = std::thread::Builder::new().spawn_scoped(self.scope, compile_others);
+        self.coming = thread.ok();
     }
 
-    /// A program that was announced at the start. What the one before it computed is lost.
+    /// A program; those that were announced at the start are there, or soon will be. What the one before it computed is lost.
     ///
     /// # Errors
     ///
@@ -144,11 +178,15 @@ impl<'scope, 'env> Programs<'scope, 'env> {
             self.prepare();
             if let Some(coming) = self.coming.take() {
                 self.ready.extend(coming.join().expect("compiling does not panic")?);
+                self.others.clear();
             }
         }
-        let mut program = self.ready.remove(&key).expect("announced at the start");
+        let mut program = match self.ready.remove(&key) {
+            Some(program) => program,
+            None => compile_key(key, self.recipe, self.phase, self.machine)?,
+        };
         if let Some(current) = self.ready.get_mut(&self.current) {
-            program.take_memory(current);
+            program.take_memory(current)?;
         }
         self.current = key;
         Ok(self.ready.entry(key).or_insert(program))
@@ -166,5 +204,6 @@ fn compile_key(
         Purpose::Step => recipe.step(batch, phase)?,
         Purpose::Evaluation => recipe.evaluation(batch)?,
     };
-    compile(&graph, machine, &mut Phases::default())
+    let lowered = lower_chosen(&graph, machine, &Choices::default(), &mut |_, _| {});
+    Ok(Program::without_memory(&graph, lowered, machine)?)
 }

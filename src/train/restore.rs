@@ -23,7 +23,7 @@ pub const OPTIMISER: &str = "optim.";
 /// A file that cannot be read, and tensors that are missing, unknown or of another shape.
 pub fn load(file: &Path, graph: &Graph, store: &mut Store) -> Result<(), TrainError> {
     // The values do not matter: the file has all of them.
-    initialise(graph, 0, store);
+    initialise(graph, 0, store)?;
     take(store, weights::load(file)?, &|_| false).map(|_| ()).map_err(|error| misfit(file, &error))
 }
 
@@ -39,7 +39,7 @@ pub fn pretrained(
     seed: u64,
     store: &mut Store,
 ) -> Result<Vec<String>, TrainError> {
-    initialise(graph, seed, store);
+    initialise(graph, seed, store)?;
     if let Some(except) = &from.except {
         let paths: Vec<String> = store.entries().iter().map(|entry| entry.path.clone()).collect();
         except.check("except", &paths).map_err(|error| vec![error])?;
@@ -63,7 +63,7 @@ pub fn resume(session: &Session<'_>, folder: &Path, store: &mut Store) -> Result
     let Checkpoint { position, tensors } = Checkpoint::load(folder)?;
     let (phase, first_epoch) = session.phase_at(&position);
     let graph = session.recipe.step(phase.batch, phase)?;
-    initialise(&graph, session.spec.seed, store);
+    initialise(&graph, session.spec.seed, store)?;
     // A phase that has not begun has a fresh optimiser, perhaps another one than the checkpoint.
     let is_fresh = position.epochs == first_epoch && position.begun.images() == 0;
     // The states of an earlier phase's optimiser stay behind.

@@ -23,7 +23,7 @@ use super::checkpoint::Checkpoint;
 use super::confusion::Confusion;
 use super::error::{NotFinite, TrainError};
 use super::evaluate::{BatchFigures, Evaluation, Figures, gradient_norms, keys, set_batch};
-use super::programs::{Key, Phases, Programs, Purpose, compile_chosen, initialise};
+use super::programs::{Key, Phases, Programs, Purpose, advised, compile_chosen, initialise};
 use super::recipe::Recipe;
 use super::records::{
     EpochRecord, FinalRecord, GradientRecord, Records, RecordsError, StepRecord, top_figures,
@@ -200,10 +200,13 @@ impl PhaseRun<'_> {
             }
             Ok(recipe.step_of(forward, self.phase)?)
         })?;
-        initialise(&graph, spec.seed, store);
+        initialise(&graph, spec.seed, store)?;
         let tuned = self.session.tuned.filter(|tuned| tuned.subject.batch == batch);
         let choices = tuned.map_or_else(Choices::default, |tuned| tuned.choices.clone());
-        Ok(((Purpose::Step, batch), compile_chosen(&graph, machine, &choices, phases)?))
+        let program = compile_chosen(&graph, machine, &choices, phases);
+        let step_of = &mut |batch| recipe.step(batch, self.phase).ok();
+        let program = program.map_err(|error| advised(error, batch, machine, step_of))?;
+        Ok(((Purpose::Step, batch), program))
     }
 
     /// The size of the smaller last batch of an epoch, where there is one.

@@ -146,7 +146,7 @@ fn graph(text: &str, batch: i64) -> Graph {
 /// What a training begins with.
 fn initial(text: &str) -> Vec<Stored> {
     let mut store = Store::default();
-    initialise(&graph(text, 4), 0, &mut store);
+    initialise(&graph(text, 4), 0, &mut store).expect("memory");
     let stored = store.entries().iter().map(|entry| {
         let shape = entry.shape.iter().map(|extent| *extent as usize).collect();
         (entry.path.clone(), shape, entry.values().iter().flat_map(|value| value.to_le_bytes()).collect())

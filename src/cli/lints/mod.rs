@@ -2,11 +2,13 @@
 //!
 //! [`names`] looks at the text: names that nothing uses. [`layers`] looks at a model's graph: combinations of layers
 //! that waste work or do not learn. [`divisions`] looks at what another text would come to: remainders that are lost.
+//! [`memory`] looks at the machine: steps that need more than it has.
 //! A warning of `layers` and `divisions` has a name, and a comment `// allow(NAME)` on its line or on the one above
 //! silences it.
 
 pub mod divisions;
 pub mod layers;
+pub mod memory;
 pub mod names;
 
 use crate::base::diagnostic::Diagnostic;
