@@ -10,6 +10,7 @@ mod cli {
     mod figures;
     mod files;
     mod lints;
+    mod memory;
     mod metrics;
     mod nan;
     mod outputs;

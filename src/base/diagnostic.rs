@@ -10,6 +10,7 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snip
 
 use super::source::{SourceMap, floor_boundary};
 use super::span::{FileId, Span};
+use super::visible;
 
 /// Whether the compilation can go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,15 +108,15 @@ impl Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut group = Group::with_title(level.primary_title(self.message.as_str()));
+        let mut group = Group::with_title(level.primary_title(visible::lines(&self.message)));
         for file in self.files() {
             group = group.element(self.snippet(sources, file));
         }
         for note in &self.notes {
-            group = group.element(Level::NOTE.message(note.as_str()));
+            group = group.element(Level::NOTE.message(visible::lines(note)));
         }
         if let Some(help) = &self.help {
-            group = group.element(Level::HELP.message(help.as_str()));
+            group = group.element(Level::HELP.message(visible::lines(help)));
         }
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         renderer.decor_style(DecorStyle::Ascii).render(&[group])
@@ -136,8 +137,8 @@ impl Diagnostic {
     fn snippet<'a>(&'a self, sources: &'a SourceMap, file: FileId) -> Snippet<'a, Annotation<'a>> {
         let source = sources.file(file);
         let labels = self.labels.iter().filter(|label| label.span.file == file);
-        Snippet::source(source.text.as_str()).path(source.name.as_str()).annotations(
-            labels.map(|label| label.annotation(visible(&source.text, label.span))).collect::<Vec<_>>(),
+        Snippet::source(source.text.as_str()).path(visible::name(&source.name)).annotations(
+            labels.map(|label| label.annotation(range_in(&source.text, label.span))).collect::<Vec<_>>(),
         )
     }
 }
@@ -145,13 +146,13 @@ impl Diagnostic {
 impl Label {
     fn annotation(&self, range: Range<usize>) -> Annotation<'_> {
         let kind = if self.primary { AnnotationKind::Primary } else { AnnotationKind::Context };
-        let text = (!self.text.is_empty()).then_some(self.text.as_str());
+        let text = (!self.text.is_empty()).then(|| visible::lines(&self.text));
         kind.span(range).label(text)
     }
 }
 
 /// A span as a range that lies within the text and between characters.
-fn visible(text: &str, span: Span) -> Range<usize> {
+fn range_in(text: &str, span: Span) -> Range<usize> {
     let start = floor_boundary(text, span.start);
     start..floor_boundary(text, span.end).max(start)
 }

@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::memory;
+
 /// Bytes of a text that is read whole.
 const LARGEST_TEXT: u64 = 1 << 26;
 
@@ -34,13 +36,15 @@ pub fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 ///
-/// Those of [`open`] and of reading, memory that does not suffice among them.
+/// Those of [`open`] and of reading, memory that does not suffice among them; and where it has more bytes than it says,
+/// as one that grows meanwhile.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = open(path)?;
+    let file = open(path)?;
+    let len = file.metadata()?.len();
+    memory::check("it", len).map_err(|shortage| io::Error::new(io::ErrorKind::OutOfMemory, shortage))?;
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX))?;
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
+    bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX))?;
+    up_to(file, len, bytes)
 }
 
 /// The text of a regular file.
@@ -53,10 +57,27 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     if file.metadata()?.len() > LARGEST_TEXT {
         return Err(io::Error::other(format!("it has more than {LARGEST_TEXT} bytes")));
     }
-    let mut text = String::new();
     // It may grow meanwhile.
-    file.take(LARGEST_TEXT).read_to_string(&mut text)?;
-    Ok(text)
+    text(file)
+}
+
+/// The text that a reader gives up to its end.
+///
+/// # Errors
+///
+/// Those of reading, and where it is no text or larger than any model or record.
+pub fn text(reader: impl Read) -> io::Result<String> {
+    let bytes = up_to(reader, LARGEST_TEXT, Vec::new())?;
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text (UTF-8)"))
+}
+
+/// All bytes of a reader, appended; an error where they are more than `most`.
+fn up_to(reader: impl Read, most: u64, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    let read = reader.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    match read as u64 <= most {
+        true => Ok(bytes),
+        false => Err(io::Error::other(format!("it has more than {most} bytes"))),
+    }
 }
 
 /// Writes `contents` to `path`: another process, or one after a crash, sees the old file or the new one, never a part.
@@ -118,6 +139,34 @@ mod tests {
         assert_eq!(read_text(&text).unwrap_err().kind(), io::ErrorKind::InvalidData);
         File::create(&text).unwrap().set_len(LARGEST_TEXT + 1).unwrap();
         assert_eq!(read_text(&text).unwrap_err().to_string(), "it has more than 67108864 bytes");
+    }
+
+    /// Such files say that they are empty.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn files_that_say_less_than_they_have() {
+        let error = read(Path::new("/proc/self/status")).unwrap_err();
+        assert_eq!(error.to_string(), "it has more than 0 bytes");
+        assert!(read_text(Path::new("/proc/self/status")).unwrap().contains("VmSize"));
+    }
+
+    #[test]
+    fn texts_have_an_end() {
+        assert_eq!(text(&b"one"[..]).unwrap(), "one");
+        assert_eq!(text(io::repeat(b'a')).unwrap_err().to_string(), "it has more than 67108864 bytes");
+        let most = vec![b'a'; LARGEST_TEXT as usize];
+        assert_eq!(text(&most[..]).unwrap().len(), most.len());
+    }
+
+    /// A file with holes is not even begun to be read.
+    #[test]
+    fn more_than_there_is_memory_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        File::create(&path).unwrap().set_len(1 << 42).unwrap();
+        let error = read(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+        assert!(error.to_string().starts_with("it needs 4.00 TiB of memory, and there are "), "{error}");
     }
 
     #[test]

@@ -14,3 +14,4 @@ pub mod philox;
 pub mod source;
 pub mod span;
 pub mod target;
+pub mod visible;

@@ -1,6 +1,5 @@
 //! `cnnc fmt`: canonical text.
 
-use std::io::Read;
 use std::path::Path;
 
 use crate::base::files::{self, write_atomically};
@@ -60,7 +59,5 @@ fn read(path: &Path, is_stdin: bool) -> std::io::Result<String> {
     if !is_stdin {
         return files::read_text(path);
     }
-    let mut text = String::new();
-    std::io::stdin().lock().read_to_string(&mut text)?;
-    Ok(text)
+    files::text(std::io::stdin().lock())
 }

@@ -30,6 +30,7 @@ use clap::Parser;
 
 use crate::base::diagnostic::Diagnostic;
 use crate::base::source::SourceMap;
+use crate::base::visible;
 use crate::report::output;
 use crate::train::TrainError;
 
@@ -72,8 +73,10 @@ impl Failure {
         };
         match self {
             Failure::Source(sources, errors) => show(&sources, &errors),
-            Failure::Run(message) | Failure::Usage(message) => eprintln!("error: {message}"),
-            Failure::Interrupted(message) => eprintln!("{message}"),
+            Failure::Run(message) | Failure::Usage(message) => {
+                eprintln!("error: {}", visible::lines(&message))
+            }
+            Failure::Interrupted(message) => eprintln!("{}", visible::lines(&message)),
             Failure::Said => {}
         }
         ExitCode::from(code)

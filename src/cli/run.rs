@@ -270,7 +270,7 @@ struct Screen {
 impl Screen {
     fn new(arguments: &RunArguments, session: &Session<'_>, position: &Position) -> Screen {
         let epochs: u64 = session.spec.phases.iter().map(|phase| u64::from(phase.epochs)).sum();
-        let left = epochs.saturating_sub(position.epochs) * session.data.train.len() as u64;
+        let left = epochs.saturating_sub(position.epochs).saturating_mul(session.data.train.len() as u64);
         let images = left.saturating_sub(position.begun.images());
         let progress = if arguments.json { Progress::hidden() } else { Progress::new(images) };
         let metrics = counted(session);

@@ -7,6 +7,8 @@
 use std::fs::{self, FileType};
 use std::path::{Path, PathBuf};
 
+use crate::base::visible;
+
 use super::images::Images;
 use super::{DataError, Dataset, Split, picture};
 
@@ -47,7 +49,7 @@ fn classes(part: &Path) -> Result<Vec<(String, Vec<PathBuf>)>, DataError> {
         let problem = "the folder has no folders; each class needs one with its pictures";
         return Err(DataError::format(part, problem));
     }
-    folders.into_iter().map(|folder| Ok((name(&folder), pictures(&folder)?))).collect()
+    folders.into_iter().map(|folder| Ok((class_name(&folder)?, pictures(&folder)?))).collect()
 }
 
 /// The picture files of a class.
@@ -80,6 +82,15 @@ fn entries(folder: &Path, is_wanted: fn(&FileType) -> bool) -> Result<Vec<PathBu
     }
     found.sort();
     Ok(found)
+}
+
+/// The name of a folder as that of a class, which is printed and compared as text.
+fn class_name(folder: &Path) -> Result<String, DataError> {
+    let name = folder.file_name().unwrap_or_default().to_str();
+    let name = name.filter(|name| visible::name(name) == **name);
+    let name =
+        name.ok_or_else(|| DataError::format(folder, "the name has characters that cannot be printed"));
+    name.map(str::to_owned)
 }
 
 fn name(path: &Path) -> String {

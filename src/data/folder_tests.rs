@@ -112,3 +112,15 @@ fn broken_pictures_are_named() {
     assert!(error.starts_with(&path.display().to_string()), "{error}");
     assert!(data.train.image(1).is_ok());
 }
+
+#[test]
+#[cfg(unix)]
+fn names_of_classes_can_be_printed() {
+    use std::os::unix::ffi::OsStrExt;
+    for bytes in [&b"a\x1b[31mred"[..], b"two\nlines", b"\xff", "turned\u{202e}".as_bytes()] {
+        let folder = good();
+        let class = folder.path().join("train").join(std::ffi::OsStr::from_bytes(bytes));
+        fs::create_dir(class).unwrap();
+        assert!(error(&folder).ends_with("the name has characters that cannot be printed"), "{bytes:?}");
+    }
+}

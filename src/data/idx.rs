@@ -17,6 +17,8 @@ use super::{DataError, Dataset, Split, cache};
 const UNSIGNED_BYTE: u8 = 0x08;
 /// Images with channels have the most dimensions: `[images, C, H, W]`.
 const MAX_RANK: u8 = 4;
+/// The most channels of an image: each has a table of what its pixels mean.
+const MOST_CHANNELS: usize = 4096;
 /// The largest file, in bytes; so an image's number fits `u32`.
 const MAX_LEN: u64 = u32::MAX as u64;
 /// DEFLATE writes at least two bits for 258 bytes.
@@ -200,6 +202,13 @@ pub(super) fn split(images: (&Path, Array), labels: (&Path, Array)) -> Result<Sp
             return Err(DataError::format(images_path, problem));
         }
     };
+    if count == 0 {
+        return Err(DataError::format(images_path, "the file has no images"));
+    }
+    if shape[0] > MOST_CHANNELS {
+        let problem = format!("images of {} channels; at most {MOST_CHANNELS} are read", shape[0]);
+        return Err(DataError::format(images_path, problem));
+    }
     if shape.contains(&0) {
         return Err(DataError::format(images_path, format!("images of {shape:?} have no pixels")));
     }

@@ -162,3 +162,17 @@ fn images_may_have_channels() {
     let split = split((Path::new("i"), images), (Path::new("l"), labels)).unwrap();
     assert_eq!(split.shape, [3, 1, 1]);
 }
+
+#[test]
+fn files_without_images_and_with_too_many_channels() {
+    let error = |images: &[u32], pixels: &[u8]| {
+        let array =
+            |shape, elements: &[u8]| parse(Bytes::from(file(shape, elements)), Path::new("f")).unwrap();
+        let labels = vec![0; images[0] as usize];
+        let (images, labels) = (array(images, pixels), array(&[images[0]], &labels));
+        split((Path::new("x"), images), (Path::new("y"), labels)).unwrap_err().to_string()
+    };
+    assert!(error(&[0, 2, 3], &[]).ends_with("the file has no images"));
+    assert!(error(&[0, 1 << 31, 1 << 31, 4], &[]).ends_with("the file has no images"));
+    assert!(error(&[1, 4097, 1, 1], &[0; 4097]).ends_with("images of 4097 channels; at most 4096 are read"));
+}

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use zip::ZipArchive;
 
-use crate::base::files;
+use crate::base::{files, visible};
 
 use super::bytes::Bytes;
 use super::npy::{self, Raw};
@@ -20,6 +20,10 @@ use super::{DataError, Dataset, Split};
 const NAMES: [&str; 4] = ["x_train", "y_train", "x_test", "y_test"];
 /// The most bytes of an array, with its header.
 const MOST_BYTES: u64 = 1 << 32;
+/// Classes are counted from 0, and each has a name.
+const MOST_CLASSES: i32 = 1_000_000;
+/// So many arrays of an archive are named in an error.
+const MOST_NAMED: usize = 12;
 /// DEFLATE writes at least two bits for 258 bytes.
 const MOST_RATIO: u64 = 1032;
 
@@ -51,7 +55,9 @@ fn check_names(archive: &Archive) -> Result<(), String> {
     if missing.is_empty() {
         return Ok(());
     }
-    let held = if held.is_empty() { "nothing".into() } else { held.join(", ") };
+    let named: Vec<String> = held.iter().take(MOST_NAMED).map(|name| visible::name(name)).collect();
+    let others = if held.len() > MOST_NAMED { ", ..." } else { "" };
+    let held = if held.is_empty() { "nothing".into() } else { named.join(", ") + others };
     Err(format!(
         "no array {} in it; it holds {held}, but should hold {}",
         missing.join(", "),
@@ -104,7 +110,9 @@ fn pictures(raw: &Raw<'_>) -> Result<([usize; 3], Vec<u8>), String> {
     }
     let has_pixels = raw.shape.len() > 1 && raw.shape[1..].iter().all(|extent| *extent > 0);
     match raw.shape[..] {
-        _ if !has_pixels => Err(format!("images of the shape {:?} have no pixels", raw.shape)),
+        _ if raw.data.is_empty() || !has_pixels => {
+            Err(format!("images of the shape {:?} have no pixels", raw.shape))
+        }
         [_, height, width] => Ok(([1, height, width], raw.data.to_vec())),
         [_, channels @ (1 | 3), height, width] => Ok(([channels, height, width], raw.data.to_vec())),
         [_, height, width, channels @ (1 | 3)] => {
@@ -139,13 +147,13 @@ fn labels(raw: &Raw<'_>) -> Result<Vec<i32>, String> {
     let integers = raw.integers().ok_or_else(|| format!("labels are integers, not `{}`", raw.element))?;
     let label = |(at, value): (usize, i128)| {
         let wrong = |_| format!("label {at} is {value}; classes are counted from 0");
-        i32::try_from(value).map_err(wrong).and_then(|label| {
-            if label < 0 {
-                Err(format!("label {at} is {value}; classes are counted from 0"))
-            } else {
-                Ok(label)
+        match i32::try_from(value).map_err(wrong)? {
+            ..0 => Err(format!("label {at} is {value}; classes are counted from 0")),
+            label if label >= MOST_CLASSES => {
+                Err(format!("label {at} is {value}; there are at most {MOST_CLASSES} classes"))
             }
-        })
+            label => Ok(label),
+        }
     };
     integers.enumerate().map(label).collect()
 }

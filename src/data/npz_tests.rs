@@ -49,6 +49,24 @@ fn with(name: &str, contents: Vec<u8>) -> Arrays {
 }
 
 #[test]
+fn archives_without_pictures_and_with_too_many_classes() {
+    let error = |arrays: &Arrays| {
+        let (_folder, path) = write(arrays, CompressionMethod::Stored);
+        load(&path).unwrap_err().to_string()
+    };
+    for shape in ["0, 2, 2", "0, 4294967296, 4294967296", "0, 2, 2, 3", "2, 0, 2"] {
+        let said = error(&with("x_train", array("|u1", shape, &[])));
+        assert!(said.contains("have no pixels"), "{shape}: {said}");
+    }
+    for (label, problem) in
+        [(1_000_000, "there are at most 1000000 classes"), (-1, "classes are counted from 0")]
+    {
+        let said = error(&with("y_test", array("<i4", "1,", &i32::to_le_bytes(label))));
+        assert!(said.contains(problem), "{label}: {said}");
+    }
+}
+
+#[test]
 fn reads_what_numpy_writes() {
     for method in [CompressionMethod::Stored, CompressionMethod::Deflated] {
         let (_folder, path) = write(&good(), method);

@@ -12,7 +12,9 @@ use super::DataError;
 
 /// The most pixels that a side of a picture file may have.
 const LONGEST_SIDE: u32 = 1 << 15;
-/// The most bytes that reading one picture file may take.
+/// The most pixels of a picture file: each is in memory several times while it is read.
+const MOST_PIXELS: u64 = 1 << 26;
+/// The most bytes that decoding one picture file may take, and that one may have.
 const MOST_MEMORY: u64 = 1 << 28;
 
 /// A picture.
@@ -61,6 +63,7 @@ pub fn luma(red: u8, green: u8, blue: u8) -> u8 {
 ///
 /// A file that cannot be read, is no such picture, is too large, or has transparent parts.
 pub fn decode(path: &Path) -> Result<DynamicImage, DataError> {
+    size(path)?;
     let image = open(path)?.decode().map_err(|error| DataError::format(path, error.to_string()))?;
     if image.color().has_alpha() && image.to_rgba8().pixels().any(|pixel| pixel.0[3] != u8::MAX) {
         return Err(DataError::format(path, "the picture has transparent parts; save it without them"));
@@ -94,17 +97,29 @@ pub fn from_image(image: &RgbImage) -> Picture {
 ///
 /// # Errors
 ///
-/// A file that cannot be read or is no picture.
+/// A file that cannot be read or is no picture, and a picture without pixels or with too many.
 pub fn size(path: &Path) -> Result<[usize; 2], DataError> {
     let (width, height) =
         open(path)?.into_dimensions().map_err(|error| DataError::format(path, error.to_string()))?;
+    if width == 0 || height == 0 {
+        return Err(DataError::format(path, "the picture has no pixels"));
+    }
+    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+        let problem = format!("a picture of {width} by {height} pixels; at most {MOST_PIXELS} are read");
+        return Err(DataError::format(path, problem));
+    }
     Ok([height as usize, width as usize])
 }
 
 fn open(path: &Path) -> Result<ImageReader<BufReader<File>>, DataError> {
     let io = |error| DataError::io(path, error);
-    let mut reader =
-        ImageReader::new(BufReader::new(files::open(path).map_err(io)?)).with_guessed_format().map_err(io)?;
+    let file = files::open(path).map_err(io)?;
+    let bytes = file.metadata().map_err(io)?.len();
+    if bytes > MOST_MEMORY {
+        let problem = format!("a file of {bytes} bytes; pictures have at most {MOST_MEMORY}");
+        return Err(DataError::format(path, problem));
+    }
+    let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(io)?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(LONGEST_SIDE);
     limits.max_image_height = Some(LONGEST_SIDE);
@@ -156,6 +171,8 @@ mod tests {
     fn what_is_no_picture() {
         check_error(b"", "");
         check_error(b"hello, world", "");
+        check_error(b"P5\n0 5\n255\n", "the picture has no pixels");
+        check_error(b"P5\n5 0\n255\n", "the picture has no pixels");
         let good = png(20, 20, [1, 2, 3, 255]);
         check_error(&good[..good.len() / 2], "");
         check_error(&png(2, 2, [1, 2, 3, 200]), "has transparent parts");
@@ -169,6 +186,6 @@ mod tests {
         let mut crc = flate2::Crc::new();
         crc.update(&huge[12..29]);
         huge[29..33].copy_from_slice(&crc.sum().to_be_bytes());
-        check_error(&huge, "limit");
+        check_error(&huge, "a picture of 30000 by 30000 pixels; at most 67108864 are read");
     }
 }

@@ -10,6 +10,8 @@ use crate::base::philox;
 
 /// The fields of a pattern in each direction.
 const FIELDS: usize = 4;
+/// The most images of a split.
+const MOST_IMAGES: usize = 1 << 26;
 /// The most bytes of a split.
 const MOST_BYTES: usize = u32::MAX as usize;
 
@@ -30,7 +32,7 @@ pub struct Options {
 ///
 /// # Errors
 ///
-/// More than 4 GiB of pictures.
+/// More than 4 GiB of pictures, or too many of them.
 pub fn load(options: &Options) -> Result<Dataset, DataError> {
     let Options { classes, train, test, .. } = *options;
     let (train, test) = (split(options, "train", train)?, split(options, "test", test)?);
@@ -40,6 +42,10 @@ pub fn load(options: &Options) -> Result<Dataset, DataError> {
 
 fn split(options: &Options, name: &str, images: usize) -> Result<Split, DataError> {
     let len = options.size.iter().try_fold(1_usize, |len, extent| len.checked_mul(*extent));
+    if images > MOST_IMAGES {
+        let problem = format!("synthetic(...): {images} images; it makes at most {MOST_IMAGES}");
+        return Err(DataError::Option(problem));
+    }
     let bytes = len.and_then(|len| len.checked_mul(images)).filter(|bytes| *bytes <= MOST_BYTES);
     let Some(bytes) = bytes else {
         let problem = format!("synthetic(...): {images} images of {:?} are more than 4 GiB", options.size);
@@ -112,5 +118,7 @@ mod tests {
         let error = load(&Options { size: [3, 65536, 65536], ..options() }).unwrap_err().to_string();
         assert_eq!(error, "synthetic(...): 31 images of [3, 65536, 65536] are more than 4 GiB");
         assert!(load(&Options { size: [usize::MAX, 2, 2], ..options() }).is_err());
+        let error = load(&Options { size: [1, 1, 1], train: 1 << 27, ..options() }).unwrap_err().to_string();
+        assert_eq!(error, "synthetic(...): 134217728 images; it makes at most 67108864");
     }
 }

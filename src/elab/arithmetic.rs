@@ -125,7 +125,11 @@ pub fn floor_div(x: i64, y: i64) -> Result<i64, String> {
 
 /// The remainder of [`floor_div`]; it has the sign of `y`.
 fn floor_rem(x: i64, y: i64) -> Result<i64, String> {
-    Ok(x - floor_div(x, y)? * y)
+    if y == 0 {
+        return Err("division by zero".into());
+    }
+    let rest = x.checked_rem(y).ok_or_else(overflow)?;
+    Ok(if rest != 0 && (rest < 0) != (y < 0) { rest + y } else { rest })
 }
 
 #[cfg(test)]
@@ -137,6 +141,10 @@ mod tests {
         for (x, y, quotient, rest) in [(7, 2, 3, 1), (-7, 2, -4, 1), (7, -2, -4, -1), (-7, -2, 3, -1)] {
             assert_eq!((floor_div(x, y), floor_rem(x, y)), (Ok(quotient), Ok(rest)));
         }
+        for (x, y, rest) in [(i64::MIN, 10, 2), (i64::MAX, -10, -3), (i64::MIN, i64::MAX, i64::MAX - 1)] {
+            assert_eq!(floor_rem(x, y), Ok(rest), "{x} % {y}");
+        }
+        assert!(floor_rem(1, 0).is_err());
         assert!(floor_div(1, 0).is_err());
         assert!(floor_div(i64::MIN, -1).is_err());
         assert!(floor_rem(i64::MIN, -1).is_err());

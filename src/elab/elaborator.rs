@@ -9,6 +9,7 @@ use super::value::{TensorValue, Value};
 use super::{Outcome, op, tensors};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::span::Span;
+use crate::base::visible;
 use crate::graph::{self, Graph, OpId};
 use crate::syntax::ast::{
     self, BinaryOp, Call, DeclareKind, FnItem, Label, Name, StmtKind, TypeExpr, UnaryOp,
@@ -225,7 +226,7 @@ impl<'m> Elaborator<'m> {
                 let name = interpolated(self, text)?;
                 check_length(&name, text.span)?;
                 let empty = name.split('.').any(str::is_empty);
-                if empty || name.chars().any(char::is_whitespace) {
+                if empty || name.chars().any(char::is_whitespace) || visible::name(&name) != name {
                     return Err(at(format!("`{name}` is not a name of a part"), text.span));
                 }
                 Ok((name, text.span))

@@ -8,9 +8,9 @@
 //! - *Windows.* A reduction over small windows that partition what a kernel defines joins that kernel: conv + bias +
 //!   relu + pooling. It comes last, so that a maximum and its position, siblings by then, join as one.
 //!
-//! A join is legal where no third kernel stands between the two. One is not worth it: a sum over the lanes gives single
-//! numbers, so an optimiser's roots and quotients stay apart from the gradient of a large weight, in a kernel that has
-//! lanes for them.
+//! A join is legal where no third kernel stands between the two. Two are not worth it. More statements than registers can
+//! serve stay apart. And a sum over the lanes gives single numbers, so an optimiser's roots and quotients stay apart from
+//! the gradient of a large weight, in a kernel that has lanes for them.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -21,6 +21,10 @@ use crate::te::{Axis, Binary, Equation, Expr, ExprId, Index, Program, Reduction,
 
 /// The points of a window, at most: each needs registers for a sum of its own.
 const LARGEST_WINDOW: i64 = 4;
+
+/// The statements of a nest, at most. What one more would save is the same for each, but registers are few, and what looks
+/// at a kernel as a whole takes longer.
+const MOST_STATEMENTS: usize = 64;
 
 /// From so many elements on, slow functions of the elements of a sum over the lanes have a kernel of their own.
 const LARGE_SUM: i64 = 1024;
@@ -90,7 +94,8 @@ impl Fusion {
             (_, true) => (other, one, false),
             _ => (one.min(other), one.max(other), true),
         };
-        let fits = if siblings { self.are_siblings(first, second) } else { self.may_follow(second) };
+        let fits = if siblings { self.are_siblings(first, second) } else { self.may_follow(first, second) };
+        let fits = fits && self.longest_nest(first) + self.longest_nest(second) <= MOST_STATEMENTS;
         let mut apart = |from, to| self.order.reaches_through_others(from, to);
         if !fits || apart(first, second) || (siblings && apart(second, first)) {
             return None;
@@ -102,10 +107,23 @@ impl Fusion {
         }
     }
 
-    /// Whether a kernel has the form of one that joins what it reads: the cheap part of the rules.
-    fn may_follow(&self, consumer: usize) -> bool {
-        match self.kernels[consumer].as_ref().map(|kernel| kernel.nests.as_slice()) {
-            Some([nest]) => nest.reduce.is_empty() || self.windows,
+    /// The statements of the nest that has most.
+    fn longest_nest(&self, kernel: usize) -> usize {
+        let nests = self.kernels[kernel].iter().flat_map(|kernel| &kernel.nests);
+        nests.map(|nest| nest.statements.len()).max().unwrap_or(0)
+    }
+
+    /// Whether a kernel has the form of one that joins what it reads, and reads it so: the cheap part of the rules.
+    fn may_follow(&self, producer: usize, consumer: usize) -> bool {
+        let (Some(producer), Some(consumer)) = (&self.kernels[producer], &self.kernels[consumer]) else {
+            return false;
+        };
+        match consumer.nests.as_slice() {
+            [nest] if nest.reduce.is_empty() => {
+                let results = producer.results();
+                producer.nests.iter().all(|target| self.matching(target, nest, &results).is_some())
+            }
+            [_] => self.windows,
             _ => false,
         }
     }
@@ -119,7 +137,7 @@ impl Fusion {
         };
         let same = a.nests.len() == b.nests.len() && a.nests.iter().zip(&b.nests).all(alike);
         let mut common = self.order.reads[one].intersection(&self.order.reads[other]);
-        same && common.any(|tensor| self.order.readers.contains_key(tensor))
+        same && common.any(|tensor| self.order.is_wide(*tensor))
             && !a.nests.iter().chain(&b.nests).any(|nest| has_reuse(&self.program, nest))
     }
 
@@ -131,14 +149,14 @@ impl Fusion {
         if self.is_slow(&nest.statements) && producer.nests.iter().any(|nest| self.sums_lanes(nest)) {
             return None;
         }
-        let mut joined = producer.clone();
+        let (mut joined, results) = (producer.clone(), producer.results());
         for target in &mut joined.nests {
-            let (from, replace) = self.matching(target, nest, &producer.results())?;
+            let (from, replace) = self.matching(target, nest, &results)?;
             let inner = target.levels(&self.program).0.len();
             let end = if from < inner { inner } else { target.statements.len() };
             let new = self.substituted(&nest.statements, &replace);
             target.statements.splice(end..end, new);
-            self.reads_match(target, &producer.results())?;
+            self.reads_match(target, &results)?;
         }
         joined.name = format!("{}+{}", producer.name, consumer.name);
         Some(joined)

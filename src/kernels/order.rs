@@ -1,6 +1,7 @@
 //! The order of kernels while they join: who reads whose results, and whether a way leads from one to another.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use super::Kernel;
 use crate::te::{Program, Tensor};
@@ -12,12 +13,15 @@ use crate::te::{Program, Tensor};
 pub struct Order {
     predecessors: Vec<BTreeSet<usize>>,
     pub successors: Vec<BTreeSet<usize>>,
-    /// The kernels that read a tensor of more than one element: those that might be siblings.
-    pub readers: BTreeMap<Tensor, BTreeSet<usize>>,
+    /// The kernels that read a tensor.
+    readers: BTreeMap<Tensor, BTreeSet<usize>>,
+    /// The tensors of more than one element: kernels that read one of them might be siblings.
+    wide: HashSet<Tensor>,
     pub reads: Vec<BTreeSet<Tensor>>,
     rank: Vec<usize>,
-    /// The search that has seen a kernel last, and the number of searches.
+    /// The search that has seen a kernel last, and the number of searches. One for a way looks from both of its ends.
     seen: Vec<usize>,
+    met: Vec<usize>,
     searches: usize,
 }
 
@@ -32,15 +36,18 @@ impl Order {
             predecessors: vec![BTreeSet::new(); kernels.len()],
             successors: vec![BTreeSet::new(); kernels.len()],
             readers: BTreeMap::new(),
+            wide: HashSet::new(),
             reads: kernels.iter().map(|kernel| kernel.reads(program)).collect(),
             rank: (0..kernels.len()).collect(),
             seen: vec![0; kernels.len()],
+            met: vec![0; kernels.len()],
             searches: 0,
         };
         for at in 0..kernels.len() {
             for tensor in order.reads[at].clone() {
+                order.readers.entry(tensor).or_default().insert(at);
                 if program.tensors[tensor].len() > 1 {
-                    order.readers.entry(tensor).or_default().insert(at);
+                    order.wide.insert(tensor);
                 }
                 if let Some(from) = owner.get(&tensor).filter(|from| **from != at) {
                     order.predecessors[at].insert(*from);
@@ -53,9 +60,15 @@ impl Order {
 
     /// The kernels worth joining with this one: those it reads from, and those that read what it reads.
     pub fn neighbours(&self, at: usize) -> Vec<usize> {
-        let siblings = self.reads[at].iter().filter_map(|tensor| self.readers.get(tensor)).flatten();
+        let wide = self.reads[at].iter().filter(|tensor| self.is_wide(**tensor));
+        let siblings = wide.filter_map(|tensor| self.readers.get(tensor)).flatten();
         let found: BTreeSet<usize> = siblings.chain(&self.predecessors[at]).copied().collect();
         found.into_iter().filter(|other| *other != at).collect()
+    }
+
+    /// Whether a tensor has more than one element.
+    pub fn is_wide(&self, tensor: Tensor) -> bool {
+        self.wide.contains(&tensor)
     }
 
     /// Lets one kernel stand for two, between which no way passes a third one.
@@ -129,39 +142,75 @@ impl Order {
 
     /// Whether a way leads from one to the other that passes a third kernel.
     pub fn reaches_through_others(&mut self, from: usize, to: usize) -> bool {
-        let end = self.rank[to];
-        self.searches += 1;
-        let mut open: Vec<usize> = self.successors[from].iter().copied().filter(|next| *next != to).collect();
-        while let Some(at) = open.pop() {
-            if at == to {
-                return true;
-            }
-            for next in &self.successors[at] {
-                if self.rank[*next] <= end && self.seen[*next] != self.searches {
-                    self.seen[*next] = self.searches;
-                    open.push(*next);
+        let Order { predecessors, successors, rank, seen, met, searches, .. } = self;
+        *searches += 1;
+        let (start, end) = (rank[from], rank[to]);
+        let is_between = |at: &usize| (start + 1..end).contains(&rank[*at]);
+        // From both ends by turns, so the search is over when the shorter side is.
+        let mut after: BinaryHeap<(usize, usize)> = BinaryHeap::new();
+        let mut before: BinaryHeap<(Reverse<usize>, usize)> = BinaryHeap::new();
+        let (mut forwards, mut backwards) = (from, to);
+        loop {
+            for next in successors[forwards].iter().copied().filter(is_between) {
+                if met[next] == *searches {
+                    return true;
+                }
+                if std::mem::replace(&mut seen[next], *searches) != *searches {
+                    after.push((rank[next], next));
                 }
             }
+            for next in predecessors[backwards].iter().copied().filter(is_between) {
+                if seen[next] == *searches {
+                    return true;
+                }
+                if std::mem::replace(&mut met[next], *searches) != *searches {
+                    before.push((Reverse(rank[next]), next));
+                }
+            }
+            // The kernels next to the other end are the likeliest.
+            let (Some((_, last)), Some((_, first))) = (after.pop(), before.pop()) else { return false };
+            (forwards, backwards) = (last, first);
         }
-        false
     }
 
     /// Lets a kernel come after all others that read a tensor. Says whether that can be; if not, nothing changes.
     pub fn comes_last(&mut self, kernel: usize, tensor: Tensor) -> bool {
-        let readers = (0..self.reads.len()).filter(|at| *at != kernel && self.reads[*at].contains(&tensor));
-        let readers: Vec<usize> = readers.collect();
-        if readers.is_empty() {
-            return true;
-        }
-        let later = self.search(kernel, |order, at| (&order.successors[at], true));
-        if readers.iter().any(|reader| later.contains(reader)) {
+        let readers = self.readers.get(&tensor).into_iter().flatten().copied();
+        let readers: Vec<usize> = readers.filter(|at| *at != kernel).collect();
+        if readers.iter().any(|reader| self.reaches(kernel, *reader)) {
             return false;
         }
         for reader in readers {
-            self.successors[reader].insert(kernel);
-            self.predecessors[kernel].insert(reader);
+            self.put_behind(reader, kernel);
         }
         true
+    }
+
+    /// Whether a way leads from one to the other.
+    fn reaches(&mut self, from: usize, to: usize) -> bool {
+        self.successors[from].contains(&to) || self.reaches_through_others(from, to)
+    }
+
+    /// Lets a kernel, from which no way leads to another one, come after that.
+    fn put_behind(&mut self, first: usize, last: usize) {
+        self.successors[first].insert(last);
+        self.predecessors[last].insert(first);
+        let (low, high) = (self.rank[last], self.rank[first]);
+        if high < low {
+            return;
+        }
+        let mut after = self.search(last, |order, at| (&order.successors[at], order.rank[at] < high));
+        let mut before = self.search(first, |order, at| (&order.predecessors[at], order.rank[at] > low));
+        after.push(last);
+        before.push(first);
+        after.sort_by_key(|at| self.rank[*at]);
+        before.sort_by_key(|at| self.rank[*at]);
+        let moved = before.iter().chain(&after);
+        let mut ranks: Vec<usize> = moved.clone().map(|at| self.rank[*at]).collect();
+        ranks.sort_unstable();
+        for (at, rank) in moved.zip(ranks) {
+            self.rank[*at] = rank;
+        }
     }
 
     /// The kernels that are left in an order of dependence; where there is a choice, those that hurry first, then the
@@ -186,3 +235,7 @@ impl Order {
         sorted
     }
 }
+
+#[cfg(test)]
+#[path = "order_tests.rs"]
+mod tests;

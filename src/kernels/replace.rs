@@ -3,7 +3,8 @@
 //! A result that reads a tensor at its own element only may take that tensor's memory, if it is the last to read it:
 //! then the order of kernels and the layouts should let it. The plan decides, when it sees the loops.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 
 use super::order::Order;
 use super::slices::Group;
@@ -20,13 +21,11 @@ pub type Pair = (Tensor, Tensor);
 pub fn order(kernels: &mut Kernels, kept: &[Pair], groups: &mut [Group]) -> Vec<Pair> {
     let program = &kernels.program;
     let mut order = Order::of(program, &kernels.kernels);
-    let members = |at: usize| {
-        groups
-            .iter()
-            .map(|group| group.kernels.clone())
-            .find(|range| range.contains(&at))
-            .unwrap_or(at..at + 1)
-    };
+    let mut ranges: Vec<Range<usize>> = (0..kernels.kernels.len()).map(|at| at..at + 1).collect();
+    for group in groups.iter() {
+        ranges[group.kernels.clone()].fill(group.kernels.clone());
+    }
+    let members = |at: usize| ranges[at].clone();
     // The last kernel of a group stands for all of it.
     let stands = |at: usize| members(at).end - 1;
     for group in groups.iter() {
@@ -34,14 +33,16 @@ pub fn order(kernels: &mut Kernels, kept: &[Pair], groups: &mut [Group]) -> Vec<
         group.kernels.clone().take_while(|at| *at < last).for_each(|at| order.merge(last, at));
     }
     let results: Vec<BTreeSet<Tensor>> = kernels.kernels.iter().map(Kernel::results).collect();
+    let outside: HashSet<Tensor> = program.inputs.iter().chain(&program.outputs).copied().collect();
+    let updates: HashMap<Tensor, Pair> = kept.iter().map(|pair| (pair.1, *pair)).collect();
     let mut candidates: Vec<(usize, Pair)> = Vec::new();
     for (at, kernel) in kernels.kernels.iter().enumerate() {
         let others = members(at).filter(|other| *other != at);
         let needed: BTreeSet<Tensor> =
             others.flat_map(|other| kernels.kernels[other].reads(program)).collect();
-        let pairs = pairs(kernels, kernel).into_iter().filter(|(old, _)| !needed.contains(old));
+        let pairs = pairs(kernels, kernel, &outside).into_iter().filter(|(old, _)| !needed.contains(old));
         candidates.extend(pairs.map(|pair| (stands(at), pair)));
-        let updates = kept.iter().filter(|(_, next)| results[at].contains(next));
+        let updates = results[at].iter().filter_map(|result| updates.get(result));
         candidates.extend(updates.map(|pair| (stands(at), *pair)));
     }
     candidates.sort_by_key(|(at, (old, _))| (std::cmp::Reverse(program.tensors[*old].len()), *at));
@@ -55,8 +56,9 @@ pub fn order(kernels: &mut Kernels, kept: &[Pair], groups: &mut [Group]) -> Vec<
     let nexts: BTreeSet<Tensor> = kept.iter().map(|(_, next)| *next).collect();
     let sorted = order.sorted(|at| stands(at) == at, |at| results[at].is_subset(&nexts));
     let sorted: Vec<usize> = sorted.into_iter().flat_map(members).collect();
+    let places: HashMap<usize, usize> = sorted.iter().enumerate().map(|(place, at)| (*at, place)).collect();
     for group in groups {
-        let start = sorted.iter().position(|at| *at == group.kernels.start).expect("all are sorted");
+        let start = places[&group.kernels.start];
         group.kernels = start..start + group.kernels.len();
     }
     let mut old: Vec<Option<Kernel>> = std::mem::take(&mut kernels.kernels).into_iter().map(Some).collect();
@@ -65,15 +67,11 @@ pub fn order(kernels: &mut Kernels, kept: &[Pair], groups: &mut [Group]) -> Vec<
     found
 }
 
-/// The stored tensors that a kernel reads only where it stores a result, with that result.
-fn pairs(kernels: &Kernels, kernel: &Kernel) -> Vec<Pair> {
+/// The stored tensors that a kernel reads only where it stores a result, with that result, but for inputs and outputs.
+fn pairs(kernels: &Kernels, kernel: &Kernel, outside: &HashSet<Tensor>) -> Vec<Pair> {
     let program = &kernels.program;
     let own = kernel.results();
-    let is_free = |tensor: &Tensor| {
-        kernels.stored.contains(tensor)
-            && !program.inputs.contains(tensor)
-            && !program.outputs.contains(tensor)
-    };
+    let is_free = |tensor: &Tensor| kernels.stored.contains(tensor) && !outside.contains(tensor);
     let results: Vec<Tensor> = own.iter().copied().filter(&is_free).collect();
     let reads = kernel.reads(program);
     let olds: Vec<Tensor> =

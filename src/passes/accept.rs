@@ -60,7 +60,8 @@ fn update(graph: &Graph, kept: Value) -> Option<Value> {
 
 /// The place of the node that computes a value.
 fn maker(graph: &Graph, value: Value) -> Option<usize> {
-    graph.nodes.iter().position(|node| node.results.contains(&value))
+    // From the end, where the updates are.
+    graph.nodes.iter().rposition(|node| node.results.contains(&value))
 }
 
 /// Adds the health of all parameters, an element each.

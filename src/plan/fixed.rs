@@ -3,7 +3,7 @@
 //! Where no step changes these, as in prediction, such launches need to run once only: the weights in another layout,
 //! the factor of a batch normalisation.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::Kept;
 use crate::loops::{Access, Expr, Stmt};
@@ -16,19 +16,25 @@ pub fn launches(launches: &[Launch], kept: &[Kept]) -> Vec<bool> {
     let computed = launches.iter().flat_map(written);
     let nexts: HashSet<Tensor> = kept.iter().filter_map(|kept| kept.next).collect();
     let known: HashSet<Tensor> = unchanged.chain(computed).filter(|tensor| !nexts.contains(tensor)).collect();
-    let mut fixed: Vec<bool> =
-        launches.iter().map(|launch| planted!("plan.fixed.draws") || !draws(&launch.function.body)).collect();
-    loop {
-        let varies = launches.iter().zip(&fixed).filter(|(_, fixed)| !**fixed);
-        let varying: HashSet<Tensor> = varies.flat_map(|(launch, _)| written(launch)).collect();
-        let is_fixed = |tensor: &Tensor| known.contains(tensor) && !varying.contains(tensor);
-        let stays = |(launch, fixed): (&Launch, &bool)| *fixed && launch.buffers.iter().all(is_fixed);
-        let next: Vec<bool> = launches.iter().zip(&fixed).map(stays).collect();
-        if next == fixed {
-            return fixed;
-        }
-        fixed = next;
+    let mut users: HashMap<Tensor, Vec<usize>> = HashMap::new();
+    for (at, launch) in launches.iter().enumerate() {
+        launch.buffers.iter().for_each(|tensor| users.entry(*tensor).or_default().push(at));
     }
+    let begins = |launch: &Launch| {
+        (planted!("plan.fixed.draws") || !draws(&launch.function.body))
+            && launch.buffers.iter().all(|tensor| known.contains(tensor))
+    };
+    let mut fixed: Vec<bool> = launches.iter().map(begins).collect();
+    // What varies makes all launches vary that touch what it writes.
+    let mut open: Vec<usize> = (0..launches.len()).filter(|at| !fixed[*at]).collect();
+    while let Some(at) = open.pop() {
+        for user in written(&launches[at]).flat_map(|tensor| &users[&tensor]) {
+            if std::mem::replace(&mut fixed[*user], false) {
+                open.push(*user);
+            }
+        }
+    }
+    fixed
 }
 
 fn written(launch: &Launch) -> impl Iterator<Item = Tensor> + '_ {

@@ -92,8 +92,9 @@ pub fn plan(
     let is_update = |launch: &Launch| launch.buffers.iter().any(|tensor| updates.contains_key(tensor));
     let guarded = units.iter().position(|unit| launches[unit.launches.clone()].iter().any(is_update));
     let guarded = guarded.filter(|_| verdict.is_some());
-    let is_scratch = |tensor: &Tensor| units.iter().any(|unit| unit.scratch.contains_key(tensor));
-    let mut replaced = search.results(kernels, &|tensor| !lasting.contains(&tensor) && !is_scratch(&tensor));
+    let scratch: BTreeSet<Tensor> = units.iter().flat_map(|unit| unit.scratch.keys().copied()).collect();
+    let mut replaced =
+        search.results(kernels, &|tensor| !lasting.contains(&tensor) && !scratch.contains(&tensor));
     replaced.extend(updates);
 
     let (mut places, scratch_bytes) = scratch_places(&units);

@@ -5,7 +5,7 @@
 //! thread: its *scratch*. This is a question about the loops alone: each address in such a tensor is a multiple of the
 //! parallel axis and a rest below that multiple.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use crate::kernels::{Kernels, Layouts};
@@ -33,6 +33,7 @@ pub fn units(
     fixed: &[bool],
 ) -> Vec<Unit> {
     let mut units = Vec::new();
+    let spans = spans(launches);
     let mut start = 0;
     while start < launches.len() {
         let group = launches[start].group;
@@ -40,8 +41,12 @@ pub fn units(
         let range = start..start + same.count().max(1);
         let alike = fixed[range.clone()].iter().all(|is_fixed| *is_fixed == fixed[start]);
         let alone = |at: usize| Unit { launches: at..at + 1, slices: 1, scratch: BTreeMap::new() };
-        let sliced = sliced(kernels, layouts, launches, range.clone(), lasting);
-        match sliced.filter(|_| alike && range.len() > 1) {
+        let is_inside = |tensor: Tensor| {
+            let span = &spans[&tensor];
+            range.start <= span.start && span.end <= range.end && !lasting.contains(&tensor)
+        };
+        let sliced = || sliced(kernels, layouts, launches, range.clone(), &is_inside);
+        match (alike && range.len() > 1).then(sliced).flatten() {
             Some(unit) => units.push(unit),
             None => units.extend(range.clone().map(alone)),
         }
@@ -50,13 +55,24 @@ pub fn units(
     units
 }
 
-/// A group as a unit, if it may run slice by slice.
+/// The launches from the first to the last that uses a tensor.
+fn spans(launches: &[Launch]) -> HashMap<Tensor, Range<usize>> {
+    let mut spans: HashMap<Tensor, Range<usize>> = HashMap::new();
+    for (at, launch) in launches.iter().enumerate() {
+        for tensor in &launch.buffers {
+            spans.entry(*tensor).or_insert(at..at + 1).end = at + 1;
+        }
+    }
+    spans
+}
+
+/// A group as a unit, if it may run slice by slice. `is_inside` says which tensors nothing else needs.
 fn sliced(
     kernels: &Kernels,
     layouts: &Layouts,
     launches: &[Launch],
     range: Range<usize>,
-    lasting: &BTreeSet<Tensor>,
+    is_inside: &dyn Fn(Tensor) -> bool,
 ) -> Option<Unit> {
     let group = &launches[range.clone()];
     let loops: Vec<Axis> =
@@ -73,11 +89,6 @@ fn sliced(
             users.entry(*tensor).or_default().push((launch, *axis, Buffer::from_u32(at as u32)));
         }
     }
-    let outside: BTreeSet<Tensor> = launches[..range.start]
-        .iter()
-        .chain(&launches[range.end..])
-        .flat_map(|launch| launch.buffers.iter().copied())
-        .collect();
     let mut scratch = BTreeMap::new();
     for (tensor, users) in users {
         let is_written =
@@ -94,7 +105,7 @@ fn sliced(
         if step * slices != layout.len() as i64 || !users.iter().all(stays) {
             return None;
         }
-        if !outside.contains(&tensor) && !lasting.contains(&tensor) && layout.fill.is_none() {
+        if is_inside(tensor) && layout.fill.is_none() {
             scratch.insert(tensor, step as usize * kernels.program.tensors[tensor].dtype.size());
         }
     }

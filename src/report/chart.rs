@@ -60,9 +60,14 @@ pub fn svg(size: (u32, u32), panels: &[Panel]) -> Result<String, Box<dyn std::er
     Ok(svg)
 }
 
+/// Values beyond it are not drawn.
+const LARGEST: f64 = 1e300;
+
 /// The range of all values with some air, never above `limit`.
 pub fn value_range(curves: &[Curve], limit: f64) -> Range<f64> {
-    let values = || curves.iter().flat_map(|curve| &curve.points).map(|(_, value)| *value);
+    let all = || curves.iter().flat_map(|curve| &curve.points).map(|(_, value)| *value);
+    // Beyond these a range has no length that is a number.
+    let values = || all().filter(|value| value.abs() <= LARGEST);
     let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
     if low > high {
         return 0.0..1.0;
@@ -111,7 +116,7 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, panel: &Pane
 
 /// At most a label a whole number.
 fn x_label_count(x: &Range<f64>) -> usize {
-    ((x.end - x.start) as usize + 1).min(10)
+    (x.end - x.start).min(9.0) as usize + 1
 }
 
 /// A number with at most four places.
@@ -136,6 +141,20 @@ fn draw_curve<'a, 'b: 'a>(chart: &mut Chart<'a, 'b>, curve: &Curve) -> Drawn {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A chart is made of any numbers, and soon.
+    #[test]
+    fn any_numbers_are_drawn() {
+        for values in [[1e308, -1e308], [f64::NAN, 1.0], [1e300, 1e300], [0.0, 5e-324], [f64::INFINITY, 2.0]]
+        {
+            let points = vec![(1.0, values[0]), (2.0, values[1])];
+            let curves = vec![Curve { label: "a".into(), color: BLUE, points }];
+            let y = value_range(&curves, f64::INFINITY);
+            assert!((y.end - y.start).is_finite() && y.end > y.start, "{values:?}: {y:?}");
+        }
+        assert_eq!(x_label_count(&(1.0..1.8e19)), 10);
+        assert_eq!(x_label_count(&(1.0..1.0)), 1);
+    }
 
     #[test]
     fn ranges_have_air_within_limits() {

@@ -239,14 +239,16 @@ fn separate_updates(graph: &Graph, step: &mut te::Program) {
 }
 
 fn kept_tensors(graph: &Graph, step: &te::Program) -> Vec<Kept> {
-    let next_of = |value: Value| {
-        let found = graph.outputs.iter().position(|(_, sink)| *sink == Sink::Update(value));
-        found.map(|at| step.outputs[at])
-    };
+    let mut nexts: HashMap<Value, Tensor> = HashMap::new();
+    for ((_, sink), tensor) in graph.outputs.iter().zip(&step.outputs) {
+        if let Sink::Update(kept) = sink {
+            nexts.entry(*kept).or_insert(*tensor);
+        }
+    }
     let inputs = graph.inputs.iter().zip(&step.inputs);
     inputs
         .filter(|((_, role), _)| matches!(role, Role::Param { .. } | Role::State { .. }))
-        .map(|((value, _), tensor)| Kept { present: *tensor, next: next_of(*value) })
+        .map(|((value, _), tensor)| Kept { present: *tensor, next: nexts.get(value).copied() })
         .collect()
 }
 

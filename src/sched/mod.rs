@@ -11,6 +11,8 @@ pub mod nest;
 pub mod printer;
 pub mod value;
 
+use std::collections::HashMap;
+
 use crate::base::target::Target;
 use crate::kernels::slices::Group;
 use crate::kernels::{Kernels, Layouts};
@@ -92,18 +94,24 @@ pub fn schedule(
     choices: &Choices,
 ) -> Vec<Launch> {
     let mut launches: Vec<Launch> = Vec::new();
+    // Nothing keeps two kernels from having one name.
+    let mut named: HashMap<String, usize> = HashMap::new();
+    let mut group_of: Vec<Option<usize>> = vec![None; kernels.kernels.len()];
+    for (at, group) in groups.iter().enumerate() {
+        group_of[group.kernels.clone()].fill(Some(at));
+    }
     for (at, kernel) in kernels.kernels.clone().into_iter().enumerate() {
-        let group = groups.iter().position(|group| group.kernels.contains(&at));
+        let group = group_of[at];
         let cuts = group.map_or(&[] as &[_], |group| {
             let group = &groups[group];
             &group.cuts[at - group.kernels.start]
         });
         for nest in &kernel.nests {
-            // Nothing keeps two kernels from having one name.
-            let first = launches.iter().filter(|launch| launch.function.name == kernel.name).count();
+            let first = named.get(&kernel.name).copied().unwrap_or(0);
             let key = |part: usize| choices::key(&kernel.name, first + part);
             let wanted = |part: usize| choices.tile(&key(part));
             let plans = cpu::plan(kernels, layouts, machine, nest, cuts, &wanted);
+            named.insert(kernel.name.clone(), first + plans.len());
             for (part, plan) in plans.into_iter().enumerate() {
                 let launch = emit::emit(kernels, layouts, machine, &kernel.name, nest, &plan, key(part));
                 launches.push(Launch { group, ..launch });

@@ -69,7 +69,61 @@ impl Checkpoint {
         })?;
         let progress: Progress = serde_json::from_str(&text)
             .map_err(|error| TrainError::Other(format!("{}: {error}", path.display())))?;
+        let damaged = |what: &str| TrainError::Other(format!("{}: {what}", path.display()));
+        if !progress.position.is_countable() {
+            return Err(damaged("the position is no place in a training"));
+        }
+        if !is_name_of_tensors(&progress.tensors) {
+            return Err(damaged("`tensors` is no name of a file beside it"));
+        }
         let tensors = weights::load(&folder.join(&progress.tensors))?;
         Ok(Checkpoint { position: progress.position, tensors })
+    }
+}
+
+/// Whether a name is one that [`Checkpoint::save`] gives: a plain one, which leads to no other folder.
+fn is_name_of_tensors(name: &str) -> bool {
+    let steps = name.strip_prefix("state-").and_then(|rest| rest.strip_suffix(".safetensors"));
+    steps.is_some_and(|steps| !steps.is_empty() && steps.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What loading says of a `progress.json`.
+    fn said(progress: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("checkpoint")).unwrap();
+        std::fs::write(folder.path().join("checkpoint/progress.json"), progress).unwrap();
+        Checkpoint::load(folder.path()).err().expect("it is refused").to_string()
+    }
+
+    fn progress(epochs: u64, steps: u64, images: u64, tensors: &str) -> String {
+        let begun = format!(r#"{{"images":{images},"loss":0.0,"correct":0.0}}"#);
+        format!(
+            r#"{{"epochs":{epochs},"steps":{steps},"phase_steps":{steps},"begun":{begun},"tensors":"{tensors}"}}"#
+        )
+    }
+
+    #[test]
+    fn other_files_are_not_read() {
+        for name in
+            ["../../x", "/etc/passwd", "state-1.safetensors/../x", "state-.safetensors", "x.safetensors", ""]
+        {
+            let error = said(&progress(1, 2, 0, name));
+            assert!(error.ends_with("`tensors` is no name of a file beside it"), "{name}: {error}");
+        }
+        assert!(said(&progress(1, 2, 0, "state-2.safetensors")).contains("state-2.safetensors: "));
+    }
+
+    #[test]
+    fn positions_that_no_training_reaches_are_refused() {
+        let name = "state-2.safetensors";
+        for text in
+            [progress(u64::MAX, 0, 0, name), progress(0, u64::MAX, 0, name), progress(0, 0, 1 << 54, name)]
+        {
+            assert!(said(&text).ends_with("the position is no place in a training"), "{text}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The graphs that a training needs, for any batch size.
 
+use std::collections::HashMap;
+
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::span::Span;
@@ -172,9 +174,11 @@ impl<'m> Recipe<'m> {
         };
         let paths: Vec<(Value, String)> = graph.inputs.iter().filter_map(path_of_param).collect();
         check_groups(phase, &paths)?;
+        let path_of: HashMap<Value, &str> =
+            paths.iter().map(|(value, path)| (*value, path.as_str())).collect();
         let mut optimisers: Vec<(OptimSpec, Vec<(Value, Value)>)> = Vec::new();
         for (param, gradient) in grads.iter().copied() {
-            let path = paths.iter().find(|(value, _)| *value == param).map_or("", |(_, path)| path.as_str());
+            let path = path_of.get(&param).copied().unwrap_or_default();
             let optim = phase.optimiser_of(path, graph.values[param].shape.len());
             match optimisers.iter_mut().find(|(known, _)| *known == optim) {
                 Some((_, pairs)) => pairs.push((param, gradient)),

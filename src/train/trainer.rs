@@ -83,6 +83,13 @@ pub struct Position {
 }
 
 impl Position {
+    /// Whether all its numbers are such as a training reaches, far from where counting ends.
+    pub fn is_countable(&self) -> bool {
+        const MOST: u64 = 1 << 53;
+        let counts = [self.epochs, self.steps, self.phase_steps, self.begun.images(), self.stopping.1];
+        counts.iter().all(|count| *count < MOST)
+    }
+
     /// The epochs that are done or begun.
     fn seen_epochs(&self) -> u64 {
         self.epochs + u64::from(self.begun.images() > 0)

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::files::{self, write_atomically};
 use crate::base::target::Level;
+use crate::base::visible;
 use crate::sched::Choices;
 
 use super::records::RecordsError;
@@ -123,8 +124,7 @@ impl std::fmt::Display for Subject {
 
 /// What may come from a file, as a part of one line.
 fn shown(text: &str) -> String {
-    let visible = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().take(LONGEST).map(visible).collect()
+    visible::name(&text.chars().take(LONGEST).collect::<String>())
 }
 
 #[cfg(test)]

@@ -154,7 +154,7 @@ fn choices_for_another_program_are_refused() {
         }
     };
     refused("model", json!("Other"), &format!("a training step of `Other`, batch 100, {level}"));
-    refused("model", json!("a\nb"), &format!("a training step of `a b`, batch 100, {level}"));
+    refused("model", json!("a\nb"), &format!("a training step of `a\\nb`, batch 100, {level}"));
     refused("batch", json!(-1), &format!("a training step of `Tiny`, batch -1, {level}"));
     refused("level", json!("mmx"), "a training step of `Tiny`, batch 100, mmx");
     refused("mode", json!("infer"), &format!("a prediction of `Tiny`, batch 100, {level}"));

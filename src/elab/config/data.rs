@@ -9,6 +9,7 @@ use super::settings::{Section, Settings, as_call, constant};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::span::Span;
+use crate::base::visible;
 use crate::elab::evaluate::at;
 use crate::elab::{Module, Outcome, Value};
 use crate::syntax::ast::{Call, Data, Expr, Name};
@@ -152,7 +153,8 @@ fn classes(expr: &Expr) -> Outcome<Vec<String>> {
     let wrong = || at("`classes` is a list of strings", expr.span);
     let Value::List(values) = constant(expr)? else { return Err(wrong()) };
     let name = |value: &Value| match value {
-        Value::String(name) => Ok(name.clone()),
+        Value::String(name) if visible::name(name) == *name => Ok(name.clone()),
+        Value::String(_) => Err(at("a name of a class has characters that cannot be printed", expr.span)),
         _ => Err(wrong()),
     };
     values.iter().map(name).collect()

@@ -110,14 +110,19 @@ impl Stage {
             Stage::Warmup { steps } => (step + 1) as f64 / *steps as f64,
             Stage::Cosine { to } => lowest(*to) + (1.0 - lowest(*to)) * (1.0 + (PI * done).cos()) / 2.0,
             Stage::Linear { to } => lowest(*to) + (1.0 - lowest(*to)) * (1.0 - done),
-            Stage::Step { epochs, factor } => factor.powi((epoch / epochs) as i32),
+            Stage::Step { epochs, factor } => factor.powi(times(epoch / epochs)),
             Stage::Milestones { epochs, factor } => {
                 factor.powi(epochs.iter().filter(|milestone| epoch >= **milestone).count() as i32)
             }
-            Stage::Exponential { factor } => factor.powi(epoch as i32),
+            Stage::Exponential { factor } => factor.powi(times(epoch)),
             Stage::OneCycle { warm, div, final_div } => one_cycle(*warm, *div, *final_div, step, steps),
         }
     }
+}
+
+/// How often a factor is taken, as an exponent.
+fn times(count: u64) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
 }
 
 /// Two halves of a cosine, as in PyTorch's `OneCycleLR`.

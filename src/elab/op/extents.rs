@@ -302,16 +302,15 @@ impl Collector<'_, '_> {
             match self.variables[*variable].extent {
                 Some(extent) => {
                     let last = i128::from(*coefficient) * i128::from(extent.max(1) - 1);
-                    low += last.min(0);
-                    high += last.max(0);
+                    (low, high) = (low.saturating_add(last.min(0)), high.saturating_add(last.max(0)));
                 }
                 None if unknown.is_some() => return None,
                 None => unknown = Some((*variable, i128::from(*coefficient))),
             }
         }
         let (variable, coefficient) = unknown?;
-        let room = if coefficient > 0 { i128::from(limit.extent) - 1 - high } else { low };
-        let extent = if room < 0 { 0 } else { room / coefficient.abs() + 1 };
+        let room = if coefficient > 0 { (i128::from(limit.extent) - 1).saturating_sub(high) } else { low };
+        let extent = if room < 0 { 0 } else { (room / coefficient.abs()).saturating_add(1) };
         Some((variable, i64::try_from(extent).ok()?))
     }
 
