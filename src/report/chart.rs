@@ -60,19 +60,22 @@ pub fn svg(size: (u32, u32), panels: &[Panel]) -> Result<String, Box<dyn std::er
     Ok(svg)
 }
 
-/// Values beyond it are not drawn.
-const LARGEST: f64 = 1e300;
+/// Whether a value is drawn. Between larger ones a range has no length that is a number.
+fn is_drawn(value: f64) -> bool {
+    value.abs() <= 1e300
+}
 
 /// The range of all values with some air, never above `limit`.
 pub fn value_range(curves: &[Curve], limit: f64) -> Range<f64> {
     let all = || curves.iter().flat_map(|curve| &curve.points).map(|(_, value)| *value);
-    // Beyond these a range has no length that is a number.
-    let values = || all().filter(|value| value.abs() <= LARGEST);
+    let values = || all().filter(|value| is_drawn(*value));
     let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
     if low > high {
         return 0.0..1.0;
     }
-    let air = if high > low { (high - low) * 0.06 } else { low.abs().max(1e-3) * 0.1 };
+    // Values this near to each other are equal to the eye, and labels between them may be no numbers of their own.
+    let size = low.abs().max(high.abs()).max(1e-3);
+    let air = if high - low > size * 1e-9 { (high - low) * 0.06 } else { size * 0.1 };
     let top = if high <= limit { (high + air).min(limit) } else { high + air };
     let bottom = if low >= 0.0 { (low - air).max(0.0) } else { low - air };
     bottom..top
@@ -127,13 +130,15 @@ pub fn plain(value: f64) -> String {
 
 fn draw_curve<'a, 'b: 'a>(chart: &mut Chart<'a, 'b>, curve: &Curve) -> Drawn {
     let color = curve.color;
-    let line = LineSeries::new(curve.points.iter().copied(), color.stroke_width(2));
+    let points: Vec<(f64, f64)> =
+        curve.points.iter().copied().filter(|(_, value)| is_drawn(*value)).collect();
+    let line = LineSeries::new(points.iter().copied(), color.stroke_width(2));
     chart
         .draw_series(line)?
         .label(&curve.label)
         .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
-    if curve.points.len() <= MOST_DOTS {
-        chart.draw_series(curve.points.iter().map(|point| Circle::new(*point, 3, color.filled())))?;
+    if points.len() <= MOST_DOTS {
+        chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, color.filled())))?;
     }
     Ok(())
 }
@@ -151,6 +156,16 @@ mod tests {
             let curves = vec![Curve { label: "a".into(), color: BLUE, points }];
             let y = value_range(&curves, f64::INFINITY);
             assert!((y.end - y.start).is_finite() && y.end > y.start, "{values:?}: {y:?}");
+            let panel = Panel {
+                title: "t",
+                x_title: "x",
+                x: 1.0..2.0,
+                y,
+                y_text: plain,
+                curves,
+                legend: Legend::Above,
+            };
+            assert!(svg((400, 300), &[panel]).unwrap().ends_with("</svg>\n"), "{values:?}");
         }
         assert_eq!(x_label_count(&(1.0..1.8e19)), 10);
         assert_eq!(x_label_count(&(1.0..1.0)), 1);

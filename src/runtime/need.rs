@@ -62,7 +62,9 @@ pub fn largest_batch(
     (most, all): (i64, u64),
     at: &mut dyn FnMut(i64) -> Option<u64>,
 ) -> Option<i64> {
-    let one = at(1)?;
+    // A model that takes no single sample may take others.
+    let single = at(1);
+    let one = single.unwrap_or(0);
     if !room.holds(one) || most < 2 {
         return None;
     }
@@ -75,7 +77,7 @@ pub fn largest_batch(
         }
         batch = batch * 3 / 4;
     }
-    Some(1)
+    single.map(|_| 1)
 }
 
 /// The largest number of two binary digits that is not larger: people take such batches.
@@ -119,6 +121,8 @@ mod tests {
         let batch = largest_batch(ROOM, all, &mut at).unwrap();
         assert!(batch << 21 <= 15 << 20 && batch >= 4, "{batch} of {tried:?}");
         // Some batches are none of the model's.
+        let pairs = largest_batch(ROOM, all, &mut |batch| (batch % 2 == 0).then_some((batch as u64) << 20));
+        assert_eq!(pairs, Some(12));
         let odd = largest_batch(ROOM, all, &mut |batch| (batch != 12).then_some((batch as u64) << 20));
         assert_eq!(odd, Some(8));
         assert_eq!(largest_batch(ROOM, all, &mut |_| None), None);

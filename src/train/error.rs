@@ -42,7 +42,7 @@ pub enum TrainError {
 }
 
 fn advice(batch: Option<i64>) -> String {
-    batch.map_or("no batch would fit".into(), |batch| format!("batch {batch} would fit"))
+    batch.map_or("no smaller batch is known to fit".into(), |batch| format!("batch {batch} would fit"))
 }
 
 /// A step that was not accepted, and what was found when it ran once more.

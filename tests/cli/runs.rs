@@ -282,3 +282,14 @@ fn weights_that_are_not_finite_are_named() {
     let sound = ["run", "tiny.cnn", "--out", "sound", "--init", "run/model.safetensors", "--steps", "1"];
     assert_eq!(place.run(&sound).err, "");
 }
+
+/// What is left of an epoch is no batch that was planned for.
+#[test]
+fn an_epoch_goes_on_with_another_batch() {
+    let place = Place::tiny();
+    for (batch, steps) in [("100", "1"), ("70", "3"), ("33", "2")] {
+        let out = format!("run-{batch}");
+        place.good(&["run", "tiny.cnn", "--out", &out, "--epochs", "1", "--steps", steps]);
+        place.good(&["run", "tiny.cnn", "--resume", &out, "--epochs", "1", "--batch", batch]);
+    }
+}

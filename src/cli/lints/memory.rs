@@ -40,7 +40,8 @@ pub fn run(
         numbers::bytes(this.kept),
         numbers::bytes(this.run)
     );
-    let help = fits.map_or("no batch would fit".into(), |batch| format!("batch {batch} would fit"));
+    let help =
+        fits.map_or("no smaller batch is known to fit".into(), |batch| format!("batch {batch} would fit"));
     Some(Diagnostic::warning(message).note(parts).help(help))
 }
 
