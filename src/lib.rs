@@ -44,6 +44,10 @@
 //! assert!(program.scalar(&cnnc::graph::Sink::Loss, &store).unwrap() > 0.0);
 //! ```
 
+// Sizes and offsets are of 64 bits, and so are those of memory: nothing is lost where one becomes the other.
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("cnnc needs addresses of 64 bits");
+
 #[macro_use]
 pub mod base;
 pub mod cli;

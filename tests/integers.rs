@@ -87,7 +87,7 @@ fn what_is_proved_to_be_inside_has_a_gradient() {
     let module = module(&text);
     let spec = module.train_spec(module.train_sections()[0], &Default::default()).expect("a section");
     let mut graph = cnnc::train::recipe::Recipe::of(&module, &spec).forward(3, None).expect("a graph");
-    autodiff::run(&mut graph);
+    autodiff::run(&mut graph).expect("it is small");
     run(&graph);
 }
 

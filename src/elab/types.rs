@@ -9,9 +9,7 @@ use crate::base::nearest::nearest;
 use crate::base::span::Span;
 use crate::syntax::ast::{Expr, ExprKind, Param, TypeExpr, TypeKind};
 use crate::te::DType;
-
-/// No tensor and no axis of a reduction is larger.
-pub const MOST_ELEMENTS: i64 = 1 << 31;
+use crate::te::size::MOST_ELEMENTS;
 
 /// No tensor has more axes.
 const MOST_AXES: usize = 32;

@@ -95,19 +95,20 @@ impl Kernel {
 
 impl Kernels {
     /// Multiply-adds of all sums of products.
-    pub fn multiplications(&self) -> i64 {
+    pub fn multiplications(&self) -> f64 {
         let nests = self.kernels.iter().flat_map(|kernel| &kernel.nests);
-        nests.map(|nest| nest.statements.iter().map(|s| self.products(nest, s)).sum::<i64>()).sum()
+        nests.map(|nest| nest.statements.iter().map(|s| self.products(nest, s)).sum::<f64>()).sum()
     }
 
-    fn products(&self, nest: &Nest, statement: &Statement) -> i64 {
+    fn products(&self, nest: &Nest, statement: &Statement) -> f64 {
         let Expr::Reduce { op: Reduction::Sum, body, .. } = &self.program.exprs[statement.body] else {
-            return 0;
+            return 0.0;
         };
-        let points = |axes: &[Axis]| axes.iter().map(|axis| self.program.axes[*axis].extent).product::<i64>();
+        let points =
+            |axes: &[Axis]| axes.iter().map(|axis| self.program.axes[*axis].extent as f64).product::<f64>();
         match &self.program.exprs[*body] {
             Expr::Binary(Binary::Mul, ..) => points(&nest.free()) * points(&nest.reduce),
-            _ => 0,
+            _ => 0.0,
         }
     }
 }

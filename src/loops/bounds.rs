@@ -37,7 +37,8 @@ fn magnitude(terms: &[(Atom, i64)], constant: i64, axes: &Axes) -> Option<i64> {
     let sum = terms.iter().try_fold(constant.checked_abs()?, |sum, (atom, coefficient)| {
         let largest = match atom {
             Atom::Axis(axis) => (axes[*axis].extent - 1).max(0),
-            Atom::Div(x, k) => of(x).filter(|_| *k <= MODERATE)?,
+            // Rounded down, which for a negative one is away from 0.
+            Atom::Div(x, k) => of(x).filter(|_| *k <= MODERATE)? / k + 1,
             Atom::Rem(x, k) => of(x).map(|_| *k)?,
             Atom::Min(x, y) | Atom::Max(x, y) => of(x)?.max(of(y)?),
         };

@@ -418,6 +418,9 @@ mod tests {
             let text = format!("for i in 0..3 {{ for one in 0..1 {{ y[0] = x[{index}] }} }}");
             check(&with_buffers(&text), expect);
         }
+        // A quotient is smaller than what is divided.
+        let rows = "for i in 0..268435456 { y[0] = x[1073741840*((i) / 134217728) + 8*((i) % 134217728)] }";
+        check(&with_buffers(rows), "reaches 0..=2147483656");
         check(&with_buffers(&format!("y[0; by {HUGE}] = x[0; 4]")), "elements apart");
         check(&with_buffers(&format!("y[0] = fold_sum(x[0; 8 by -{HUGE}])")), "elements apart");
         check(&with_buffers(&format!("k: i32x4 = int(0; 4 by {HUGE})")), "apart");

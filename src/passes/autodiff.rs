@@ -11,13 +11,28 @@ use std::collections::{BTreeSet, HashMap};
 use crate::graph::{Graph, Node, Op, OpId, Role, Sink, Value};
 use crate::te::adjoint::{Adjoint, Source, adjoint, with_winners};
 use crate::te::normalise::normalise;
-use crate::te::{Binary, DType, Index, Program, Tensor};
+use crate::te::size::Excess;
+use crate::te::{Binary, DType, Index, Program, Tensor, size};
+
+/// A gradient that is larger than a program may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TooLarge {
+    /// The derived op (`matmul.wrt_x`).
+    pub op: String,
+    /// The place in the graph of the node that it is derived from.
+    pub node: usize,
+    pub excess: Excess,
+}
 
 /// Adds the gradients of all parameters.
-pub fn run(graph: &mut Graph) {
+///
+/// # Errors
+///
+/// The first gradient that is too large: one whose points no equation can name is looked for among all of them.
+pub fn run(graph: &mut Graph) -> Result<(), TooLarge> {
     let Some(loss) = graph.outputs.iter().find(|(_, sink)| *sink == Sink::Loss).map(|(value, _)| *value)
     else {
-        return;
+        return Ok(());
     };
     let mut pass = Autodiff {
         active: active_values(graph),
@@ -28,9 +43,10 @@ pub fn run(graph: &mut Graph) {
     };
     pass.seed(loss);
     for position in (0..pass.graph.nodes.len()).rev() {
-        pass.node(position);
+        pass.node(position)?;
     }
     pass.finish();
+    Ok(())
 }
 
 /// A derived op and what its inputs are.
@@ -73,20 +89,18 @@ impl Autodiff<'_> {
         self.contributions.insert(loss, vec![seed]);
     }
 
-    fn node(&mut self, position: usize) {
+    fn node(&mut self, position: usize) -> Result<(), TooLarge> {
         let node = self.graph.nodes[position].clone();
         let given: Vec<(usize, Value)> = (0..node.results.len())
             .filter_map(|result| Some((result, self.total(node.results[result])?)))
             .collect();
         if given.is_empty() {
-            return;
+            return Ok(());
         }
         self.prepare(node.op);
-        for input in 0..node.inputs.len() {
-            if self.active.contains(&node.inputs[input]) {
-                self.derive(&node, position, &given, input);
-            }
-        }
+        let inputs = (0..node.inputs.len()).filter(|input| self.active.contains(&node.inputs[*input]));
+        let inputs: Vec<usize> = inputs.collect();
+        inputs.into_iter().try_for_each(|input| self.derive(&node, position, &given, input))
     }
 
     /// Brings an op to normal form and lets it keep its winners.
@@ -98,27 +112,46 @@ impl Autodiff<'_> {
         });
     }
 
-    fn derive(&mut self, node: &Node, position: usize, given: &[(usize, Value)], input: usize) {
+    fn derive(
+        &mut self,
+        node: &Node,
+        position: usize,
+        given: &[(usize, Value)],
+        input: usize,
+    ) -> Result<(), TooLarge> {
         let outputs: Vec<Tensor> =
             given.iter().map(|(result, _)| self.graph.ops[node.op].program.outputs[*result]).collect();
         let key = (node.op, outputs.clone(), input);
         if !self.derived.contains_key(&key) {
-            let derived = self.derived_op(node.op, &outputs, input);
+            let derived = self.derived_op(position, &outputs, input)?;
             self.derived.insert(key.clone(), derived);
         }
-        let Some((op, sources)) = self.derived[&key].clone() else { return };
+        let Some((op, sources)) = self.derived[&key].clone() else { return Ok(()) };
         let inputs =
             sources.iter().map(|source| self.source(node.op, position, *source, given, &outputs)).collect();
         let gradient = self.graph.call(op, inputs, node.path.clone(), node.span)[0];
         self.contributions.entry(node.inputs[input]).or_default().push(gradient);
+        Ok(())
     }
 
-    fn derived_op(&mut self, op: OpId, outputs: &[Tensor], input: usize) -> Option<Derived> {
-        let forward = &self.graph.ops[op];
-        let tensor = forward.program.inputs[input];
-        let Adjoint { program, sources } = adjoint(&forward.program, &self.prepared[&op], outputs, tensor)?;
-        let name = format!("{}.wrt_{}", forward.name, forward.program.tensors[tensor].name);
-        Some((self.graph.ops.push(Op { name, program }), sources))
+    fn derived_op(
+        &mut self,
+        node: usize,
+        outputs: &[Tensor],
+        input: usize,
+    ) -> Result<Option<Derived>, TooLarge> {
+        let op = self.graph.nodes[node].op;
+        let Op { name, program: forward } = &self.graph.ops[op];
+        let tensor = forward.inputs[input];
+        let Some(Adjoint { program, sources }) = adjoint(forward, &self.prepared[&op], outputs, tensor)
+        else {
+            return Ok(None);
+        };
+        let name = format!("{name}.wrt_{}", forward.tensors[tensor].name);
+        match size::check(&program) {
+            Ok(()) => Ok(Some((self.graph.ops.push(Op { name, program }), sources))),
+            Err(excess) => Err(TooLarge { op: name, node, excess }),
+        }
     }
 
     /// The value that a derived op reads: an input or result of the forward node, or a given gradient.

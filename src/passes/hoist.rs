@@ -17,7 +17,9 @@ pub fn run(program: &mut Program) {
         let name = format!("{}.fixed", program.tensors[equation.result].name);
         for piece in &mut equation.pieces {
             let points = points(program, &piece.axes);
-            let mut hoisting = Hoisting { program, name: &name, done: HashMap::new() };
+            let touched = program.reads(piece.body).into_iter().chain([equation.result]);
+            let most = touched.map(|tensor| program.tensors[tensor].len()).max().unwrap_or(0) as i64;
+            let mut hoisting = Hoisting { program, name: &name, most, done: HashMap::new() };
             piece.body = hoisting.rewritten(piece.body, points);
         }
         program.equations.push(equation);
@@ -28,6 +30,9 @@ struct Hoisting<'a> {
     program: &'a mut Program,
     /// Of the equations that are made.
     name: &'a str,
+    /// A part with more elements than the largest tensor that the equation touches anyhow is computed in place: it
+    /// would take more memory than the model asks for.
+    most: i64,
     done: HashMap<ExprId, ExprId>,
 }
 
@@ -55,8 +60,10 @@ impl Hoisting<'_> {
 
     fn is_worth_it(&self, id: ExprId, evaluated: i64) -> bool {
         let axes: Vec<Axis> = self.program.free_axes(id).into_iter().collect();
+        let elements = points(self.program, &axes);
         is_number(&self.program.exprs[id])
-            && points(self.program, &axes).saturating_mul(FEWEST_READERS) <= evaluated
+            && elements <= self.most
+            && elements * FEWEST_READERS <= evaluated
             && self.is_dear(id)
             && (planted!("passes.hoist.defined") || self.is_defined_everywhere(id))
     }

@@ -129,8 +129,8 @@ fn in_slice(function: &Function, axis: Axis, step: i64, (index, stride, lanes): 
     let (low, high) = rest.range(&function.axes);
     let ends = stride * i64::from(lanes - 1);
     !rest.mentions(axis)
-        && low + ends.min(0) >= 0
-        && (planted!("plan.slices.next") || high + ends.max(0) < step)
+        && low.saturating_add(ends.min(0)) >= 0
+        && (planted!("plan.slices.next") || high.saturating_add(ends.max(0)) < step)
 }
 
 fn accesses(function: &Function, buffer: Buffer) -> Vec<Touch<'_>> {

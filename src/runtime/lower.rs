@@ -196,7 +196,8 @@ fn lower_over(
 /// Machine instructions of a run, but for those whose results stay: a measure of its time.
 fn effort(lowered: &Lowered, machine: &Machine) -> u64 {
     let runs = lowered.launches.iter().zip(&lowered.plan.fixed).filter(|(_, fixed)| !**fixed);
-    runs.map(|(launch, _)| work(&launch.function.body, &launch.function, machine.target.lanes as u32)).sum()
+    let work = |launch: &Launch| work(&launch.function.body, &launch.function, machine.target.lanes as u32);
+    runs.map(|(launch, _)| work(launch)).fold(0, u64::saturating_add)
 }
 
 /// Runs a verifier where debug assertions are on.
@@ -276,12 +277,15 @@ pub(super) fn unique_functions(launches: &[Launch]) -> (Vec<Function>, Vec<usize
 /// Statements that a function runs on registers of so many lanes: a measure of its time.
 pub(super) fn work(statements: &[Stmt], function: &Function, lanes: u32) -> u64 {
     let cost = |statement: &Stmt| match statement {
-        Stmt::For { axis, body, .. } => function.axes[*axis].extent as u64 * work(body, function, lanes),
+        Stmt::For { axis, body, .. } => {
+            work(body, function, lanes).saturating_mul(function.axes[*axis].extent as u64)
+        }
         Stmt::Set { local, .. } => u64::from(function.locals[*local].ty.lanes.div_ceil(lanes)),
         Stmt::Store { .. } => 2,
         Stmt::If { then, otherwise, .. } => {
-            1 + work(then, function, lanes) + work(otherwise, function, lanes)
+            let branches = work(then, function, lanes).saturating_add(work(otherwise, function, lanes));
+            branches.saturating_add(1)
         }
     };
-    statements.iter().map(cost).sum()
+    statements.iter().map(cost).fold(0, u64::saturating_add)
 }

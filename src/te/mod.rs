@@ -20,6 +20,7 @@ pub mod program;
 pub mod random;
 mod range;
 pub mod simplify;
+pub mod size;
 pub mod solve;
 pub mod text;
 pub mod verifier;

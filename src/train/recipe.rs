@@ -11,7 +11,8 @@ use crate::elab::optimiser::{self, OptimSpec};
 use crate::elab::selection::Selection;
 use crate::elab::{InitRule, ModelCall, Module, Request, gradients};
 use crate::graph::{Graph, Role, Sink, Value};
-use crate::passes::{accept, autodiff};
+use crate::passes::accept;
+use crate::passes::autodiff::{self, TooLarge};
 use crate::syntax::ast::Expr;
 use crate::te::DType;
 
@@ -84,7 +85,7 @@ impl<'m> Recipe<'m> {
     /// What is wrong with the model.
     pub fn gradients(&self, batch: i64) -> Result<Graph, Vec<Diagnostic>> {
         let mut graph = self.forward(batch, None)?;
-        autodiff::run(&mut graph);
+        autodiff::run(&mut graph).map_err(|error| too_large(&graph, error))?;
         Ok(graph)
     }
 
@@ -138,7 +139,7 @@ impl<'m> Recipe<'m> {
     ///
     /// What is wrong with the optimisers, and a phase in which nothing is trained.
     pub fn step_of(&self, mut graph: Graph, phase: &Phase) -> Result<Graph, Vec<Diagnostic>> {
-        autodiff::run(&mut graph);
+        autodiff::run(&mut graph).map_err(|error| too_large(&graph, error))?;
         let mut gradients: Vec<(Value, Value)> = graph
             .outputs
             .iter()
@@ -209,6 +210,13 @@ impl<'m> Recipe<'m> {
     pub fn inference(&self, batch: i64) -> Result<Graph, Vec<Diagnostic>> {
         self.module.graph(&self.model, &Request { loss: None, ..self.request(batch) })
     }
+}
+
+/// The error of a gradient that is too large.
+fn too_large(graph: &Graph, TooLarge { op, node, excess }: TooLarge) -> Vec<Diagnostic> {
+    let error = Diagnostic::error(format!("the gradient `{op}` {excess}")).note(excess.limit());
+    let span = graph.nodes[node].span;
+    vec![span.into_iter().fold(error, |error, span| error.primary(span, ""))]
 }
 
 fn path_of_param((value, role): &(Value, Role)) -> Option<(Value, String)> {

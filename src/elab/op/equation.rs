@@ -10,7 +10,7 @@ use crate::elab::evaluate::at;
 use crate::elab::types;
 use crate::elab::value::{Value, show_type};
 use crate::syntax::ast::{Binder, Expr, ExprKind, Name, OpStmt, OpStmtKind};
-use crate::te::{Axis, DType, Equation, ExprId, Index, Piece, Program};
+use crate::te::{Axis, DType, Equation, ExprId, Index, Piece, Program, size};
 
 /// The left side of an equation and its axes.
 struct LeftSide {
@@ -44,7 +44,7 @@ impl Equations<'_> {
         for Part { start, binders, body } in parts {
             self.check_bounds(name, binders, parts.len() == 1, (dtype, shape))?;
             let left = self.left_side(name, binders, shape)?;
-            let (mut piece, kind) = self.piece(&left, binders, body, shape)?;
+            let (mut piece, kind) = self.piece(name, &left, binders, body, shape)?;
             check_kind(&self.program, name, (piece.body, kind), dtype, body)?;
             if dtype == DType::U8 {
                 piece.body = operators::byte(&mut self.program, piece.body);
@@ -114,7 +114,7 @@ impl Equations<'_> {
             return Err(types::too_large(&shape, name.span));
         }
         let left = self.left_side(name, binders, &shape)?;
-        let (piece, kind) = self.piece(&left, binders, body, &shape)?;
+        let (piece, kind) = self.piece(name, &left, binders, body, &shape)?;
         integers::check_stored(&self.program, piece.body, kind.dtype(), body.span)?;
         self.check_no_axis(name)?;
         self.finish(name, kind.dtype(), shape, vec![piece]);
@@ -194,6 +194,7 @@ impl Equations<'_> {
     /// The body of a left side, whose axes leave the scope.
     fn piece(
         &mut self,
+        name: &Name,
         left: &LeftSide,
         binders: &[Binder],
         body: &Expr,
@@ -203,9 +204,17 @@ impl Equations<'_> {
         self.element = flat(&left.at, shape, &self.program.axes).map_err(|message| at(message, body.span))?;
         let result = self.expression(body);
         self.axes.clear();
-        let (body, kind) = result?;
-        Ok((Piece { axes: left.axes.clone(), at: left.at.clone(), body }, kind))
+        let (id, kind) = result?;
+        let piece = Piece { axes: left.axes.clone(), at: left.at.clone(), body: id };
+        check_size(&self.program, name, &piece, body.span)?;
+        Ok((piece, kind))
     }
+}
+
+/// An error where an equation comes to more than can be.
+pub(super) fn check_size(program: &Program, name: &Name, piece: &Piece, span: Span) -> Outcome<()> {
+    size::of(program, piece)
+        .map_err(|excess| at(format!("`{}` {excess}", name.text), span).note(excess.limit()))
 }
 
 /// The error of two axes of one name.

@@ -18,6 +18,7 @@ use crate::elab::evaluate::{at, evaluate};
 use crate::elab::types;
 use crate::elab::value::Value;
 use crate::syntax::ast::{Binder, Block, Else, Expr, ExprKind, IfExpr};
+use crate::te::size::MOST_ELEMENTS;
 
 /// What is known of an axis without a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +133,7 @@ impl<'m> Equations<'m> {
             Some(bound) => types::evaluate_extent(self, bound)?,
             None => inferred,
         };
-        if (1..=types::MOST_ELEMENTS).contains(&extent) {
+        if (1..=MOST_ELEMENTS).contains(&extent) {
             return Ok((name.clone(), extent));
         }
         let span = binder.bound.as_ref().map_or(binder.index.span, |bound| bound.span);

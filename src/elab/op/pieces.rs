@@ -4,9 +4,9 @@
 use crate::base::span::Span;
 use crate::elab::Outcome;
 use crate::elab::evaluate::at;
-use crate::elab::types::MOST_ELEMENTS;
 use crate::elab::value::show_type;
 use crate::te::DType;
+use crate::te::size::MOST_ELEMENTS;
 
 /// The positions `start + step * k` for `k < count` of one dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

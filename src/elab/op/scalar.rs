@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::calls::TermArgument;
-use super::equation::check_kind;
+use super::equation::{check_kind, check_size};
 use super::term::{Kind, Term, check_single, flat};
 use super::{Equations, Symbol, operators};
 use crate::base::diagnostic::Diagnostic;
@@ -65,6 +65,8 @@ impl Equations<'_> {
         let dtype = super::element_dtype(ty).unwrap_or(kind.dtype());
         let result = self.program.tensor(&name.text, dtype, shape.to_vec());
         self.program.define(result, axes.to_vec(), body);
+        let defined = self.program.equations.last().expect("just defined");
+        check_size(&self.program, name, &defined.pieces[0], name.span)?;
         self.program.outputs.push(result);
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::elab::arithmetic;
 use crate::elab::evaluate::{at, calls_itself, count_steps, element, evaluate, number};
 use crate::elab::value::Value;
 use crate::syntax::ast::{BinaryOp, Binder, Block, Else, Expr, ExprKind, IfExpr, ReduceOp, UnaryOp};
+use crate::te::size::MOST_ELEMENTS;
 use crate::te::{self, Binary, DType, ExprId, Index, Reduction, Tensor};
 
 /// An axis chooses among at most so many elements of a list.
@@ -357,7 +358,7 @@ impl Equations<'_> {
             };
             self.axes.push((name, index));
         }
-        if count > crate::elab::types::MOST_ELEMENTS {
+        if count > MOST_ELEMENTS {
             return Err(at("this reduction has more than 2^31 elements", body.span));
         }
         let result = self.expression(body);
