@@ -15,6 +15,4 @@ pub use module::{Error, Kernel, Module, needs_cranelift};
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
-mod far_tests;
-#[cfg(test)]
 mod tests;

@@ -1,5 +1,8 @@
 //! Addresses around 2^31 bytes and elements and far beyond: what native code reads and writes, against a model of 128
-//! bits.
+//! bits. What the fuzz target does with its bytes, and ordinary tests with seeds.
+//!
+//! The bytes say what a function is like. If the verifier takes it, it is compiled and runs at every level that the
+//! machine has.
 //!
 //! Buffers are address space only: pages that nothing touches take no memory, so they may be larger than the machine.
 //! What is read is a number made from its address, so a load from elsewhere gives another one; a store to elsewhere is
@@ -9,10 +12,14 @@ use std::collections::HashSet;
 
 use memmap2::{MmapMut, MmapOptions};
 
-use super::Module;
-use super::tests::{STATE, targets};
-use crate::loops::parser::parse;
-use crate::loops::verifier::Verified;
+use cnnc::base::philox::RandomState;
+use cnnc::base::target::{Level, Target};
+use cnnc::codegen::Module;
+use cnnc::loops::parser::parse;
+use cnnc::loops::verifier::Verified;
+
+/// Buffers are not longer: so much address space there is for two.
+const LONGEST: i128 = 1 << 40;
 
 /// Memory of which only the touched pages exist.
 struct Sparse(MmapMut);
@@ -74,14 +81,18 @@ impl Kind {
     }
 }
 
-struct Random(u64);
+/// Choices that bytes make; where they end, the first one is taken.
+struct Choices<'a>(&'a [u8]);
 
-impl Random {
+impl Choices<'_> {
     fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % n
+        match self.0 {
+            [low, high, rest @ ..] => {
+                self.0 = rest;
+                u64::from(u16::from_le_bytes([*low, *high])) % n
+            }
+            _ => 0,
+        }
     }
 
     fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
@@ -121,14 +132,14 @@ struct Access {
 }
 
 impl Access {
-    fn drawn(random: &mut Random, lanes: i128, stores: bool) -> Access {
+    fn drawn(choices: &mut Choices<'_>, lanes: i128, stores: bool) -> Access {
         // The axes themselves are most of all terms, and a store needs them to tell its iterations apart.
         let own: &[usize] = if stores { &[0, 1, 2] } else { &[] };
-        let others = (0..random.below(3)).map(|_| random.pick(&[0, 1, 2, 3, 4, 5, 6, 7]));
+        let others = (0..choices.below(3)).map(|_| choices.pick(&[0, 1, 2, 3, 4, 5, 6, 7]));
         let atoms: Vec<usize> = own.iter().copied().chain(others.collect::<Vec<_>>()).collect();
-        let terms = atoms.into_iter().map(|atom| (atom, random.factor(34))).collect();
-        let stride = match random.below(4) {
-            0 if lanes > 1 => random.factor(30),
+        let terms = atoms.into_iter().map(|atom| (atom, choices.factor(34))).collect();
+        let stride = match choices.below(4) {
+            0 if lanes > 1 => choices.factor(30),
             1 if !stores && lanes > 1 => 0,
             _ => 1,
         };
@@ -166,17 +177,19 @@ struct Program {
 /// A load and the store of what it gives and one more.
 type Pair = [Access; 2];
 
-/// The function of a seed; none where it would store an element twice.
-fn program(seed: u64) -> Option<Program> {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    (0..8).for_each(|_| _ = random.below(2));
-    let kind = random.pick(&[Kind::F32, Kind::F32, Kind::I32, Kind::U8]);
-    let extents = [random.pick(&[1, 2, 4]), random.pick(&[1, 3, 4]), random.pick(&[1, 2, 5])];
+/// The function that bytes say; none where it would store an element twice.
+fn program(bytes: &[u8]) -> Option<Program> {
+    let mut choices = Choices(bytes);
+    let kind = choices.pick(&[Kind::F32, Kind::F32, Kind::I32, Kind::U8]);
+    let extents = [choices.pick(&[1, 2, 4]), choices.pick(&[1, 3, 4]), choices.pick(&[1, 2, 5])];
     let points: Vec<Point> = (0..extents[0])
         .flat_map(|p| (0..extents[1]).flat_map(move |i| (0..extents[2]).map(move |j| [p, i, j])))
         .collect();
-    let mut pairs = pairs(&mut random);
-    let lengths = [0, 1].map(|buffer| moved_inside(&mut random, &points, &mut pairs, buffer));
+    let mut pairs = pairs(&mut choices);
+    let lengths = [0, 1].map(|buffer| moved_inside(&mut choices, &points, &mut pairs, buffer));
+    if lengths.iter().any(|length| *length > LONGEST) {
+        return None;
+    }
     let of_pair = |[from, to]: &Pair| -> Vec<(i128, i128)> {
         points.iter().flat_map(|point| to.elements(*point).zip(from.elements(*point))).collect()
     };
@@ -187,40 +200,40 @@ fn program(seed: u64) -> Option<Program> {
     }
     let ([of_x, of_y], [p, i, j], name) = (lengths, extents, kind.name());
     let text = format!(
-        "fn far{seed}(x: read {name}[{of_x}], y: write {name}[{of_y}]) {{
+        "fn far(x: read {name}[{of_x}], y: write {name}[{of_y}]) {{
 parallel for p in 0..{p} {{ for i in 0..{i} {{ for j in 0..{j} {{\n{}}} }} }} }}",
         pairs.iter().map(|pair| statement(kind, pair)).collect::<String>()
     );
     Some(Program { text, kind, lengths, stored, extent: p })
 }
 
-fn pairs(random: &mut Random) -> Vec<Pair> {
+fn pairs(choices: &mut Choices<'_>) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::new();
-    for _ in 0..=random.below(3) {
-        let lanes = random.pick(&[1, 4, 8, 16, 32]);
-        pairs.push([Access::drawn(random, lanes, false), Access::drawn(random, lanes, true)]);
+    for _ in 0..=choices.below(3) {
+        let lanes = choices.pick(&[1, 4, 8, 16, 32]);
+        pairs.push([Access::drawn(choices, lanes, false), Access::drawn(choices, lanes, true)]);
     }
     // Some stores differ from the first one in their constants only.
     for at in 1..pairs.len() {
-        if random.below(2) == 0 && pairs[at][1].lanes == pairs[0][1].lanes {
+        if choices.below(2) == 0 && pairs[at][1].lanes == pairs[0][1].lanes {
             (pairs[at][1].terms, pairs[at][1].stride) = (pairs[0][1].terms.clone(), pairs[0][1].stride);
-            pairs[at][1].constant = random.factor(34);
+            pairs[at][1].constant = choices.factor(34);
         }
     }
     pairs
 }
 
 /// Moves all accesses to a buffer to its beginning, or almost; gives its length.
-fn moved_inside(random: &mut Random, points: &[Point], pairs: &mut [Pair], buffer: usize) -> i128 {
+fn moved_inside(choices: &mut Choices<'_>, points: &[Point], pairs: &mut [Pair], buffer: usize) -> i128 {
     let ends = |access: &Access| -> (i128, i128) {
         let all: Vec<i128> = points.iter().flat_map(|point| access.elements(*point)).collect();
         (*all.iter().min().expect("a point"), *all.iter().max().expect("a point"))
     };
     let of_all = pairs.iter().map(|pair| ends(&pair[buffer]));
     let (low, high) = of_all.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).expect("an access");
-    let first = random.below(3) as i128;
+    let first = choices.below(3) as i128;
     pairs.iter_mut().for_each(|pair| pair[buffer].constant += first - low);
-    first + high - low + 1 + random.below(3) as i128
+    first + high - low + 1 + choices.below(3) as i128
 }
 
 fn statement(kind: Kind, [from, to]: &Pair) -> String {
@@ -232,9 +245,15 @@ fn statement(kind: Kind, [from, to]: &Pair) -> String {
     format!("y[{}{by}] = x[{}{load}] + {}\n", to.text(), from.text(), kind.one(lanes))
 }
 
+/// The levels that this machine has.
+fn targets() -> impl Iterator<Item = Target> {
+    let known = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512].into_iter();
+    known.filter(|level| *level <= Target::host().level).map(Target::of)
+}
+
 /// Whether the verifier proves a function right; if so, whether it is, at every level.
-fn check(seed: u64) -> bool {
-    let Some(Program { text, kind, lengths, stored, extent }) = program(seed) else { return false };
+pub fn from_bytes(bytes: &[u8]) -> bool {
+    let Some(Program { text, kind, lengths, stored, extent }) = program(bytes) else { return false };
     let function = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let Ok(function) = Verified::new(function) else { return false };
     let bytes = lengths.map(|length| usize::try_from(length).expect("a length") * kind.size());
@@ -249,7 +268,7 @@ fn check(seed: u64) -> bool {
         let half = extent as i64 / 2;
         for range in [0..half, half..extent as i64] {
             // SAFETY: the addresses are those of buffers of the declared lengths, which live until the call returns.
-            unsafe { module.kernel(0).call(&addresses, &STATE, range) };
+            unsafe { module.kernel(0).call(&addresses, &RandomState::default(), range) };
         }
         for (to, from) in &stored {
             let (found, wanted) = (y.read(kind, *to as usize), kind.at(*from) + 1);
@@ -257,19 +276,4 @@ fn check(seed: u64) -> bool {
         }
     }
     true
-}
-
-#[test]
-#[cfg(target_pointer_width = "64")]
-fn far_elements_are_where_the_model_says() {
-    let proved = (0..1000).filter(|seed| check(*seed)).count();
-    assert!(proved >= 200, "{proved} functions were proved right and run");
-}
-
-#[test]
-#[cfg(target_pointer_width = "64")]
-#[ignore = "many more, a quarter of a minute"]
-fn many_far_elements_are_where_the_model_says() {
-    let proved = (1_000..20_000).filter(|seed| check(*seed)).count();
-    assert!(proved >= 4_000, "{proved} functions were proved right and run");
 }

@@ -14,7 +14,7 @@ const WORDS: &str = "model inline block op data train on as phase let param stat
 const SIGNS: &str = "|> <- .. -> || && == != <= >= < > + - * / % !";
 
 fn seeds() -> Vec<(String, String)> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/text_to_equations");
     let files = std::fs::read_dir(folder).expect("the seeds").map(|entry| entry.expect("a seed").path());
     let mut seeds: Vec<(String, String)> = files
         .map(|path| (path.display().to_string(), std::fs::read_to_string(&path).expect("text")))
