@@ -224,7 +224,7 @@ pub(super) fn split(images: (&Path, Array), labels: (&Path, Array)) -> Result<Sp
         return Err(DataError::format(labels_path, problem));
     }
     let labels = labels.elements.iter().map(|label| i32::from(*label)).collect();
-    Ok(Split::new(images.elements, labels, shape))
+    Split::new(images.elements, labels, shape).map_err(|problem| DataError::format(images_path, problem))
 }
 
 #[cfg(test)]

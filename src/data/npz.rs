@@ -78,7 +78,7 @@ fn split(archive: &mut Archive, x: &str, y: &str) -> Result<Split, String> {
     if labels.len() != count {
         return Err(format!("{y}: {} labels for the {count} images of {x}", labels.len()));
     }
-    Ok(Split::new(pixels, labels, shape))
+    Split::new(pixels, labels, shape)
 }
 
 /// The bytes of an array's `.npy` file in the archive.
