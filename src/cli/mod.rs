@@ -17,6 +17,7 @@ mod picture;
 mod predict;
 mod profile;
 mod project;
+mod recent;
 mod run;
 mod sections;
 mod summary;
