@@ -137,7 +137,7 @@ impl Diagnostic {
     fn snippet<'a>(&'a self, sources: &'a SourceMap, file: FileId) -> Snippet<'a, Annotation<'a>> {
         let source = sources.file(file);
         let labels = self.labels.iter().filter(|label| label.span.file == file);
-        Snippet::source(source.text.as_str()).path(visible::name(&source.name)).annotations(
+        Snippet::source(visible::in_place(&source.text)).path(visible::name(&source.name)).annotations(
             labels.map(|label| label.annotation(range_in(&source.text, label.span))).collect::<Vec<_>>(),
         )
     }
@@ -263,6 +263,23 @@ mod tests {
           |
           = note: the axes are batch, channels, height and width
           = help: use `linear`
+        ");
+    }
+
+    /// What would move the cursor does not, and the marks stay below what they are about.
+    #[test]
+    fn lines_of_a_source_are_safe_to_show() {
+        let mut sources = SourceMap::default();
+        let text = "let a\u{1b}\u{9b}\u{85} = \u{2028}\u{202e}\u{200f}\u{61c}x;\n";
+        let file = sources.add("m\u{9b}.cnn", text);
+        let start = text.find("x;").unwrap() as u32;
+        let diagnostic = Diagnostic::error("`a\u{9b}`").primary(at(file, start, start + 1), "this\u{85}");
+        insta::assert_snapshot!(diagnostic.render(&sources, false), @r"
+        error: `a\u{9b}`
+         --> m\u{9b}.cnn:1:16
+          |
+        1 | let a␛·· = ���·x;
+          |                ^ this\u{85}
         ");
     }
 

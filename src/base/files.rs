@@ -41,10 +41,25 @@ pub fn open(path: &Path) -> io::Result<File> {
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let len = file.metadata()?.len();
-    memory::check("it", len).map_err(|shortage| io::Error::new(io::ErrorKind::OutOfMemory, shortage))?;
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX))?;
-    up_to(file, len, bytes)
+    let bytes = claimed(file, len)?;
+    match bytes.len() as u64 <= len {
+        true => Ok(bytes),
+        false => Err(too_long(len)),
+    }
+}
+
+/// The bytes of a reader that claims to have `len` of them; one byte more where it has more, so that this shows.
+///
+/// # Errors
+///
+/// Those of reading, and where there is no memory for so many. What is taken follows the bytes that come, not the claim.
+pub fn claimed(reader: impl Read, len: u64) -> io::Result<Vec<u8>> {
+    memory::check("it", len)?;
+    let (mut bytes, most) = (Vec::new(), len.saturating_add(1));
+    // Room that nothing is written to costs addresses only; growing by halves would copy what is there.
+    bytes.try_reserve_exact(usize::try_from(most).unwrap_or(usize::MAX))?;
+    reader.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The text of a regular file.
@@ -55,7 +70,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 pub fn read_text(path: &Path) -> io::Result<String> {
     let file = open(path)?;
     if file.metadata()?.len() > LARGEST_TEXT {
-        return Err(io::Error::other(format!("it has more than {LARGEST_TEXT} bytes")));
+        return Err(too_long(LARGEST_TEXT));
     }
     // It may grow meanwhile.
     text(file)
@@ -67,17 +82,16 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 ///
 /// Those of reading, and where it is no text or larger than any model or record.
 pub fn text(reader: impl Read) -> io::Result<String> {
-    let bytes = up_to(reader, LARGEST_TEXT, Vec::new())?;
+    let mut bytes = Vec::new();
+    reader.take(LARGEST_TEXT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST_TEXT {
+        return Err(too_long(LARGEST_TEXT));
+    }
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text (UTF-8)"))
 }
 
-/// All bytes of a reader, appended; an error where they are more than `most`.
-fn up_to(reader: impl Read, most: u64, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
-    let read = reader.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    match read as u64 <= most {
-        true => Ok(bytes),
-        false => Err(io::Error::other(format!("it has more than {most} bytes"))),
-    }
+fn too_long(most: u64) -> io::Error {
+    io::Error::other(format!("it has more than {most} bytes"))
 }
 
 /// Writes `contents` to `path`: another process, or one after a crash, sees the old file or the new one, never a part.
@@ -148,6 +162,15 @@ mod tests {
         let error = read(Path::new("/proc/self/status")).unwrap_err();
         assert_eq!(error.to_string(), "it has more than 0 bytes");
         assert!(read_text(Path::new("/proc/self/status")).unwrap().contains("VmSize"));
+    }
+
+    /// A claim takes no memory, and what it leaves out is not read.
+    #[test]
+    fn readers_are_held_to_their_claims() {
+        assert_eq!(claimed(&b"one"[..], 3).unwrap(), b"one");
+        assert_eq!(claimed(&b"one"[..], 1 << 30).unwrap(), b"one");
+        assert_eq!(claimed(io::repeat(b'a'), 2).unwrap(), b"aaa");
+        assert_eq!(claimed(io::empty(), u64::MAX).unwrap_err().kind(), io::ErrorKind::OutOfMemory);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::numbers::bytes;
@@ -40,6 +41,12 @@ pub struct Shortage {
     pub needed: u64,
     /// What is left; none where the system does not say.
     pub room: Option<Room>,
+}
+
+impl From<Shortage> for io::Error {
+    fn from(shortage: Shortage) -> io::Error {
+        io::Error::new(io::ErrorKind::OutOfMemory, shortage)
+    }
 }
 
 impl fmt::Display for Shortage {

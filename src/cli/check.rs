@@ -22,7 +22,7 @@ use crate::train::recipe::Recipe;
 
 use super::arguments::{CheckArguments, ModelArguments};
 use super::project::{Project, assumed_sample};
-use super::{Failure, Outcome, lints, print, show};
+use super::{Failure, Outcome, lints, print, say, show};
 
 /// The elaborations of a file may take so many steps together.
 const MOST_STEPS: usize = 12_000_000;
@@ -49,16 +49,17 @@ pub fn run(arguments: &CheckArguments) -> Outcome {
     let warnings = found.len() - errors;
     show(&project.sources, &first(found));
     if errors + warnings > MOST_SHOWN {
-        eprintln!("note: {} more are not shown", errors + warnings - MOST_SHOWN);
+        say(&format!("note: {} more are not shown", errors + warnings - MOST_SHOWN));
     }
     for note in notes {
-        eprintln!("note: {note}");
+        say(&format!("note: {note}"));
     }
     match (errors, warnings) {
         (0, 0) => print(&format!("{}: no problems\n", file.display())),
         (0, _) => print(&format!("{}: {}\n", file.display(), counted(warnings, "warning"))),
         _ => {
-            eprintln!("{}: {}, {}", file.display(), counted(errors, "error"), counted(warnings, "warning"));
+            let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
+            say(&format!("{}: {errors}, {warnings}", file.display()));
             Err(Failure::Said)
         }
     }

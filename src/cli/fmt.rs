@@ -7,7 +7,7 @@ use crate::base::source::SourceMap;
 use crate::syntax;
 
 use super::arguments::FormatArguments;
-use super::{Failure, Outcome, print, show};
+use super::{Failure, Outcome, print, print_exactly, say, show};
 
 /// Formats every file, also those after one that has errors.
 pub fn run(arguments: &FormatArguments) -> Outcome {
@@ -20,7 +20,7 @@ pub fn run(arguments: &FormatArguments) -> Outcome {
                 is_well = false;
             }
             Err(Failure::Run(message)) => {
-                eprintln!("error: {message}");
+                say(&format!("error: {message}"));
                 is_well = false;
             }
             Err(other) => return Err(other),
@@ -47,7 +47,7 @@ fn format(path: &Path, check: bool) -> Result<bool, Failure> {
         return Ok(canonical == text);
     }
     if is_stdin {
-        print(&canonical)?;
+        print_exactly(&canonical)?;
     } else if canonical != text {
         write_atomically(path, canonical.as_bytes())
             .map_err(|error| Failure::Run(format!("cannot write {name}: {error}")))?;

@@ -17,6 +17,7 @@ mod picture;
 mod predict;
 mod profile;
 mod project;
+mod recent;
 mod run;
 mod sections;
 mod summary;
@@ -73,10 +74,8 @@ impl Failure {
         };
         match self {
             Failure::Source(sources, errors) => show(&sources, &errors),
-            Failure::Run(message) | Failure::Usage(message) => {
-                eprintln!("error: {}", visible::lines(&message))
-            }
-            Failure::Interrupted(message) => eprintln!("{}", visible::lines(&message)),
+            Failure::Run(message) | Failure::Usage(message) => say(&format!("error: {message}")),
+            Failure::Interrupted(message) => say(&message),
             Failure::Said => {}
         }
         ExitCode::from(code)
@@ -93,15 +92,25 @@ fn show(sources: &SourceMap, diagnostics: &[Diagnostic]) {
 
 type Outcome = Result<(), Failure>;
 
-/// Prints a command's result to standard output.
+/// Prints a command's result to standard output, as text for people.
 fn print(text: &str) -> Outcome {
+    print_exactly(&visible::lines(text))
+}
+
+/// Prints a result that is read by programs to standard output, whatever is in it.
+fn print_exactly(text: &str) -> Outcome {
     output::print(text).map_err(|error| Failure::Run(format!("standard output: {error}")))
 }
 
 /// One object of JSON as a line.
 fn print_json(value: &impl serde::Serialize) -> Outcome {
     let text = serde_json::to_string(value).map_err(|error| Failure::Run(error.to_string()))?;
-    print(&format!("{text}\n"))
+    print(&(visible::json(&text) + "\n"))
+}
+
+/// Prints what is not a command's result to standard error.
+fn say(text: &str) {
+    eprintln!("{}", visible::lines(text));
 }
 
 const FIRST_STEPS: &str = "\

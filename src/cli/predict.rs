@@ -5,13 +5,13 @@
 //! taken for it. All others are shown and written as they are, in their own type. Pictures go through the data section's
 //! `prepare`; raw inputs do not.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
 
-use crate::base::numbers;
 use crate::base::philox::RandomState;
+use crate::base::{numbers, visible};
 use crate::data::{DataError, npy};
 use crate::elab::config::{DataSpec, Source};
 use crate::graph::{Graph, Sink};
@@ -24,6 +24,7 @@ use super::arguments::PredictArguments;
 use super::inputs::{self, Input};
 use super::nested::Nested;
 use super::project::{Project, Subject, execution};
+use super::recent::Recent;
 use super::{Failure, Outcome, picture, print, print_json, trained};
 
 /// Probabilities sum to 1 but for rounding.
@@ -32,6 +33,9 @@ const SUM_TOLERANCE: f32 = 1e-3;
 /// What is printed of a picture has so many numbers at most, in rows at most.
 const MOST_PRINTED: usize = 64;
 const MOST_PRINTED_AXES: usize = 2;
+
+/// So many programs are kept, each for pictures of one size.
+const MOST_PROGRAMS: usize = 4;
 
 /// Predicts and prints or writes.
 pub fn run(arguments: &PredictArguments) -> Outcome {
@@ -43,7 +47,8 @@ pub fn run(arguments: &PredictArguments) -> Outcome {
     let subject = project.subject()?;
     let (machine, pool) = execution(&arguments.machine, subject.fast_math())?;
     let (project, subject) = (&project, &subject);
-    let runner = Runner { arguments, project, subject, machine, pool, programs: HashMap::new(), store: None };
+    let programs = Recent::new(MOST_PROGRAMS);
+    let runner = Runner { arguments, project, subject, machine, pool, programs, store: None };
     match &arguments.input {
         Some(input) => runner.raw(input, output),
         None => runner.pictures(output),
@@ -83,8 +88,8 @@ struct Runner<'a> {
     subject: &'a Subject,
     machine: Machine,
     pool: Pool,
-    /// By the shape of the batch.
-    programs: HashMap<Vec<usize>, (Program, Vec<usize>)>,
+    /// By the shape of the batch, with the shape of what they say.
+    programs: Recent<Vec<usize>, (Program, Vec<usize>)>,
     store: Option<Store>,
 }
 
@@ -145,7 +150,8 @@ impl Runner<'_> {
     }
 
     fn outputs(&mut self, shape: &[usize], values: &[f32]) -> Result<Outputs, Failure> {
-        if !self.programs.contains_key(shape) {
+        if self.programs.get(shape).is_none() {
+            self.programs.make_room();
             let graph = self.graph(shape)?;
             if self.store.is_none() {
                 self.store = Some(self.load(&graph)?);
@@ -155,10 +161,10 @@ impl Runner<'_> {
                 let graph_of = &mut |batch: i64| self.graph(&[&[batch as usize], &shape[1..]].concat()).ok();
                 self.project.train_failure(advised(error, shape[0] as i64, &self.machine, graph_of))
             })?;
-            self.programs.insert(shape.to_vec(), (program, prediction_shape(&graph)));
+            self.programs.put(shape.to_vec(), (program, prediction_shape(&graph)));
         }
         let batch = shape[0];
-        let (program, shape) = self.programs.get_mut(shape).expect("it was made above");
+        let (program, shape) = self.programs.get(shape).expect("it was made above");
         let store = self.store.as_mut().expect("it was loaded with the first program");
         program.set_data(values);
         let run = program.run(store, &self.pool, RandomState::default());
@@ -382,7 +388,7 @@ impl Line<'_> {
             Said::Output { output } => output.to_string(),
         };
         let label = self.label.map_or(String::new(), |label| format!("   (labelled {label})"));
-        format!("{:<12} {said}{label}\n", self.picture)
+        format!("{:<12} {said}{label}\n", visible::name(self.picture))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::train::TrainError;
 use crate::train::recipe::Recipe;
 
 use super::arguments::{Device, MachineArguments, ModelArguments};
-use super::{Failure, sections};
+use super::{Failure, say, sections};
 
 /// What a command is about.
 pub enum Subject {
@@ -212,7 +212,7 @@ impl<'a> Project<'a> {
             let data = self.dataset(&self.data(spec)?)?;
             return Ok(Some(data.shape.map(|extent| extent as i64).to_vec()));
         }
-        eprintln!("note: `{}` takes inputs of several sizes; this is for {assumed:?}", item.name.text);
+        say(&format!("note: `{}` takes inputs of several sizes; this is for {assumed:?}", item.name.text));
         Ok(Some(assumed))
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::base::files::write_atomically;
-use crate::base::numbers;
+use crate::base::{numbers, visible};
 use crate::elab::config::{Metrics, Phase};
 use crate::report::progress::Progress;
 use crate::report::table::{Align, Columns};
@@ -24,7 +24,7 @@ use crate::train::{TrainError, restore};
 
 use super::arguments::{Mode, RunArguments};
 use super::project::{Project, execution};
-use super::{Failure, Outcome, trained, tuned};
+use super::{Failure, Outcome, say, trained, tuned};
 
 /// The file of the confusion matrix in a run's folder.
 const CONFUSION: &str = "confusion.txt";
@@ -152,11 +152,8 @@ fn begin(arguments: &RunArguments, session: &Session<'_>, store: &mut Store) -> 
         let skipped = restore::pretrained(from, &graph()?, session.spec.seed, store)?;
         trained::warn(&from.file, store);
         if !skipped.is_empty() {
-            eprintln!(
-                "note: auxiliary heads in {} are not used ({} tensors)",
-                from.file.display(),
-                skipped.len()
-            );
+            let file = from.file.display();
+            say(&format!("note: auxiliary heads in {file} are not used ({} tensors)", skipped.len()));
         }
     }
     Ok(Position::default())
@@ -292,7 +289,7 @@ impl Screen {
 
     fn done(&self, result: &FinalRecord, folder: &Path) {
         if self.json {
-            self.progress.print(&serde_json::to_string(result).expect("numbers"));
+            self.progress.print(&visible::json(&serde_json::to_string(result).expect("numbers")));
             return;
         }
         let accuracy = self.metrics.accuracy.then_some(("test_accuracy", Some(result.test_accuracy)));
@@ -340,7 +337,7 @@ impl Observer for Screen {
     fn epoch(&mut self, record: &EpochRecord) {
         self.train_seconds += record.seconds;
         if self.json {
-            self.progress.print(&serde_json::to_string(record).expect("numbers"));
+            self.progress.print(&visible::json(&serde_json::to_string(record).expect("numbers")));
             return;
         }
         let cells: Vec<String> = self.cells.iter().map(|cell| cell(record)).collect();

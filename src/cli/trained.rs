@@ -7,8 +7,8 @@ use crate::runtime::Store;
 use crate::runtime::store::Entry;
 use crate::train::{records, restore};
 
-use super::Failure;
 use super::project::Project;
+use super::{Failure, say};
 
 /// The values of a graph's parameters and states from `--weights`. A graph that has none needs no file.
 pub fn store(
@@ -38,7 +38,7 @@ pub fn store(
 /// Warns where values that were read from a file are not finite.
 pub fn warn(file: &Path, store: &Store) {
     if let Some(warning) = not_finite(store) {
-        eprintln!("warning: {}: {warning}", file.display());
+        say(&format!("warning: {}: {warning}", file.display()));
     }
 }
 

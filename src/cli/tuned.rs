@@ -7,8 +7,8 @@ use crate::sched::Choices;
 use crate::train::tuned::{self, TUNED};
 pub use crate::train::tuned::{Subject, Tuned};
 
-use super::Failure;
 use super::arguments::{Mode, TunedArguments};
+use super::{Failure, say};
 
 /// The mode as a file has it.
 pub fn mode(mode: Mode) -> tuned::Mode {
@@ -38,7 +38,7 @@ pub fn of_run(
     match tuned.check(&path, subjects) {
         Ok(()) => Ok(Some(tuned)),
         Err(error) => {
-            eprintln!("note: {error}; the run goes on without");
+            say(&format!("note: {error}; the run goes on without"));
             Ok(None)
         }
     }
@@ -60,8 +60,8 @@ pub fn warn_of_misfits(choices: &Choices, lowered: &Lowered) {
     let misfits = choices.misfits(&lowered.launches);
     if misfits > 0 {
         let all = choices.len();
-        eprintln!(
+        say(&format!(
             "note: {misfits} of the {all} tiles of --tuned fit no kernel; the model is another one now"
-        );
+        ));
     }
 }

@@ -7,7 +7,7 @@ use crate::base::philox;
 /// With `shuffle` a Fisher–Yates shuffle whose draws depend on the seed and the epoch alone, so that a run can be
 /// repeated and resumed; without it the order of the data set.
 pub fn order(images: usize, seed: u64, epoch: u64, shuffle: bool) -> Vec<u32> {
-    let count = u32::try_from(images).expect("readers bound the number of images");
+    let count = u32::try_from(images).expect("`Images` bounds the number of images");
     let mut order: Vec<u32> = (0..count).collect();
     if shuffle {
         let stream = philox::stream("shuffle");

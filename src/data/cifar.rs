@@ -3,7 +3,7 @@
 //! A file is records of a label byte, or a coarse and a fine one in CIFAR-100, and the 3×32×32 bytes of a picture. Files
 //! are memory-mapped; the labels of CIFAR-100 are the fine ones.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::bytes::Bytes;
 use super::images::{Images, Records};
@@ -167,9 +167,8 @@ fn load(kind: &Kind, folder: &Path) -> Result<Dataset, DataError> {
     let unpacked = folder.join(kind.folder);
     let folder = if unpacked.is_dir() { &unpacked } else { folder };
     find(kind, folder)?;
-    let paths = |names: &[&str]| names.iter().map(|name| folder.join(name)).collect::<Vec<_>>();
-    let train = split(kind, &paths(kind.train))?;
-    let test = split(kind, &paths(&[kind.test]))?;
+    let train = split(kind, folder, kind.train)?;
+    let test = split(kind, folder, &[kind.test])?;
     let names = kind.classes.iter().map(|name| (*name).to_owned()).collect();
     Dataset::with_classes(&folder.display().to_string(), train, test, 255.0, names)
 }
@@ -185,24 +184,36 @@ fn find(kind: &Kind, folder: &Path) -> Result<(), DataError> {
     Err(DataError::Missing { folder: folder.to_owned(), missing, all, note })
 }
 
-fn split(kind: &Kind, paths: &[PathBuf]) -> Result<Split, DataError> {
+fn split(kind: &Kind, folder: &Path, names: &[&str]) -> Result<Split, DataError> {
     let len = kind.labels + SHAPE.iter().product::<usize>();
-    let (mut parts, mut labels) = (Vec::new(), Vec::new());
-    for path in paths {
-        let bytes = Bytes::map(path).map_err(|error| DataError::io(path, error))?;
-        if bytes.is_empty() || bytes.len() % len != 0 {
-            let problem = format!(
-                "the file is not whole records of {len} bytes: it has {} bytes; fetch it again",
-                bytes.len()
-            );
-            return Err(DataError::format(path, problem));
-        }
+    let mut files = Vec::new();
+    for name in names {
+        let path = folder.join(name);
+        files.push((records(&path, len)?, path));
+    }
+    let parts = files.iter().map(|(bytes, _)| Records::new(bytes.clone(), kind.labels, len)).collect();
+    // A file with holes may claim any number of records, so they are counted before one is read.
+    let images = Images::records(parts, SHAPE).map_err(|problem| DataError::format(folder, problem))?;
+    let mut labels = Vec::with_capacity(images.count());
+    for (bytes, path) in &files {
         for (at, record) in bytes.chunks_exact(len).enumerate() {
             labels.push(label(kind, record[kind.labels - 1], at, path)?);
         }
-        parts.push(Records::new(bytes, kind.labels, len));
     }
-    Ok(Split::of(Images::records(parts, SHAPE), labels))
+    Ok(Split::of(images, labels))
+}
+
+/// A file of records of so many bytes, at least one.
+fn records(path: &Path, len: usize) -> Result<Bytes, DataError> {
+    let bytes = Bytes::map(path).map_err(|error| DataError::io(path, error))?;
+    if bytes.is_empty() || bytes.len() % len != 0 {
+        let problem = format!(
+            "the file is not whole records of {len} bytes: it has {} bytes; fetch it again",
+            bytes.len()
+        );
+        return Err(DataError::format(path, problem));
+    }
+    Ok(bytes)
 }
 
 fn label(kind: &Kind, label: u8, at: usize, path: &Path) -> Result<i32, DataError> {
@@ -281,6 +292,19 @@ mod tests {
         check_error("test_batch.bin", &record(&[1], 0)[..3000], &cut(3000));
         let wrong = [record(&[1], 0), record(&[10], 0)].concat();
         check_error("data_batch_5.bin", &wrong, "record 1 has the label 10, but there are 10 classes");
+    }
+
+    /// It has holes for pictures, so nothing of it may be read.
+    #[test]
+    fn more_pictures_than_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&CIFAR10, folder.path(), [&[3], &[9]]);
+        for name in [CIFAR10.train[1], CIFAR10.train[3]] {
+            fs::File::create(folder.path().join(name)).unwrap().set_len(3073 << 31).unwrap();
+        }
+        let error = load10(folder.path()).unwrap_err().to_string();
+        let problem = "4294967302 images in one split; at most 4294967295 are read";
+        assert_eq!(error, format!("{}: {problem}", folder.path().display()));
     }
 
     #[test]

@@ -22,10 +22,14 @@ pub struct Split {
 
 impl Split {
     /// Images and as many labels. `pixels` holds exactly that many images of `shape`, row-major.
-    pub fn new(pixels: Bytes, labels: Vec<i32>, shape: [usize; 3]) -> Split {
+    ///
+    /// # Errors
+    ///
+    /// More images than are counted, in words.
+    pub fn new(pixels: Bytes, labels: Vec<i32>, shape: [usize; 3]) -> Result<Split, String> {
         let len = shape.iter().product::<usize>();
         assert_eq!(pixels.len(), labels.len() * len);
-        Split::of(Images::records(vec![Records::new(pixels, 0, len)], shape), labels)
+        Ok(Split::of(Images::records(vec![Records::new(pixels, 0, len)], shape)?, labels))
     }
 
     /// Images and as many labels.
@@ -211,7 +215,7 @@ mod tests {
 
     fn split(labels: &[i32]) -> Split {
         let pixels: Vec<u8> = (0..labels.len() * 4).map(|pixel| pixel as u8).collect();
-        Split::new(Bytes::from(pixels), labels.to_vec(), [1, 2, 2])
+        Split::new(Bytes::from(pixels), labels.to_vec(), [1, 2, 2]).unwrap()
     }
 
     #[test]
@@ -250,7 +254,7 @@ mod tests {
     #[test]
     fn empty_or_unequal_splits_are_errors() {
         assert!(Dataset::new("toy", split(&[]), split(&[0]), 255.0).is_err());
-        let wide = Split::new(Bytes::from(vec![0; 4]), vec![0], [1, 1, 4]);
+        let wide = Split::new(Bytes::from(vec![0; 4]), vec![0], [1, 1, 4]).unwrap();
         let error = Dataset::new("toy", split(&[0]), wide, 255.0).unwrap_err().to_string();
         assert!(error.contains("training images are [1, 2, 2] and test images [1, 1, 4]"), "{error}");
     }

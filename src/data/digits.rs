@@ -29,7 +29,7 @@ fn select(all: &Split, indices: &[usize]) -> Result<Split, DataError> {
         pixels.extend_from_slice(&all.image(*index)?);
     }
     let labels = indices.iter().map(|index| all.labels[*index]).collect();
-    Ok(Split::new(Bytes::from(pixels), labels, all.shape))
+    Split::new(Bytes::from(pixels), labels, all.shape).map_err(DataError::Option)
 }
 
 #[cfg(test)]

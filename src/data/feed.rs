@@ -223,7 +223,7 @@ mod tests {
     /// Five images of two channels of 1×2 pixels; pixel `p` of channel `c` of image `i` is `50 i + 10 c + p`.
     fn maker(augment: Option<Augment>) -> Maker {
         let pixels = (0..5).flat_map(|i| [0, 1, 10, 11].map(|offset| 50 * i + offset)).collect::<Vec<u8>>();
-        let split = Split::new(Bytes::from(pixels), vec![5, 6, 7, 8, 9], [2, 1, 2]);
+        let split = Split::new(Bytes::from(pixels), vec![5, 6, 7, 8, 9], [2, 1, 2]).unwrap();
         let prepare = Prepare::new(2, 1.0, &[]).unwrap();
         Maker { split, prepare, augment: augment.map(|augment| (Arc::new(augment), 1)) }
     }
@@ -303,7 +303,7 @@ mod tests {
     fn erased_parts_are_zero_for_the_model() {
         let steps = vec![Step::Erase { p: 1.0 }];
         let shape = [1, 16, 16];
-        let split = Split::new(Bytes::from(vec![100; 256]), vec![0], shape);
+        let split = Split::new(Bytes::from(vec![100; 256]), vec![0], shape).unwrap();
         let prepare = Prepare::new(1, 255.0, &[]).unwrap();
         let augment = Arc::new(Augment::new(steps, shape, 255.0, 1).unwrap());
         let found = all(Maker { split, prepare, augment: Some((augment, 0)) }, &[0], 1, 1);

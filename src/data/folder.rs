@@ -26,8 +26,10 @@ pub fn load(folder: &Path) -> Result<Dataset, DataError> {
     let names: Vec<String> = train.iter().map(|(name, _)| name.clone()).collect();
     check_classes(folder, &names, &test)?;
     let size = picture::size(&train[0].1[0])?;
-    let split = |classes: Vec<(String, Vec<PathBuf>)>| split(classes, &names, size);
-    let (train, test) = (split(train), split(test));
+    let split = |classes: Vec<(String, Vec<PathBuf>)>| {
+        split(classes, &names, size).map_err(|problem| DataError::format(folder, problem))
+    };
+    let (train, test) = (split(train)?, split(test)?);
     Dataset::with_classes(&folder.display().to_string(), train, test, 255.0, names.clone())
 }
 
@@ -111,14 +113,14 @@ fn check_classes(folder: &Path, names: &[String], test: &[(String, Vec<PathBuf>)
     Err(DataError::format(folder, problem))
 }
 
-fn split(classes: Vec<(String, Vec<PathBuf>)>, names: &[String], size: [usize; 2]) -> Split {
+fn split(classes: Vec<(String, Vec<PathBuf>)>, names: &[String], size: [usize; 2]) -> Result<Split, String> {
     let (mut paths, mut labels) = (Vec::new(), Vec::new());
     for (name, pictures) in classes {
         let class = names.iter().position(|known| *known == name).expect("it was checked");
         labels.resize(labels.len() + pictures.len(), class as i32);
         paths.extend(pictures);
     }
-    Split::of(Images::files(paths, size), labels)
+    Ok(Split::of(Images::files(paths, size)?, labels))
 }
 
 #[cfg(test)]

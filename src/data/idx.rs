@@ -2,13 +2,16 @@
 //!
 //! An IDX file is `0 0 type rank`, the extents as big-endian `u32`, and the elements, row-major
 //! (<http://yann.lecun.com/exdb/mnist/>). Files as they are get memory-mapped; compressed ones are inflated once into
-//! the user's cache folder and mapped from there. No file makes the reader allocate more than its header claims, and
-//! no header may claim more than 4 GiB or than its compressed file could hold.
+//! the user's cache folder and mapped from there. What the reader takes follows what a file
+//! holds, and no header may claim more than 4 GiB, than its compressed file could hold, or than there is memory for.
 
-use std::io::Read;
+use std::cmp::Ordering;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+
+use crate::base::files;
 
 use super::bytes::Bytes;
 use super::{DataError, Dataset, Split, cache};
@@ -97,30 +100,29 @@ pub fn inflate(compressed: &[u8], path: &Path) -> Result<Array, DataError> {
 
 /// The whole inflated file, header and all.
 fn inflate_bytes(compressed: &[u8], path: &Path) -> Result<Vec<u8>, DataError> {
-    let corrupt = |error: std::io::Error| {
-        DataError::format(
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::OutOfMemory => DataError::io(path, error),
+        _ => DataError::format(
             path,
             format!("the gzip data are corrupt or cut off ({error}); fetch the file again"),
-        )
+        ),
     };
     let mut decoder = MultiGzDecoder::new(compressed);
-    let mut bytes = vec![0; 4];
-    decoder.read_exact(&mut bytes).map_err(corrupt)?;
-    let rank = rank(&bytes, path)?;
-    bytes.resize(4 + 4 * rank, 0);
-    decoder.read_exact(&mut bytes[4..]).map_err(corrupt)?;
-    let claim = Header::parse(&bytes, path)?.file_len();
+    let mut header = vec![0; 4];
+    decoder.read_exact(&mut header).map_err(failed)?;
+    header.resize(4 + 4 * rank(&header, path)?, 0);
+    decoder.read_exact(&mut header[4..]).map_err(failed)?;
+    let claim = Header::parse(&header, path)?.file_len();
     if claim > compressed.len() as u64 * MAX_RATIO {
         let problem = format!("the header claims {claim} bytes, more than the compressed file can hold");
         return Err(DataError::format(path, problem));
     }
-    let header_len = bytes.len();
-    bytes.resize(claim as usize, 0);
-    decoder.read_exact(&mut bytes[header_len..]).map_err(corrupt)?;
-    // Reading to the end also verifies the checksum.
-    match decoder.read(&mut [0]).map_err(corrupt)? {
-        0 => Ok(bytes),
-        _ => Err(DataError::format(
+    // It reads to the end of what is there, where the checksum is.
+    let bytes = files::claimed((&header[..]).chain(decoder), claim).map_err(failed)?;
+    match (bytes.len() as u64).cmp(&claim) {
+        Ordering::Equal => Ok(bytes),
+        Ordering::Less => Err(failed(io::ErrorKind::UnexpectedEof.into())),
+        Ordering::Greater => Err(DataError::format(
             path,
             format!("there are more than the {claim} bytes that the header claims"),
         )),
@@ -222,7 +224,7 @@ pub(super) fn split(images: (&Path, Array), labels: (&Path, Array)) -> Result<Sp
         return Err(DataError::format(labels_path, problem));
     }
     let labels = labels.elements.iter().map(|label| i32::from(*label)).collect();
-    Ok(Split::new(images.elements, labels, shape))
+    Split::new(images.elements, labels, shape).map_err(|problem| DataError::format(images_path, problem))
 }
 
 #[cfg(test)]

@@ -63,14 +63,24 @@ pub struct Images {
 
 impl Images {
     /// Pictures `[C, H, W]` in the records of some parts. Each record has a picture of that shape.
-    pub fn records(parts: Vec<Records>, shape: [usize; 3]) -> Images {
+    ///
+    /// # Errors
+    ///
+    /// More pictures than are counted, in words.
+    pub fn records(parts: Vec<Records>, shape: [usize; 3]) -> Result<Images, String> {
         assert!(parts.iter().all(|part| part.len - part.head == shape.iter().product::<usize>()));
-        Images::new(Stored::Records { parts, shape }, Vec::new(), shape)
+        check_count(parts.iter().map(Records::count).sum())?;
+        Ok(Images::new(Stored::Records { parts, shape }, Vec::new(), shape))
     }
 
     /// Picture files that are of this size if no step changes it.
-    pub fn files(paths: Vec<PathBuf>, [height, width]: [usize; 2]) -> Images {
-        Images::new(Stored::Files(paths.into()), Vec::new(), [3, height, width])
+    ///
+    /// # Errors
+    ///
+    /// As [`Images::records`].
+    pub fn files(paths: Vec<PathBuf>, [height, width]: [usize; 2]) -> Result<Images, String> {
+        check_count(paths.len())?;
+        Ok(Images::new(Stored::Files(paths.into()), Vec::new(), [3, height, width]))
     }
 
     fn new(stored: Stored, steps: Vec<Geometry>, shape: [usize; 3]) -> Images {
@@ -168,6 +178,14 @@ impl Images {
     }
 }
 
+/// An epoch has the numbers of its pictures in 32 bits each.
+fn check_count(count: usize) -> Result<(), String> {
+    match u32::try_from(count) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("{count} images in one split; at most {} are read", u32::MAX)),
+    }
+}
+
 fn other_size([height, width]: [usize; 2], shape: [usize; 3]) -> String {
     format!(
         "the picture is {height}×{width} pixels (height×width), but the first one is {}×{}; \
@@ -186,4 +204,23 @@ fn pixels(parts: &[Records], index: usize) -> &[u8] {
         index -= part.count();
     }
     panic!("there is no picture {index} after the last")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file with holes has as many pictures as one likes.
+    #[test]
+    fn pictures_are_counted_in_32_bits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let images = |count: u64| {
+            std::fs::File::create(&path).unwrap().set_len(count).unwrap();
+            Images::records(vec![Records::new(Bytes::map(&path).unwrap(), 0, 1)], [1, 1, 1])
+        };
+        assert_eq!(images(u64::from(u32::MAX)).unwrap().count(), u32::MAX as usize);
+        let error = images(1 << 32).unwrap_err();
+        assert_eq!(error, "4294967296 images in one split; at most 4294967295 are read");
+    }
 }

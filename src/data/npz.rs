@@ -2,11 +2,11 @@
 //!
 //! Pictures are `u8`, `[N, H, W]`, `[N, C, H, W]` or `[N, H, W, C]` with 1 or 3 channels (the second where both fit);
 //! labels are integers of any width, `[N]` or `[N, 1]`. Archives of `numpy.savez` and `numpy.savez_compressed` are read.
-//! An array may not claim more bytes than its part of the archive can hold.
+//! An array may not claim more bytes than its part of the archive can hold, or than there is memory for.
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader};
 use std::path::Path;
 
 use zip::ZipArchive;
@@ -71,15 +71,14 @@ fn split(archive: &mut Archive, x: &str, y: &str) -> Result<Split, String> {
         move |problem: String| format!("{name}: {problem}")
     };
     let images = entry(archive, x).map_err(named(x))?;
-    let (shape, pixels) = npy::raw(&images).and_then(|raw| pictures(&raw)).map_err(named(x))?;
-    drop(images);
+    let (shape, pixels) = pictures(images).map_err(named(x))?;
     let bytes = entry(archive, y).map_err(named(y))?;
     let labels = npy::raw(&bytes).and_then(|raw| labels(&raw)).map_err(named(y))?;
     let count = pixels.len() / shape.iter().product::<usize>();
     if labels.len() != count {
         return Err(format!("{y}: {} labels for the {count} images of {x}", labels.len()));
     }
-    Ok(Split::new(Bytes::from(pixels), labels, shape))
+    Split::new(pixels, labels, shape)
 }
 
 /// The bytes of an array's `.npy` file in the archive.
@@ -93,17 +92,29 @@ fn entry(archive: &mut Archive, name: &str) -> Result<Vec<u8>, String> {
     if claim > compressed.saturating_mul(MOST_RATIO).saturating_add(MOST_RATIO) {
         return Err(format!("the archive claims {claim} bytes, more than it can hold"));
     }
-    let mut bytes = Vec::new();
-    let read = entry.take(claim + 1).read_to_end(&mut bytes).map_err(|error| corrupt(&error))?;
-    if read as u64 == claim {
-        Ok(bytes)
-    } else {
-        Err(format!("{read} bytes, but the archive claims {claim}"))
+    let bytes = files::claimed(entry, claim).map_err(|error| match error.kind() {
+        io::ErrorKind::OutOfMemory => error.to_string(),
+        _ => corrupt(&error),
+    })?;
+    match bytes.len() as u64 == claim {
+        true => Ok(bytes),
+        false => Err(format!("{} bytes, but the archive claims {claim}", bytes.len())),
     }
 }
 
-/// The shape of a picture, `[C, H, W]`, and the pixels of all in that order.
-fn pictures(raw: &Raw<'_>) -> Result<([usize; 3], Vec<u8>), String> {
+/// The shape of a picture, `[C, H, W]`, and the pixels of all in that order, in the memory of their `.npy` file.
+fn pictures(mut file: Vec<u8>) -> Result<([usize; 3], Bytes), String> {
+    let raw = npy::raw(&file)?;
+    let (shape, is_last) = shape_and_order(&raw)?;
+    let (start, end) = (file.len() - raw.data.len(), file.len());
+    if is_last {
+        channels_first(&mut file[start..], shape);
+    }
+    Ok((shape, Bytes::from(file).slice(start..end)))
+}
+
+/// The shape of a picture, `[C, H, W]`, and whether its channels come last.
+fn shape_and_order(raw: &Raw<'_>) -> Result<([usize; 3], bool), String> {
     if raw.element != "|u1" {
         let problem = format!("pixels are bytes (uint8), not `{}`", raw.element);
         return Err(format!("{problem}; save (x * 255).astype(\"uint8\") of numbers from 0 to 1"));
@@ -113,12 +124,9 @@ fn pictures(raw: &Raw<'_>) -> Result<([usize; 3], Vec<u8>), String> {
         _ if raw.data.is_empty() || !has_pixels => {
             Err(format!("images of the shape {:?} have no pixels", raw.shape))
         }
-        [_, height, width] => Ok(([1, height, width], raw.data.to_vec())),
-        [_, channels @ (1 | 3), height, width] => Ok(([channels, height, width], raw.data.to_vec())),
-        [_, height, width, channels @ (1 | 3)] => {
-            let shape = [channels, height, width];
-            Ok((shape, channels_first(raw.data, shape)))
-        }
+        [_, height, width] => Ok(([1, height, width], false)),
+        [_, channels @ (1 | 3), height, width] => Ok(([channels, height, width], false)),
+        [_, height, width, channels @ (1 | 3)] => Ok(([channels, height, width], channels > 1)),
         _ => Err(format!(
             "images are [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels, not {:?}",
             raw.shape
@@ -126,18 +134,18 @@ fn pictures(raw: &Raw<'_>) -> Result<([usize; 3], Vec<u8>), String> {
     }
 }
 
-/// Pixels `[N, H, W, C]` as `[N, C, H, W]`.
-fn channels_first(pixels: &[u8], [channels, height, width]: [usize; 3]) -> Vec<u8> {
+/// Pixels `[N, H, W, C]` become `[N, C, H, W]`, by a copy of one picture at a time.
+fn channels_first(pixels: &mut [u8], [channels, height, width]: [usize; 3]) {
     let plane = height * width;
-    let mut out = vec![0; pixels.len()];
-    for (image, out) in pixels.chunks_exact(channels * plane).zip(out.chunks_exact_mut(channels * plane)) {
-        for (at, pixel) in image.chunks_exact(channels).enumerate() {
+    let mut copy = vec![0; channels * plane];
+    for image in pixels.chunks_exact_mut(copy.len()) {
+        copy.copy_from_slice(image);
+        for (at, pixel) in copy.chunks_exact(channels).enumerate() {
             for (channel, value) in pixel.iter().enumerate() {
-                out[channel * plane + at] = *value;
+                image[channel * plane + at] = *value;
             }
         }
     }
-    out
 }
 
 fn labels(raw: &Raw<'_>) -> Result<Vec<i32>, String> {

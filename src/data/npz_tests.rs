@@ -79,7 +79,9 @@ fn reads_what_numpy_writes() {
 
 #[test]
 fn channels_come_first_or_last() {
-    let read = |shape: &str, pixels: &[u8]| pictures(&npy::raw(&array("|u1", shape, pixels)).unwrap());
+    let read = |shape: &str, pixels: &[u8]| {
+        pictures(array("|u1", shape, pixels)).map(|(shape, pixels)| (shape, pixels.to_vec()))
+    };
     let pixels: Vec<u8> = (0..12).collect();
     assert_eq!(read("1, 3, 2, 2", &pixels), Ok(([3, 2, 2], pixels.clone())));
     let first = vec![0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11];
@@ -88,6 +90,17 @@ fn channels_come_first_or_last() {
     assert!(read("1, 2, 3, 2", &pixels).unwrap_err().contains("not [1, 2, 3, 2]"));
     assert!(read("1, 12", &pixels).unwrap_err().contains("not [1, 12]"));
     assert!(read("12,", &pixels).unwrap_err().contains("have no pixels"));
+}
+
+/// An archive of 4 GiB takes no more than these.
+#[test]
+fn pixels_stay_where_they_were_inflated() {
+    for shape in ["4, 1, 3", "1, 3, 2, 2", "1, 2, 2, 3", "3, 2, 2, 1"] {
+        let file = array("|u1", shape, &[7; 12]);
+        let first = file[file.len() - 12..].as_ptr();
+        let (_, pixels) = pictures(file).unwrap();
+        assert_eq!(pixels.as_ptr(), first, "{shape}");
+    }
 }
 
 #[test]

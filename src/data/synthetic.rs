@@ -58,7 +58,7 @@ fn split(options: &Options, name: &str, images: usize) -> Result<Split, DataErro
         let noise = Draws::new(options.seed, 0, image as u32, stream);
         add_picture(options, *label as u32, noise, &mut pixels);
     }
-    Ok(Split::new(Bytes::from(pixels), labels, options.size))
+    Split::new(Bytes::from(pixels), labels, options.size).map_err(DataError::Option)
 }
 
 fn add_picture(options: &Options, class: u32, mut noise: Draws, pixels: &mut Vec<u8>) {

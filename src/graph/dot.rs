@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::base::visible;
 use crate::te::printer::type_text;
 
 use super::printer::{RoleText, SinkText};
@@ -43,5 +44,15 @@ fn producer(graph: &Graph, value: Value) -> String {
 }
 
 fn label(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+    format!("\"{}\"", visible::lines(text).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_hold_nothing_that_acts() {
+        assert_eq!(label("a\"b\\\nc\u{1b}\u{9b}"), r#""a\"b\\\nc\\u{1b}\\u{9b}""#);
+    }
 }

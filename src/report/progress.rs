@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::base::numbers;
+use crate::base::{numbers, visible};
 
 use super::output;
 
@@ -50,12 +50,12 @@ impl Progress {
     /// Prints a line to standard output, above the bar.
     pub fn print(&self, line: &str) {
         // A training goes on where nobody reads its table.
-        let _ = self.bar.suspend(|| output::print(&format!("{line}\n")));
+        let _ = self.bar.suspend(|| output::print(&(visible::lines(line) + "\n")));
     }
 
     /// Prints a line to standard error, above the bar.
     pub fn note(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| eprintln!("{}", visible::lines(line)));
     }
 
     /// Removes the bar.

@@ -4,19 +4,23 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::base::files::{self, write_atomically};
+use crate::base::visible;
 use crate::elab::config::Metrics;
 
 use super::confusion::Confusion;
 use super::evaluate::Figures;
 
 const GRADIENTS: &str = "gradients.jsonl";
+
+/// Bytes of a line that is read, at most: a hundred thousand gradients with their names fit.
+const LONGEST_LINE: u64 = 1 << 24;
 
 /// Why a run's files cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -220,23 +224,21 @@ impl Records {
 /// The lines of a run's `metrics.jsonl`; one that a crash tore is left out.
 pub fn read_epochs(folder: &Path) -> Result<Vec<EpochRecord>, RecordsError> {
     let path = folder.join("metrics.jsonl");
-    let text = files::read_text(&path).map_err(|source| failed(&path, source))?;
-    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    let mut epochs = Vec::new();
+    let read = each_line(&path, |line| {
+        epochs.extend(serde_json::from_slice::<EpochRecord>(line));
+        Ok(())
+    });
+    read.map(|()| epochs).map_err(|source| failed(&path, source))
 }
 
 /// The mean of every gradient's norm in each epoch of a run, by the parameters' paths; none where they were not
 /// written down. Steps with a norm that is not finite are left out.
 pub fn read_gradients(folder: &Path) -> Result<GradientNorms, RecordsError> {
     let path = folder.join(GRADIENTS);
-    let file = match files::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(source) => return Err(failed(&path, source)),
-    };
     let mut sums: BTreeMap<u64, IndexMap<String, (f64, u64)>> = BTreeMap::new();
-    for line in BufReader::new(file).lines() {
-        let line = line.map_err(|source| failed(&path, source))?;
-        let Ok(record) = serde_json::from_str::<GradientRecord>(&line) else { continue };
+    let read = each_line(&path, |line| {
+        let Ok(record) = serde_json::from_slice::<GradientRecord>(line) else { return Ok(()) };
         let epoch = sums.entry(record.epoch).or_default();
         for (param, norm) in record.norms {
             let Some(norm) = norm else { continue };
@@ -244,9 +246,33 @@ pub fn read_gradients(folder: &Path) -> Result<GradientNorms, RecordsError> {
             *sum += f64::from(norm);
             *steps += 1;
         }
+        Ok(())
+    });
+    if let Err(source) = read
+        && source.kind() != io::ErrorKind::NotFound
+    {
+        return Err(failed(&path, source));
     }
     let mean = |(param, (sum, steps)): (String, (f64, u64))| (param, sum / steps as f64);
     Ok(sums.into_iter().map(|(epoch, sums)| (epoch, sums.into_iter().map(mean).collect())).collect())
+}
+
+/// Gives the lines of a file in turn, each with its end, as many as there are now: another run may add to it.
+fn each_line(path: &Path, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let file = files::open(path)?;
+    let len = file.metadata()?.len();
+    let mut reader = BufReader::new(file.take(len));
+    let mut line = Vec::new();
+    for number in 1_u64.. {
+        line.clear();
+        let read = reader.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut line)? as u64;
+        match read {
+            0 => break,
+            1..=LONGEST_LINE => each(&line)?,
+            _ => return Err(io::Error::other(format!("line {number} has more than {LONGEST_LINE} bytes"))),
+        }
+    }
+    Ok(())
 }
 
 /// A file that grows by whole lines.
@@ -270,9 +296,8 @@ impl Lines {
 }
 
 fn line_of(record: &impl Serialize) -> Vec<u8> {
-    let mut line = serde_json::to_vec(record).expect("records are numbers and strings");
-    line.push(b'\n');
-    line
+    let text = serde_json::to_string(record).expect("records are numbers and strings");
+    (visible::json(&text) + "\n").into_bytes()
 }
 
 /// Drops the lines of later epochs from a file, but for those of training steps that are done; a file that does not
@@ -288,17 +313,16 @@ fn keep_lines(path: &Path, epochs: u64, steps: u64) -> Result<(), RecordsError> 
         let trained = line.split.is_none_or(|split| split == "train");
         line.epoch <= epochs || (trained && line.step.is_some_and(|step| step <= steps))
     };
-    let bytes = match files::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(failed(path, source)),
-    };
-    let stays = |line: &&[u8]| {
-        let parsed: Option<Line> = serde_json::from_slice(line).ok();
-        line.ends_with(b"\n") && parsed.is_some_and(is_done)
-    };
-    let kept: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').filter(stays).collect();
-    write_atomically(path, &kept.concat()).map_err(|source| failed(path, source))
+    let stays = |line: &[u8]| line.ends_with(b"\n") && serde_json::from_slice(line).is_ok_and(is_done);
+    let kept = files::replace(path, |draft| {
+        let mut kept = BufWriter::new(File::create(draft)?);
+        each_line(path, |line| if stays(line) { kept.write_all(line) } else { Ok(()) })?;
+        kept.flush()
+    });
+    match kept {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed(path, source)),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -360,6 +384,45 @@ mod tests {
         let read = &read_epochs(folder.path()).unwrap()[0];
         assert!(read.train_loss.is_nan());
         assert_eq!((read.top("train"), read.top("val")), (Some(0.5), None));
+    }
+
+    /// A line without an end is not read to it, and a file that is refused stays as it is.
+    #[test]
+    fn lines_have_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = "{\"epoch\":1,\"step\":1,\"norms\":{\"a\":2.0}}";
+        let put = |len: u64| {
+            let rest = " ".repeat(len as usize - record.len() - 1);
+            for name in ["metrics.jsonl", "steps.jsonl", GRADIENTS] {
+                fs::write(folder.path().join(name), format!("\n{record}{rest}\n")).unwrap();
+            }
+        };
+        put(LONGEST_LINE);
+        assert_eq!(read_gradients(folder.path()).unwrap()[&1]["a"], 2.0);
+        Records::resume(folder.path(), 1, 1).unwrap();
+        assert_eq!(text(folder.path(), GRADIENTS).trim_end(), record);
+        put(LONGEST_LINE + 1);
+        let said = [
+            read_epochs(folder.path()).unwrap_err(),
+            read_gradients(folder.path()).unwrap_err(),
+            Records::resume(folder.path(), 1, 1).unwrap_err(),
+        ];
+        for error in said {
+            assert!(error.to_string().ends_with(".jsonl: line 2 has more than 16777216 bytes"), "{error}");
+        }
+        assert_eq!(fs::metadata(folder.path().join("metrics.jsonl")).unwrap().len(), LONGEST_LINE + 2);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn names_are_written_as_codes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut records = Records::create(folder.path()).unwrap();
+        let norms = IndexMap::from([("a\u{9b}2J\u{7f}".to_owned(), Some(1.0))]);
+        records.gradients(&GradientRecord { epoch: 1, step: 1, norms }).unwrap();
+        let text = text(folder.path(), GRADIENTS);
+        assert!(text.contains("\"a\\u009b2J\\u007f\""), "{text}");
+        assert_eq!(read_gradients(folder.path()).unwrap()[&1]["a\u{9b}2J\u{7f}"], 1.0);
     }
 
     #[test]

@@ -92,9 +92,9 @@ impl Tuned {
     ///
     /// Where it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), RecordsError> {
-        let mut text = serde_json::to_vec_pretty(self).expect("numbers and strings");
-        text.push(b'\n');
-        write_atomically(path, &text).map_err(|source| RecordsError::Io { path: path.to_owned(), source })
+        let text = serde_json::to_string_pretty(self).expect("numbers and strings");
+        write_atomically(path, (visible::json(&text) + "\n").as_bytes())
+            .map_err(|source| RecordsError::Io { path: path.to_owned(), source })
     }
 
     /// Whether the choices of a file are for one of some programs.

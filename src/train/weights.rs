@@ -12,6 +12,7 @@ use safetensors::tensor::{Dtype, TensorView, View};
 use safetensors::{SafeTensorError, SafeTensors};
 
 use crate::base::files::{self, replace};
+use crate::base::memory;
 use crate::base::nearest::nearest;
 use crate::base::visible;
 
@@ -96,10 +97,14 @@ pub fn save(path: &Path, tensors: &[(&str, &[i64], &[f32])]) -> Result<(), Weigh
 
 /// The tensors of a file, but for PyTorch's counters `num_batches_tracked`, which nothing here needs.
 pub fn load(path: &Path) -> Result<Tensors, WeightsError> {
-    let file = files::read(path).map_err(|source| WeightsError::Io { path: path.to_owned(), source })?;
+    let failed = |source| WeightsError::Io { path: path.to_owned(), source };
+    let file = files::read(path).map_err(failed)?;
     let tensors = SafeTensors::deserialize(&file).map_err(|error| format_error(path, &error))?;
-    let kept = tensors.iter().filter(|(name, _)| !is_counter(name));
-    kept.map(|(name, view)| Ok((name.to_owned(), convert(path, name, &view)?))).collect()
+    let kept: Vec<_> = tensors.iter().filter(|(name, _)| !is_counter(name)).collect();
+    // Elements of a file may be smaller than those that are made of them.
+    let elements: usize = kept.iter().map(|(_, view)| view.shape().iter().product::<usize>()).sum();
+    memory::check("it", (elements * size_of::<f32>()) as u64).map_err(|shortage| failed(shortage.into()))?;
+    kept.into_iter().map(|(name, view)| Ok((name.to_owned(), convert(path, name, &view)?))).collect()
 }
 
 fn format_error(path: &Path, error: &SafeTensorError) -> WeightsError {
