@@ -5,9 +5,9 @@
 //! small for anything else. A box may reach beyond a tensor, as that of an element near the border does: the field
 //! is the same everywhere, but never larger than the input.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use crate::graph::{Graph, Role, Value};
+use crate::graph::{Graph, Node, Role, Value};
 use crate::te::{Atom, Axis, Expr, ExprId, Index, Piece, Program, Tensor};
 
 /// The smallest and the largest index on an axis.
@@ -25,47 +25,64 @@ pub struct Field {
     pub jump: Option<[i64; 2]>,
 }
 
-/// The receptive field of a value's middle element; none where the graph's data are not pictures, or the value does
-/// not depend on them.
-pub fn of_value(graph: &Graph, value: Value) -> Option<Field> {
-    let (data, _) = graph.inputs.iter().find(|(_, role)| *role == Role::Data)?;
-    let [_, _, height, width] = graph.values[*data].shape[..] else { return None };
-    let shape = &graph.values[value].shape;
-    let middle: Vec<i64> = shape.iter().map(|extent| extent / 2).collect();
-    let region = of_element(graph, *data, value, &middle)?;
-    let size = |axis: usize, extent: i64| (region[axis].1 - region[axis].0 + 1).min(extent);
-    let jump = match shape[..] {
-        [_, _, rows, columns] if rows > 1 && columns > 1 => {
-            // The element before the middle one exists in both directions.
-            let before = [middle[0], middle[1], middle[2] - 1, middle[3] - 1];
-            let other = of_element(graph, *data, value, &before)?;
-            Some([2, 3].map(|axis: usize| region[axis].1 - other[axis].1))
-        }
-        _ => None,
-    };
-    Some(Field { size: [size(2, height), size(3, width)], jump })
+/// A graph of pictures, in which receptive fields are looked for.
+pub struct Reach<'a> {
+    graph: &'a Graph,
+    data: Value,
+    size: [i64; 2],
+    /// The place of the node that computes a value.
+    makers: HashMap<Value, usize>,
 }
 
-/// The part of the data that one element of a value depends on.
-fn of_element(graph: &Graph, data: Value, value: Value, element: &[i64]) -> Option<Region> {
-    let mut regions: HashMap<Value, Region> = HashMap::new();
-    regions.insert(value, element.iter().map(|index| (*index, *index)).collect());
-    for node in graph.nodes.iter().rev() {
-        let program = &graph.ops[node.op].program;
-        let results = program.outputs.iter().zip(&node.results);
-        let given: HashMap<Tensor, Region> =
-            results.filter_map(|(tensor, value)| Some((*tensor, regions.get(value)?.clone()))).collect();
-        if given.is_empty() {
-            continue;
-        }
-        let reached = through(program, given);
-        for (tensor, value) in program.inputs.iter().zip(&node.inputs) {
-            if let Some(region) = reached.get(tensor) {
-                join(&mut regions, *value, region.clone());
+impl<'a> Reach<'a> {
+    /// None where the graph's data are not pictures.
+    pub fn of(graph: &'a Graph) -> Option<Reach<'a>> {
+        let (data, _) = graph.inputs.iter().find(|(_, role)| *role == Role::Data)?;
+        let [_, _, height, width] = graph.values[*data].shape[..] else { return None };
+        let results = |(at, node): (usize, &'a Node)| node.results.iter().map(move |value| (*value, at));
+        let makers = graph.nodes.iter().enumerate().flat_map(results).collect();
+        Some(Reach { graph, data: *data, size: [height, width], makers })
+    }
+
+    /// The receptive field of a value's middle element; none where the value does not depend on the data.
+    pub fn field(&self, value: Value) -> Option<Field> {
+        let shape = &self.graph.values[value].shape;
+        let middle: Vec<i64> = shape.iter().map(|extent| extent / 2).collect();
+        let region = self.of_element(value, &middle)?;
+        let size = |axis: usize| (region[axis + 2].1 - region[axis + 2].0 + 1).min(self.size[axis]);
+        let jump = match shape[..] {
+            [_, _, rows, columns] if rows > 1 && columns > 1 => {
+                // The element before the middle one exists in both directions.
+                let before = [middle[0], middle[1], middle[2] - 1, middle[3] - 1];
+                let other = self.of_element(value, &before)?;
+                Some([2, 3].map(|axis: usize| region[axis].1 - other[axis].1))
+            }
+            _ => None,
+        };
+        Some(Field { size: [size(0), size(1)], jump })
+    }
+
+    /// The part of the data that one element of a value depends on. Only the nodes that it depends on are looked at, from
+    /// the last one.
+    fn of_element(&self, value: Value, element: &[i64]) -> Option<Region> {
+        let mut regions: HashMap<Value, Region> = HashMap::new();
+        regions.insert(value, element.iter().map(|index| (*index, *index)).collect());
+        let mut open: BTreeSet<usize> = self.makers.get(&value).copied().into_iter().collect();
+        while let Some(at) = open.pop_last() {
+            let node = &self.graph.nodes[at];
+            let program = &self.graph.ops[node.op].program;
+            let results = program.outputs.iter().zip(&node.results);
+            let given = results.filter_map(|(tensor, value)| Some((*tensor, regions.remove(value)?))).collect();
+            let reached = through(program, given);
+            for (tensor, value) in program.inputs.iter().zip(&node.inputs) {
+                if let Some(region) = reached.get(tensor) {
+                    join(&mut regions, *value, region.clone());
+                    open.extend(self.makers.get(value));
+                }
             }
         }
+        regions.remove(&self.data)
     }
-    regions.remove(&data)
 }
 
 fn join<K: std::hash::Hash + Eq>(regions: &mut HashMap<K, Region>, key: K, other: Region) {
