@@ -12,7 +12,7 @@
 //! serve stay apart. And a sum over the lanes gives single numbers, so an optimiser's roots and quotients stay apart from
 //! the gradient of a large weight, in a kernel that has lanes for them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::layout::{Across, follow, nest_axis};
 use super::order::Order;
@@ -36,8 +36,12 @@ pub fn run(mut program: Program, across: &Across, lanes: i64) -> Kernels {
     let kernels: Vec<Kernel> = equations.iter().map(|equation| single(&program, equation)).collect();
     let order = Order::of(&program, &kernels);
     let across = follow(&program, &kernels, across, lanes);
+    let mut alike: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    for (at, kernel) in kernels.iter().enumerate() {
+        alike.entry(kernel.nests.len()).or_default().insert(at);
+    }
     let kernels = kernels.into_iter().map(Some).collect();
-    let mut fusion = Fusion { program, kernels, order, windows: false, across, lanes };
+    let mut fusion = Fusion { program, kernels, alike, order, windows: false, across, lanes };
     fusion.join_all();
     fusion.windows = true;
     fusion.join_all();
@@ -60,6 +64,8 @@ struct Fusion {
     program: Program,
     /// None where a kernel has joined another.
     kernels: Vec<Option<Kernel>>,
+    /// The kernels of so many nests.
+    alike: BTreeMap<usize, BTreeSet<usize>>,
     order: Order,
     /// Whether the rule of windows applies already.
     windows: bool,
@@ -73,17 +79,41 @@ impl Fusion {
     fn join_all(&mut self) {
         let mut open: BTreeSet<usize> = (0..self.kernels.len()).collect();
         while let Some(at) = open.pop_first() {
-            let neighbours = if self.kernels[at].is_some() { self.order.neighbours(at) } else { Vec::new() };
-            let joined = neighbours.into_iter().find_map(|other| Some((other, self.joined(at, other)?)));
+            let joined =
+                self.candidates(at).into_iter().find_map(|other| Some((other, self.joined(at, other)?)));
             if let Some((other, kernel)) = joined {
                 let (stays, goes) = (at.min(other), at.max(other));
-                self.kernels[stays] = Some(kernel);
-                self.kernels[goes] = None;
+                self.replace(stays, Some(kernel));
+                self.replace(goes, None);
                 self.order.merge(stays, goes);
                 open.extend(self.order.neighbours(stays));
                 open.insert(stays);
             }
         }
+    }
+
+    fn replace(&mut self, at: usize, kernel: Option<Kernel>) {
+        if let Some(old) = &self.kernels[at] {
+            self.alike.entry(old.nests.len()).or_default().remove(&at);
+        }
+        if let Some(new) = &kernel {
+            self.alike.entry(new.nests.len()).or_default().insert(at);
+        }
+        self.kernels[at] = kernel;
+    }
+
+    /// The neighbours of a kernel that it might join. One of several nests joins nothing that it reads, only siblings of as
+    /// many nests, and what reads its results. Where it reads more than there are of these, as that does which searches all
+    /// gradients, they are looked at one by one: its neighbours would be all kernels, again after each join of one of them.
+    fn candidates(&self, at: usize) -> Vec<usize> {
+        let Some(kernel) = &self.kernels[at] else { return Vec::new() };
+        let alike = &self.alike[&kernel.nests.len()];
+        let readers = &self.order.successors[at];
+        if kernel.nests.len() == 1 || self.order.reads[at].len() < alike.len() + readers.len() {
+            return self.order.neighbours(at);
+        }
+        let others: BTreeSet<usize> = alike.union(readers).copied().filter(|other| *other != at).collect();
+        others.into_iter().filter(|other| self.order.share_wide(at, *other)).collect()
     }
 
     /// The kernel that does the work of both, if they can be joined.
@@ -123,7 +153,7 @@ impl Fusion {
                 let results = producer.results();
                 producer.nests.iter().all(|target| self.matching(target, nest, &results).is_some())
             }
-            [_] => self.windows,
+            [_] => self.windows && producer.nests.len() == 1,
             _ => false,
         }
     }
@@ -136,9 +166,7 @@ impl Fusion {
             a.axes == b.axes && a.reduce == b.reduce && a.windows.is_empty() && b.windows.is_empty()
         };
         let same = a.nests.len() == b.nests.len() && a.nests.iter().zip(&b.nests).all(alike);
-        let mut common = self.order.reads[one].intersection(&self.order.reads[other]);
-        same && common.any(|tensor| self.order.is_wide(*tensor))
-            && !a.nests.iter().chain(&b.nests).any(|nest| has_reuse(&self.program, nest))
+        same && self.order.share_wide(one, other) && !a.nests.iter().chain(&b.nests).any(|nest| has_reuse(&self.program, nest))
     }
 
     fn with_epilogue(&mut self, producer: &Kernel, consumer: &Kernel) -> Option<Kernel> {

@@ -60,15 +60,17 @@ impl Order {
 
     /// The kernels worth joining with this one: those it reads from, and those that read what it reads.
     pub fn neighbours(&self, at: usize) -> Vec<usize> {
-        let wide = self.reads[at].iter().filter(|tensor| self.is_wide(**tensor));
+        let wide = self.reads[at].iter().filter(|tensor| self.wide.contains(tensor));
         let siblings = wide.filter_map(|tensor| self.readers.get(tensor)).flatten();
         let found: BTreeSet<usize> = siblings.chain(&self.predecessors[at]).copied().collect();
         found.into_iter().filter(|other| *other != at).collect()
     }
 
-    /// Whether a tensor has more than one element.
-    pub fn is_wide(&self, tensor: Tensor) -> bool {
-        self.wide.contains(&tensor)
+    /// Whether two kernels read a common tensor of more than one element.
+    pub fn share_wide(&self, one: usize, other: usize) -> bool {
+        let (one, other) = (&self.reads[one], &self.reads[other]);
+        let (few, many) = if one.len() < other.len() { (one, other) } else { (other, one) };
+        few.iter().any(|tensor| self.wide.contains(tensor) && many.contains(tensor))
     }
 
     /// Lets one kernel stand for two, between which no way passes a third one.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::graph::{Graph, Node, Role, Value};
 use crate::te::{Binary, Expr, ExprId, Program, Reduction};
 
-use super::reach;
+use super::reach::Reach;
 
 /// One layer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -36,8 +36,10 @@ pub struct Layer {
 
 /// All layers in the order of the graph.
 pub fn layers(graph: &Graph) -> Vec<Layer> {
-    let mut counted = HashSet::new();
-    groups(graph).into_iter().map(|(name, nodes)| layer(graph, name, &nodes, &mut counted)).collect()
+    let is_param = |role: &Role| matches!(role, Role::Param { .. });
+    let params = graph.inputs.iter().filter(|(_, role)| is_param(role)).map(|(value, _)| *value).collect();
+    let mut figures = Figures { graph, reach: Reach::of(graph), uncounted: params };
+    groups(graph).into_iter().map(|(name, nodes)| figures.layer(name, &nodes)).collect()
 }
 
 /// Names and nodes of the layers.
@@ -65,29 +67,38 @@ fn instance(node: &Node) -> &str {
     node.path.rsplit_once('.').map_or("", |(instance, _)| instance)
 }
 
-fn layer(graph: &Graph, name: String, nodes: &[&Node], counted: &mut HashSet<Value>) -> Layer {
-    let last = nodes[nodes.len() - 1];
-    let output = last.results[0];
-    let shape = graph.values[output].shape.clone();
-    let programs = || nodes.iter().map(|node| &graph.ops[node.op].program);
-    let inputs: BTreeSet<Value> = nodes.iter().flat_map(|node| &node.inputs).copied().collect();
-    let parameters = graph.inputs.iter().filter(|(value, role)| {
-        matches!(role, Role::Param { .. }) && inputs.contains(value) && counted.insert(*value)
-    });
-    let field = reach::of_value(graph, output);
-    Layer {
-        name,
-        ops: nodes.iter().map(|node| graph.ops[node.op].name.clone()).collect(),
-        parameters: parameters.map(|(value, _)| elements(&graph.values[*value].shape)).sum(),
-        macs: programs().map(multiply_adds).sum(),
-        receptive_field: field.map(|field| field.size),
-        jump: field.and_then(|field| field.jump),
-        activation_bytes: if programs().all(only_renames) {
-            0
-        } else {
-            elements(&shape) * graph.values[output].dtype.size() as u64
-        },
-        shape,
+struct Figures<'a> {
+    graph: &'a Graph,
+    reach: Option<Reach<'a>>,
+    /// The parameters that no layer so far has read.
+    uncounted: HashSet<Value>,
+}
+
+impl Figures<'_> {
+    fn layer(&mut self, name: String, nodes: &[&Node]) -> Layer {
+        let graph = self.graph;
+        let last = nodes[nodes.len() - 1];
+        let output = last.results[0];
+        let shape = graph.values[output].shape.clone();
+        let programs = || nodes.iter().map(|node| &graph.ops[node.op].program);
+        let inputs = nodes.iter().flat_map(|node| &node.inputs);
+        let parameters = inputs.filter(|value| self.uncounted.remove(value));
+        let parameters = parameters.map(|value| elements(&graph.values[*value].shape)).sum();
+        let field = self.reach.as_ref().and_then(|reach| reach.field(output));
+        Layer {
+            name,
+            ops: nodes.iter().map(|node| graph.ops[node.op].name.clone()).collect(),
+            parameters,
+            macs: programs().map(multiply_adds).sum(),
+            receptive_field: field.map(|field| field.size),
+            jump: field.and_then(|field| field.jump),
+            activation_bytes: if programs().all(only_renames) {
+                0
+            } else {
+                elements(&shape) * graph.values[output].dtype.size() as u64
+            },
+            shape,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a person sees: live progress, tables, curves.
 
+mod bound;
 mod chart;
 pub mod confusion;
 pub mod curves;
