@@ -27,7 +27,7 @@ pub fn run(arguments: &SummaryArguments) -> Outcome {
     let recipe = project.recipe_of(&subject)?;
     let graph = recipe.inference(i64::from(arguments.batch)).map_err(|errors| project.failure(errors))?;
     let layers = layers::layers(&graph);
-    let sum = |figure: fn(&Layer) -> u64| layers.iter().map(figure).sum();
+    let sum = |figure: fn(&Layer) -> u64| layers.iter().map(figure).fold(0, u64::saturating_add);
     let summary = Summary {
         model: subject.model().name.text.clone(),
         batch: arguments.batch,

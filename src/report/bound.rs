@@ -62,8 +62,7 @@ impl Bound {
         let (fixed, bound) = if self.line.is_none() { (self, other) } else { (other, self) };
         let more = fixed.fixed()?.number?;
         let number = bound.number.map(|number| number.checked_add(more));
-        let line =
-            bound.line.map(|line| Some(Line { offset: line.offset.checked_add(more)?, ..line }));
+        let line = bound.line.map(|line| Some(Line { offset: line.offset.checked_add(more)?, ..line }));
         Some(Bound { number: all(number)?, line: all(line)? })
     }
 

@@ -89,7 +89,7 @@ impl Figures<'_> {
             name,
             ops: nodes.iter().map(|node| graph.ops[node.op].name.clone()).collect(),
             parameters,
-            macs: programs().map(multiply_adds).sum(),
+            macs: programs().map(multiply_adds).fold(0, u64::saturating_add),
             receptive_field: field.map(|field| field.size),
             jump: field.and_then(|field| field.jump),
             activation_bytes: if programs().all(only_renames) {
@@ -113,7 +113,7 @@ fn multiply_adds(program: &Program) -> u64 {
         let points: u64 = piece.axes.iter().map(|axis| program.axes[*axis].extent as u64).product();
         products(program, piece.body, points, &mut HashSet::new())
     };
-    pieces.map(count).sum()
+    pieces.map(count).fold(0, u64::saturating_add)
 }
 
 /// Those of an expression that is evaluated at so many points.
@@ -121,18 +121,21 @@ fn products(program: &Program, id: ExprId, points: u64, seen: &mut HashSet<ExprI
     if !seen.insert(id) {
         return 0;
     }
-    let (mut total, mut points) = (0, points);
+    let (mut total, mut points) = (0_u64, points);
     if let Expr::Reduce { op, axes, body } = &program.exprs[id] {
-        points *= axes.iter().map(|axis| program.axes[*axis].extent as u64).product::<u64>();
+        let each: u64 = axes.iter().map(|axis| program.axes[*axis].extent as u64).product();
+        points = points.saturating_mul(each);
         let reads = |id: ExprId| !program.reads(id).is_empty();
         if let (Reduction::Sum, Expr::Binary(Binary::Mul, x, y)) = (op, &program.exprs[*body])
             && reads(*x)
             && reads(*y)
         {
-            total += points;
+            total = points;
         }
     }
-    program.exprs[id].for_each_operand(&mut |operand| total += products(program, operand, points, seen));
+    program.exprs[id].for_each_operand(&mut |operand| {
+        total = u64::saturating_add(total, products(program, operand, points, seen));
+    });
     total
 }
 
