@@ -10,6 +10,12 @@ pub fn name(text: &str) -> String {
     escaped(text, |_| true)
 }
 
+/// The beginning of a text of a file, as a part of one line: what an error repeats of it is never long.
+pub fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 160;
+    name(&text.chars().take(LONGEST).collect::<String>())
+}
+
 /// A text of JSON that says the same. What acts stands in its strings only, where JSON has codes for it; those who write
 /// JSON use them for the first 32 characters alone.
 pub fn json(text: &str) -> String {
@@ -65,6 +71,12 @@ mod tests {
         );
         assert_eq!(lines("é\u{1b}\n\tü\r"), "é\\u{1b}\n\tü\\r");
         assert_eq!(name("größer 日本"), "größer 日本");
+    }
+
+    #[test]
+    fn excerpts_are_short() {
+        assert_eq!(excerpt("é\n"), "é\\n");
+        assert_eq!(excerpt(&"é".repeat(1 << 20)), "é".repeat(160));
     }
 
     #[test]

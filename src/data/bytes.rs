@@ -38,10 +38,36 @@ impl Bytes {
 }
 
 fn map_read_only(file: &File) -> io::Result<Mmap> {
+    #[cfg(target_os = "linux")]
+    end_where_files_shrink();
     // SAFETY: the map is read only and private to `Bytes`, and a `u8` may have any value, so the one thing that the
     // type system does not see is another process that shortens the file meanwhile. Data sets and our own cache,
-    // whose files are renamed into place, are not written to during a run.
+    // whose files are renamed into place, are not written to during a run; where one is, the process ends.
     unsafe { Mmap::map(file) }
+}
+
+/// Ends the process in one line where a mapped file has become shorter: the system says so by a signal only, and to
+/// whoever reads at that moment.
+#[cfg(target_os = "linux")]
+fn end_where_files_shrink() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    // SAFETY: all zero is a valid `sigaction`, and the handler calls nothing but what a handler may.
+    ONCE.call_once(|| unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = end as extern "C" fn(libc::c_int) as usize;
+        action.sa_flags = libc::SA_ONSTACK;
+        libc::sigaction(libc::SIGBUS, &raw const action, std::ptr::null_mut());
+    });
+}
+
+#[cfg(target_os = "linux")]
+extern "C" fn end(_signal: libc::c_int) {
+    const MESSAGE: &[u8] = b"error: a file of the data has become shorter while it was read\n";
+    // SAFETY: the message is as long as it says, and the process ends whatever comes of writing it.
+    unsafe {
+        libc::write(2, MESSAGE.as_ptr().cast(), MESSAGE.len());
+        libc::_exit(1)
+    }
 }
 
 impl From<Vec<u8>> for Bytes {

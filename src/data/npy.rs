@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::DataError;
 use crate::base::files::{self, write_atomically};
+use crate::base::visible;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// NumPy pads a header so that the elements begin at a multiple of it.
@@ -140,7 +141,8 @@ impl Raw<'_> {
             }
             "|b1" => Ok(self.data.iter().map(|byte| f32::from(u8::from(*byte != 0))).collect()),
             other => {
-                let unknown = || format!("elements of type `{other}`; save x.astype(\"float32\")");
+                let unknown =
+                    || format!("elements of type `{}`; save x.astype(\"float32\")", visible::excerpt(other));
                 self.integers().ok_or_else(unknown)?.map(exact).collect()
             }
         }
@@ -216,8 +218,9 @@ fn shape(header: &str) -> Result<Vec<usize>, String> {
     let value = field(header, "shape")?;
     let tuple = value.strip_prefix('(').and_then(|rest| Some(rest.split_once(')')?.0));
     let extents = tuple.ok_or("the `shape` in the header is not a tuple")?.split(',').map(str::trim);
-    let extent =
-        |text: &str| text.parse().map_err(|_| format!("`{text}` in the header's `shape` is no extent"));
+    let extent = |text: &str| {
+        text.parse().map_err(|_| format!("`{}` in the header's `shape` is no extent", visible::excerpt(text)))
+    };
     extents.filter(|text| !text.is_empty()).map(extent).collect()
 }
 
@@ -328,6 +331,13 @@ mod tests {
         check(&file(1, &dictionary(">f4", "False", "(2,)"), &[0; 8]), "elements of type `>f4`");
         check(&file(1, &dictionary("<f4", "False", "(-2,)"), &[0; 8]), "`-2` in the header's `shape`");
         check(&file(1, &dictionary("<f4", "False", "2"), &[0; 8]), "not a tuple");
+        let long = "\u{1b}".repeat(1 << 20);
+        for dictionary in
+            [dictionary("<f4", "False", &format!("({long},)")), dictionary(&long, "False", "(1,)")]
+        {
+            let error = parse(&file(2, &dictionary, &[])).unwrap_err();
+            assert!(error.len() < 2000 && error.contains("\\u{1b}"), "{error}");
+        }
         check(&file(1, &dictionary("<f2", "False", "(2,)"), &[0; 4]), "elements of type `<f2`");
         check(
             &file(1, &dictionary("<f8", "False", "(1,)"), &1e39_f64.to_le_bytes()),

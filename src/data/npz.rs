@@ -55,7 +55,7 @@ fn check_names(archive: &Archive) -> Result<(), String> {
     if missing.is_empty() {
         return Ok(());
     }
-    let named: Vec<String> = held.iter().take(MOST_NAMED).map(|name| visible::name(name)).collect();
+    let named: Vec<String> = held.iter().take(MOST_NAMED).map(|name| visible::excerpt(name)).collect();
     let others = if held.len() > MOST_NAMED { ", ..." } else { "" };
     let held = if held.is_empty() { "nothing".into() } else { named.join(", ") + others };
     Err(format!(
@@ -116,7 +116,7 @@ fn pictures(mut file: Vec<u8>) -> Result<([usize; 3], Bytes), String> {
 /// The shape of a picture, `[C, H, W]`, and whether its channels come last.
 fn shape_and_order(raw: &Raw<'_>) -> Result<([usize; 3], bool), String> {
     if raw.element != "|u1" {
-        let problem = format!("pixels are bytes (uint8), not `{}`", raw.element);
+        let problem = format!("pixels are bytes (uint8), not `{}`", visible::excerpt(raw.element));
         return Err(format!("{problem}; save (x * 255).astype(\"uint8\") of numbers from 0 to 1"));
     }
     let has_pixels = raw.shape.len() > 1 && raw.shape[1..].iter().all(|extent| *extent > 0);
@@ -152,7 +152,9 @@ fn labels(raw: &Raw<'_>) -> Result<Vec<i32>, String> {
     let ([_] | [_, 1]) = raw.shape[..] else {
         return Err(format!("labels are [N] or [N, 1], not {:?}", raw.shape));
     };
-    let integers = raw.integers().ok_or_else(|| format!("labels are integers, not `{}`", raw.element))?;
+    let integers = raw
+        .integers()
+        .ok_or_else(|| format!("labels are integers, not `{}`", visible::excerpt(raw.element)))?;
     let label = |(at, value): (usize, i128)| {
         let wrong = |_| format!("label {at} is {value}; classes are counted from 0");
         match i32::try_from(value).map_err(wrong)? {

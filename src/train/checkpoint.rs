@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::base::files::{self, write_atomically};
+use crate::base::visible;
 use crate::runtime::Store;
 
 use super::error::TrainError;
@@ -67,9 +68,9 @@ impl Checkpoint {
         let text = files::read_text(&path).map_err(|error| {
             TrainError::Other(format!("no checkpoint to go on from: {}: {error}", path.display()))
         })?;
-        let progress: Progress = serde_json::from_str(&text)
-            .map_err(|error| TrainError::Other(format!("{}: {error}", path.display())))?;
         let damaged = |what: &str| TrainError::Other(format!("{}: {what}", path.display()));
+        let progress: Progress =
+            serde_json::from_str(&text).map_err(|error| damaged(&visible::excerpt(&error.to_string())))?;
         if !progress.position.is_countable() {
             return Err(damaged("the position is no place in a training"));
         }
@@ -104,6 +105,13 @@ mod tests {
         format!(
             r#"{{"epochs":{epochs},"steps":{steps},"phase_steps":{steps},"begun":{begun},"tensors":"{tensors}"}}"#
         )
+    }
+
+    /// The error of the JSON reader repeats the whole text that stands in place of a number.
+    #[test]
+    fn little_of_a_wrong_file_is_repeated() {
+        let said = said(&format!("{{\"epochs\":\"{}\"}}", "no\\n".repeat(1 << 20)));
+        assert!(said.contains("invalid type: string") && said.len() < 1000 && !said.contains('\n'), "{said}");
     }
 
     #[test]

@@ -21,9 +21,6 @@ pub const TUNED: &str = "tune.json";
 /// Bytes of a file, at most: some hundred times those of a large network.
 const LARGEST: u64 = 1 << 22;
 
-/// Characters that a message repeats of a file, at most.
-const LONGEST: usize = 160;
-
 /// Which program of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -83,7 +80,7 @@ impl Tuned {
         if bytes.len() as u64 > LARGEST {
             return Err(malformed(format!("it has more than {LARGEST} bytes")));
         }
-        serde_json::from_slice(&bytes).map_err(|error| malformed(shown(&error.to_string())))
+        serde_json::from_slice(&bytes).map_err(|error| malformed(visible::excerpt(&error.to_string())))
     }
 
     /// Writes a file.
@@ -118,13 +115,14 @@ impl std::fmt::Display for Subject {
             Mode::Train => "a training step",
             Mode::Infer => "a prediction",
         };
-        write!(f, "{what} of `{}`, batch {}, {}", shown(&self.model), self.batch, shown(&self.level))
+        write!(
+            f,
+            "{what} of `{}`, batch {}, {}",
+            visible::excerpt(&self.model),
+            self.batch,
+            visible::excerpt(&self.level)
+        )
     }
-}
-
-/// What may come from a file, as a part of one line.
-fn shown(text: &str) -> String {
-    visible::name(&text.chars().take(LONGEST).collect::<String>())
 }
 
 #[cfg(test)]

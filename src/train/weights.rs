@@ -108,7 +108,7 @@ pub fn load(path: &Path) -> Result<Tensors, WeightsError> {
 }
 
 fn format_error(path: &Path, error: &SafeTensorError) -> WeightsError {
-    WeightsError::Format { path: path.to_owned(), problem: shown(&error.to_string()) }
+    WeightsError::Format { path: path.to_owned(), problem: visible::excerpt(&error.to_string()) }
 }
 
 fn is_counter(name: &str) -> bool {
@@ -122,7 +122,9 @@ fn convert(path: &Path, name: &str, view: &TensorView) -> Result<Tensor, Weights
         Dtype::F64 => data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect(),
         Dtype::F16 => data.as_chunks().0.iter().map(|bytes| half(u16::from_le_bytes(*bytes))).collect(),
         Dtype::BF16 => data.as_chunks().0.iter().map(|bytes| brain(u16::from_le_bytes(*bytes))).collect(),
-        dtype => return Err(WeightsError::Type { path: path.to_owned(), name: shown(name), dtype }),
+        dtype => {
+            return Err(WeightsError::Type { path: path.to_owned(), name: visible::excerpt(name), dtype });
+        }
     };
     let extent = |extent: &usize| i64::try_from(*extent).unwrap_or(i64::MAX);
     Ok(Tensor { shape: view.shape().iter().map(extent).collect(), elements })
@@ -196,21 +198,15 @@ fn is_auxiliary(name: &str) -> bool {
 fn mismatch(missing: &[String], unknown: &[String], shapes: &[ShapeMismatch]) -> String {
     let mut lines = vec!["the weights do not fit the model".to_owned()];
     list(&mut lines, shapes, |ShapeMismatch { name, expected, found }| {
-        format!("`{}` is {found:?} in the file and {expected:?} in the model", shown(name))
+        format!("`{}` is {found:?} in the file and {expected:?} in the model", visible::excerpt(name))
     });
-    list(&mut lines, missing, |name| format!("`{}` is not in the file", shown(name)));
+    list(&mut lines, missing, |name| format!("`{}` is not in the file", visible::excerpt(name)));
     list(&mut lines, unknown, |name| {
         let meant = nearest(name, missing.iter().map(String::as_str));
         let hint = meant.map(|meant| format!("; is it `{meant}`?")).unwrap_or_default();
-        format!("`{}` of the file is not in the model{hint}", shown(name))
+        format!("`{}` of the file is not in the model{hint}", visible::excerpt(name))
     });
     lines.join("\n")
-}
-
-/// A name of a file, as far as it is one that a person reads.
-fn shown(name: &str) -> String {
-    const LONGEST: usize = 200;
-    visible::name(&name.chars().take(LONGEST).collect::<String>())
 }
 
 /// Appends a line for each of the first few.

@@ -262,3 +262,81 @@ fn pipes_and_devices_are_not_read() {
         assert!(err.contains(wanted), "{source}: {err}");
     }
 }
+
+/// Whatever stands in a run's folder in place of its files, nothing waits, and the folder is refused.
+#[test]
+#[cfg(unix)]
+fn runs_go_on_from_regular_files_only() {
+    let place = Place::trained();
+    let state = std::fs::read_dir(place.path("run/checkpoint")).expect("a folder").flatten();
+    let mut state = state.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let state = state.find(|name| name.starts_with("state-")).expect("tensors");
+    let checkpoint = ["progress.json", &state].map(|name| format!("checkpoint/{name}"));
+    let others = ["metrics.jsonl", "steps.jsonl", "gradients.jsonl", "tune.json"].map(str::to_owned);
+    for name in checkpoint.into_iter().chain(others) {
+        let (file, kept) = (place.path(&format!("run/{name}")), place.path("kept"));
+        let had = std::fs::rename(&file, &kept).is_ok();
+        for is_pipe in [true, false] {
+            match is_pipe {
+                true => pipe(&place, &format!("run/{name}")),
+                false => std::os::unix::fs::symlink("/dev/zero", &file).expect("a link"),
+            }
+            let Said { code, out, err } = place.run(&["run", "tiny.cnn", "--resume", "run"]);
+            assert_eq!((code, out.as_str()), (Some(1), ""), "{name}: {err}");
+            assert!(err.ends_with(&format!("run/{name}: it is no regular file\n")), "{name}: {err}");
+            std::fs::remove_file(&file).expect("it was made");
+        }
+        if had {
+            std::fs::rename(&kept, &file).expect("it was moved");
+        }
+    }
+    place.good(&["run", "tiny.cnn", "--resume", "run"]);
+}
+
+/// Data are mapped, so a reader learns by a signal that a file has become shorter.
+#[test]
+#[cfg(target_os = "linux")]
+fn data_that_shrink_end_a_run_in_one_line() {
+    use std::io::BufRead;
+    let images: u32 = 4096;
+    let head = |extents: &[u32]| {
+        let bytes: Vec<u8> = extents.iter().flat_map(|extent| extent.to_be_bytes()).collect();
+        [vec![0, 0, 8, extents.len() as u8], bytes].concat()
+    };
+    let place = Place::tiny();
+    for part in ["train", "t10k"] {
+        let pixels = [head(&[images, 8, 8]), vec![7; 64 * images as usize]].concat();
+        place.write(&format!("{part}-images-idx3-ubyte"), pixels);
+        let labels = [head(&[images]), vec![1; images as usize]].concat();
+        place.write(&format!("{part}-labels-idx1-ubyte"), labels);
+    }
+    place.write("shrinks.cnn", place.text("tiny.cnn").replace("digits()", "idx(\".\")"));
+    let arguments = ["run", "shrinks.cnn", "--json", "--epochs", "1000000", "--out", "run"];
+    let mut child =
+        place.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = std::io::BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    lines.next().expect("an epoch").expect("text");
+    let file = std::fs::File::options().write(true).open(place.path("train-images-idx3-ubyte"));
+    file.expect("it is there").set_len(16).expect("it shrinks");
+    lines.for_each(drop);
+    let output = child.wait_with_output().expect("it ends");
+    let err = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert_eq!(err, "error: a file of the data has become shorter while it was read\n");
+}
+
+/// What a name on the command line would do to a terminal, and what stands in a model.
+#[test]
+#[cfg(unix)]
+fn names_of_pictures_and_sources_do_nothing_to_a_terminal() {
+    let place = Place::with("m.cnn", "model M(x: f32[N, 1, 1, 2]) { x |> flatten }\n");
+    let name = "a\u{1b}[2J\u{9b}2J\u{7f}\u{202e}.pgm";
+    place.write(name, b"P5\n2 1\n255\n\x00\xff");
+    let code = "a\\u{1b}[2J\\u{9b}2J\\u{7f}\\u{202e}.pgm";
+    assert!(place.good(&["predict", "m.cnn", name]).starts_with(code));
+    let json = place.good(&["predict", "m.cnn", name, "--json"]);
+    assert!(json.starts_with(r#"{"picture":"a\u001b[2J\u009b2J\u007f\u202e.pgm""#), "{json}");
+    place.write("bad.cnn", "model M(x: f32[N, 2]) { \u{9b}2J\u{2028}\u{85} y }\n");
+    let Said { err, .. } = place.run(&["check", "bad.cnn"]);
+    assert!(err.contains(" y }") && !err.contains(['\u{9b}', '\u{85}', '\u{2028}']), "{err}");
+}

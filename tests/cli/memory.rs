@@ -99,3 +99,33 @@ fn threads_have_a_limit() {
         assert!(code == Some(2) && err.contains(limit), "{threads}: {err}");
     }
 }
+
+/// Files that claim more than there is memory for, by what they become: nothing of that is taken.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_files_become_has_to_fit() {
+    let place = Place::tiny();
+    let header = r#"{"a":{"dtype":"F16","shape":[134217728],"data_offsets":[0,268435456]}}"#;
+    place.write("w.safetensors", [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat());
+    let file = std::fs::File::options().write(true).open(place.path("w.safetensors")).expect("it is there");
+    file.set_len(8 + header.len() as u64 + (1 << 28)).expect("it grows");
+    let Said { code, err, .. } = limited(&place, 700_000, "eval tiny.cnn --weights w.safetensors");
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.starts_with("error: w.safetensors: it needs 512 MiB of memory, and there are "), "{err}");
+    // 3 GiB of pictures, which so many bytes could hold.
+    let claim = [[0, 0, 8, 3], [0, 0, 12, 0], [0, 0, 4, 0], [0, 0, 4, 0]].concat();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut gzip, &claim).expect("it is in memory");
+    let mut claim = gzip.finish().expect("it is in memory");
+    claim.resize(4 << 20, 0);
+    for part in ["train", "t10k"] {
+        for kind in ["images-idx3", "labels-idx1"] {
+            place.write(&format!("{part}-{kind}-ubyte.gz"), &claim);
+        }
+    }
+    place.write("idx.cnn", place.text("tiny.cnn").replace("digits()", "idx(\".\")"));
+    let Said { code, err, .. } = limited(&place, 1 << 20, "run idx.cnn");
+    assert_eq!(code, Some(1), "{err}");
+    let start = "error: ./train-images-idx3-ubyte.gz: it needs 3.00 GiB of memory, and there are ";
+    assert!(err.starts_with(start) && err.lines().count() == 1, "{err}");
+}
