@@ -2,14 +2,14 @@
 
 /// The least of a number and a line: one side of an interval, by the same side of a box. On the side of the largest all
 /// numbers are negated, so that both sides have the same rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Bound {
     number: Option<i64>,
     line: Option<Line>,
 }
 
 /// `step * x + offset`, where `x` is the bound of a box on an axis; the step is above 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Line {
     axis: usize,
     step: i64,
@@ -62,8 +62,7 @@ impl Bound {
         let (fixed, bound) = if self.line.is_none() { (self, other) } else { (other, self) };
         let more = fixed.fixed()?.number?;
         let number = bound.number.map(|number| number.checked_add(more));
-        let line =
-            bound.line.map(|line| Some(Line { offset: line.offset.checked_add(more)?, ..line }));
+        let line = bound.line.map(|line| Some(Line { offset: line.offset.checked_add(more)?, ..line }));
         Some(Bound { number: all(number)?, line: all(line)? })
     }
 
