@@ -166,7 +166,8 @@ impl Fusion {
             a.axes == b.axes && a.reduce == b.reduce && a.windows.is_empty() && b.windows.is_empty()
         };
         let same = a.nests.len() == b.nests.len() && a.nests.iter().zip(&b.nests).all(alike);
-        same && self.order.share_wide(one, other) && !a.nests.iter().chain(&b.nests).any(|nest| has_reuse(&self.program, nest))
+        same && self.order.share_wide(one, other)
+            && !a.nests.iter().chain(&b.nests).any(|nest| has_reuse(&self.program, nest))
     }
 
     fn with_epilogue(&mut self, producer: &Kernel, consumer: &Kernel) -> Option<Kernel> {
