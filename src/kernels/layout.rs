@@ -12,7 +12,7 @@
 //! Padding is layout: a tensor that is read outside with a fill value gets a halo of that width, whose elements hold
 //! the fill value at all times, so inner loops have no conditions. A reader that wants another fill tests its index.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Kernel, Kernels, Nest};
 use crate::te::{Atom, Axes, Axis, Expr, ExprId, Index, Program, Real, Tensor};
@@ -184,6 +184,7 @@ pub fn choose(kernels: &Kernels, inputs: &Across, lanes: i64) -> Layouts {
 /// The dimension of each tensor that lies across, as the inputs' imply.
 pub fn follow(program: &Program, kernels: &[Kernel], inputs: &Across, lanes: i64) -> Across {
     let mut dimension = inputs.clone();
+    let given: HashSet<Tensor> = program.inputs.iter().copied().collect();
     loop {
         let known = dimension.len();
         for nest in kernels.iter().flat_map(|kernel| &kernel.nests) {
@@ -192,7 +193,7 @@ pub fn follow(program: &Program, kernels: &[Kernel], inputs: &Across, lanes: i64
                 if let Some(at) = statement.at.iter().position(|index| index.as_axis() == Some(axis)) {
                     dimension.insert(statement.result, at);
                 }
-                for (tensor, at) in computed_along(program, statement.body, axis) {
+                for (tensor, at) in computed_along(program, &given, statement.body, axis) {
                     dimension.entry(tensor).or_insert(at);
                 }
             }
@@ -203,13 +204,18 @@ pub fn follow(program: &Program, kernels: &[Kernel], inputs: &Across, lanes: i64
     }
 }
 
-/// The tensors that an expression reads along an axis and that are no inputs, and the dimension that it indexes.
-fn computed_along(program: &Program, body: ExprId, axis: Axis) -> Vec<(Tensor, usize)> {
+/// The tensors that an expression reads along an axis and that are not given as inputs, and the dimension that it indexes.
+fn computed_along(
+    program: &Program,
+    given: &HashSet<Tensor>,
+    body: ExprId,
+    axis: Axis,
+) -> Vec<(Tensor, usize)> {
     let mut found = Vec::new();
     program.for_each_expr(body, &mut |id| {
         if let Expr::Read { tensor, index, .. } = &program.exprs[id]
             && let Some(at) = index.iter().position(|index| index.as_axis() == Some(axis))
-            && !program.inputs.contains(tensor)
+            && !given.contains(tensor)
         {
             found.push((*tensor, at));
         }

@@ -105,6 +105,13 @@ impl Order {
     fn rank_as_one(&mut self, stays: usize, goes: usize) {
         let (first, last) = if self.rank[stays] < self.rank[goes] { (stays, goes) } else { (goes, stays) };
         let (low, high) = (self.rank[first], self.rank[last]);
+        // Often one of the two can move over to the other, without a search for what is between them.
+        let moves_up = self.predecessors[last].iter().all(|at| self.rank[*at] <= low);
+        if moves_up || self.successors[first].iter().all(|at| self.rank[*at] >= high) {
+            let rank = if moves_up { low } else { high };
+            (self.rank[first], self.rank[last]) = (rank, rank);
+            return;
+        }
         let mut after = self.search(first, |order, at| (&order.successors[at], order.rank[at] < high));
         let mut before = self.search(last, |order, at| (&order.predecessors[at], order.rank[at] > low));
         let moved = before.iter().chain(&after);

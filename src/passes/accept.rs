@@ -12,7 +12,11 @@
 //! The *health* of a parameter follows from its gradient's largest element: [`SICK`] where that is not finite, [`LARGE`]
 //! where its square is not, which is what an optimiser's second moment takes, else [`SOUND`].
 
-use crate::graph::{Graph, Op, Sink, Value};
+use std::collections::HashMap;
+
+use indexmap::IndexSet;
+
+use crate::graph::{Graph, Node, Op, Sink, Value};
 use crate::te::{Axis, Binary, DType, Equation, ExprId, Index, Piece, Program, Reduction, Tensor, Unary};
 
 /// The health of a parameter with a gradient that is not finite.
@@ -35,17 +39,15 @@ pub fn run(graph: &mut Graph, trained: &[(Value, Value)], scales: &[Value]) {
     let losses = graph.outputs.iter().filter(|(_, sink)| *sink == Sink::Loss).map(|(value, _)| *value);
     let finite: Vec<Value> = losses.chain(scales.iter().copied()).collect();
     let accepted = accepted(graph, &finite, health);
-    for (param, _) in trained {
-        let node = update(graph, *param).and_then(|next| maker(graph, next));
-        if let Some(node) = node {
-            guard_optimiser(graph, node, accepted);
-        }
-    }
+    guard_optimisers(graph, trained, accepted);
+    let makers = makers(graph);
     for at in 0..graph.outputs.len() {
-        if let (next, Sink::Update(kept)) = graph.outputs[at].clone()
-            && !maker(graph, next).is_some_and(|node| graph.nodes[node].inputs.contains(&accepted))
-        {
-            graph.outputs[at].0 = kept_or(graph, next, kept, accepted);
+        if let (next, Sink::Update(kept)) = graph.outputs[at].clone() {
+            let maker = makers.get(&next).map(|node| &graph.nodes[*node]);
+            if !maker.is_some_and(|node| node.inputs.contains(&accepted)) {
+                let path = maker.map_or(String::new(), |node| node.path.clone());
+                graph.outputs[at].0 = kept_or(graph, next, kept, path, accepted);
+            }
         }
     }
     let params = trained.iter().map(|(param, _)| *param).collect();
@@ -53,15 +55,30 @@ pub fn run(graph: &mut Graph, trained: &[(Value, Value)], scales: &[Value]) {
     graph.outputs.push((accepted, Sink::Accepted));
 }
 
-/// The next value of a kept tensor.
-fn update(graph: &Graph, kept: Value) -> Option<Value> {
-    graph.outputs.iter().find(|(_, sink)| *sink == Sink::Update(kept)).map(|(value, _)| *value)
+/// The places of the nodes that compute values.
+fn makers(graph: &Graph) -> HashMap<Value, usize> {
+    let nodes = graph.nodes.iter().enumerate();
+    nodes.flat_map(|(at, node)| node.results.iter().map(move |value| (*value, at))).collect()
 }
 
-/// The place of the node that computes a value.
-fn maker(graph: &Graph, value: Value) -> Option<usize> {
-    // From the end, where the updates are.
-    graph.nodes.iter().rposition(|node| node.results.contains(&value))
+/// Lets what the optimiser computes for parameters depend on the verdict. The nodes go behind all others, as they read it.
+fn guard_optimisers(graph: &mut Graph, trained: &[(Value, Value)], accepted: Value) {
+    let makers = makers(graph);
+    let (mut nexts, mut kept_by) = (HashMap::new(), HashMap::new());
+    for (next, sink) in &graph.outputs {
+        if let Sink::Update(kept) = sink {
+            nexts.entry(*kept).or_insert(*next);
+            kept_by.entry(*next).or_insert(*kept);
+        }
+    }
+    let nodes = trained.iter().filter_map(|(param, _)| makers.get(nexts.get(param)?).copied());
+    let nodes: IndexSet<usize> = nodes.collect();
+    let mut all: Vec<Option<Node>> = std::mem::take(&mut graph.nodes).into_iter().map(Some).collect();
+    let guarded: Vec<Node> = nodes.iter().filter_map(|at| all[*at].take()).collect();
+    graph.nodes = all.into_iter().flatten().collect();
+    for node in guarded {
+        guard_optimiser(graph, node, &kept_by, accepted);
+    }
 }
 
 /// Adds the health of all parameters, an element each.
@@ -207,18 +224,13 @@ fn accepted(graph: &mut Graph, finite: &[Value], health: Option<Value>) -> Value
 /// Makes the results of an optimiser's node depend on the verdict: all of them are taken at an element, where all are
 /// finite there, or none. In one op, as what is computed before the verdict would need memory until then. The op computes
 /// an element from numbers at the same place, so an equation has one piece.
-fn guard_optimiser(graph: &mut Graph, node: usize, accepted: Value) {
-    let mut node = graph.nodes.remove(node);
+fn guard_optimiser(graph: &mut Graph, mut node: Node, kept: &HashMap<Value, Value>, accepted: Value) {
     let Op { name, mut program } = graph.ops[node.op].clone();
     let bodies: Vec<ExprId> = program.equations.iter().map(|equation| equation.pieces[0].body).collect();
     let judged = if planted!("passes.accept.states") { 1 } else { bodies.len() };
     let condition = all_finite_if_accepted(&mut program, &bodies[..judged]);
     for (result, output) in node.results.iter().zip(program.outputs.clone()) {
-        let kept = graph.outputs.iter().find_map(|(value, sink)| match sink {
-            Sink::Update(kept) if value == result => Some(*kept),
-            _ => None,
-        });
-        let old = kept.and_then(|kept| node.inputs.iter().position(|input| *input == kept));
+        let old = kept.get(result).and_then(|kept| node.inputs.iter().position(|input| input == kept));
         let equation = program.equations.iter().position(|equation| equation.result == output);
         let (Some(old), Some(equation)) = (old, equation) else { continue };
         let Piece { at, body, .. } = program.equations[equation].pieces[0].clone();
@@ -251,10 +263,9 @@ fn verdict(program: &mut Program) -> ExprId {
 }
 
 /// Adds the next value of a kept tensor: the one that was computed if the step is accepted, else that which it has.
-fn kept_or(graph: &mut Graph, next: Value, kept: Value, accepted: Value) -> Value {
+fn kept_or(graph: &mut Graph, next: Value, kept: Value, path: String, accepted: Value) -> Value {
     let data = graph.values[kept].clone();
     let name = graph.values[next].name.clone();
-    let path = maker(graph, next).map_or(String::new(), |node| graph.nodes[node].path.clone());
     let mut program = Program::default();
     let axes: Vec<Axis> = data.shape.iter().map(|extent| program.axis("i", *extent)).collect();
     let [new, old] = ["new", "old"].map(|name| {

@@ -225,11 +225,10 @@ impl Autodiff<'_> {
     }
 
     fn finish(mut self) {
-        let params: Vec<Value> = self.graph.inputs.iter().map(|(value, _)| *value).collect();
+        let is_param = |(_, role): &&(Value, Role)| matches!(role, Role::Param { .. });
+        let params: Vec<Value> = self.graph.inputs.iter().filter(is_param).map(|(value, _)| *value).collect();
         for param in params {
-            let is_param =
-                self.graph.inputs.iter().any(|(v, role)| *v == param && matches!(role, Role::Param { .. }));
-            if is_param && let Some(gradient) = self.total(param) {
+            if let Some(gradient) = self.total(param) {
                 self.graph.outputs.push((gradient, Sink::Gradient(param)));
             }
         }

@@ -59,11 +59,13 @@ impl Hoisting<'_> {
     }
 
     fn is_worth_it(&self, id: ExprId, evaluated: i64) -> bool {
-        let axes: Vec<Axis> = self.program.free_axes(id).into_iter().collect();
-        let elements = points(self.program, &axes);
+        let is_small = || {
+            let axes: Vec<Axis> = self.program.free_axes(id).into_iter().collect();
+            let elements = points(self.program, &axes);
+            elements <= self.most && elements * FEWEST_READERS <= evaluated
+        };
         is_number(&self.program.exprs[id])
-            && elements <= self.most
-            && elements * FEWEST_READERS <= evaluated
+            && is_small()
             && self.is_dear(id)
             && (planted!("passes.hoist.defined") || self.is_defined_everywhere(id))
     }

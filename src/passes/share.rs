@@ -5,14 +5,14 @@
 //! `max(x, c)`-like results (`y = if c > x { c } else { x }` is at most `c` exactly where `x` is), so that the
 //! backward pass of a rectifier needs its result only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::te::{Axis, Binary, Equation, Expr, ExprId, Exprs, Index, Piece, Program, Tensor};
 
 /// Shares equations and parts of them.
 pub fn run(program: &mut Program) {
     let mut sharing = Sharing::default();
-    let outputs = program.outputs.clone();
+    let outputs: HashSet<Tensor> = program.outputs.iter().copied().collect();
     let mut kept = Vec::new();
     for mut equation in std::mem::take(&mut program.equations) {
         for piece in &mut equation.pieces {

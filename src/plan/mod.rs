@@ -107,21 +107,22 @@ pub fn plan(
     }
     let ranges = live_ranges(kernels, launches, &fixed, &units);
     let mut blocks: BTreeMap<Tensor, Block> = BTreeMap::new();
+    let mut firsts = replaced.clone();
     for tensor in kernels.stored.iter().filter(|tensor| !places.contains_key(tensor)) {
         let block = block(kernels, layouts, &ranges, *tensor);
-        blocks.entry(first_in(&replaced, *tensor)).and_modify(|first| first.take(&block)).or_insert(block);
+        blocks.entry(first_in(&mut firsts, *tensor)).and_modify(|first| first.take(&block)).or_insert(block);
     }
     let (haloed, mut blocks): (Vec<Block>, Vec<Block>) =
         blocks.into_values().partition(|block| layouts[&block.tensors[0]].fill.is_some());
     blocks.extend(by_turns(haloed, kernels, layouts, 0..launches.len() + 1));
     blocks.sort_by_key(|block| (std::cmp::Reverse(block.bytes), block.tensors[0]));
     let mut arena_bytes = 0;
-    let mut placed: Vec<(Block, usize)> = Vec::new();
-    for block in blocks {
+    let mut placed = Placed::new();
+    for (at, block) in blocks.into_iter().enumerate() {
         let offset = first_fit(&placed, &block);
         arena_bytes = arena_bytes.max(offset + block.bytes);
         places.extend(block.tensors.iter().map(|tensor| (*tensor, Place::Arena(offset))));
-        placed.push((block, offset));
+        placed.insert((offset, at), block);
     }
     let waits = waits::units(&units, launches, &places, kernels, layouts);
     Plan { places, arena_bytes, scratch_bytes, units, fixed, replaced, waits, guarded }
@@ -180,9 +181,18 @@ fn lasting(kernels: &Kernels, launches: &[Launch], kept: &[Kept], fixed: &[bool]
     once.chain(&program.inputs).chain(&program.outputs).copied().chain(kept).collect()
 }
 
-/// The tensor that was first in the memory of this one.
-fn first_in(replaced: &Replaced, tensor: Tensor) -> Tensor {
-    replaced.get(&tensor).map_or(tensor, |old| first_in(replaced, *old))
+/// The tensor that was first in the memory of this one, given those that were right before others or first in the memory
+/// of others. What is found is remembered: each tensor of a long chain is stored over the one before it.
+fn first_in(firsts: &mut Replaced, tensor: Tensor) -> Tensor {
+    let mut first = tensor;
+    while let Some(old) = firsts.get(&first) {
+        first = *old;
+    }
+    let mut at = tensor;
+    while at != first {
+        at = firsts.insert(at, first).unwrap_or(first);
+    }
+    first
 }
 
 /// Memory that tensors need one after the other, and when.
@@ -248,20 +258,19 @@ fn live_ranges(
     ranges
 }
 
+/// Blocks by their offsets, and by the order in which they were placed there.
+type Placed = BTreeMap<(usize, usize), Block>;
+
 /// The lowest offset at which a block meets no other that is live at the same time.
-fn first_fit(placed: &[(Block, usize)], block: &Block) -> usize {
-    let mut taken: Vec<Range<usize>> = placed
-        .iter()
-        .filter(|(other, _)| other.live.start < block.live.end && block.live.start < other.live.end)
-        .map(|(other, offset)| *offset..offset + other.bytes)
-        .collect();
-    taken.sort_by_key(|range| range.start);
+fn first_fit(placed: &Placed, block: &Block) -> usize {
     let mut offset = 0;
-    for range in taken {
-        if offset + block.bytes <= range.start {
+    for ((start, _), other) in placed {
+        if offset + block.bytes <= *start {
             break;
         }
-        offset = offset.max(range.end);
+        if other.live.start < block.live.end && block.live.start < other.live.end {
+            offset = offset.max(start + other.bytes);
+        }
     }
     offset
 }

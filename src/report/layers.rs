@@ -84,7 +84,7 @@ impl Figures<'_> {
         let inputs = nodes.iter().flat_map(|node| &node.inputs);
         let parameters = inputs.filter(|value| self.uncounted.remove(value));
         let parameters = parameters.map(|value| elements(&graph.values[*value].shape)).sum();
-        let field = self.reach.as_ref().and_then(|reach| reach.field(output));
+        let field = self.reach.as_mut().and_then(|reach| reach.field(output));
         Layer {
             name,
             ops: nodes.iter().map(|node| graph.ops[node.op].name.clone()).collect(),

@@ -36,6 +36,8 @@ pub struct Reach<'a> {
     makers: HashMap<Value, usize>,
     /// What a box of each value that depends on the data is there; none where bounds cannot say it.
     maps: HashMap<Value, Option<Region>>,
+    /// What boxes of values are in the data, found where nothing else was left to look at.
+    known: HashMap<(Value, Region), Region>,
 }
 
 impl<'a> Reach<'a> {
@@ -46,7 +48,7 @@ impl<'a> Reach<'a> {
         let results = |(at, node): (usize, &'a Node)| node.results.iter().map(move |value| (*value, at));
         let makers = graph.nodes.iter().enumerate().flat_map(results).collect();
         let maps = HashMap::from([(*data, Some(itself(4)))]);
-        let mut reach = Reach { graph, size: [height, width], makers, maps };
+        let mut reach = Reach { graph, size: [height, width], makers, maps, known: HashMap::new() };
         for node in &graph.nodes {
             let outputs = &graph.ops[node.op].program.outputs;
             for (tensor, value) in outputs.iter().zip(&node.results) {
@@ -59,11 +61,11 @@ impl<'a> Reach<'a> {
     }
 
     /// The receptive field of a value's middle element; none where the value does not depend on the data.
-    pub fn field(&self, value: Value) -> Option<Field> {
+    pub fn field(&mut self, value: Value) -> Option<Field> {
         let shape = &self.graph.values[value].shape;
         let middle: Vec<i64> = shape.iter().map(|extent| extent / 2).collect();
         let region = self.of_element(value, &middle)?;
-        let size = |axis: usize| (region[axis + 2].1 - region[axis + 2].0 + 1).min(self.size[axis]);
+        let size = [0, 1].map(|axis| (region[axis + 2].1 - region[axis + 2].0 + 1).min(self.size[axis]));
         let jump = match shape[..] {
             [_, _, rows, columns] if rows > 1 && columns > 1 => {
                 // The element before the middle one exists in both directions.
@@ -73,7 +75,7 @@ impl<'a> Reach<'a> {
             }
             _ => None,
         };
-        Some(Field { size: [size(0), size(1)], jump })
+        Some(Field { size, jump })
     }
 
     /// What a box of a result is in the data, if it depends on them; none inside where bounds cannot say it.
@@ -96,8 +98,9 @@ impl<'a> Reach<'a> {
     }
 
     /// The part of the data that one element of a value depends on.
-    fn of_element(&self, value: Value, element: &[i64]) -> Option<Vec<(i64, i64)>> {
+    fn of_element(&mut self, value: Value, element: &[i64]) -> Option<Vec<(i64, i64)>> {
         let mut found: Option<Region> = None;
+        let mut passed: Vec<(Value, Region)> = Vec::new();
         let mut regions: HashMap<Value, Region> = HashMap::new();
         regions.insert(value, element.iter().map(|index| whole(*index, *index)).collect());
         let mut open = BTreeSet::from([(self.makers.get(&value).copied(), value)]);
@@ -107,6 +110,14 @@ impl<'a> Reach<'a> {
             if let Some(map) = map {
                 found = Some(join(found, after(map, &region)?)?);
                 continue;
+            }
+            if found.is_none() && open.is_empty() {
+                let place = (value, region.clone());
+                found = self.known.get(&place).cloned();
+                if found.is_some() {
+                    break;
+                }
+                passed.push(place);
             }
             let node = &self.graph.nodes[maker?];
             let program = &self.graph.ops[node.op].program;
@@ -121,7 +132,9 @@ impl<'a> Reach<'a> {
                 }
             }
         }
-        found?.iter().map(known).collect()
+        let found = found?;
+        self.known.extend(passed.into_iter().map(|place| (place, found.clone())));
+        found.iter().map(known).collect()
     }
 }
 

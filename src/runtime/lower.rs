@@ -63,7 +63,7 @@ impl Lowered {
 
     /// How many functions are left when those that are equal up to names count once.
     pub fn unique_functions(&self) -> usize {
-        unique_functions(&self.native_launches()).0.len()
+        unique_functions(self.native_launches()).0.len()
     }
 }
 
@@ -254,19 +254,19 @@ fn kept_tensors(graph: &Graph, step: &te::Program) -> Vec<Kept> {
 }
 
 /// The functions that differ in more than names, and which of them each launch runs.
-pub(super) fn unique_functions(launches: &[Launch]) -> (Vec<Function>, Vec<usize>) {
+pub(super) fn unique_functions(launches: Vec<Launch>) -> (Vec<Function>, Vec<usize>) {
     let nameless = |launch: &Launch| {
         let mut function = launch.function.clone();
         function.forget_names();
         function.to_string()
     };
-    let texts = parallel::map(launches, nameless);
+    let texts = parallel::map(&launches, nameless);
     let mut known: HashMap<&str, usize> = HashMap::new();
     let mut unique = Vec::new();
     let mut of_launch = Vec::new();
-    for (launch, text) in launches.iter().zip(&texts) {
+    for (launch, text) in launches.into_iter().zip(&texts) {
         let at = *known.entry(text).or_insert_with(|| {
-            unique.push(launch.function.clone());
+            unique.push(launch.function);
             unique.len() - 1
         });
         of_launch.push(at);

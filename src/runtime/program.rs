@@ -53,6 +53,16 @@ struct Verdict {
     of_loss: bool,
 }
 
+/// The functions to compile, and which of them each launch runs. Nothing else of what native code is made of stays: these
+/// are most of the memory that compilation takes.
+fn verified_functions(lowered: &Lowered) -> Result<(Vec<Verified>, Vec<usize>), Error> {
+    let native = lowered.native_launches();
+    plan::verifier::verify(&lowered.kernels, &lowered.layouts, &native, &lowered.kept, &lowered.plan)?;
+    let (unique, of_launch) = unique_functions(native);
+    let unique = parallel::map(&unique, |function| Verified::new(function.clone()));
+    Ok((unique.into_iter().collect::<Result<_, _>>()?, of_launch))
+}
+
 fn is_accepting(graph: &Graph) -> bool {
     graph.outputs.iter().any(|(_, sink)| *sink == Sink::Accepted)
 }
@@ -106,12 +116,9 @@ impl Program {
     ///
     /// Where a function is not valid, or Cranelift cannot compile it for the target.
     pub fn without_memory(graph: &Graph, lowered: Lowered, machine: &Machine) -> Result<Program, Error> {
-        let native = lowered.native_launches();
-        plan::verifier::verify(&lowered.kernels, &lowered.layouts, &native, &lowered.kept, &lowered.plan)?;
-        let (unique, of_launch) = unique_functions(&native);
-        let unique = parallel::map(&unique, |function| Verified::new(function.clone()));
-        let unique: Vec<Verified> = unique.into_iter().collect::<Result<_, _>>()?;
+        let (unique, of_launch) = verified_functions(&lowered)?;
         let module = Module::compile(&unique, machine.target)?;
+        drop(unique);
         let mut buffers = 0;
         let launches = lowered.launches.iter().zip(of_launch).map(|(launch, function)| {
             let start = buffers;

@@ -3,6 +3,8 @@
 //! Layers are known here by the names of the library's ops, because advice is about layers. What a window reads comes
 //! from the equations.
 
+use std::collections::HashMap;
+
 use super::named_warning;
 use crate::base::diagnostic::Diagnostic;
 use crate::base::source::SourceMap;
@@ -21,7 +23,8 @@ const LARGE_KERNEL: i64 = 5;
 
 /// The warnings for a graph of a training step.
 pub fn run(graph: &Graph, sources: &SourceMap) -> Vec<Diagnostic> {
-    let mut lints = Lints { graph, sources, found: Vec::new() };
+    let makers = graph.nodes.iter().flat_map(|node| node.results.iter().map(move |value| (*value, node)));
+    let mut lints = Lints { graph, sources, makers: makers.collect(), found: Vec::new() };
     for node in forward(graph) {
         lints.loss(node);
         lints.norm(node);
@@ -39,6 +42,8 @@ fn forward(graph: &Graph) -> impl Iterator<Item = &Node> {
 struct Lints<'a> {
     graph: &'a Graph,
     sources: &'a SourceMap,
+    /// The node that computes a value.
+    makers: HashMap<Value, &'a Node>,
     found: Vec<Diagnostic>,
 }
 
@@ -48,7 +53,7 @@ impl<'a> Lints<'a> {
     }
 
     fn producer(&self, value: Value) -> Option<&'a Node> {
-        self.graph.nodes.iter().find(|node| node.results.contains(&value))
+        self.makers.get(&value).copied()
     }
 
     /// Adds a warning, unless a comment allows it.
