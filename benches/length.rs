@@ -62,7 +62,7 @@ fn measure(kind: &str, layers: usize) -> (f64, f64) {
 fn child(kind: &str, layers: usize) {
     let start = Instant::now();
     let mut sources = SourceMap::default();
-    let module = Module::from_text(&mut sources, "chain.cnn", &text(kind, layers)).ok().expect("right text");
+    let module = Module::from_text(&mut sources, "chain.cnn", &text(kind, layers)).expect("right text");
     let overrides = Overrides::default();
     let spec = module.train_spec(module.train_sections()[0], &overrides).expect("a right section");
     let phase = &spec.phases[0];
