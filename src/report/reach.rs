@@ -36,8 +36,8 @@ pub struct Reach<'a> {
     makers: HashMap<Value, usize>,
     /// What a box of each value that depends on the data is there; none where bounds cannot say it.
     maps: HashMap<Value, Option<Region>>,
-    /// What boxes of values are in the data, found where nothing else was left to look at.
-    known: HashMap<(Value, Region), Region>,
+    /// What values are in the data as a whole, found where nothing else was left to look at.
+    wholes: HashMap<Value, Region>,
 }
 
 impl<'a> Reach<'a> {
@@ -48,7 +48,7 @@ impl<'a> Reach<'a> {
         let results = |(at, node): (usize, &'a Node)| node.results.iter().map(move |value| (*value, at));
         let makers = graph.nodes.iter().enumerate().flat_map(results).collect();
         let maps = HashMap::from([(*data, Some(itself(4)))]);
-        let mut reach = Reach { graph, size: [height, width], makers, maps, known: HashMap::new() };
+        let mut reach = Reach { graph, size: [height, width], makers, maps, wholes: HashMap::new() };
         for node in &graph.nodes {
             let outputs = &graph.ops[node.op].program.outputs;
             for (tensor, value) in outputs.iter().zip(&node.results) {
@@ -100,7 +100,7 @@ impl<'a> Reach<'a> {
     /// The part of the data that one element of a value depends on.
     fn of_element(&mut self, value: Value, element: &[i64]) -> Option<Vec<(i64, i64)>> {
         let mut found: Option<Region> = None;
-        let mut passed: Vec<(Value, Region)> = Vec::new();
+        let mut passed: Vec<Value> = Vec::new();
         let mut regions: HashMap<Value, Region> = HashMap::new();
         regions.insert(value, element.iter().map(|index| whole(*index, *index)).collect());
         let mut open = BTreeSet::from([(self.makers.get(&value).copied(), value)]);
@@ -111,13 +111,12 @@ impl<'a> Reach<'a> {
                 found = Some(join(found, after(map, &region)?)?);
                 continue;
             }
-            if found.is_none() && open.is_empty() {
-                let place = (value, region.clone());
-                found = self.known.get(&place).cloned();
+            if found.is_none() && open.is_empty() && self.is_whole(value, &region) {
+                found = self.wholes.get(&value).cloned();
                 if found.is_some() {
                     break;
                 }
-                passed.push(place);
+                passed.push(value);
             }
             let node = &self.graph.nodes[maker?];
             let program = &self.graph.ops[node.op].program;
@@ -125,7 +124,9 @@ impl<'a> Reach<'a> {
             let given = results.filter(|(_, result)| **result == value);
             let reached = through(program, given.map(|(tensor, _)| (*tensor, region.clone())).collect())?;
             for (tensor, value) in program.inputs.iter().zip(&node.inputs) {
-                if let Some(region) = reached.get(tensor) {
+                if let Some(region) = reached.get(tensor)
+                    && self.maps.contains_key(value)
+                {
                     let all = join(regions.remove(value), region.clone())?;
                     regions.insert(*value, all);
                     open.insert((self.makers.get(value).copied(), *value));
@@ -133,8 +134,13 @@ impl<'a> Reach<'a> {
             }
         }
         let found = found?;
-        self.known.extend(passed.into_iter().map(|place| (place, found.clone())));
+        self.wholes.extend(passed.into_iter().map(|value| (value, found.clone())));
         found.iter().map(known).collect()
+    }
+
+    fn is_whole(&self, value: Value, region: &Region) -> bool {
+        let extents = &self.graph.values[value].shape;
+        region.iter().zip(extents).all(|(interval, extent)| *interval == whole(0, extent - 1))
     }
 }
 
