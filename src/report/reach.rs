@@ -36,8 +36,9 @@ pub struct Reach<'a> {
     makers: HashMap<Value, usize>,
     /// What a box of each value that depends on the data is there; none where bounds cannot say it.
     maps: HashMap<Value, Option<Region>>,
-    /// What values are in the data as a whole, found where nothing else was left to look at.
-    wholes: HashMap<Value, Region>,
+    /// For values as a whole, the last box that holds it, and what that is in the data: found where nothing else was left
+    /// to look at.
+    wholes: HashMap<Value, (Region, Region)>,
 }
 
 impl<'a> Reach<'a> {
@@ -100,7 +101,7 @@ impl<'a> Reach<'a> {
     /// The part of the data that one element of a value depends on.
     fn of_element(&mut self, value: Value, element: &[i64]) -> Option<Vec<(i64, i64)>> {
         let mut found: Option<Region> = None;
-        let mut passed: Vec<Value> = Vec::new();
+        let mut passed: Vec<(Value, Region)> = Vec::new();
         let mut regions: HashMap<Value, Region> = HashMap::new();
         regions.insert(value, element.iter().map(|index| whole(*index, *index)).collect());
         let mut open = BTreeSet::from([(self.makers.get(&value).copied(), value)]);
@@ -112,11 +113,11 @@ impl<'a> Reach<'a> {
                 continue;
             }
             if found.is_none() && open.is_empty() && self.is_whole(value, &region) {
-                found = self.wholes.get(&value).cloned();
-                if found.is_some() {
+                if let Some((_, data)) = self.wholes.get(&value).filter(|(known, _)| *known == region) {
+                    found = Some(data.clone());
                     break;
                 }
-                passed.push(value);
+                passed.push((value, region.clone()));
             }
             let node = &self.graph.nodes[maker?];
             let program = &self.graph.ops[node.op].program;
@@ -134,13 +135,18 @@ impl<'a> Reach<'a> {
             }
         }
         let found = found?;
-        self.wholes.extend(passed.into_iter().map(|value| (value, found.clone())));
+        self.wholes.extend(passed.into_iter().map(|(value, region)| (value, (region, found.clone()))));
         found.iter().map(known).collect()
     }
 
+    /// Whether a box holds all elements of a value.
     fn is_whole(&self, value: Value, region: &Region) -> bool {
         let extents = &self.graph.values[value].shape;
-        region.iter().zip(extents).all(|(interval, extent)| *interval == whole(0, extent - 1))
+        let holds = |(low, high), extent: i64| low <= 0 && high >= extent - 1;
+        region
+            .iter()
+            .zip(extents)
+            .all(|(interval, extent)| known(interval).is_some_and(|ends| holds(ends, *extent)))
     }
 }
 
