@@ -2,14 +2,14 @@
 
 /// The least of a number and a line: one side of an interval, by the same side of a box. On the side of the largest all
 /// numbers are negated, so that both sides have the same rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
     number: Option<i64>,
     line: Option<Line>,
 }
 
 /// `step * x + offset`, where `x` is the bound of a box on an axis; the step is above 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Line {
     axis: usize,
     step: i64,

@@ -36,8 +36,9 @@ pub struct Reach<'a> {
     makers: HashMap<Value, usize>,
     /// What a box of each value that depends on the data is there; none where bounds cannot say it.
     maps: HashMap<Value, Option<Region>>,
-    /// What boxes of values are in the data, found where nothing else was left to look at.
-    known: HashMap<(Value, Region), Region>,
+    /// For values as a whole, the last box that holds it, and what that is in the data: found where nothing else was left
+    /// to look at.
+    wholes: HashMap<Value, (Region, Region)>,
 }
 
 impl<'a> Reach<'a> {
@@ -48,7 +49,7 @@ impl<'a> Reach<'a> {
         let results = |(at, node): (usize, &'a Node)| node.results.iter().map(move |value| (*value, at));
         let makers = graph.nodes.iter().enumerate().flat_map(results).collect();
         let maps = HashMap::from([(*data, Some(itself(4)))]);
-        let mut reach = Reach { graph, size: [height, width], makers, maps, known: HashMap::new() };
+        let mut reach = Reach { graph, size: [height, width], makers, maps, wholes: HashMap::new() };
         for node in &graph.nodes {
             let outputs = &graph.ops[node.op].program.outputs;
             for (tensor, value) in outputs.iter().zip(&node.results) {
@@ -111,13 +112,12 @@ impl<'a> Reach<'a> {
                 found = Some(join(found, after(map, &region)?)?);
                 continue;
             }
-            if found.is_none() && open.is_empty() {
-                let place = (value, region.clone());
-                found = self.known.get(&place).cloned();
-                if found.is_some() {
+            if found.is_none() && open.is_empty() && self.is_whole(value, &region) {
+                if let Some((_, data)) = self.wholes.get(&value).filter(|(known, _)| *known == region) {
+                    found = Some(data.clone());
                     break;
                 }
-                passed.push(place);
+                passed.push((value, region.clone()));
             }
             let node = &self.graph.nodes[maker?];
             let program = &self.graph.ops[node.op].program;
@@ -125,7 +125,9 @@ impl<'a> Reach<'a> {
             let given = results.filter(|(_, result)| **result == value);
             let reached = through(program, given.map(|(tensor, _)| (*tensor, region.clone())).collect())?;
             for (tensor, value) in program.inputs.iter().zip(&node.inputs) {
-                if let Some(region) = reached.get(tensor) {
+                if let Some(region) = reached.get(tensor)
+                    && self.maps.contains_key(value)
+                {
                     let all = join(regions.remove(value), region.clone())?;
                     regions.insert(*value, all);
                     open.insert((self.makers.get(value).copied(), *value));
@@ -133,8 +135,18 @@ impl<'a> Reach<'a> {
             }
         }
         let found = found?;
-        self.known.extend(passed.into_iter().map(|place| (place, found.clone())));
+        self.wholes.extend(passed.into_iter().map(|(value, region)| (value, (region, found.clone()))));
         found.iter().map(known).collect()
+    }
+
+    /// Whether a box holds all elements of a value.
+    fn is_whole(&self, value: Value, region: &Region) -> bool {
+        let extents = &self.graph.values[value].shape;
+        let holds = |(low, high), extent: i64| low <= 0 && high >= extent - 1;
+        region
+            .iter()
+            .zip(extents)
+            .all(|(interval, extent)| known(interval).is_some_and(|ends| holds(ends, *extent)))
     }
 }
 
