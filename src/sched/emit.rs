@@ -323,7 +323,7 @@ impl Emitter<'_, '_> {
                 return order;
             };
             let replace = self.replacement(&[point, &first]);
-            let body = self.writer.substitute(*body, &replace);
+            let body = self.writer.at_point(*body, &replace);
             let Some((x, y)) = self.writer.as_product(body) else { return order };
             factors.push([x, y]);
         }
@@ -345,7 +345,7 @@ impl Emitter<'_, '_> {
         if accumulator.follows {
             return;
         }
-        let body = self.writer.substitute(accumulator.body, replace);
+        let body = self.writer.at_point(accumulator.body, replace);
         let lanes = accumulator.total.ty.lanes;
         let mask = self.plan.mask.as_ref().filter(|_| self.reduces_lanes(accumulator));
         if accumulator.op == Reduction::Sum
@@ -424,7 +424,7 @@ impl Emitter<'_, '_> {
             let value = match self.is_reduction(statement) {
                 true => totals.next().map(|accumulator| self.total(scope, accumulator)),
                 false => {
-                    let body = self.writer.substitute(statement.body, replace);
+                    let body = self.writer.at_point(statement.body, replace);
                     Some(self.writer.value_of_result(scope, statement.result, body))
                 }
             };

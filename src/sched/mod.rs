@@ -107,6 +107,7 @@ pub fn schedule(
             &group.cuts[at - group.kernels.start]
         });
         for nest in &kernel.nests {
+            let known = kernels.program.exprs.len();
             let first = named.get(&kernel.name).copied().unwrap_or(0);
             let key = |part: usize| choices::key(&kernel.name, first + part);
             let wanted = |part: usize| choices.tile(&key(part));
@@ -116,6 +117,8 @@ pub fn schedule(
                 let launch = emit::emit(kernels, layouts, machine, &kernel.name, nest, &plan, key(part));
                 launches.push(Launch { group, ..launch });
             }
+            // Each point of a register tile had expressions of its own, which no one needs again.
+            kernels.program.exprs.truncate(known);
         }
     }
     launches

@@ -103,8 +103,9 @@ impl<'a> Writer<'a> {
         self.lane.map_or(1, |lane| self.extent(lane) as u32)
     }
 
-    pub fn substitute(&mut self, body: ExprId, replace: &HashMap<Axis, Index>) -> ExprId {
-        self.kernels.program.substitute(body, replace)
+    /// An expression at a point.
+    pub fn at_point(&mut self, body: ExprId, replace: &HashMap<Axis, Index>) -> ExprId {
+        self.kernels.program.substitute_and_decide(body, replace)
     }
 
     /// The function's axis for one of the program.

@@ -4,9 +4,8 @@
 //! that is used twice is written once. An expression is evaluated at a point: a value for every axis in scope. A
 //! `Reduce` brings its own axes into scope for its body.
 
-use std::collections::HashMap;
-
-use cranelift_entity::{PrimaryMap, entity_impl};
+use cranelift_entity::{EntityRef, entity_impl};
+use indexmap::IndexSet;
 
 use super::index::{Axis, Index};
 use super::program::Tensor;
@@ -165,40 +164,37 @@ impl Expr {
     }
 }
 
-/// The hash-consed arena.
+/// The hash-consed arena: the id of an expression is its place in the order in which they were added.
 #[derive(Clone, Debug, Default)]
-pub struct Exprs {
-    exprs: PrimaryMap<ExprId, Expr>,
-    ids: HashMap<Expr, ExprId>,
-}
+pub struct Exprs(IndexSet<Expr>);
 
 impl std::ops::Index<ExprId> for Exprs {
     type Output = Expr;
 
     fn index(&self, id: ExprId) -> &Expr {
-        &self.exprs[id]
+        &self.0[id.index()]
     }
 }
 
 impl Exprs {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.exprs.len()
+        self.0.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.exprs.is_empty()
+        self.0.is_empty()
     }
 
     /// The id of an expression, which is added if it is new.
     pub fn add(&mut self, expr: Expr) -> ExprId {
-        if let Some(id) = self.ids.get(&expr) {
-            return *id;
-        }
-        let id = self.exprs.push(expr.clone());
-        self.ids.insert(expr, id);
-        id
+        ExprId::new(self.0.insert_full(expr).0)
+    }
+
+    /// Drops all but the first `len`, for whoever made the others for himself and is done with them.
+    pub fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
     }
 
     /// A constant.

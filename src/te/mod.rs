@@ -22,6 +22,7 @@ mod range;
 pub mod simplify;
 pub mod size;
 pub mod solve;
+mod substitute;
 pub mod text;
 pub mod verifier;
 pub mod whole;

@@ -246,44 +246,6 @@ impl Program {
         result
     }
 
-    /// The expression with axes replaced by indices. Reductions inside get fresh axes, so nothing is captured.
-    pub fn substitute(&mut self, root: ExprId, replace: &HashMap<Axis, Index>) -> ExprId {
-        self.substitute_memoised(root, replace, &mut HashMap::new())
-    }
-
-    fn substitute_memoised(
-        &mut self,
-        id: ExprId,
-        replace: &HashMap<Axis, Index>,
-        done: &mut HashMap<ExprId, ExprId>,
-    ) -> ExprId {
-        if let Some(result) = done.get(&id) {
-            return *result;
-        }
-        let index_of = |program: &Program, index: &Index| {
-            index.substitute(&|axis| replace.get(&axis).cloned(), &program.axes)
-        };
-        let result = match self.exprs[id].clone() {
-            Expr::Reduce { op, axes, body } => {
-                let mut inner = replace.clone();
-                let fresh: Vec<Axis> = axes.iter().map(|axis| self.copy_axis(*axis)).collect();
-                inner.extend(axes.iter().zip(&fresh).map(|(old, new)| (*old, Index::from(*new))));
-                let body = self.substitute(body, &inner);
-                Expr::Reduce { op, axes: fresh, body }
-            }
-            Expr::Number(index) => Expr::Number(index_of(self, &index)),
-            Expr::Read { tensor, index, fill } => {
-                let index = index.iter().map(|index| index_of(self, index)).collect();
-                Expr::Read { tensor, index, fill }
-            }
-            Expr::Uniform { stream, element } => Expr::Uniform { stream, element: index_of(self, &element) },
-            expr => expr.map_operands(&mut |operand| self.substitute_memoised(operand, replace, done)),
-        };
-        let result = self.exprs.add(result);
-        done.insert(id, result);
-        result
-    }
-
     /// A new axis like another one.
     pub fn copy_axis(&mut self, axis: Axis) -> Axis {
         let data = self.axes[axis].clone();

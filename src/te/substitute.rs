@@ -1,0 +1,76 @@
+//! Substitution: an expression with its axes replaced by indices.
+
+use std::collections::HashMap;
+
+use super::expr::{Expr, ExprId};
+use super::index::{Axis, Index};
+use super::program::Program;
+
+impl Program {
+    /// The expression with axes replaced by indices. Reductions inside get fresh axes, so nothing is captured.
+    pub fn substitute(&mut self, root: ExprId, replace: &HashMap<Axis, Index>) -> ExprId {
+        Substitution { program: self, replace, decides: false, done: HashMap::new() }.expr(root)
+    }
+
+    /// The same where choices that the indices decide are made: what is not chosen is not looked at. A transform's matrix
+    /// is a choice for each of its elements, and one point of it needs one of them.
+    pub fn substitute_and_decide(&mut self, root: ExprId, replace: &HashMap<Axis, Index>) -> ExprId {
+        Substitution { program: self, replace, decides: true, done: HashMap::new() }.expr(root)
+    }
+}
+
+struct Substitution<'a> {
+    program: &'a mut Program,
+    replace: &'a HashMap<Axis, Index>,
+    decides: bool,
+    done: HashMap<ExprId, ExprId>,
+}
+
+impl Substitution<'_> {
+    fn expr(&mut self, id: ExprId) -> ExprId {
+        if let Some(result) = self.done.get(&id) {
+            return *result;
+        }
+        let result = match self.program.exprs[id].clone() {
+            Expr::Select(condition, x, y) if self.decides => match self.decided(condition) {
+                Some(known) => self.expr(if known { x } else { y }),
+                None => self.rebuilt(Expr::Select(condition, x, y)),
+            },
+            expr => self.rebuilt(expr),
+        };
+        self.done.insert(id, result);
+        result
+    }
+
+    fn rebuilt(&mut self, expr: Expr) -> ExprId {
+        let expr = match expr {
+            Expr::Reduce { op, axes, body } => {
+                let mut inner = self.replace.clone();
+                let fresh: Vec<Axis> = axes.iter().map(|axis| self.program.copy_axis(*axis)).collect();
+                inner.extend(axes.iter().zip(&fresh).map(|(old, new)| (*old, Index::from(*new))));
+                let decides = self.decides;
+                let program = &mut *self.program;
+                let body =
+                    Substitution { program, replace: &inner, decides, done: HashMap::new() }.expr(body);
+                Expr::Reduce { op, axes: fresh, body }
+            }
+            Expr::Number(index) => Expr::Number(self.index(&index)),
+            Expr::Read { tensor, index, fill } => {
+                Expr::Read { tensor, index: index.iter().map(|index| self.index(index)).collect(), fill }
+            }
+            Expr::Uniform { stream, element } => Expr::Uniform { stream, element: self.index(&element) },
+            expr => expr.map_operands(&mut |operand| self.expr(operand)),
+        };
+        self.program.exprs.add(expr)
+    }
+
+    fn index(&self, index: &Index) -> Index {
+        index.substitute(&|axis| self.replace.get(&axis).cloned(), &self.program.axes)
+    }
+
+    /// Whether an index has some value at the point, where the condition asks for that and the index is known there.
+    fn decided(&self, condition: ExprId) -> Option<bool> {
+        let (index, value) = self.program.as_choice(condition)?;
+        Some(self.index(index).as_constant()? as f64 == value)
+    }
+}
