@@ -10,6 +10,7 @@ mod emit;
 mod eval;
 mod fmt;
 mod inputs;
+mod interrupts;
 mod lints;
 mod nested;
 mod new;
@@ -86,7 +87,7 @@ impl Failure {
 fn show(sources: &SourceMap, diagnostics: &[Diagnostic]) {
     let color = std::io::IsTerminal::is_terminal(&std::io::stderr());
     for diagnostic in diagnostics {
-        eprintln!("{}\n", diagnostic.render(sources, color).trim_end());
+        output::tell(&format!("{}\n\n", diagnostic.render(sources, color).trim_end()));
     }
 }
 
@@ -110,7 +111,7 @@ fn print_json(value: &impl serde::Serialize) -> Outcome {
 
 /// Prints what is not a command's result to standard error.
 fn say(text: &str) {
-    eprintln!("{}", visible::lines(text));
+    output::tell(&(visible::lines(text) + "\n"));
 }
 
 const FIRST_STEPS: &str = "\

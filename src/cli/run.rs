@@ -4,8 +4,6 @@
 //! loss that is not finite, its records, its checkpoint and the weights of its last good step are there.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::base::files::write_atomically;
@@ -24,7 +22,7 @@ use crate::train::{TrainError, restore};
 
 use super::arguments::{Mode, RunArguments};
 use super::project::{Project, execution};
-use super::{Failure, Outcome, say, trained, tuned};
+use super::{Failure, Outcome, interrupts, say, trained, tuned};
 
 /// The file of the confusion matrix in a run's folder.
 const CONFUSION: &str = "confusion.txt";
@@ -60,7 +58,7 @@ pub fn run(arguments: &RunArguments) -> Outcome {
         tuned: tuned.as_ref(),
         pool: &pool,
         most_steps: arguments.steps,
-        interrupted: &watch_interrupts(),
+        interrupted: &interrupts::watch(),
     };
     conduct(arguments, &session, phases).map_err(|end| match end {
         End::Failed(error) => project.train_failure(error),
@@ -111,19 +109,6 @@ fn conduct(arguments: &RunArguments, session: &Session<'_>, phases: Phases) -> R
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// A flag that the first interrupt from the terminal sets; the second one ends the process at once.
-fn watch_interrupts() -> Arc<AtomicBool> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let seen = flag.clone();
-    // Where the system refuses a handler, an interrupt ends the process, as without one.
-    let _ = ctrlc::set_handler(move || {
-        if seen.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(super::INTERRUPTED));
-        }
-    });
-    flag
 }
 
 /// The flags that stand for settings.

@@ -1,4 +1,4 @@
-//! Standard output that may be closed: `cnnc emit model.cnn | head` ends quietly.
+//! Standard output and standard error that may be closed: `cnnc emit model.cnn | head` ends quietly.
 
 use std::io::{ErrorKind, Result, Write};
 
@@ -13,4 +13,9 @@ pub fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
+}
+
+/// Writes a text to standard error. Where that cannot be, there is nobody to tell, and the command goes on.
+pub fn tell(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

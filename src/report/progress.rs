@@ -55,7 +55,7 @@ impl Progress {
 
     /// Prints a line to standard error, above the bar.
     pub fn note(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{}", visible::lines(line)));
+        self.bar.suspend(|| output::tell(&(visible::lines(line) + "\n")));
     }
 
     /// Removes the bar.

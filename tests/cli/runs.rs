@@ -197,12 +197,13 @@ fn profile_measures_every_kernel() {
     assert!(text.contains("of roofline") && text.contains("--top N shows more"), "{text}");
 }
 
-/// An interrupt ends a run after its step, with a checkpoint to go on from.
+/// A run without an end, begun by another program, once it has kept an epoch.
 #[cfg(unix)]
-#[test]
-fn an_interrupt_keeps_what_was_done() {
-    let place = Place::tiny();
-    let mut command = place.command(&["run", "tiny.cnn", "--out", "run", "--epochs", "100000"]);
+fn begun(place: &Place, starter: &[&str]) -> std::process::Child {
+    let run = place.command(&["run", "tiny.cnn", "--out", "run", "--epochs", "100000"]);
+    let mut command = std::process::Command::new(starter[0]);
+    command.args(&starter[1..]).arg(run.get_program()).args(run.get_args()).current_dir(place.path("."));
+    command.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let child = command.spawn().expect("it starts");
     let started = std::time::Instant::now();
@@ -210,14 +211,76 @@ fn an_interrupt_keeps_what_was_done() {
         assert!(started.elapsed().as_secs() < 60, "no epoch in a minute");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    child
+}
+
+#[cfg(unix)]
+fn send(signal: &str, child: &std::process::Child) {
+    let kill = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status();
     assert!(kill.expect("there is kill").success());
-    let said = Said::of(child.wait_with_output().expect("it ends"));
-    assert_eq!(said.code, Some(130), "{}", said.err);
-    assert!(said.err.starts_with("interrupted in epoch "), "{}", said.err);
-    assert!(said.err.ends_with("go on with: cnnc run tiny.cnn --resume run\n"), "{}", said.err);
-    assert!(place.path("run/model.safetensors").is_file() && !place.path("run/final.json").exists());
-    place.good(&["run", "tiny.cnn", "--resume", "run", "--steps", "1"]);
+}
+
+/// An interrupt ends a run after its step, with a checkpoint to go on from; so do the requests to end and the end of
+/// the terminal, which ended it at once.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_keeps_what_was_done() {
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        let place = Place::tiny();
+        let child = begun(&place, &["env"]);
+        send(signal, &child);
+        let said = Said::of(child.wait_with_output().expect("it ends"));
+        assert_eq!(said.code, Some(130), "{signal} {}", said.err);
+        assert!(said.err.starts_with("interrupted in epoch "), "{}", said.err);
+        assert!(said.err.ends_with("go on with: cnnc run tiny.cnn --resume run\n"), "{}", said.err);
+        assert!(place.path("run/model.safetensors").is_file() && !place.path("run/final.json").exists());
+        place.good(&["run", "tiny.cnn", "--resume", "run", "--steps", "1"]);
+    }
+}
+
+/// A run that was told to outlive its terminal does.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_ignored_stays_ignored() {
+    let place = Place::tiny();
+    let mut child = begun(&place, &["nohup"]);
+    send("-HUP", &child);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!(child.try_wait().expect("it can be asked").is_none(), "it ended");
+    send("-TERM", &child);
+    assert_eq!(Said::of(child.wait_with_output().expect("it ends")).code, Some(130));
+}
+
+/// A run goes on where nobody reads what it says, whichever stream that is: notes and errors ended in a panic.
+#[cfg(target_os = "linux")]
+#[test]
+fn streams_that_nobody_reads_end_nothing() {
+    let place = Place::tiny();
+    for closed in ["1", "2", "1 and 2"] {
+        let mut command =
+            place.command(&["run", "tiny.cnn", "--out", &format!("run {closed}"), "--epochs", "2"]);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        if closed.contains('1') {
+            drop(child.stdout.take());
+        }
+        if closed.contains('2') {
+            drop(child.stderr.take());
+        }
+        let said = Said::of(child.wait_with_output().expect("it ends"));
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{closed}");
+        assert!(place.path(&format!("run {closed}/final.json")).is_file(), "{closed}");
+    }
+    // An error that cannot be told is one all the same.
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("a full device");
+    for stream in [std::process::Stdio::from(full()), std::process::Stdio::null()] {
+        let mut command = place.command(&["run", "nothing.cnn"]);
+        assert_eq!(command.stderr(stream).status().expect("it ends").code(), Some(1));
+    }
+    let mut command = place.command(&["emit", "tiny.cnn"]);
+    let said = Said::of(command.stdout(full()).output().expect("it ends"));
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.starts_with("error: standard output: "), "{}", said.err);
 }
 
 /// Output that nobody reads ends a command quietly.
