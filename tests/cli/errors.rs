@@ -333,3 +333,31 @@ fn items_that_nothing_calls_are_checked() {
     let said = place.run(&["check", "m.cnn"]);
     assert_eq!(said.err.matches("unknown layer").count(), 1, "{}", said.err);
 }
+
+/// A gradient that no equation can name point by point is looked for among all of them; here these are too many. The
+/// model alone is right.
+#[test]
+fn a_gradient_beyond_all_time_is_an_error_at_its_op() {
+    let place = Place::with(
+        "m.cnn",
+        "op f(x: f32[N, C], w: f32[K]) -> y: f32[N, C] {
+  y[n, i] = sum[j < 1048576] w[(i + j / 3 + j % 7) % K] * x[n, i];
+}
+block weigh(x: any) { param w: f32[1073741824] = 0.5;  f(x, w) }
+model M(x: f32[N, C, H, W]) { x |> flatten |> weigh |> linear(2) }
+data D { source = synthetic(classes=2, size=[1, 2, 2]); }
+train M on D { loss = cross_entropy; optim = sgd(0.1); batch = 4; }
+",
+    );
+    let error = "error: the gradient `f.wrt_w` is computed at 18014398509481984 points
+ --> m.cnn:4:56
+  |
+4 | block weigh(x: any) { param w: f32[1073741824] = 0.5;  f(x, w) }
+  |                                                        ^
+  |
+  = note: an equation is computed at 2^52 points at most
+";
+    place.bad(&["run", "m.cnn"], 1, error);
+    place.bad(&["check", "m.cnn"], 1, &format!("{error}\nm.cnn: 1 error, 0 warnings"));
+    place.good(&["emit", "m.cnn", "--model", "M"]);
+}
