@@ -13,6 +13,7 @@ use crate::report::progress::Progress;
 use crate::report::table::{Align, Columns};
 use crate::report::{confusion, curves, gradients};
 use crate::runtime::Store;
+use crate::train::claim::claim;
 use crate::train::evaluate::Figures;
 use crate::train::programs::Phases;
 use crate::train::records::{self, EpochRecord, FinalRecord, Records, RecordsError};
@@ -80,11 +81,17 @@ impl From<TrainError> for End {
 
 fn conduct(arguments: &RunArguments, session: &Session<'_>, phases: Phases) -> Result<(), End> {
     let mut store = Store::default();
+    // Before anything of the folder is read: another process may be about to write it.
+    let resumed = arguments.resume.as_deref().filter(|folder| folder.is_dir());
+    let mut claimed = resumed.map(claim).transpose().map_err(TrainError::from)?;
     let position = begin(arguments, session, &mut store)?;
     let mut screen = Screen::new(arguments, session, &position);
     let mut folder = None;
     let mut open = || {
         let (path, records) = open(arguments, session, &position)?;
+        if arguments.resume.is_none() {
+            claimed = Some(claim(&path)?);
+        }
         folder = Some(path);
         Ok(records)
     };

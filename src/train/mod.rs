@@ -1,6 +1,7 @@
 //! Training: the loop around compiled steps, initial weights, metrics, the files of weights and of a run.
 
 pub mod checkpoint;
+pub mod claim;
 pub mod confusion;
 pub mod error;
 pub mod evaluate;

@@ -29,6 +29,8 @@ pub enum RecordsError {
     Io { path: PathBuf, source: io::Error },
     #[error("{} already exists; name a new folder, or go on with --resume {}", path.display(), path.display())]
     Exists { path: PathBuf },
+    #[error("another process trains in {}", path.display())]
+    Busy { path: PathBuf },
 }
 
 /// The shares of labels among the best scores, by keys such as `val_top5_accuracy`: one a split where the metrics have

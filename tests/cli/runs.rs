@@ -238,6 +238,23 @@ fn an_interrupt_keeps_what_was_done() {
     }
 }
 
+/// Two processes wrote their checkpoints and records over each other's. The claim of one that is killed ends with it.
+#[cfg(unix)]
+#[test]
+fn a_folder_is_trained_in_by_one_process_at_a_time() {
+    let place = Place::tiny();
+    let mut child = begun(&place, &["env"]);
+    let refused = "error: another process trains in run";
+    for _ in 0..2 {
+        let said = place.run(&["run", "tiny.cnn", "--resume", "run", "--steps", "1"]);
+        assert_eq!((said.code, said.err.trim_end()), (Some(1), refused));
+    }
+    assert!(child.try_wait().expect("it can be asked").is_none(), "the first one ended");
+    send("-KILL", &child);
+    child.wait().expect("it ends");
+    place.good(&["run", "tiny.cnn", "--resume", "run", "--steps", "1"]);
+}
+
 /// A run that was told to outlive its terminal does.
 #[cfg(target_os = "linux")]
 #[test]
