@@ -82,6 +82,8 @@ impl Function {
                 Some(data) => valid(element(data, *lanes)),
                 None => Err(format!("there is no buffer {buffer}")),
             },
+            // A back end writes as many lanes as a vector has at least.
+            Expr::Splat(_, 1) => Err("splat to one lane".into()),
             Expr::Splat(value, lanes) => match self.type_of(value)? {
                 ty if ty.lanes == 1 => valid(Type::new(ty.scalar, *lanes)),
                 ty => Err(format!("splat of a vector, {ty}")),

@@ -394,6 +394,7 @@ mod tests {
         check(&with_buffers("y[0] = y[1]"), "a load from `y`, which is only written");
         check(&with_buffers("z[0] = z[1]"), "");
         check(&with_buffers("y[0; by 0] = x[0; 4]"), "a store of 4 lanes to one element of `y`");
+        check(&with_buffers("y[0] = splat(x[0], 1)"), "splat to one lane");
     }
 
     #[test]
