@@ -13,7 +13,7 @@ use crate::report::progress::Progress;
 use crate::report::table::{Align, Columns};
 use crate::report::{confusion, curves, gradients};
 use crate::runtime::Store;
-use crate::train::claim::claim;
+use crate::train::claim::{Claim, claim};
 use crate::train::evaluate::Figures;
 use crate::train::programs::Phases;
 use crate::train::records::{self, EpochRecord, FinalRecord, Records, RecordsError};
@@ -83,14 +83,14 @@ fn conduct(arguments: &RunArguments, session: &Session<'_>, phases: Phases) -> R
     let mut store = Store::default();
     // Before anything of the folder is read: another process may be about to write it.
     let resumed = arguments.resume.as_deref().filter(|folder| folder.is_dir());
-    let mut claimed = resumed.map(claim).transpose().map_err(TrainError::from)?;
+    let mut held = resumed.map(claimed).transpose().map_err(TrainError::from)?;
     let position = begin(arguments, session, &mut store)?;
     let mut screen = Screen::new(arguments, session, &position);
     let mut folder = None;
     let mut open = || {
         let (path, records) = open(arguments, session, &position)?;
         if arguments.resume.is_none() {
-            claimed = Some(claim(&path)?);
+            held = Some(claimed(&path)?);
         }
         folder = Some(path);
         Ok(records)
@@ -116,6 +116,15 @@ fn conduct(arguments: &RunArguments, session: &Session<'_>, phases: Phases) -> R
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Claims a run's folder, and says where that keeps nobody out.
+fn claimed(folder: &Path) -> Result<Claim, RecordsError> {
+    let claim = claim(folder)?;
+    if !claim.holds() {
+        say(&format!("note: {} cannot be locked; let no other process train in it", folder.display()));
+    }
+    Ok(claim)
 }
 
 /// The flags that stand for settings.
