@@ -9,12 +9,15 @@ mod cli {
     mod examples;
     mod figures;
     mod files;
+    mod kills;
     mod lints;
     mod memory;
     mod metrics;
     mod nan;
     mod outputs;
+    mod pairs;
     mod pictures;
+    mod power;
     mod rejected;
     mod runs;
     mod stages;

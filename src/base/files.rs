@@ -1,11 +1,19 @@
-//! Files: read only where they are regular ones, written so that they are either whole or not there.
+//! Files: read only where they are regular ones, written so that they are either whole or not there, and in one place.
+
+pub mod disk;
+mod write;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
 use super::memory;
+
+pub use disk::sync_folder;
+pub use write::{
+    Log, folder_drafts, make_filled_folder, make_folder, make_folders, remove, remove_drafts, remove_folder,
+    replace, write_atomically,
+};
 
 /// Bytes of a text that is read whole.
 const LARGEST_TEXT: u64 = 1 << 26;
@@ -46,6 +54,17 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
         true => Ok(bytes),
         false => Err(too_long(len)),
     }
+}
+
+/// The hash of a regular file's bytes (BLAKE3, in hexadecimal).
+///
+/// # Errors
+///
+/// Those of [`open`] and of reading.
+pub fn hash(path: &Path) -> io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(open(path)?)?;
+    Ok(hasher.finalize().to_string())
 }
 
 /// The bytes of a reader that claims to have `len` of them; one byte more where it has more, so that this shows.
@@ -92,42 +111,6 @@ pub fn text(reader: impl Read) -> io::Result<String> {
 
 fn too_long(most: u64) -> io::Error {
     io::Error::other(format!("it has more than {most} bytes"))
-}
-
-/// Writes `contents` to `path`: another process, or one after a crash, sees the old file or the new one, never a part.
-///
-/// The contents go to a new file beside it, reach the disk, and are then renamed. The folder must exist.
-pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
-    replace(path, |draft| fs::write(draft, contents))
-}
-
-/// The same for what `write` puts in the file it is given, which is there and empty; it may put another in its place.
-pub fn replace<E: From<io::Error>>(path: &Path, write: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
-    let draft = draft_of(path)?;
-    let replaced = written(&draft, write).and_then(|()| Ok(fs::rename(&draft, path)?));
-    if replaced.is_err() {
-        // The first error is the one to report; a draft that was never made cannot be removed.
-        let _ = fs::remove_file(&draft);
-    }
-    replaced
-}
-
-fn written<E: From<io::Error>>(path: &Path, write: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
-    let usual = File::create_new(path)?.metadata()?.permissions();
-    write(path)?;
-    fs::set_permissions(path, usual)?;
-    Ok(File::options().write(true).open(path)?.sync_all()?)
-}
-
-/// A name beside `path` that no other writer has, in this process or another.
-fn draft_of(path: &Path) -> io::Result<PathBuf> {
-    static DRAFTS: AtomicU64 = AtomicU64::new(0);
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
-    let count = DRAFTS.fetch_add(1, Ordering::Relaxed);
-    let draft = format!(".{}.{}-{count}.draft", name.to_string_lossy(), std::process::id());
-    Ok(path.with_file_name(draft))
 }
 
 #[cfg(test)]
@@ -190,30 +173,5 @@ mod tests {
         let error = read(&path).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
         assert!(error.to_string().starts_with("it needs 4.00 TiB of memory, and there are "), "{error}");
-    }
-
-    #[test]
-    fn replaces_and_leaves_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.bin");
-        write_atomically(&path, b"old").unwrap();
-        write_atomically(&path, b"new").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_missing_folder_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(write_atomically(&folder.path().join("no/a.bin"), b"x").is_err());
-    }
-
-    #[test]
-    fn a_failed_rename_removes_the_draft() {
-        let folder = tempfile::tempdir().unwrap();
-        let taken = folder.path().join("taken");
-        fs::create_dir_all(taken.join("inside")).unwrap();
-        assert!(write_atomically(&taken, b"x").is_err());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

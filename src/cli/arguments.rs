@@ -44,10 +44,17 @@ pub enum Command {
 }
 
 /// Which model, and changes to its file.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct ModelArguments {
     /// The model file
     pub file: PathBuf,
+    #[command(flatten)]
+    pub choice: ChoiceArguments,
+}
+
+/// What to take of a model file, and what to change.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ChoiceArguments {
     /// The model or train section, where the file has several
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
@@ -69,7 +76,7 @@ pub enum Device {
 }
 
 /// What to compile for.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct MachineArguments {
     /// Threads; as many as the machine has cores by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
@@ -92,13 +99,16 @@ pub struct TunedArguments {
 
 #[derive(Debug, Args)]
 pub struct RunArguments {
+    /// The model file; a run that goes on needs none
+    #[arg(required_unless_present = "resume")]
+    pub file: Option<PathBuf>,
     #[command(flatten)]
-    pub model: ModelArguments,
+    pub choice: ChoiceArguments,
     #[command(flatten)]
     pub machine: MachineArguments,
     #[command(flatten)]
     pub tuned: TunedArguments,
-    /// Epochs, in place of the file's
+    /// Epochs, in place of the file's; a run that goes on takes more
     #[arg(long, value_name = "N")]
     pub epochs: Option<u32>,
     /// Stop after so many steps, counted from the beginning of the run
@@ -116,15 +126,21 @@ pub struct RunArguments {
     /// The folder for the run's files; runs/MODEL-N by default
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
-    /// Go on with the run in this folder
+    /// Go on with the run in this folder, which knows all that it was begun with
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
+    /// Go on although the model, a setting, the data or the machine is another one than the run's
+    #[arg(long, requires = "resume")]
+    pub allow_changes: bool,
     /// Print what the time until the first step went into
     #[arg(long)]
     pub time: bool,
     /// Print a line of JSON an epoch and one at the end, and nothing else
     #[arg(long)]
     pub json: bool,
+    /// Print nothing but errors and warnings
+    #[arg(long, conflicts_with = "json")]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Args)]

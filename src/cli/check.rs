@@ -20,7 +20,7 @@ use crate::syntax::ast::FnItem;
 use crate::train::TrainError;
 use crate::train::recipe::Recipe;
 
-use super::arguments::{CheckArguments, ModelArguments};
+use super::arguments::{CheckArguments, ChoiceArguments, ModelArguments};
 use super::project::{Project, assumed_sample};
 use super::{Failure, Outcome, lints, print, say, show};
 
@@ -36,7 +36,8 @@ const MOST_SHOWN: usize = 100;
 /// Checks and prints.
 pub fn run(arguments: &CheckArguments) -> Outcome {
     let CheckArguments { file, data, set } = arguments;
-    let model = ModelArguments { file: file.clone(), model: None, data: data.clone(), set: set.clone() };
+    let choice = ChoiceArguments { model: None, data: data.clone(), set: set.clone() };
+    let model = ModelArguments { file: file.clone(), choice };
     let project = Project::load(&model, &[])?;
     let found = warnings(&project, arguments);
     let mut check = Check { project: &project, found, notes: Vec::new(), shapes: Vec::new() };

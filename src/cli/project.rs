@@ -1,5 +1,6 @@
 //! A model file as a command uses it: loaded, with a model chosen and settings replaced.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::diagnostic::Diagnostic;
@@ -9,7 +10,7 @@ use crate::base::target::{Level, Target};
 use crate::data::augment::Augment;
 use crate::data::prepare::Prepare;
 use crate::data::{DataError, Dataset};
-use crate::elab::config::{DataSpec, Metrics, Overrides, TrainSpec};
+use crate::elab::config::{DataSpec, Described, Metrics, Overrides, TrainSpec};
 use crate::elab::{self, ModelCall, Module};
 use crate::runtime::Pool;
 use crate::sched::Machine;
@@ -91,12 +92,29 @@ pub struct Project<'a> {
 impl<'a> Project<'a> {
     /// Loads the file; `flags` are settings like those of `--set`, from flags of their own.
     pub fn load(arguments: &'a ModelArguments, flags: &[String]) -> Result<Project<'a>, Failure> {
+        Project::load_with(arguments, flags, &|sources| elab::load(sources, &arguments.file))
+    }
+
+    /// Loads a file from texts, by their paths: that of the model file is among them.
+    pub fn load_texts(
+        arguments: &'a ModelArguments,
+        flags: &[String],
+        texts: &[(PathBuf, String)],
+    ) -> Result<Project<'a>, Failure> {
+        Project::load_with(arguments, flags, &|sources| elab::load_texts(sources, &arguments.file, texts))
+    }
+
+    fn load_with(
+        arguments: &'a ModelArguments,
+        flags: &[String],
+        load: &dyn Fn(&mut SourceMap) -> Result<Module, Vec<Diagnostic>>,
+    ) -> Result<Project<'a>, Failure> {
         let mut sources = SourceMap::default();
-        let module = match elab::load(&mut sources, &arguments.file) {
+        let module = match load(&mut sources) {
             Ok(module) => module,
             Err(errors) => return Err(Failure::Source(sources, errors)),
         };
-        let settings = [arguments.set.as_slice(), flags].concat();
+        let settings = [arguments.choice.set.as_slice(), flags].concat();
         match Overrides::parse(&mut sources, &settings) {
             Ok(overrides) => Ok(Project { sources, module, arguments, overrides }),
             Err(errors) => Err(Failure::Source(sources, errors)),
@@ -108,8 +126,22 @@ impl<'a> Project<'a> {
         let mut sources = SourceMap::default();
         let name = self.arguments.file.display().to_string();
         let module = Module::from_text(&mut sources, &name, text).ok()?;
-        let overrides = Overrides::parse(&mut sources, &self.arguments.set).ok()?;
+        let overrides = Overrides::parse(&mut sources, &self.arguments.choice.set).ok()?;
         Some(Project { sources, module, arguments: self.arguments, overrides })
+    }
+
+    /// The texts of the user's files, by their absolute paths, that of the model file first.
+    pub fn texts(&self) -> Vec<(PathBuf, String)> {
+        let files = self.module.own_files().map(|id| self.sources.file(id));
+        files.map(|file| (elab::lexical(Path::new(&file.name)), file.text.clone())).collect()
+    }
+
+    /// The settings of a train section and its data section, as texts.
+    pub fn described(&self, spec: &TrainSpec) -> Result<Described, Failure> {
+        let data = self.module.data(&spec.data).map_err(|error| self.failure(vec![error]))?;
+        let sections = self.module.train_sections();
+        let train = sections.into_iter().find(|train| train.span == spec.span);
+        Ok(self.module.described(train.expect("it was read from one"), data, &self.overrides))
     }
 
     /// A failure with errors in the file.
@@ -154,7 +186,7 @@ impl<'a> Project<'a> {
         known.extend(models.iter().map(|model| model.name.text.clone()));
         known.sort();
         known.dedup();
-        let Some(wanted) = &self.arguments.model else {
+        let Some(wanted) = &self.arguments.choice.model else {
             return match (sections.as_slice(), models.as_slice()) {
                 ([only], _) => trained(only),
                 ([], [only]) => alone(only),
@@ -243,7 +275,7 @@ impl<'a> Project<'a> {
     ///
     /// What is wrong with the files or the settings.
     pub fn read(&self, spec: &DataSpec) -> Result<Dataset, DataError> {
-        let mut data = sections::load(&spec.source, self.arguments.data.as_deref())?;
+        let mut data = sections::load(&spec.source, self.arguments.choice.data.as_deref())?;
         data.prepare(&sections::geometry(&spec.prepare))?;
         if let Some(names) = &spec.classes {
             data.name_classes(names.clone())?;

@@ -4,49 +4,53 @@
 //! loss that is not finite, its records, its checkpoint and the weights of its last good step are there.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use crate::base::files::write_atomically;
-use crate::base::{numbers, visible};
-use crate::elab::config::{Metrics, Phase};
-use crate::report::progress::Progress;
-use crate::report::table::{Align, Columns};
+use crate::base::target::Level;
+use crate::data::Dataset;
+use crate::elab::config::{Phase, TrainSpec};
 use crate::report::{confusion, curves, gradients};
 use crate::runtime::Store;
-use crate::train::claim::{Claim, claim};
-use crate::train::evaluate::Figures;
+use crate::train::folder::Folder;
+use crate::train::manifest::Manifest;
 use crate::train::programs::Phases;
-use crate::train::records::{self, EpochRecord, FinalRecord, Records, RecordsError};
-use crate::train::trainer::{Observer, Position, Session, train};
+use crate::train::records::{self, FinalRecord, Records, RecordsError};
+use crate::train::trainer::{Begun, Position, Session, train};
 use crate::train::tuned::TUNED;
 use crate::train::{TrainError, restore};
 
-use super::arguments::{Mode, RunArguments};
+use super::arguments::{MachineArguments, Mode, RunArguments};
 use super::project::{Project, execution};
+use super::resume::{self, Fingerprinting, Stored};
+use super::screen::Screen;
 use super::{Failure, Outcome, interrupts, say, trained, tuned};
 
 /// The file of the confusion matrix in a run's folder.
-const CONFUSION: &str = "confusion.txt";
+pub const CONFUSION: &str = "confusion.txt";
 
-/// Trains as the file's train section says.
+/// Trains as the file's train section says, or as a run in a folder was begun.
 pub fn run(arguments: &RunArguments) -> Outcome {
     let mut phases = Phases::default();
-    let project = phases.time("read and parse", || Project::load(&arguments.model, &settings(arguments)))?;
+    let stored = arguments.resume.as_deref().map(Stored::open).transpose()?;
+    let subject = resume::subject(arguments, settings(arguments), stored.as_ref())?;
+    let project = phases.time("read and parse", || match &subject.texts {
+        Some(texts) => Project::load_texts(&subject.model, &[], texts),
+        None => Project::load(&subject.model, &[]),
+    })?;
     let spec = project.train()?;
     let data_spec = project.data(&spec)?;
-    let (machine, pool) = execution(&arguments.machine, spec.fast_math)?;
+    let cpu = arguments.machine.cpu.or_else(|| stored.as_ref().and_then(Stored::level));
+    let (machine, pool) = execution(&MachineArguments { cpu, ..arguments.machine.clone() }, spec.fast_math)?;
     check_out(arguments)?;
     let data = phases.time("open data", || project.dataset(&data_spec))?;
+    let fingerprinting = Fingerprinting::of(&data);
     let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;
     let augment = project.augment(&data_spec, &data, spec.seed);
     let augment = augment.map_err(|error| project.train_failure(error.into()))?;
-    let subject = |phase: &Phase| {
-        let batch = phase.batch.min(data.train.len() as i64);
-        tuned::Subject::new(&spec.name, batch, tuned::mode(Mode::Train), machine.target.level)
-    };
-    let mut subjects: Vec<tuned::Subject> = spec.phases.iter().map(subject).collect();
-    subjects.dedup();
+    let subjects = tuned_subjects(&spec, &data, machine.target.level);
     let tuned = tuned::of_run(&arguments.tuned, arguments.resume.as_deref(), &subjects)?;
+    let device = arguments.machine.device;
+    let manifest = resume::manifest(&subject, &project, &spec, &data, device, machine.target.level)?;
     let session = Session {
         recipe: &project.recipe(&spec, Some(data.shape)),
         spec: &spec,
@@ -61,10 +65,31 @@ pub fn run(arguments: &RunArguments) -> Outcome {
         most_steps: arguments.steps,
         interrupted: &interrupts::watch(),
     };
-    conduct(arguments, &session, phases).map_err(|end| match end {
+    let folder = match stored {
+        None => Place::New(manifest, fingerprinting),
+        Some(stored) => {
+            let data = fingerprinting.get().map_err(|error| project.train_failure(error))?;
+            let now = Manifest { data, ..manifest };
+            let now = stored.reconcile(now, &project, &spec, arguments.allow_changes)?;
+            Place::Stored(Box::new(stored), now)
+        }
+    };
+    let call = Call { arguments, session: &session, init: subject.init.as_deref(), texts: project.texts() };
+    call.conduct(folder, phases).map_err(|end| match end {
         End::Failed(error) => project.train_failure(error),
         End::Interrupted(message) => Failure::Interrupted(message),
     })
+}
+
+/// What tiles of `--tuned` may be for.
+fn tuned_subjects(spec: &TrainSpec, data: &Dataset, level: Level) -> Vec<tuned::Subject> {
+    let subject = |phase: &Phase| {
+        let batch = phase.batch.min(data.train.len() as i64);
+        tuned::Subject::new(&spec.name, batch, tuned::mode(Mode::Train), level)
+    };
+    let mut subjects: Vec<tuned::Subject> = spec.phases.iter().map(subject).collect();
+    subjects.dedup();
+    subjects
 }
 
 /// How a run ends before its end.
@@ -79,52 +104,135 @@ impl From<TrainError> for End {
     }
 }
 
-fn conduct(arguments: &RunArguments, session: &Session<'_>, phases: Phases) -> Result<(), End> {
-    let mut store = Store::default();
-    // Before anything of the folder is read: another process may be about to write it.
-    let resumed = arguments.resume.as_deref().filter(|folder| folder.is_dir());
-    let mut held = resumed.map(claimed).transpose().map_err(TrainError::from)?;
-    let position = begin(arguments, session, &mut store)?;
-    let mut screen = Screen::new(arguments, session, &position);
-    let mut folder = None;
-    let mut open = || {
-        let (path, records) = open(arguments, session, &position)?;
-        if arguments.resume.is_none() {
-            held = Some(claimed(&path)?);
+/// Where a run's files are to be, and what is written down of it.
+enum Place {
+    New(Manifest, Fingerprinting),
+    Stored(Box<Stored>, Manifest),
+}
+
+/// A training and what the command line says beside it.
+struct Call<'a> {
+    arguments: &'a RunArguments,
+    session: &'a Session<'a>,
+    /// Weights to begin with.
+    init: Option<&'a Path>,
+    texts: Vec<(PathBuf, String)>,
+}
+
+impl Call<'_> {
+    fn conduct(&self, place: Place, phases: Phases) -> Result<(), End> {
+        let mut store = Store::default();
+        let begun = self.begin(&place, &mut store)?;
+        let mut screen = Screen::new(self.arguments, self.session, &begun.position);
+        let (records, position) = (begun.records, begun.position);
+        let (mut place, mut folder) = (Some(place), None);
+        let mut open = || {
+            let opened = self.open(place.take().expect("it is opened once"))?;
+            let path = opened.path().to_owned();
+            folder = Some(opened);
+            if let Some(tuned) = self.session.tuned {
+                tuned.save(&path.join(TUNED))?;
+            }
+            Ok(match records {
+                None if position != Position::default() => {
+                    Records::resume_earlier(&path, position.epochs, position.steps)?
+                }
+                None => Records::create(&path)?,
+                Some(lengths) => Records::resume(&path, lengths)?,
+            })
+        };
+        let result = train(self.session, &mut store, begun, &mut open, &mut screen, phases);
+        screen.progress.finish();
+        let Some(folder) = folder else { return result.map(|_| ()).map_err(End::Failed) };
+        let folder = folder.path();
+        match result {
+            Ok(record) => {
+                save(folder, &store)?;
+                save_confusion(folder, &record, &self.session.data.class_names)?;
+                screen.done(&record, folder);
+                Ok(())
+            }
+            Err(error @ TrainError::Interrupted { .. }) => {
+                save(folder, &store)?;
+                let command = format!("cnnc run --resume {}", shell_word(folder));
+                Err(End::Interrupted(format!("{error}; go on with: {command}")))
+            }
+            Err(error @ TrainError::NotFinite(_)) => {
+                save(folder, &store)?;
+                Err(TrainError::Other(format!("{error}; they are in {}", folder.display())).into())
+            }
+            Err(error) => Err(error.into()),
         }
-        folder = Some(path);
-        Ok(records)
-    };
-    let result = train(session, &mut store, position, &mut open, &mut screen, phases);
-    screen.progress.finish();
-    let Some(folder) = folder else { return result.map(|_| ()).map_err(End::Failed) };
-    match result {
-        Ok(record) => {
-            save(&folder, &store)?;
-            save_confusion(&folder, &record, &session.data.class_names)?;
-            screen.done(&record, &folder);
-            Ok(())
+    }
+
+    /// The values to begin with: of a checkpoint, of a file, or none yet.
+    fn begin(&self, place: &Place, store: &mut Store) -> Result<Begun, TrainError> {
+        let session = self.session;
+        if let Place::Stored(stored, _) = place {
+            let folder = stored.folder.path();
+            match restore::resume(session, folder, store)? {
+                Some(begun) => return Ok(begun),
+                None if stored.manifest.is_some() => {}
+                None => {
+                    let message = format!("{} has no checkpoint to go on from", folder.display());
+                    return Err(TrainError::Other(message));
+                }
+            }
         }
-        Err(error @ TrainError::Interrupted { .. }) => {
-            save(&folder, &store)?;
-            let (file, folder) = (arguments.model.file.display(), folder.display());
-            Err(End::Interrupted(format!("{error}; go on with: cnnc run {file} --resume {folder}")))
+        let graph = || session.recipe.forward(session.spec.phases[0].batch, None);
+        if let Some(file) = self.init {
+            restore::load(file, &graph()?, store)?;
+            trained::warn(file, store);
+        } else if let Some(from) = &session.spec.weights {
+            let skipped = restore::pretrained(from, &graph()?, session.spec.seed, store)?;
+            trained::warn(&from.file, store);
+            if !skipped.is_empty() {
+                let file = from.file.display();
+                say(&format!("note: auxiliary heads in {file} are not used ({} tensors)", skipped.len()));
+            }
         }
-        Err(error @ TrainError::NotFinite(_)) => {
-            save(&folder, &store)?;
-            Err(TrainError::Other(format!("{error}; they are in {}", folder.display())).into())
+        Ok(Begun::default())
+    }
+
+    /// The run's folder, which says what the run is.
+    fn open(&self, place: Place) -> Result<Folder, RecordsError> {
+        match place {
+            Place::Stored(stored, manifest) => {
+                let Stored { folder, manifest: before } = *stored;
+                if before.as_ref() != Some(&manifest) {
+                    let path = folder.path();
+                    let failed = |source| RecordsError::Io { path: path.to_owned(), source };
+                    manifest.save(path, &self.texts).map_err(failed)?;
+                }
+                Ok(folder)
+            }
+            Place::New(mut manifest, fingerprinting) => {
+                manifest.data =
+                    fingerprinting.get().map_err(|error| RecordsError::Data(error.to_string()))?;
+                manifest.name_texts(&self.texts, &[]);
+                let folder = match &self.arguments.out {
+                    Some(path) => Folder::create(path, &manifest, &self.texts)?,
+                    None => {
+                        let (root, name) = (Path::new(super::RUNS), &self.session.spec.name);
+                        Folder::create_next(root, name, &manifest, &self.texts)?
+                    }
+                };
+                resume::warn_of_no_claim(&folder);
+                Ok(folder)
+            }
         }
-        Err(error) => Err(error.into()),
     }
 }
 
-/// Claims a run's folder, and says where that keeps nobody out.
-fn claimed(folder: &Path) -> Result<Claim, RecordsError> {
-    let claim = claim(folder)?;
-    if !claim.holds() {
-        say(&format!("note: {} cannot be locked; let no other process train in it", folder.display()));
+/// A path as one word of a command line.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) && !text.starts_with('-') {
+        return text;
     }
-    Ok(claim)
+    let text = if text.starts_with('-') { format!("./{text}") } else { text };
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// The flags that stand for settings.
@@ -140,26 +248,6 @@ fn settings(arguments: &RunArguments) -> Vec<String> {
     .collect()
 }
 
-/// The values to begin with: from `--resume`, `--init`, or none yet.
-fn begin(arguments: &RunArguments, session: &Session<'_>, store: &mut Store) -> Result<Position, TrainError> {
-    if let Some(folder) = &arguments.resume {
-        return restore::resume(session, folder, store);
-    }
-    let graph = || session.recipe.forward(session.spec.phases[0].batch, None);
-    if let Some(file) = &arguments.init {
-        restore::load(file, &graph()?, store)?;
-        trained::warn(file, store);
-    } else if let Some(from) = &session.spec.weights {
-        let skipped = restore::pretrained(from, &graph()?, session.spec.seed, store)?;
-        trained::warn(&from.file, store);
-        if !skipped.is_empty() {
-            let file = from.file.display();
-            say(&format!("note: auxiliary heads in {file} are not used ({} tensors)", skipped.len()));
-        }
-    }
-    Ok(Position::default())
-}
-
 /// Fails early where `--out` names something that is there.
 fn check_out(arguments: &RunArguments) -> Outcome {
     match &arguments.out {
@@ -168,30 +256,6 @@ fn check_out(arguments: &RunArguments) -> Outcome {
         }
         _ => Ok(()),
     }
-}
-
-/// The run's folder and the files of its records; the tiles that were chosen are one of them.
-fn open(
-    arguments: &RunArguments,
-    session: &Session<'_>,
-    position: &Position,
-) -> Result<(PathBuf, Records), RecordsError> {
-    let (folder, records) = match (&arguments.resume, &arguments.out) {
-        (Some(folder), _) => (folder.clone(), Records::resume(folder, position.epochs, position.steps)?),
-        (None, Some(folder)) => {
-            records::create_folder(folder)?;
-            (folder.clone(), Records::create(folder)?)
-        }
-        (None, None) => {
-            let folder = records::create_next_folder(Path::new(super::RUNS), &session.spec.name)?;
-            let records = Records::create(&folder)?;
-            (folder, records)
-        }
-    };
-    if let Some(tuned) = session.tuned {
-        tuned.save(&folder.join(TUNED))?;
-    }
-    Ok((folder, records))
 }
 
 /// Writes the weights, the curves and, where their norms were written down, the picture of the gradients.
@@ -217,131 +281,4 @@ fn save_confusion(folder: &Path, record: &FinalRecord, names: &[String]) -> Resu
 
 fn failed(path: &Path, error: &std::io::Error) -> TrainError {
     TrainError::Other(format!("{}: {error}", path.display()))
-}
-
-/// A column of the table of epochs: title, width, and the cell of an epoch.
-type Column = (String, usize, fn(&EpochRecord) -> String);
-
-/// The columns of what the metrics ask for.
-fn columns(metrics: &Metrics) -> Vec<Column> {
-    let (accuracy, top) = (metrics.accuracy, metrics.top.is_some());
-    let titled = |split: &str| format!("{split} top{}", metrics.top_k().unwrap_or_default());
-    let all: [(bool, Column); 9] = [
-        (true, ("epoch".into(), 5, |record| record.epoch.to_string())),
-        (true, ("train loss".into(), 10, |record| numbers::loss(record.train_loss))),
-        (accuracy, ("train acc".into(), 9, |record| numbers::percent(record.train_accuracy))),
-        (top, (titled("train"), 9, |record| percent(record.top("train")))),
-        (true, ("val loss".into(), 8, |record| record.val_loss.map_or("-".into(), numbers::loss))),
-        (accuracy, ("val acc".into(), 8, |record| percent(record.val_accuracy))),
-        (top, (titled("val"), 8, |record| percent(record.top("val")))),
-        (true, ("time".into(), 8, |record| numbers::duration(record.seconds))),
-        (true, ("images/s".into(), 9, |record| numbers::grouped(record.images_per_second as u64))),
-    ];
-    all.into_iter().filter(|(shown, _)| *shown).map(|(_, column)| column).collect()
-}
-
-/// The metrics without the accuracy of what has no classes.
-fn counted(session: &Session<'_>) -> Metrics {
-    let graph = session.recipe.forward(session.spec.phases[0].batch, None);
-    // What is wrong with the model is said where it is compiled.
-    let has_classes = graph.is_ok_and(|graph| graph.classes.is_some());
-    Metrics { accuracy: session.spec.metrics.accuracy && has_classes, ..session.spec.metrics }
-}
-
-fn percent(share: Option<f64>) -> String {
-    share.map_or("-".into(), numbers::percent)
-}
-
-/// What a person sees.
-struct Screen {
-    progress: Progress,
-    metrics: Metrics,
-    columns: Columns,
-    cells: Vec<fn(&EpochRecord) -> String>,
-    epochs: u64,
-    json: bool,
-    time: bool,
-    start: Instant,
-    train_seconds: f64,
-}
-
-impl Screen {
-    fn new(arguments: &RunArguments, session: &Session<'_>, position: &Position) -> Screen {
-        let epochs: u64 = session.spec.phases.iter().map(|phase| u64::from(phase.epochs)).sum();
-        let left = epochs.saturating_sub(position.epochs).saturating_mul(session.data.train.len() as u64);
-        let images = left.saturating_sub(position.begun.images());
-        let progress = if arguments.json { Progress::hidden() } else { Progress::new(images) };
-        let metrics = counted(session);
-        let table = columns(&metrics);
-        let titles: Vec<(&str, Align, usize)> =
-            table.iter().map(|(title, width, _)| (title.as_str(), Align::Right, *width)).collect();
-        Screen {
-            progress,
-            metrics,
-            columns: Columns::new(&titles),
-            cells: table.iter().map(|(_, _, cell)| *cell).collect(),
-            epochs,
-            json: arguments.json,
-            time: arguments.time,
-            start: Instant::now(),
-            train_seconds: 0.0,
-        }
-    }
-
-    fn done(&self, result: &FinalRecord, folder: &Path) {
-        if self.json {
-            self.progress.print(&visible::json(&serde_json::to_string(result).expect("numbers")));
-            return;
-        }
-        let accuracy = self.metrics.accuracy.then_some(("test_accuracy", Some(result.test_accuracy)));
-        let top = result.top.iter().map(|(name, share)| (name.as_str(), *share));
-        let shares = accuracy.into_iter().chain(top);
-        let shares: String =
-            shares.map(|(name, share)| format!("{} {}, ", name.replace('_', " "), percent(share))).collect();
-        self.progress.print(&format!(
-            "\n{shares}test loss {}; trained for {} ({} in all)\nweights, curves and records are in {}",
-            numbers::loss(result.test_loss),
-            numbers::duration(self.train_seconds),
-            numbers::duration(self.start.elapsed().as_secs_f64()),
-            folder.display()
-        ));
-        if result.confusion.is_some() {
-            self.progress.print(&format!("the confusion matrix is in {}", folder.join(CONFUSION).display()));
-        }
-    }
-}
-
-impl Observer for Screen {
-    fn first_step(&mut self, phases: &Phases) {
-        if self.time {
-            let total: Duration = phases.0.iter().map(|(_, time)| *time).sum();
-            for (name, time) in phases.0.iter().chain(&[("until the first step is done", total)]) {
-                self.progress.note(&format!("{:>9.3} ms  {name}", time.as_secs_f64() * 1e3));
-            }
-            self.progress.note("");
-        }
-        if !self.json {
-            self.progress.print(&self.columns.header());
-            self.progress.print(&self.columns.rule());
-        }
-    }
-
-    fn epoch_begins(&mut self, epoch: u64) {
-        self.progress.begin_epoch(epoch, self.epochs);
-    }
-
-    fn step(&mut self, images: u64, figures: &Figures) {
-        let accuracy = self.metrics.accuracy.then(|| figures.accuracy());
-        self.progress.advance(images, figures.loss(), accuracy);
-    }
-
-    fn epoch(&mut self, record: &EpochRecord) {
-        self.train_seconds += record.seconds;
-        if self.json {
-            self.progress.print(&visible::json(&serde_json::to_string(record).expect("numbers")));
-            return;
-        }
-        let cells: Vec<String> = self.cells.iter().map(|cell| cell(record)).collect();
-        self.progress.print(&self.columns.line(&cells));
-    }
 }

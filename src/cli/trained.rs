@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::graph::{Graph, Role};
 use crate::runtime::Store;
 use crate::runtime::store::Entry;
-use crate::train::{records, restore};
+use crate::train::{folder, restore};
 
 use super::project::Project;
 use super::{Failure, say};
@@ -70,6 +70,6 @@ fn hint(name: &str, file: &Path) -> String {
 
 /// The weights of the model's last run in the folder of runs.
 fn newest(name: &str) -> Option<PathBuf> {
-    let path = records::newest_folder(Path::new(super::RUNS), name)?.join("model.safetensors");
+    let path = folder::newest(Path::new(super::RUNS), name)?.join("model.safetensors");
     path.is_file().then_some(path)
 }

@@ -1,6 +1,7 @@
 //! A data set: training and test images as bytes, their labels, and what the labels are called.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::DataError;
@@ -52,6 +53,16 @@ impl Split {
     /// Bytes of one image.
     pub fn image_len(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// The files of the images, where each has one.
+    pub fn files(&self) -> Option<&[PathBuf]> {
+        self.images.paths().map(|paths| &paths[self.first..self.first + self.len()])
+    }
+
+    /// The pixels of the images as they are stored, where they are no files.
+    pub fn stored(&self) -> impl Iterator<Item = &[u8]> {
+        (self.first..self.first + self.len()).filter_map(|index| self.images.stored(index))
     }
 
     /// The pixels of one image, `[C, H, W]`.

@@ -117,6 +117,22 @@ impl Images {
         self.steps.is_empty() && matches!(self.stored, Stored::Records { .. })
     }
 
+    /// Where the pictures are files of their own: these, in their order.
+    pub fn paths(&self) -> Option<&[PathBuf]> {
+        match &self.stored {
+            Stored::Files(paths) => Some(paths),
+            Stored::Records { .. } => None,
+        }
+    }
+
+    /// The pixels of a picture as they are stored, where they are no file of their own.
+    pub fn stored(&self, index: usize) -> Option<&[u8]> {
+        match &self.stored {
+            Stored::Records { parts, .. } => Some(pixels(parts, index)),
+            Stored::Files(_) => None,
+        }
+    }
+
     /// The pixels of a picture, `[C, H, W]`.
     ///
     /// # Errors

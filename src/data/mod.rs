@@ -15,6 +15,7 @@ pub mod digits;
 mod draws;
 mod error;
 pub mod feed;
+pub mod fingerprint;
 pub mod folder;
 pub mod geometry;
 pub mod idx;

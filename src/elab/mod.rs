@@ -36,7 +36,7 @@ use crate::base::diagnostic::Diagnostic;
 pub use elaborator::InitRule;
 pub use library::Library;
 pub use model::{CORRECT, IN_TOP, ModelCall, Request, SHARE};
-pub use module::{Callable, Module, load};
+pub use module::{Callable, Module, lexical, load, load_texts};
 pub use ratio::{TOTAL, WEIGHT};
 pub use scheme::Scheme;
 pub use show::{show_declared, show_expr};

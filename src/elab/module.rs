@@ -4,7 +4,8 @@
 //! library's own code sees only the library.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 
 use super::evaluate::at;
@@ -82,6 +83,34 @@ pub fn load(sources: &mut SourceMap, path: &Path) -> Result<Module, Vec<Diagnost
     Module::from_text(sources, &path.display().to_string(), &text)
 }
 
+/// The same from texts, by their paths as [`lexical`] gives them; nothing else is read.
+///
+/// # Errors
+///
+/// As those of [`load`]; a text that is not there among them.
+pub fn load_texts(
+    sources: &mut SourceMap,
+    path: &Path,
+    texts: &[(PathBuf, String)],
+) -> Result<Module, Vec<Diagnostic>> {
+    let missing = || vec![Diagnostic::error(format!("there is no text of {}", path.display()))];
+    let (_, text) = texts.iter().find(|(known, _)| *known == lexical(path)).ok_or_else(missing)?;
+    Module::of(sources, &path.display().to_string(), text, &Library::embedded(), Some(texts))
+}
+
+/// An absolute path without `.` and `..`, as it is written: links are not looked at, and nothing need be there.
+pub fn lexical(path: &Path) -> PathBuf {
+    let mut found = PathBuf::new();
+    for part in std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => _ = found.pop(),
+            part => found.push(part),
+        }
+    }
+    found
+}
+
 impl Module {
     /// A module from the text of its model file. `name` is its path: messages show it, and `use` is relative to it.
     pub fn from_text(sources: &mut SourceMap, name: &str, text: &str) -> Result<Module, Vec<Diagnostic>> {
@@ -95,7 +124,18 @@ impl Module {
         text: &str,
         library: &Library,
     ) -> Result<Module, Vec<Diagnostic>> {
-        let mut loader = Loader { sources, files: Vec::new(), loading: Vec::new(), errors: Vec::new() };
+        Module::of(sources, name, text, library, None)
+    }
+
+    fn of(
+        sources: &mut SourceMap,
+        name: &str,
+        text: &str,
+        library: &Library,
+        texts: Option<&[(PathBuf, String)]>,
+    ) -> Result<Module, Vec<Diagnostic>> {
+        let mut loader =
+            Loader { sources, texts, files: Vec::new(), loading: Vec::new(), errors: Vec::new() };
         loader.add(Path::new(name), text.to_owned());
         let own = loader.files.len();
         for (name, text) in &library.files {
@@ -117,6 +157,11 @@ impl Module {
     /// The directory that paths in the model file are relative to.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// The user's files, that of the model first.
+    pub fn own_files(&self) -> impl Iterator<Item = FileId> {
+        self.files[..self.own].iter().rev().map(|loaded| loaded.id)
     }
 
     /// The item of a name: the user's before the library's, or the library's alone.
@@ -199,6 +244,8 @@ impl Module {
 /// Loads files depth first, so that a file comes after those that it uses.
 struct Loader<'a> {
     sources: &'a mut SourceMap,
+    /// What `use` finds, in place of the files.
+    texts: Option<&'a [(PathBuf, String)]>,
     files: Vec<(PathBuf, Loaded)>,
     /// The files whose `use`s are being loaded.
     loading: Vec<PathBuf>,
@@ -210,19 +257,20 @@ impl Loader<'_> {
         let id = self.sources.add(path.display().to_string(), text.as_str());
         let (ast, diagnostics) = crate::syntax::parse(id, &text);
         self.errors.extend(diagnostics);
-        self.loading.push(canonical(path));
+        self.loading.push(self.identity(path));
         for item in &ast.items {
             if let Item::Use(used) = item {
                 self.add_used(path, used);
             }
         }
         self.loading.pop();
-        self.files.push((canonical(path), Loaded { id, ast }));
+        let identity = self.identity(path);
+        self.files.push((identity, Loaded { id, ast }));
     }
 
     fn add_used(&mut self, from: &Path, used: &ast::Use) {
         let path = from.parent().unwrap_or(Path::new("")).join(&used.path.value);
-        let known = canonical(&path);
+        let known = self.identity(&path);
         if self.files.iter().any(|(loaded, _)| *loaded == known) {
             return;
         }
@@ -240,13 +288,26 @@ impl Loader<'_> {
             );
             return;
         }
-        match files::read_text(&path) {
+        match self.text(&path) {
             Ok(text) => self.add(&path, text),
             Err(error) => {
                 let message = format!("cannot read {}: {error}", path.display());
                 self.errors.push(at(message, used.path.span));
             }
         }
+    }
+}
+
+impl Loader<'_> {
+    /// One name for one file, however it was written.
+    fn identity(&self, path: &Path) -> PathBuf {
+        if self.texts.is_some() { lexical(path) } else { canonical(path) }
+    }
+
+    fn text(&self, path: &Path) -> io::Result<String> {
+        let Some(texts) = self.texts else { return files::read_text(path) };
+        let found = texts.iter().find(|(known, _)| *known == lexical(path));
+        found.map(|(_, text)| text.clone()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 

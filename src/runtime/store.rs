@@ -125,13 +125,12 @@ impl Store {
         }
     }
 
-    /// Sets the states whose paths begin so to 0: a new phase begins with a fresh optimiser.
-    pub fn clear_states(&mut self, prefix: &str) {
+    /// Drops the tensors whose paths begin so: a new phase begins with a fresh optimiser, and knows nothing of another.
+    pub fn drop_all(&mut self, prefix: &str) {
         self.change();
-        for entry in self.entries.iter_mut().filter(|entry| !entry.trained && entry.path.starts_with(prefix))
-        {
-            entry.values_mut().fill(0.0);
-        }
+        self.entries.retain(|entry| !entry.path.starts_with(prefix));
+        let places = self.entries.iter().enumerate().map(|(at, entry)| (entry.path.clone(), at));
+        self.places = places.collect();
     }
 
     /// Makes the next values of some tensors the present ones; those `in_place` have been stored over already.

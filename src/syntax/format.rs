@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::base::diagnostic::Diagnostic;
 use crate::base::span::FileId;
 
-use super::ast::File;
+use super::ast::{Expr, File};
 use super::layout::render;
 use super::print::{self, Source};
 use super::token::lex;
@@ -27,6 +27,11 @@ pub fn format(file: FileId, text: &str) -> Result<String, Vec<Diagnostic>> {
 /// An AST as text that parses to it again: the canonical text without comments.
 pub fn ast_text(tree: &File) -> String {
     render(&print::file(tree, None))
+}
+
+/// An expression as the canonical text has it, in one line.
+pub fn expr_text(expr: &Expr) -> String {
+    render(&print::expression(expr)).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The tokens of a file as text, one a line: place, kind and what is written.

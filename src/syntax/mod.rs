@@ -21,7 +21,7 @@ mod print_item;
 mod site;
 pub mod token;
 
-pub use format::{ast_text, format, tokens_text};
+pub use format::{ast_text, expr_text, format, tokens_text};
 pub use parse::parse;
 
 lalrpop_util::lalrpop_mod!(

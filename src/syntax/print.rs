@@ -6,7 +6,7 @@
 
 use crate::base::span::Span;
 
-use super::ast::{Block, File, Name, Text};
+use super::ast::{Block, Expr, File, Name, Text};
 use super::layout::{Comment, Doc, group, nest, text};
 use super::literal;
 use super::token::Token;
@@ -49,6 +49,11 @@ pub fn file(file: &File, source: Option<Source>) -> Doc {
     }
     parts.extend(printer.comments_before(u32::MAX));
     Doc::Concat(parts)
+}
+
+/// The document of an expression, without a source.
+pub fn expression(expr: &Expr) -> Doc {
+    Printer { source: None, tight: false }.expr(expr)
 }
 
 /// An empty document.

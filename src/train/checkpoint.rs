@@ -1,137 +1,219 @@
-//! What a run needs to go on: all kept tensors and its position, written after every epoch and where it stops.
+//! What a run needs to go on: all kept tensors, its position, and how far its records had come.
+//!
+//! `checkpoint/progress.json` is a sealed file ([`super::sealed`]) that names the other files and holds their hashes, and
+//! is written last. So every changed byte is noticed, and a crash or a power failure leaves this checkpoint or the one
+//! before, whole.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::files::{self, write_atomically};
-use crate::base::visible;
+use crate::base::files;
 use crate::runtime::Store;
 
 use super::error::TrainError;
+use super::folder::CHECKPOINT;
+use super::records::Lengths;
+use super::sealed;
 use super::trainer::Position;
 use super::weights;
+
+/// What is written here; another one is of another version.
+const FORMAT: u32 = 2;
+const PROGRESS: &str = "progress.json";
 
 /// The last checkpoint of a run.
 pub struct Checkpoint {
     pub position: Position,
     /// All parameters and states.
     pub tensors: weights::Tensors,
+    /// None in one of an earlier version.
+    pub records: Option<Lengths>,
+    /// The file of the best epoch's weights, where there is one.
+    pub best: Option<Saved>,
+}
+
+/// A file of tensors beside `progress.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Saved {
+    pub file: String,
+    pub hash: String,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Progress {
+    format: u32,
+    position: Position,
+    tensors: Saved,
+    best: Option<Saved>,
+    records: Lengths,
+}
+
+/// `progress.json` as versions before 0.2 wrote it.
+#[derive(Deserialize)]
+struct Earlier {
     #[serde(flatten)]
     position: Position,
     tensors: String,
 }
 
 impl Checkpoint {
-    /// Writes `checkpoint/` in a run's folder. The position names the file of its tensors and is written last, so a
-    /// crash leaves the last checkpoint whole.
+    /// Writes the checkpoint of a run's folder: its tensors, and what refers to the records and the best weights, which
+    /// have reached the disk.
     ///
     /// # Errors
     ///
-    /// Where the files cannot be written.
-    pub fn save(folder: &Path, store: &Store, position: Position) -> Result<(), TrainError> {
-        let folder = folder.join("checkpoint");
+    /// Where the files cannot be written; the checkpoint before is still there.
+    pub fn save(
+        folder: &Path,
+        store: &Store,
+        position: Position,
+        best: Option<&Saved>,
+        records: Lengths,
+    ) -> Result<(), TrainError> {
+        let folder = folder.join(CHECKPOINT);
         let failed = |error: std::io::Error| TrainError::Other(format!("{}: {error}", folder.display()));
-        std::fs::create_dir_all(&folder).map_err(failed)?;
-        let name = format!("state-{}.safetensors", position.steps);
+        files::make_folders(&folder).map_err(failed)?;
         let entries: Vec<_> = store
             .entries()
             .iter()
             .map(|entry| (entry.path.as_str(), entry.shape.as_slice(), entry.values()))
             .collect();
-        weights::save(&folder.join(&name), &entries)?;
-        let progress = Progress { position, tensors: name.clone() };
-        let text = serde_json::to_string(&progress).expect("numbers and a name");
-        write_atomically(&folder.join("progress.json"), text.as_bytes()).map_err(failed)?;
-        for entry in std::fs::read_dir(&folder).map_err(failed)?.flatten() {
-            let other = entry.file_name();
-            let other = other.to_string_lossy();
-            if other.starts_with("state-") && *other != name {
-                std::fs::remove_file(entry.path()).map_err(failed)?;
-            }
-        }
-        Ok(())
+        let tensors = write(&folder, &format!("state-{}.safetensors", position.steps), &entries)?;
+        let progress = Progress { format: FORMAT, position, tensors, best: best.cloned(), records };
+        files::write_atomically(&folder.join(PROGRESS), &sealed::seal(&progress)).map_err(failed)?;
+        remove_others(&folder, Some(&progress)).map_err(failed)
     }
 
-    /// Reads the checkpoint of a run's folder.
+    /// Reads the checkpoint of a run's folder; none where the run has not come to one.
     ///
     /// # Errors
     ///
-    /// Where there is none, or it is damaged.
-    pub fn load(folder: &Path) -> Result<Checkpoint, TrainError> {
-        let folder = folder.join("checkpoint");
-        let path = folder.join("progress.json");
-        let text = files::read_text(&path).map_err(|error| {
-            TrainError::Other(format!("no checkpoint to go on from: {}: {error}", path.display()))
-        })?;
+    /// Where it is damaged, or of a later version.
+    pub fn load(folder: &Path) -> Result<Option<Checkpoint>, TrainError> {
+        let folder = folder.join(CHECKPOINT);
+        let path = folder.join(PROGRESS);
         let damaged = |what: &str| TrainError::Other(format!("{}: {what}", path.display()));
-        let progress: Progress =
-            serde_json::from_str(&text).map_err(|error| damaged(&visible::excerpt(&error.to_string())))?;
-        if !progress.position.is_countable() {
+        let text = match files::read_text(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(|error| damaged(&error.to_string()))?,
+        };
+        let (position, tensors, best, records) = match earlier(&text) {
+            Some(Earlier { position, tensors }) => {
+                (position, Saved { file: tensors, hash: String::new() }, None, None)
+            }
+            None => {
+                let Progress { format, position, tensors, best, records } =
+                    sealed::unseal(&text).map_err(|problem| damaged(&problem))?;
+                if format != FORMAT {
+                    return Err(damaged(&format!("it is of format {format}; this version reads {FORMAT}")));
+                }
+                (position, tensors, best, Some(records))
+            }
+        };
+        if !position.is_countable() {
             return Err(damaged("the position is no place in a training"));
         }
-        if !is_name_of_tensors(&progress.tensors) {
+        if !is_numbered(&tensors.file, "state-") {
             return Err(damaged("`tensors` is no name of a file beside it"));
         }
-        let tensors = weights::load(&folder.join(&progress.tensors))?;
-        Ok(Checkpoint { position: progress.position, tensors })
+        if best.as_ref().is_some_and(|best| !is_numbered(&best.file, "best-")) {
+            return Err(damaged("`best` is no name of a file beside it"));
+        }
+        let tensors = read(&folder, &tensors)?;
+        Ok(Some(Checkpoint { position, tensors, records, best }))
     }
 }
 
-/// Whether a name is one that [`Checkpoint::save`] gives: a plain one, which leads to no other folder.
-fn is_name_of_tensors(name: &str) -> bool {
-    let steps = name.strip_prefix("state-").and_then(|rest| rest.strip_suffix(".safetensors"));
+/// Removes what a killed run left beside its checkpoint: files that no longer count, or did not yet.
+///
+/// # Errors
+///
+/// Where one cannot be removed.
+pub fn clean(folder: &Path) -> std::io::Result<()> {
+    let folder = folder.join(CHECKPOINT);
+    match files::read_text(&folder.join(PROGRESS)) {
+        // Of a file that is damaged or of an earlier version, nothing is known.
+        Ok(text) => sealed::unseal(&text).map_or(Ok(()), |progress| remove_others(&folder, Some(&progress))),
+        Err(_) if folder.is_dir() => remove_others(&folder, None),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Writes the weights of the best epoch so far, which ends at this step, where the next checkpoint will find them.
+///
+/// # Errors
+///
+/// Where the file cannot be written.
+pub fn save_best(folder: &Path, steps: u64, tensors: &[(&str, &[i64], &[f32])]) -> Result<Saved, TrainError> {
+    let folder = folder.join(CHECKPOINT);
+    files::make_folders(&folder)
+        .map_err(|error| TrainError::Other(format!("{}: {error}", folder.display())))?;
+    write(&folder, &format!("best-{steps}.safetensors"), tensors)
+}
+
+/// The weights of the best epoch.
+///
+/// # Errors
+///
+/// Where they cannot be read, or are others.
+pub fn read_best(folder: &Path, saved: &Saved) -> Result<weights::Tensors, TrainError> {
+    read(&folder.join(CHECKPOINT), saved)
+}
+
+fn write(folder: &Path, file: &str, tensors: &[(&str, &[i64], &[f32])]) -> Result<Saved, TrainError> {
+    let path = folder.join(file);
+    weights::save(&path, tensors)?;
+    let hash = files::hash(&path).map_err(|source| weights::WeightsError::Io { path, source })?;
+    Ok(Saved { file: file.into(), hash })
+}
+
+fn read(folder: &Path, saved: &Saved) -> Result<weights::Tensors, TrainError> {
+    let path = folder.join(&saved.file);
+    let bytes =
+        files::read(&path).map_err(|source| weights::WeightsError::Io { path: path.clone(), source })?;
+    if !saved.hash.is_empty() && blake3::hash(&bytes).to_string() != saved.hash {
+        return Err(TrainError::Other(format!(
+            "{}: the file is damaged: its hash is another one",
+            path.display()
+        )));
+    }
+    Ok(weights::of_bytes(&path, &bytes)?)
+}
+
+/// The contents of a file of an earlier version, which nothing seals.
+fn earlier(text: &str) -> Option<Earlier> {
+    let value: serde_json::Value = serde_json::from_str(text).ok()?;
+    let known = ["epochs", "steps", "phase_steps", "begun", "best", "stopping", "tensors"];
+    let is_earlier = value.as_object()?.keys().all(|key| known.contains(&key.as_str()));
+    is_earlier.then(|| serde_json::from_value(value).ok()).flatten()
+}
+
+/// Removes the files of earlier checkpoints.
+fn remove_others(folder: &Path, progress: Option<&Progress>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_old = |prefix: &str, kept: Option<&Saved>| {
+            is_numbered(&name, prefix) && kept.is_none_or(|kept| kept.file != *name)
+        };
+        if is_old("state-", progress.map(|progress| &progress.tensors))
+            || is_old("best-", progress.and_then(|progress| progress.best.as_ref()))
+        {
+            files::remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name is one that is given here: a plain one, which leads to no other folder.
+fn is_numbered(name: &str, prefix: &str) -> bool {
+    let steps = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(".safetensors"));
     steps.is_some_and(|steps| !steps.is_empty() && steps.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What loading says of a `progress.json`.
-    fn said(progress: &str) -> String {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("checkpoint")).unwrap();
-        std::fs::write(folder.path().join("checkpoint/progress.json"), progress).unwrap();
-        Checkpoint::load(folder.path()).err().expect("it is refused").to_string()
-    }
-
-    fn progress(epochs: u64, steps: u64, images: u64, tensors: &str) -> String {
-        let begun = format!(r#"{{"images":{images},"loss":0.0,"correct":0.0}}"#);
-        format!(
-            r#"{{"epochs":{epochs},"steps":{steps},"phase_steps":{steps},"begun":{begun},"tensors":"{tensors}"}}"#
-        )
-    }
-
-    /// The error of the JSON reader repeats the whole text that stands in place of a number.
-    #[test]
-    fn little_of_a_wrong_file_is_repeated() {
-        let said = said(&format!("{{\"epochs\":\"{}\",\"tensors\":\"\"}}", "no\\n".repeat(1 << 20)));
-        assert!(said.contains("invalid type: string") && said.len() < 1000 && !said.contains('\n'), "{said}");
-    }
-
-    #[test]
-    fn other_files_are_not_read() {
-        for name in
-            ["../../x", "/etc/passwd", "state-1.safetensors/../x", "state-.safetensors", "x.safetensors", ""]
-        {
-            let error = said(&progress(1, 2, 0, name));
-            assert!(error.ends_with("`tensors` is no name of a file beside it"), "{name}: {error}");
-        }
-        assert!(said(&progress(1, 2, 0, "state-2.safetensors")).contains("state-2.safetensors: "));
-    }
-
-    #[test]
-    fn positions_that_no_training_reaches_are_refused() {
-        let name = "state-2.safetensors";
-        for text in
-            [progress(u64::MAX, 0, 0, name), progress(0, u64::MAX, 0, name), progress(0, 0, 1 << 54, name)]
-        {
-            assert!(said(&text).ends_with("the position is no place in a training"), "{text}");
-        }
-    }
-}
+#[path = "checkpoint_tests.rs"]
+mod tests;

@@ -1,23 +1,27 @@
 //! What a run leaves behind: its folder, a line of JSON a step and an epoch, and the final figures.
 //!
-//! Every line is appended by one write, so a crash leaves whole lines; one that a full disk tore is dropped on resume.
+//! Every line is appended by one write. A checkpoint says how long the files were, so what came later, whole or torn, is
+//! dropped when a run goes on.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::base::files::{self, write_atomically};
+use crate::base::files::{self, Log, write_atomically};
 use crate::base::visible;
 use crate::elab::config::Metrics;
 
 use super::confusion::Confusion;
 use super::evaluate::Figures;
 
+const METRICS: &str = "metrics.jsonl";
+const STEPS: &str = "steps.jsonl";
 const GRADIENTS: &str = "gradients.jsonl";
+const FINAL: &str = "final.json";
 
 /// Bytes of a line that is read, at most: a hundred thousand gradients with their names fit.
 const LONGEST_LINE: u64 = 1 << 24;
@@ -31,6 +35,8 @@ pub enum RecordsError {
     Exists { path: PathBuf },
     #[error("another process trains in {}", path.display())]
     Busy { path: PathBuf },
+    #[error("{0}")]
+    Data(String),
 }
 
 /// The shares of labels among the best scores, by keys such as `val_top5_accuracy`: one a split where the metrics have
@@ -125,44 +131,25 @@ pub struct FinalRecord {
     pub top: TopFigures,
 }
 
-/// Makes the folder that `--out` names. One that exists is an error, so that no run overwrites another.
-pub fn create_folder(path: &Path) -> Result<(), RecordsError> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(|source| failed(parent, source))?;
-    }
-    fs::create_dir(path).map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => RecordsError::Exists { path: path.to_owned() },
-        _ => failed(path, source),
-    })
-}
-
-/// Makes the next folder `<root>/<model>-<n>`, n counted from 1.
-pub fn create_next_folder(root: &Path, model: &str) -> Result<PathBuf, RecordsError> {
-    let mut number = newest_number(root, model).unwrap_or(0) + 1;
-    loop {
-        let path = root.join(format!("{model}-{number}"));
-        match create_folder(&path) {
-            // Another run took it in the meantime.
-            Err(RecordsError::Exists { .. }) => number += 1,
-            Err(error) => return Err(error),
-            Ok(()) => return Ok(path),
-        }
-    }
-}
-
-/// The folder of the model's last run under `root`, if there is one.
-pub fn newest_folder(root: &Path, model: &str) -> Option<PathBuf> {
-    newest_number(root, model).map(|number| root.join(format!("{model}-{number}")))
-}
-
-fn newest_number(root: &Path, model: &str) -> Option<u64> {
-    let number = |name: &str| name.strip_prefix(model)?.strip_prefix('-')?.parse::<u32>().ok().map(u64::from);
-    let entries = fs::read_dir(root).ok()?.flatten();
-    entries.filter_map(|entry| number(entry.file_name().to_str()?)).max()
-}
-
 fn failed(path: &Path, source: io::Error) -> RecordsError {
     RecordsError::Io { path: path.to_owned(), source }
+}
+
+/// Bytes of a run's files of records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lengths {
+    metrics: u64,
+    steps: u64,
+    gradients: u64,
+}
+
+/// Removes a file of records that may not be there. What is no file is not ours.
+fn remove(path: &Path) -> Result<(), RecordsError> {
+    match files::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        opened => opened.and_then(|_| files::remove(path)).map_err(|source| failed(path, source)),
+    }
 }
 
 /// The open files of a run.
@@ -176,20 +163,60 @@ pub struct Records {
 }
 
 impl Records {
-    /// Begins the files in a folder that has none.
+    /// Begins the files anew.
     pub fn create(folder: &Path) -> Result<Records, RecordsError> {
-        let metrics = Lines::open(folder.join("metrics.jsonl"))?;
-        let steps = Lines::open(folder.join("steps.jsonl"))?;
-        Ok(Records { folder: folder.to_owned(), metrics, steps, gradients: None })
+        Records::resume(folder, Lengths::default())
     }
 
-    /// Goes on after the first `epochs` epochs and the first `steps` steps: lines of later ones, and lines that a
-    /// crash tore, are dropped.
-    pub fn resume(folder: &Path, epochs: u64, steps: u64) -> Result<Records, RecordsError> {
-        keep_lines(&folder.join("metrics.jsonl"), epochs, steps)?;
-        keep_lines(&folder.join("steps.jsonl"), epochs, steps)?;
-        keep_lines(&folder.join(GRADIENTS), epochs, steps)?;
-        Records::create(folder)
+    /// Goes on behind what was there at a checkpoint: what came later is dropped, as far as it got to the disk.
+    ///
+    /// # Errors
+    ///
+    /// Where the files cannot be written, or are shorter than they were.
+    pub fn resume(folder: &Path, lengths: Lengths) -> Result<Records, RecordsError> {
+        let metrics = Lines::open(folder.join(METRICS), lengths.metrics)?;
+        let steps = Lines::open(folder.join(STEPS), lengths.steps)?;
+        let path = folder.join(GRADIENTS);
+        let gradients = match lengths.gradients {
+            0 => {
+                remove(&path)?;
+                None
+            }
+            len => Some(Lines::open(path, len)?),
+        };
+        remove(&folder.join(FINAL))?;
+        files::sync_folder(folder).map_err(|source| failed(folder, source))?;
+        Ok(Records { folder: folder.to_owned(), metrics, steps, gradients })
+    }
+
+    /// Goes on after the first `epochs` epochs and the first `steps` steps of a run of an earlier version, whose
+    /// checkpoints do not say how long its files were: lines of later ones, and torn lines, are dropped.
+    ///
+    /// # Errors
+    ///
+    /// Where the files cannot be written.
+    pub fn resume_earlier(folder: &Path, epochs: u64, steps: u64) -> Result<Records, RecordsError> {
+        let keep = |name: &str| keep_lines(&folder.join(name), epochs, steps);
+        let lengths = Lengths { metrics: keep(METRICS)?, steps: keep(STEPS)?, gradients: keep(GRADIENTS)? };
+        Records::resume(folder, lengths)
+    }
+
+    /// How long the files are.
+    pub fn lengths(&self) -> Lengths {
+        Lengths {
+            metrics: self.metrics.0.len(),
+            steps: self.steps.0.len(),
+            gradients: self.gradients.as_ref().map_or(0, |lines| lines.0.len()),
+        }
+    }
+
+    /// Waits until all records have reached the disk.
+    ///
+    /// # Errors
+    ///
+    /// Where that fails.
+    pub fn sync(&self) -> Result<(), RecordsError> {
+        self.gradients.iter().chain([&self.metrics, &self.steps]).try_for_each(Lines::sync)
     }
 
     /// The run's folder.
@@ -211,21 +238,25 @@ impl Records {
     pub fn gradients(&mut self, record: &GradientRecord) -> Result<(), RecordsError> {
         let lines = match &mut self.gradients {
             Some(lines) => lines,
-            none => none.insert(Lines::open(self.folder.join(GRADIENTS))?),
+            none => {
+                let lines = none.insert(Lines::open(self.folder.join(GRADIENTS), 0)?);
+                files::sync_folder(&self.folder).map_err(|source| failed(&self.folder, source))?;
+                lines
+            }
         };
         lines.append(record)
     }
 
     /// Writes `final.json`.
     pub fn finish(&self, record: &FinalRecord) -> Result<(), RecordsError> {
-        let path = self.folder.join("final.json");
+        let path = self.folder.join(FINAL);
         write_atomically(&path, &line_of(record)).map_err(|source| failed(&path, source))
     }
 }
 
 /// The lines of a run's `metrics.jsonl`; one that a crash tore is left out.
 pub fn read_epochs(folder: &Path) -> Result<Vec<EpochRecord>, RecordsError> {
-    let path = folder.join("metrics.jsonl");
+    let path = folder.join(METRICS);
     let mut epochs = Vec::new();
     let read = each_line(&path, |line| {
         epochs.extend(serde_json::from_slice::<EpochRecord>(line));
@@ -279,21 +310,19 @@ fn each_line(path: &Path, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::
 
 /// A file that grows by whole lines.
 #[derive(Debug)]
-struct Lines {
-    path: PathBuf,
-    file: File,
-}
+struct Lines(Log);
 
 impl Lines {
-    fn open(path: PathBuf) -> Result<Lines, RecordsError> {
-        match OpenOptions::new().append(true).create(true).open(&path) {
-            Ok(file) => Ok(Lines { path, file }),
-            Err(source) => Err(failed(&path, source)),
-        }
+    fn open(path: PathBuf, len: u64) -> Result<Lines, RecordsError> {
+        Log::open(path.clone(), len).map(Lines).map_err(|source| failed(&path, source))
     }
 
     fn append(&mut self, record: &impl Serialize) -> Result<(), RecordsError> {
-        self.file.write_all(&line_of(record)).map_err(|source| failed(&self.path, source))
+        self.0.append(&line_of(record)).map_err(|source| failed(self.0.path(), source))
+    }
+
+    fn sync(&self) -> Result<(), RecordsError> {
+        self.0.sync().map_err(|source| failed(self.0.path(), source))
     }
 }
 
@@ -302,9 +331,9 @@ fn line_of(record: &impl Serialize) -> Vec<u8> {
     (visible::json(&text) + "\n").into_bytes()
 }
 
-/// Drops the lines of later epochs from a file, but for those of training steps that are done; a file that does not
-/// exist stays so.
-fn keep_lines(path: &Path, epochs: u64, steps: u64) -> Result<(), RecordsError> {
+/// Drops the lines of later epochs from a file, but for those of training steps that are done, and gives its length; a
+/// file that does not exist stays so.
+fn keep_lines(path: &Path, epochs: u64, steps: u64) -> Result<u64, RecordsError> {
     #[derive(Deserialize)]
     struct Line {
         epoch: u64,
@@ -316,175 +345,24 @@ fn keep_lines(path: &Path, epochs: u64, steps: u64) -> Result<(), RecordsError> 
         line.epoch <= epochs || (trained && line.step.is_some_and(|step| step <= steps))
     };
     let stays = |line: &[u8]| line.ends_with(b"\n") && serde_json::from_slice(line).is_ok_and(is_done);
+    let mut len = 0;
     let kept = files::replace(path, |draft| {
         let mut kept = BufWriter::new(File::create(draft)?);
-        each_line(path, |line| if stays(line) { kept.write_all(line) } else { Ok(()) })?;
+        each_line(path, |line| {
+            if stays(line) {
+                len += line.len() as u64;
+                kept.write_all(line)?;
+            }
+            Ok(())
+        })?;
         kept.flush()
     });
     match kept {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed(path, source)),
-        _ => Ok(()),
+        _ => Ok(len),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn epoch(epoch: u64) -> EpochRecord {
-        EpochRecord {
-            epoch,
-            train_loss: 0.5,
-            train_accuracy: 0.75,
-            val_loss: Some(0.25),
-            val_accuracy: None,
-            seconds: 1.5,
-            images_per_second: 1000.0,
-            learning_rate: 0.001,
-            top: TopFigures::new(),
-        }
-    }
-
-    fn step(epoch: u64, loss: f32) -> StepRecord<'static> {
-        StepRecord { split: "train", epoch, step: 1, loss }
-    }
-
-    fn text(folder: &Path, name: &str) -> String {
-        fs::read_to_string(folder.join(name)).unwrap()
-    }
-
-    #[test]
-    fn the_files_have_their_keys() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut records = Records::create(folder.path()).unwrap();
-        records.epoch(&epoch(1)).unwrap();
-        records.step(&step(1, 2.25)).unwrap();
-        records.step(&step(1, f32::NAN)).unwrap();
-        let top = TopFigures::new();
-        records.finish(&FinalRecord { test_loss: 0.5, test_accuracy: 0.875, top, confusion: None }).unwrap();
-        assert_eq!(
-            text(folder.path(), "metrics.jsonl"),
-            "{\"epoch\":1,\"train_loss\":0.5,\"train_accuracy\":0.75,\"val_loss\":0.25,\"val_accuracy\":null,\
-             \"seconds\":1.5,\"images_per_second\":1000.0,\"learning_rate\":0.001}\n"
-        );
-        assert_eq!(
-            text(folder.path(), "steps.jsonl"),
-            "{\"split\":\"train\",\"epoch\":1,\"step\":1,\"loss\":2.25}\n\
-             {\"split\":\"train\",\"epoch\":1,\"step\":1,\"loss\":null}\n"
-        );
-        assert_eq!(text(folder.path(), "final.json"), "{\"test_loss\":0.5,\"test_accuracy\":0.875}\n");
-        assert_eq!(read_epochs(folder.path()).unwrap(), [epoch(1)]);
-    }
-
-    #[test]
-    fn figures_that_are_not_finite_are_read_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut records = Records::create(folder.path()).unwrap();
-        let top =
-            TopFigures::from([("train_top3_accuracy".into(), Some(0.5)), ("val_top3_accuracy".into(), None)]);
-        records.epoch(&EpochRecord { train_loss: f64::INFINITY, top, ..epoch(1) }).unwrap();
-        let read = &read_epochs(folder.path()).unwrap()[0];
-        assert!(read.train_loss.is_nan());
-        assert_eq!((read.top("train"), read.top("val")), (Some(0.5), None));
-    }
-
-    /// A line without an end is not read to it, and a file that is refused stays as it is.
-    #[test]
-    fn lines_have_an_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let record = "{\"epoch\":1,\"step\":1,\"norms\":{\"a\":2.0}}";
-        let put = |len: u64| {
-            let rest = " ".repeat(len as usize - record.len() - 1);
-            for name in ["metrics.jsonl", "steps.jsonl", GRADIENTS] {
-                fs::write(folder.path().join(name), format!("\n{record}{rest}\n")).unwrap();
-            }
-        };
-        put(LONGEST_LINE);
-        assert_eq!(read_gradients(folder.path()).unwrap()[&1]["a"], 2.0);
-        Records::resume(folder.path(), 1, 1).unwrap();
-        assert_eq!(text(folder.path(), GRADIENTS).trim_end(), record);
-        put(LONGEST_LINE + 1);
-        let said = [
-            read_epochs(folder.path()).unwrap_err(),
-            read_gradients(folder.path()).unwrap_err(),
-            Records::resume(folder.path(), 1, 1).unwrap_err(),
-        ];
-        for error in said {
-            assert!(error.to_string().ends_with(".jsonl: line 2 has more than 16777216 bytes"), "{error}");
-        }
-        assert_eq!(fs::metadata(folder.path().join("metrics.jsonl")).unwrap().len(), LONGEST_LINE + 2);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
-    }
-
-    #[test]
-    fn names_are_written_as_codes() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut records = Records::create(folder.path()).unwrap();
-        let norms = IndexMap::from([("a\u{9b}2J\u{7f}".to_owned(), Some(1.0))]);
-        records.gradients(&GradientRecord { epoch: 1, step: 1, norms }).unwrap();
-        let text = text(folder.path(), GRADIENTS);
-        assert!(text.contains("\"a\\u009b2J\\u007f\""), "{text}");
-        assert_eq!(read_gradients(folder.path()).unwrap()[&1]["a\u{9b}2J\u{7f}"], 1.0);
-    }
-
-    #[test]
-    fn resuming_drops_later_and_torn_lines() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut records = Records::create(folder.path()).unwrap();
-        for number in 1..=3 {
-            records.epoch(&epoch(number)).unwrap();
-            records.step(&step(number, 1.0)).unwrap();
-        }
-        records.steps.file.write_all(b"{\"split\":\"train\",\"epoch\":1,\"st").unwrap();
-        records.steps.file.write_all(b"\n").unwrap();
-        records.step(&StepRecord { step: 4, ..step(3, 1.0) }).unwrap();
-        records.step(&StepRecord { split: "val", ..step(3, 1.0) }).unwrap();
-        let mut resumed = Records::resume(folder.path(), 2, 3).unwrap();
-        resumed.step(&step(3, 9.0)).unwrap();
-        assert_eq!(read_epochs(folder.path()).unwrap(), [epoch(1), epoch(2)]);
-        let steps = text(folder.path(), "steps.jsonl");
-        assert_eq!(steps.lines().count(), 4, "{steps}");
-        assert!(!steps.contains("val") && !steps.contains("\"step\":4"), "{steps}");
-        assert!(steps.ends_with("\"loss\":9.0}\n"));
-    }
-
-    #[test]
-    fn gradients_are_averaged_over_an_epoch() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(read_gradients(folder.path()).unwrap().is_empty());
-        let mut records = Records::create(folder.path()).unwrap();
-        let add = |records: &mut Records, epoch, step, first: f32, second: f32| {
-            let norms = [("b", first), ("a", second)]
-                .map(|(name, norm)| (name.to_owned(), norm.is_finite().then_some(norm)));
-            records.gradients(&GradientRecord { epoch, step, norms: IndexMap::from(norms) }).unwrap();
-        };
-        add(&mut records, 1, 1, 1.0, 2.0);
-        add(&mut records, 1, 2, 3.0, f32::NAN);
-        add(&mut records, 2, 3, 5.0, 6.0);
-        add(&mut records, 2, 4, 9.0, 9.0);
-        let found = read_gradients(Records::resume(folder.path(), 1, 3).unwrap().folder()).unwrap();
-        let epochs: Vec<Vec<(&str, f64)>> = found
-            .values()
-            .map(|norms| norms.iter().map(|(name, norm)| (name.as_str(), *norm)).collect())
-            .collect();
-        assert_eq!(epochs, [[("b", 2.0), ("a", 2.0)], [("b", 5.0), ("a", 6.0)]]);
-    }
-
-    #[test]
-    fn folders_are_numbered_and_never_reused() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("runs");
-        assert_eq!(newest_folder(&root, "LeNet"), None);
-        assert_eq!(create_next_folder(&root, "LeNet").unwrap(), root.join("LeNet-1"));
-        fs::create_dir(root.join("LeNet-9")).unwrap();
-        fs::create_dir(root.join("LeNet-big-20")).unwrap();
-        assert_eq!(create_next_folder(&root, "LeNet").unwrap(), root.join("LeNet-10"));
-        assert_eq!(newest_folder(&root, "LeNet"), Some(root.join("LeNet-10")));
-        assert_eq!(create_next_folder(&root, "Le").unwrap(), root.join("Le-1"));
-        let error = create_folder(&root.join("LeNet-9")).unwrap_err().to_string();
-        assert!(
-            error.contains("LeNet-9 already exists; name a new folder, or go on with --resume"),
-            "{error}"
-        );
-    }
-}
+#[path = "records_tests.rs"]
+mod tests;

@@ -7,10 +7,11 @@ use crate::elab::config::Pretrained;
 use crate::graph::Graph;
 use crate::runtime::Store;
 
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{self, Checkpoint, Saved};
 use super::error::TrainError;
+use super::folder::CHECKPOINT;
 use super::programs::initialise;
-use super::trainer::{Position, Session};
+use super::trainer::{Begun, Session};
 use super::weights::{self, Tensors, WeightsError};
 
 /// The prefix of the optimiser's states.
@@ -54,23 +55,44 @@ fn misfit(file: &Path, error: &WeightsError) -> TrainError {
     TrainError::Other(format!("{}: {error}", file.display()))
 }
 
-/// Sets the values of a training that goes on, and gives its position.
+/// Sets the values of a training that goes on, and says where it stands; none where its folder has no checkpoint yet.
 ///
 /// # Errors
 ///
-/// A checkpoint that is not there or not of this model.
-pub fn resume(session: &Session<'_>, folder: &Path, store: &mut Store) -> Result<Position, TrainError> {
-    let Checkpoint { position, tensors } = Checkpoint::load(folder)?;
+/// A checkpoint that is damaged or not of this model.
+pub fn resume(session: &Session<'_>, folder: &Path, store: &mut Store) -> Result<Option<Begun>, TrainError> {
+    let loaded = Checkpoint::load(folder)?;
+    checkpoint::clean(folder)
+        .map_err(|error| TrainError::Other(format!("{}: {error}", folder.join(CHECKPOINT).display())))?;
+    let Some(Checkpoint { position, tensors, records, best }) = loaded else { return Ok(None) };
     let (phase, first_epoch) = session.phase_at(&position);
     let graph = session.recipe.step(phase.batch, phase)?;
     initialise(&graph, session.spec.seed, store)?;
     // A phase that has not begun has a fresh optimiser, perhaps another one than the checkpoint.
     let is_fresh = position.epochs == first_epoch && position.begun.images() == 0;
-    // The states of an earlier phase's optimiser stay behind.
+    // Checkpoints of earlier versions hold the states of earlier phases too.
     let known: BTreeSet<String> = store.entries().iter().map(|entry| entry.path.clone()).collect();
     let except = |path: &str| path.starts_with(OPTIMISER) && (is_fresh || !known.contains(path));
-    take(store, tensors, &except).map_err(|error| misfit(&folder.join("checkpoint"), &error))?;
-    Ok(position)
+    take(store, tensors, &except).map_err(|error| misfit(&folder.join(CHECKPOINT), &error))?;
+    let best = match best {
+        None if records.is_none() => earlier_best(folder, position.steps)?,
+        best => best,
+    };
+    Ok(Some(Begun { position, best, records }))
+}
+
+/// The best weights of a run of an earlier version, which have no place in its checkpoint, as one of this version.
+fn earlier_best(folder: &Path, steps: u64) -> Result<Option<Saved>, TrainError> {
+    let file = folder.join(BEST);
+    if !file.is_file() {
+        return Ok(None);
+    }
+    let tensors = weights::load(&file)?;
+    let entries: Vec<_> = tensors
+        .iter()
+        .map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice(), tensor.elements.as_slice()))
+        .collect();
+    checkpoint::save_best(folder, steps, &entries).map(Some)
 }
 
 /// Sets all kept tensors, but for those that `except` names; gives those that no model needs.
@@ -109,21 +131,24 @@ pub fn save_best(folder: &Path, store: &Store) -> Result<(), WeightsError> {
 ///
 /// # Errors
 ///
-/// Where the file cannot be read.
-pub fn best(folder: &Path, store: &mut Store) -> Result<(), TrainError> {
-    let file = folder.join(BEST);
+/// Where the file cannot be read, or is another one.
+pub fn take_best(folder: &Path, best: &Saved, store: &mut Store) -> Result<(), TrainError> {
     let kept = |path: &str| path.starts_with(OPTIMISER);
-    take(store, weights::load(&file)?, &kept).map(|_| ()).map_err(|error| misfit(&file, &error))
+    let tensors = checkpoint::read_best(folder, best)?;
+    take(store, tensors, &kept).map(|_| ()).map_err(|error| misfit(&folder.join(CHECKPOINT), &error))
 }
 
-/// Writes the parameters and running statistics, without the optimiser's states.
+/// The parameters and running statistics, without the optimiser's states.
+pub fn weights(store: &Store) -> Vec<(&str, &[i64], &[f32])> {
+    let entries = store.entries().iter().filter(|entry| !entry.path.starts_with(OPTIMISER));
+    entries.map(|entry| (entry.path.as_str(), entry.shape.as_slice(), entry.values())).collect()
+}
+
+/// Writes the parameters and running statistics.
 ///
 /// # Errors
 ///
 /// Where the file cannot be written.
 pub fn save(file: &Path, store: &Store) -> Result<(), WeightsError> {
-    let entries = store.entries().iter().filter(|entry| !entry.path.starts_with(OPTIMISER));
-    let tensors: Vec<_> =
-        entries.map(|entry| (entry.path.as_str(), entry.shape.as_slice(), entry.values())).collect();
-    weights::save(file, &tensors)
+    weights::save(file, &weights(store))
 }

@@ -15,18 +15,18 @@ use crate::data::augment::Augment;
 use crate::data::feed::{Batch, Feed, Maker, Plan};
 use crate::data::prepare::Prepare;
 use crate::data::{DataError, Dataset, Split, batches};
-use crate::elab::config::{Early, Moment, Phase, TrainSpec, Watch};
+use crate::elab::config::{Early, Every, Moment, Phase, TrainSpec, Watch};
 use crate::runtime::{Pool, Program, Store};
 use crate::sched::{Choices, Machine};
 
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{self, Checkpoint, Saved};
 use super::confusion::Confusion;
 use super::error::{NotFinite, TrainError};
 use super::evaluate::{BatchFigures, Evaluation, Figures, gradient_norms, keys, set_batch};
 use super::programs::{Key, Phases, Programs, Purpose, advised, compile_chosen, initialise};
 use super::recipe::Recipe;
 use super::records::{
-    EpochRecord, FinalRecord, GradientRecord, Records, RecordsError, StepRecord, top_figures,
+    EpochRecord, FinalRecord, GradientRecord, Lengths, Records, RecordsError, StepRecord, top_figures,
 };
 use super::restore::{self, OPTIMISER};
 use super::tuned::Tuned;
@@ -74,12 +74,25 @@ pub struct Position {
     pub phase_steps: u64,
     /// What is done of the epoch after `epochs`.
     pub begun: Figures,
+    /// Seconds that its steps took.
+    #[serde(default)]
+    pub seconds: f64,
     /// The best figure so far of the run's rule for saving.
     #[serde(default)]
     pub best: Option<f64>,
     /// The best figure so far of the phase's rule for stopping, and the epochs since.
     #[serde(default)]
     pub stopping: (Option<f64>, u64),
+}
+
+/// A training at its beginning, or at a checkpoint.
+#[derive(Clone, Debug, Default)]
+pub struct Begun {
+    pub position: Position,
+    /// The weights of the best epoch so far, where the run keeps them.
+    pub best: Option<Saved>,
+    /// How long its records were; none at the beginning and in folders of earlier versions.
+    pub records: Option<Lengths>,
 }
 
 impl Position {
@@ -91,7 +104,7 @@ impl Position {
     }
 
     /// The epochs that are done or begun.
-    fn seen_epochs(&self) -> u64 {
+    pub fn seen_epochs(&self) -> u64 {
         self.epochs + u64::from(self.begun.images() > 0)
     }
 }
@@ -125,7 +138,7 @@ impl Session<'_> {
     }
 }
 
-/// Trains from `position` on and gives the figures on the test split. `open` gives the run's files; it is called when
+/// Trains from where it has begun and gives the figures on the test split. `open` gives the run's files; it is called when
 /// the first step is compiled, so a model file with errors leaves nothing behind.
 ///
 /// # Errors
@@ -135,7 +148,7 @@ impl Session<'_> {
 pub fn train(
     session: &Session<'_>,
     store: &mut Store,
-    mut position: Position,
+    mut begun: Begun,
     open: &mut dyn FnMut() -> Result<Records, RecordsError>,
     observer: &mut dyn Observer,
     mut phases: Phases,
@@ -144,9 +157,10 @@ pub fn train(
     check_rates(session)?;
     let (mut records, mut announce) = (None, true);
     loop {
-        let (phase, first_epoch) = session.phase_at(&position);
+        let position = &mut begun.position;
+        let (phase, first_epoch) = session.phase_at(position);
         if position.epochs == first_epoch && position.begun.images() == 0 {
-            store.clear_states(OPTIMISER);
+            store.drop_all(OPTIMISER);
             position.phase_steps = 0;
             position.stopping = (None, 0);
         }
@@ -157,7 +171,7 @@ pub fn train(
             none => none.insert(open()?),
         };
         let timed = std::mem::take(&mut announce).then_some(&mut phases);
-        if let Some(record) = run.run(first, store, &mut position, records, observer, timed)? {
+        if let Some(record) = run.run(first, store, &mut begun, records, observer, timed)? {
             records.finish(&record)?;
             return Ok(record);
         }
@@ -227,7 +241,7 @@ impl PhaseRun<'_> {
         &self,
         first: (Key, Program),
         store: &mut Store,
-        position: &mut Position,
+        begun: &mut Begun,
         records: &mut Records,
         observer: &mut dyn Observer,
         phases: Option<&mut Phases>,
@@ -236,7 +250,20 @@ impl PhaseRun<'_> {
         std::thread::scope(|scope| {
             let others = self.other_keys();
             let programs = Programs::new(first, others, scope, recipe, self.phase, machine);
-            let mut running = Running { run: self, programs, store, position, records, observer, phases };
+            let Begun { position, best, .. } = begun;
+            let since = Instant::now();
+            let mut running = Running {
+                run: self,
+                programs,
+                store,
+                position,
+                best,
+                records,
+                observer,
+                phases,
+                since,
+                saved: since,
+            };
             while running.position.epochs < self.last_epoch && !self.session.is_over(running.position) {
                 running.epoch()?;
             }
@@ -245,9 +272,7 @@ impl PhaseRun<'_> {
             if !ends {
                 return Ok(None);
             }
-            if self.session.spec.save.is_some() && running.position.best.is_some() {
-                restore::best(running.records.folder(), running.store)?;
-            }
+            running.take_best()?;
             running.test().map(Some)
         })
     }
@@ -276,22 +301,29 @@ struct Running<'a, 'scope, 'env> {
     programs: Programs<'scope, 'env>,
     store: &'a mut Store,
     position: &'a mut Position,
+    best: &'a mut Option<Saved>,
     records: &'a mut Records,
     observer: &'a mut dyn Observer,
+    /// Until when the seconds of the position are counted.
+    since: Instant,
+    /// When the last checkpoint was written.
+    saved: Instant,
     /// Taken when the first step of the run is done.
     phases: Option<&'a mut Phases>,
 }
 
 impl Running<'_, '_, '_> {
-    /// The rest of an epoch: its steps, the validation, its records. One that `most_steps` cuts short is reported
-    /// like a whole one, but stays begun.
+    /// The rest of an epoch: its steps, the validation, its records. One that `most_steps` cuts short is reported like a
+    /// whole one, but stays begun: a run that goes on knows nothing of the report.
     fn epoch(&mut self) -> Result<(), TrainError> {
-        let start = Instant::now();
-        let images_before = self.position.begun.images();
+        self.since = Instant::now();
         let whole = self.steps()?;
-        let seconds = start.elapsed().as_secs_f64();
-        let validation = self.evaluate(self.run.session.data.validation(), "val", None)?;
-        let trained = self.position.begun;
+        self.count_seconds();
+        if !whole {
+            self.checkpoint()?;
+        }
+        let validation = self.validate()?;
+        let (trained, seconds) = (self.position.begun, self.position.seconds);
         let record = EpochRecord {
             epoch: self.position.epochs + 1,
             train_loss: trained.loss(),
@@ -299,23 +331,50 @@ impl Running<'_, '_, '_> {
             val_loss: Some(validation.loss()),
             val_accuracy: Some(validation.accuracy()),
             seconds,
-            images_per_second: (trained.images() - images_before) as f64 / seconds,
+            images_per_second: trained.images() as f64 / seconds,
             learning_rate: self.learning_rate(),
             top: top_figures(&self.run.session.spec.metrics, &[("train", &trained), ("val", &validation)]),
         };
-        if whole {
-            self.position.epochs += 1;
-            self.position.begun = Figures::default();
-        }
         self.records.epoch(&record)?;
-        self.keep_best(&record)?;
-        if whole && self.run.phase.stop.is_some_and(|rule| stops(rule, &record, &mut self.position.stopping))
-        {
-            self.position.epochs = self.run.last_epoch;
+        if whole {
+            self.end_epoch(&record)?;
         }
-        Checkpoint::save(self.records.folder(), self.store, *self.position)?;
         self.observer.epoch(&record);
         Ok(())
+    }
+
+    /// What a whole epoch leaves: its weights if they are the best, and a checkpoint.
+    fn end_epoch(&mut self, record: &EpochRecord) -> Result<(), TrainError> {
+        self.position.epochs += 1;
+        (self.position.begun, self.position.seconds) = (Figures::default(), 0.0);
+        let is_best = self.keep_best(record)?;
+        if self.run.phase.stop.is_some_and(|rule| stops(rule, record, &mut self.position.stopping)) {
+            self.position.epochs = self.run.last_epoch;
+        }
+        self.checkpoint()?;
+        if is_best {
+            restore::save_best(self.records.folder(), self.store)?;
+        }
+        Ok(())
+    }
+
+    /// Writes all that the run needs to go on from here.
+    fn checkpoint(&mut self) -> Result<(), TrainError> {
+        self.checkpoint_at(self.records.lengths())
+    }
+
+    /// The same for records of which only the first part counts.
+    fn checkpoint_at(&mut self, records: Lengths) -> Result<(), TrainError> {
+        self.records.sync()?;
+        Checkpoint::save(self.records.folder(), self.store, *self.position, self.best.as_ref(), records)?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    /// Counts what has passed to the seconds of the epoch.
+    fn count_seconds(&mut self) {
+        let now = Instant::now();
+        self.position.seconds += (now - std::mem::replace(&mut self.since, now)).as_secs_f64();
     }
 
     /// The learning rate of the last step.
@@ -324,12 +383,27 @@ impl Running<'_, '_, '_> {
         self.run.phase.learning_rate(Moment { step: moment.step.saturating_sub(1), ..moment })
     }
 
-    /// Writes the weights if they are the best so far by the run's rule.
-    fn keep_best(&mut self, record: &EpochRecord) -> Result<(), TrainError> {
-        let Some(watch) = self.run.session.spec.save else { return Ok(()) };
-        let figure = watched(watch, record);
-        if figure.is_some_and(|figure| is_better(watch, figure, self.position.best, 0.0)) {
-            self.position.best = figure;
+    /// Keeps the weights if they are the best so far by the run's rule.
+    fn keep_best(&mut self, record: &EpochRecord) -> Result<bool, TrainError> {
+        let Some(watch) = self.run.session.spec.save else { return Ok(false) };
+        let figure =
+            watched(watch, record).filter(|figure| is_better(watch, *figure, self.position.best, 0.0));
+        if figure.is_none() {
+            return Ok(false);
+        }
+        self.position.best = figure;
+        let weights = restore::weights(self.store);
+        *self.best = Some(checkpoint::save_best(self.records.folder(), self.position.steps, &weights)?);
+        Ok(true)
+    }
+
+    /// Takes the weights of the best epoch, where the run keeps them.
+    fn take_best(&mut self) -> Result<(), TrainError> {
+        if self.run.session.spec.save.is_none() {
+            return Ok(());
+        }
+        if let Some(best) = &*self.best {
+            restore::take_best(self.records.folder(), best, self.store)?;
             restore::save_best(self.records.folder(), self.store)?;
         }
         Ok(())
@@ -347,13 +421,25 @@ impl Running<'_, '_, '_> {
             let batch = match feed.next_batch() {
                 Ok(Some(batch)) => batch,
                 Ok(None) => return Ok(true),
-                Err(error) => return Err(self.stopped_by_data(error)?),
+                Err(error) => return Err(self.stopped_by_data(error, None)?),
             };
             let figures = self.step(epoch, batch)?;
             let images = batch.labels.len() as u64;
             self.position.begun.add(images, &figures);
             self.observer.step(images, &self.position.begun);
             self.check_interrupt()?;
+            if self.is_checkpoint_due() {
+                self.count_seconds();
+                self.checkpoint()?;
+            }
+        }
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
+        match self.run.session.spec.checkpoint {
+            None => false,
+            Some(Every::Steps(steps)) => self.position.steps.is_multiple_of(steps),
+            Some(Every::Minutes(minutes)) => self.saved.elapsed().as_secs_f64() >= 60.0 * minutes,
         }
     }
 
@@ -370,9 +456,13 @@ impl Running<'_, '_, '_> {
         Ok(Feed::new(maker, Plan { order, batch: self.run.batch(), drop_last }, pool.threads())?)
     }
 
-    /// Keeps what was learnt until an image could not be read.
-    fn stopped_by_data(&self, error: DataError) -> Result<TrainError, TrainError> {
-        Checkpoint::save(self.records.folder(), self.store, *self.position)?;
+    /// Keeps what was learnt until an image could not be read; of the records, only those before `since` count.
+    fn stopped_by_data(
+        &mut self,
+        error: DataError,
+        since: Option<Lengths>,
+    ) -> Result<TrainError, TrainError> {
+        self.stop(since)?;
         Ok(error.into())
     }
 
@@ -381,8 +471,17 @@ impl Running<'_, '_, '_> {
         if !self.run.session.is_interrupted() {
             return Ok(());
         }
-        Checkpoint::save(self.records.folder(), self.store, *self.position)?;
-        Err(TrainError::Interrupted { epoch: self.position.seen_epochs(), step: self.position.steps })
+        self.stop(None)?;
+        Err(self.interruption())
+    }
+
+    fn interruption(&self) -> TrainError {
+        TrainError::Interrupted { epoch: self.position.seen_epochs(), step: self.position.steps }
+    }
+
+    fn stop(&mut self, since: Option<Lengths>) -> Result<(), TrainError> {
+        self.count_seconds();
+        self.checkpoint_at(since.unwrap_or_else(|| self.records.lengths()))
     }
 
     fn step(&mut self, epoch: u64, batch: &Batch) -> Result<BatchFigures, TrainError> {
@@ -408,7 +507,7 @@ impl Running<'_, '_, '_> {
         if !program.is_accepted() {
             let parameter = program.unsound(self.store).into_iter().next();
             let first = program.first_not_finite(self.store, pool, RandomState { seed: spec.seed, step })?;
-            Checkpoint::save(self.records.folder(), self.store, *self.position)?;
+            self.stop(None)?;
             return Err(NotFinite { loss, epoch, step: step + 1, parameter, first }.into());
         }
         program.commit(self.store);
@@ -422,11 +521,26 @@ impl Running<'_, '_, '_> {
         Ok(figures)
     }
 
+    /// The figures on the test split. The last checkpoint stands: nothing is learnt here, and the weights may be those of
+    /// an earlier epoch.
     fn test(&mut self) -> Result<FinalRecord, TrainError> {
         let Session { spec, data, .. } = *self.run.session;
         let mut confusion = spec.metrics.confusion.map(|_| Confusion::default());
         let figures = self.evaluate(&data.test, "test", confusion.as_mut())?;
         Ok(figures.of_test(&spec.metrics, confusion))
+    }
+
+    /// The figures of the epoch on the validation images. A run that ends here goes on with all of them.
+    fn validate(&mut self) -> Result<Figures, TrainError> {
+        let before = self.records.lengths();
+        match self.evaluate(self.run.session.data.validation(), "val", None) {
+            Err(TrainError::Interrupted { .. }) => {
+                self.stop(Some(before))?;
+                Err(self.interruption())
+            }
+            Err(TrainError::Data(error)) => Err(self.stopped_by_data(error, Some(before))?),
+            result => result,
+        }
     }
 
     fn evaluate(
@@ -439,18 +553,13 @@ impl Running<'_, '_, '_> {
         let (programs, records) = (&mut self.programs, &mut self.records);
         let (epoch, step) = (self.position.seen_epochs(), self.position.steps);
         let (store, batch) = (&mut *self.store, self.run.batch());
-        let result = Evaluation { split, prepare, batch, store, pool, confusion }.run(
+        Evaluation { split, prepare, batch, store, pool, confusion }.run(
             &mut |key, run| run(programs.get(key)?),
             &mut |loss| match self.run.session.is_interrupted() {
                 true => Err(TrainError::Interrupted { epoch, step }),
                 false => Ok(records.step(&StepRecord { split: name, epoch, step, loss })?),
             },
-        );
-        self.check_interrupt()?;
-        match result {
-            Err(TrainError::Data(error)) => Err(self.stopped_by_data(error)?),
-            result => result,
-        }
+        )
     }
 }
 

@@ -98,8 +98,13 @@ pub fn save(path: &Path, tensors: &[(&str, &[i64], &[f32])]) -> Result<(), Weigh
 /// The tensors of a file, but for PyTorch's counters `num_batches_tracked`, which nothing here needs.
 pub fn load(path: &Path) -> Result<Tensors, WeightsError> {
     let failed = |source| WeightsError::Io { path: path.to_owned(), source };
-    let file = files::read(path).map_err(failed)?;
-    let tensors = SafeTensors::deserialize(&file).map_err(|error| format_error(path, &error))?;
+    of_bytes(path, &files::read(path).map_err(failed)?)
+}
+
+/// The same of a file's bytes; `path` names it in errors.
+pub fn of_bytes(path: &Path, file: &[u8]) -> Result<Tensors, WeightsError> {
+    let failed = |source| WeightsError::Io { path: path.to_owned(), source };
+    let tensors = SafeTensors::deserialize(file).map_err(|error| format_error(path, &error))?;
     let kept: Vec<_> = tensors.iter().filter(|(name, _)| !is_counter(name)).collect();
     // Elements of a file may be smaller than those that are made of them.
     let elements: usize = kept.iter().map(|(_, view)| view.shape().iter().product::<usize>()).sum();

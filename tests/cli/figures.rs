@@ -249,8 +249,17 @@ fn sums_are_resumed() {
 
     run(&["--out", "old", "--steps", "20"]);
     let mut old: Value = serde_json::from_str(&progress).expect("JSON");
-    assert!(old["begun"].as_object_mut().expect("an object").remove("weight").is_some());
-    place.write("old/checkpoint/progress.json", old.to_string());
+    // As a version wrote it that had neither weights of losses nor sums of files, nor said what a run is.
+    let mut position = old["position"].take();
+    position["tensors"] = old["tensors"]["file"].take();
+    assert!(position["begun"].as_object_mut().expect("an object").remove("weight").is_some());
+    assert!(position.as_object_mut().expect("an object").remove("seconds").is_some());
+    place.write("old/checkpoint/progress.json", position.to_string());
+    std::fs::remove_file(place.path("old/run.json")).expect("a file");
+    std::fs::remove_dir_all(place.path("old/source")).expect("a folder");
+    let said = place.run(&["run", "--resume", "old"]);
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    assert!(said.err.ends_with("name the model file: cnnc run FILE --resume old\n"), "{}", said.err);
     run(&["--resume", "old"]);
     assert_eq!(losses("old")[1].0, Value::Null);
     assert_eq!(losses("old")[1].1, losses("whole")[1].1);

@@ -14,7 +14,7 @@ use crate::elab::evaluate::at;
 use crate::elab::{Module, Outcome, Value};
 use crate::syntax::ast::{Call, Data, Expr, Name};
 
-const DATA: Section = Section {
+pub(super) const DATA: Section = Section {
     word: "data",
     keys: &["source", "holdout", "shuffle", "drop_last", "prepare", "augment", "classes"],
 };

@@ -5,6 +5,7 @@
 
 mod call;
 mod data;
+mod described;
 mod metrics;
 mod overrides;
 mod phase;
@@ -14,10 +15,11 @@ mod settings;
 mod train;
 
 pub use data::{DataSpec, Source};
+pub use described::Described;
 pub use metrics::{Metrics, Top};
 pub use overrides::Overrides;
 pub use phase::{Clip, Early, Group, Phase, Watch};
 pub use pictures::{Augment, Prepare};
 pub use schedule::{Moment, Schedule};
 pub(super) use settings::{accept_constant, as_call, call_values, check_range, constant};
-pub use train::{Pretrained, TrainSpec};
+pub use train::{Every, Pretrained, TrainSpec};

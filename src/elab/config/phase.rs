@@ -14,6 +14,10 @@ use crate::syntax::ast::{Call, Expr, ExprKind, Name};
 pub(super) const KEYS: &[&str] =
     &["optim", "batch", "epochs", "schedule", "groups", "decay", "clip", "freeze", "stop"];
 
+/// Samples a step and epochs where nobody says how many.
+pub(super) const BATCH: i64 = 64;
+pub(super) const EPOCHS: i64 = 10;
+
 pub(super) const PHASE: Section = Section { word: "phase", keys: KEYS };
 
 /// A part of a training with settings of its own. Each begins with a fresh optimiser.
@@ -132,8 +136,8 @@ impl Phase {
         place: Span,
         settings: &mut Settings<'_>,
     ) -> Option<Phase> {
-        let batch = settings.integer("batch", 1, 1 << 20, 64);
-        let epochs = settings.integer("epochs", 1, i64::from(u32::MAX), 10) as u32;
+        let batch = settings.integer("batch", 1, 1 << 20, BATCH);
+        let epochs = settings.integer("epochs", 1, i64::from(u32::MAX), EPOCHS) as u32;
         let schedule = settings.read("schedule", Schedule::parse).unwrap_or_default();
         let clip = settings.read("clip", clip);
         let freeze = settings.read("freeze", Selection::parse);

@@ -15,7 +15,7 @@ use crate::elab::selection::Selection;
 use crate::elab::{InitRule, ModelCall, Module, Outcome, Scheme, Value};
 use crate::syntax::ast::{Arg, Call, Expr, ExprKind, Name, Setting, SettingKind, Train};
 
-const TRAIN: Section = Section {
+pub(super) const TRAIN: Section = Section {
     word: "train",
     keys: &[
         "loss",
@@ -33,6 +33,7 @@ const TRAIN: Section = Section {
         "stop",
         "weights",
         "save",
+        "checkpoint",
         "log",
         "fast_math",
     ],
@@ -45,6 +46,13 @@ pub struct Pretrained {
     /// What the file need not hold, and what is not taken from it.
     pub except: Option<Selection>,
     pub span: Span,
+}
+
+/// How often something is done.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Every {
+    Steps(u64),
+    Minutes(f64),
 }
 
 /// A train section.
@@ -69,6 +77,8 @@ pub struct TrainSpec {
     pub weights: Option<Pretrained>,
     /// The figure whose best epoch gives the run's weights; without it the last epoch does.
     pub save: Option<Watch>,
+    /// When the run is saved beside the ends of its epochs.
+    pub checkpoint: Option<Every>,
     /// At least one.
     pub phases: Vec<Phase>,
     pub span: Span,
@@ -95,6 +105,7 @@ impl Module {
         let metrics = settings.read("metrics", Metrics::parse).unwrap_or_default();
         let weights = settings.read("weights", |expr| weights(expr, self.directory()));
         let save = settings.read("save", save);
+        let checkpoint = settings.read("checkpoint", every);
         let log_gradients = settings.read("log", log).unwrap_or(false);
         let fast_math = settings.truth("fast_math", true);
         let mut errors = std::mem::take(&mut settings.errors);
@@ -116,6 +127,7 @@ impl Module {
                 mixed: self.mixes(&train.data, overrides),
                 weights,
                 save,
+                checkpoint,
                 phases,
                 span: train.span,
             }),
@@ -200,8 +212,30 @@ fn save(expr: &Expr) -> Outcome<Watch> {
     Ok(watch)
 }
 
+/// `every(500)`, `every(minutes=10)`
+fn every(expr: &Expr) -> Outcome<Every> {
+    let call = as_call(expr, "every(500) or every(minutes=10)")?;
+    if call.callee.text != "every" {
+        let message = format!("unknown rule for checkpoints `{}`", call.callee.text);
+        return Err(at(message, call.callee.span).did_you_mean(Some("every")));
+    }
+    let values = call_values(&call, &["steps", "minutes"])?;
+    match values.as_slice() {
+        [Some(steps), None] => match steps.value {
+            Value::Int(count) if count >= 1 => Ok(Every::Steps(count as u64)),
+            _ => Err(at(format!("`steps` is an integer above 0, not {}", steps.value), expr.span)),
+        },
+        [None, Some(minutes)] => match minutes.value.as_real() {
+            Some(number) if number > 0.0 && number.is_finite() => Ok(Every::Minutes(number)),
+            _ => Err(at(format!("`minutes` is a number above 0, not {}", minutes.value), expr.span)),
+        },
+        _ => Err(at("`every` takes a number of steps, or minutes=", expr.span)
+            .help("such as `every(500)` or `every(minutes=10)`")),
+    }
+}
+
 /// The model with its arguments; an override replaces the argument of its name, or is a new one.
-fn model_call(train: &Train, overrides: &Overrides) -> ModelCall {
+pub(super) fn model_call(train: &Train, overrides: &Overrides) -> ModelCall {
     let name_of = |arg: &Arg| arg.name.as_ref().map(|name| name.text.clone());
     let replaced = |arg: &&Arg| !overrides.args.iter().any(|new| name_of(new) == name_of(arg));
     let kept = train.args.iter().filter(|arg| arg.name.is_none() || replaced(arg)).cloned();

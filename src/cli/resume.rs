@@ -1,0 +1,238 @@
+//! What a run is, and the folder of one that goes on: what it was begun with, and what this call would change.
+
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use crate::base::files;
+use crate::base::target::{Level, Target};
+use crate::data::fingerprint::{self, Fingerprint};
+use crate::data::{DataError, Dataset};
+use crate::elab;
+use crate::elab::config::TrainSpec;
+use crate::train::TrainError;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::folder::Folder;
+use crate::train::manifest::{Asked, Change, Difference, Manifest, item_differences};
+use crate::train::trainer::Position;
+
+use super::arguments::{ChoiceArguments, Device, ModelArguments, RunArguments};
+use super::project::Project;
+use super::{Failure, say};
+
+/// A run that goes on.
+pub struct Stored {
+    pub folder: Folder,
+    /// None in a folder of an earlier version.
+    pub manifest: Option<Manifest>,
+}
+
+/// The model of a call: where it is read, and its texts where those of a run's folder stand for the files.
+pub struct Subject {
+    pub model: ModelArguments,
+    /// Weights to begin with.
+    pub init: Option<PathBuf>,
+    pub texts: Option<Vec<(PathBuf, String)>>,
+}
+
+/// The fingerprint of the data, which is taken while the model is compiled.
+pub struct Fingerprinting(JoinHandle<Result<Fingerprint, DataError>>);
+
+impl Fingerprinting {
+    /// Begins to take it.
+    pub fn of(data: &Dataset) -> Fingerprinting {
+        let data = data.clone();
+        Fingerprinting(std::thread::spawn(move || fingerprint::of(&data)))
+    }
+
+    /// Waits for it.
+    pub fn get(self) -> Result<Fingerprint, TrainError> {
+        let found = self.0.join().map_err(|_| TrainError::Other("the data could not be hashed".into()))?;
+        Ok(found?)
+    }
+}
+
+impl Stored {
+    /// Claims the folder, before anything of it is read: another process may be about to write it.
+    pub fn open(path: &Path) -> Result<Stored, Failure> {
+        let failed = |error: TrainError| Failure::Run(error.to_string());
+        if !path.is_dir() {
+            return Err(Failure::Run(format!("{} is no folder of a run", path.display())));
+        }
+        let folder = Folder::open(path).map_err(|error| failed(error.into()))?;
+        warn_of_no_claim(&folder);
+        let manifest = Manifest::load(path).map_err(failed)?;
+        if let Some(manifest) = &manifest
+            && manifest.version != env!("CARGO_PKG_VERSION")
+        {
+            let (was, is) = (&manifest.version, env!("CARGO_PKG_VERSION"));
+            say(&format!(
+                "note: the run was begun by version {was}, and this is {is}; the last bits may differ"
+            ));
+        }
+        Ok(Stored { folder, manifest })
+    }
+
+    /// The vector level for the rest of the run: its own, where this machine has it.
+    pub fn level(&self) -> Option<Level> {
+        let level: Level = self.manifest.as_ref()?.level.parse().ok()?;
+        Some(level).filter(|level| *level <= Target::host().level)
+    }
+
+    /// Where the run stands; none where nothing is kept yet.
+    pub fn position(&self) -> Result<Option<Position>, Failure> {
+        let checkpoint = Checkpoint::load(self.folder.path());
+        let checkpoint = checkpoint.map_err(|error| Failure::Run(error.to_string()))?;
+        Ok(checkpoint.map(|checkpoint| checkpoint.position))
+    }
+
+    /// Compares the run with what this call makes of it, and gives what `run.json` is to say; refuses what is not
+    /// allowed.
+    pub fn reconcile(
+        &self,
+        mut now: Manifest,
+        project: &Project<'_>,
+        spec: &TrainSpec,
+        allow_changes: bool,
+    ) -> Result<Manifest, Failure> {
+        let folder = self.folder.path().display();
+        let Some(then) = &self.manifest else {
+            say(&format!("note: {folder} is of an earlier version, which did not write down what a run is"));
+            now.name_texts(&project.texts(), &[]);
+            return Ok(now);
+        };
+        let position = self.position()?;
+        let mut found = then.differences(&now);
+        found.extend(self.changed_items(then, project)?);
+        if position.is_none() && then.weights != now.weights {
+            found.push(Difference {
+                key: "the weights to begin with are others".into(),
+                then: None,
+                now: None,
+            });
+        }
+        let position = position.unwrap_or_default();
+        let (more, others): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|difference| asks_for_more(difference, then, spec, &position));
+        if !others.is_empty() && !allow_changes {
+            let lines: Vec<String> = others.iter().map(|other| format!("\n  {other}")).collect();
+            return Err(Failure::Run(format!(
+                "this is not the run in {folder} (then -> now):{}\n--allow-changes goes on all the same",
+                lines.concat()
+            )));
+        }
+        now.name_texts(&project.texts(), &then.all_texts());
+        now.changes.clone_from(&then.changes);
+        let what: Vec<String> = others.iter().chain(&more).map(Difference::to_string).collect();
+        if !what.is_empty() {
+            now.changes.push(Change { step: position.steps, what, texts: then.texts.clone() });
+        }
+        Ok(now)
+    }
+
+    fn changed_items(&self, then: &Manifest, project: &Project<'_>) -> Result<Vec<Difference>, Failure> {
+        let texts = then.read_texts(self.folder.path()).map_err(|error| Failure::Run(error.to_string()))?;
+        if texts == project.texts() {
+            return Ok(Vec::new());
+        }
+        let model = ModelArguments { file: then.asked.file.clone(), choice: ChoiceArguments::default() };
+        let before = Project::load_texts(&model, &[], &texts)?;
+        Ok(item_differences(&before.module.items(), &project.module.items()))
+    }
+}
+
+/// Says that nothing keeps other processes out of a folder.
+pub fn warn_of_no_claim(folder: &Folder) {
+    if !folder.is_claimed() {
+        let folder = folder.path().display();
+        say(&format!("note: {folder} cannot be locked; let no other process train in it"));
+    }
+}
+
+/// Whether a difference is a number of epochs that the run can still come to.
+fn asks_for_more(difference: &Difference, then: &Manifest, spec: &TrainSpec, position: &Position) -> bool {
+    let mut first = 0;
+    for phase in &spec.phases {
+        let key = match &phase.name {
+            Some(name) => format!("train.{name}.epochs"),
+            None => "train.epochs".into(),
+        };
+        let before: u64 = then.settings.get(&key).and_then(|epochs| epochs.parse().ok()).unwrap_or(0);
+        if difference.key == key {
+            let (end, done) = (first + before, position.seen_epochs());
+            let is_last = done <= end || phase.name == spec.phases[spec.phases.len() - 1].name;
+            return is_last && first + u64::from(phase.epochs) >= done;
+        }
+        first += before;
+    }
+    false
+}
+
+/// What a call is about. What a run in a folder was begun with holds where the call says nothing else.
+pub fn subject(
+    arguments: &RunArguments,
+    flags: Vec<String>,
+    stored: Option<&Stored>,
+) -> Result<Subject, Failure> {
+    let mut choice = arguments.choice.clone();
+    choice.set.extend(flags);
+    let Some(stored) = stored else {
+        let file = arguments.file.clone().expect("clap asks for it");
+        let model = ModelArguments { file, choice };
+        return Ok(Subject { model, init: arguments.init.clone(), texts: None });
+    };
+    let Some(manifest) = &stored.manifest else {
+        let folder = stored.folder.path().display();
+        let file = arguments.file.clone().ok_or_else(|| {
+            Failure::Usage(format!(
+                "{folder} does not say what was run in it, as one of an earlier version; \
+                 name the model file: cnnc run FILE --resume {folder}"
+            ))
+        })?;
+        return Ok(Subject { model: ModelArguments { file, choice }, init: None, texts: None });
+    };
+    let asked = &manifest.asked;
+    choice.set = [asked.set.clone(), choice.set].concat();
+    choice.model = choice.model.or_else(|| asked.model.clone());
+    choice.data = choice.data.or_else(|| asked.data.clone());
+    let texts = match arguments.file {
+        Some(_) => None,
+        None => {
+            let texts = manifest.read_texts(stored.folder.path());
+            Some(texts.map_err(|error| Failure::Run(error.to_string()))?)
+        }
+    };
+    let file = arguments.file.clone().unwrap_or_else(|| asked.file.clone());
+    Ok(Subject { model: ModelArguments { file, choice }, init: asked.init.clone(), texts })
+}
+
+/// What this call would write down of a run, but for the data.
+pub fn manifest(
+    subject: &Subject,
+    project: &Project<'_>,
+    spec: &TrainSpec,
+    data: &Dataset,
+    device: Device,
+    level: Level,
+) -> Result<Manifest, Failure> {
+    let ModelArguments { file, choice } = &subject.model;
+    let absolute = |path: &PathBuf| elab::lexical(path);
+    let asked = Asked {
+        file: absolute(file),
+        model: choice.model.clone(),
+        data: choice.data.as_ref().map(absolute),
+        set: choice.set.clone(),
+        init: subject.init.as_ref().map(absolute),
+    };
+    let mut manifest = Manifest::new(spec.name.clone(), asked);
+    manifest.settings = project.described(spec)?;
+    manifest.device = match device {
+        Device::Cpu => "cpu".into(),
+        Device::Gpu => "gpu".into(),
+    };
+    manifest.level = level.to_string();
+    manifest.classes.clone_from(&data.class_names);
+    let weights = subject.init.as_deref().or(spec.weights.as_ref().map(|weights| weights.file.as_path()));
+    // One that is not there is an error where it is read, if it is needed.
+    manifest.weights = weights.and_then(|file| files::hash(file).ok());
+    Ok(manifest)
+}

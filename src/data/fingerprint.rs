@@ -1,0 +1,182 @@
+//! What a data set is, in a few lines: so that a run that goes on notices when its pictures are others.
+//!
+//! A part is a split, or a class of a split whose pictures are files. Its hash is over the labels, the names of files, and
+//! the bytes as they are stored, before any preparation; a compressed file and what is in it are the same. Of parts that
+//! are large all together ([`MOST_HASHED`]), some pictures at equal distances are hashed, and all sizes.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::base::files;
+
+use super::{DataError, Dataset, Split};
+
+/// Bytes of a split that are hashed.
+pub const MOST_HASHED: u64 = 1 << 30;
+
+/// A part of a data set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    pub images: u64,
+    /// Stored bytes of the pictures.
+    pub bytes: u64,
+    /// BLAKE3, in hexadecimal.
+    pub hash: String,
+}
+
+/// The parts by their names: `train`, `test`, or `train/cat` where each class has a folder.
+pub type Fingerprint = indexmap::IndexMap<String, Part>;
+
+/// The fingerprint of a data set. What is held out counts as training pictures.
+///
+/// # Errors
+///
+/// A picture file that cannot be read.
+pub fn of(data: &Dataset) -> Result<Fingerprint, DataError> {
+    let mut parts = Fingerprint::new();
+    let held_out = data.holdout.iter();
+    let training: Vec<&Split> = std::iter::once(&data.train).chain(held_out).collect();
+    add(&mut parts, "train", &training)?;
+    add(&mut parts, "test", &[&data.test])?;
+    Ok(parts)
+}
+
+fn add(parts: &mut Fingerprint, name: &str, splits: &[&Split]) -> Result<(), DataError> {
+    let labels: Vec<i32> = splits.iter().flat_map(|split| &split.labels).copied().collect();
+    match splits[0].files() {
+        None => {
+            let images = splits.iter().flat_map(|split| split.stored()).collect::<Vec<_>>();
+            parts.insert(name.into(), of_records(&labels, &images));
+        }
+        Some(_) => {
+            let paths: Vec<&PathBuf> =
+                splits.iter().flat_map(|split| split.files().unwrap_or_default()).collect();
+            let mut at = 0;
+            let sizes = sizes(&paths)?;
+            let stride = stride(sizes.iter().sum());
+            while at < paths.len() {
+                let end = at + labels[at..].iter().take_while(|label| **label == labels[at]).count();
+                let folder = paths[at].parent().and_then(Path::file_name).unwrap_or_default();
+                let part = of_files(&paths[at..end], &sizes[at..end], stride)?;
+                parts.insert(format!("{name}/{}", folder.to_string_lossy()), part);
+                at = end;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every how many-th picture is hashed.
+fn stride(bytes: u64) -> usize {
+    bytes.div_ceil(MOST_HASHED).max(1) as usize
+}
+
+fn of_records(labels: &[i32], images: &[&[u8]]) -> Part {
+    let bytes: u64 = images.iter().map(|image| image.len() as u64).sum();
+    let mut hasher = blake3::Hasher::new();
+    for label in labels {
+        hasher.update(&label.to_le_bytes());
+    }
+    for image in images.iter().step_by(stride(bytes)) {
+        hasher.update(image);
+    }
+    Part { images: labels.len() as u64, bytes, hash: hasher.finalize().to_string() }
+}
+
+fn sizes(paths: &[&PathBuf]) -> Result<Vec<u64>, DataError> {
+    let size = |path: &&PathBuf| {
+        std::fs::metadata(path).map(|data| data.len()).map_err(|error| DataError::io(path, error))
+    };
+    paths.par_iter().map(size).collect()
+}
+
+fn of_files(paths: &[&PathBuf], sizes: &[u64], stride: usize) -> Result<Part, DataError> {
+    let hash = |path: &Path| -> Result<[u8; 32], DataError> {
+        let bytes = files::read(path).map_err(|error| DataError::io(path, error))?;
+        Ok(*blake3::hash(&bytes).as_bytes())
+    };
+    let hashed: Vec<&PathBuf> = paths.iter().step_by(stride).copied().collect();
+    let hashes: Vec<[u8; 32]> = hashed.par_iter().map(|path| hash(path)).collect::<Result<_, _>>()?;
+    let mut hasher = blake3::Hasher::new();
+    for (path, size) in paths.iter().zip(sizes) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        hasher.update(&(name.len() as u64).to_le_bytes());
+        hasher.update(name.as_bytes());
+        hasher.update(&size.to_le_bytes());
+    }
+    hashes.iter().for_each(|hash| _ = hasher.update(hash));
+    Ok(Part { images: paths.len() as u64, bytes: sizes.iter().sum(), hash: hasher.finalize().to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::digits;
+    use super::super::folder;
+    use super::*;
+
+    /// The names of the parts that are not the same.
+    fn changed(one: &Fingerprint, other: &Fingerprint) -> Vec<String> {
+        let names = one.keys().chain(other.keys()).filter(|name| one.get(*name) != other.get(*name));
+        let mut names: Vec<String> = names.cloned().collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    #[test]
+    fn labels_and_pixels_count_and_what_is_held_out_does_not() {
+        let data = digits::load().unwrap();
+        let whole = of(&data).unwrap();
+        assert_eq!((whole["train"].images, whole["train"].bytes), (1438, 1438 * 64));
+        let mut held_out = data.clone();
+        held_out.hold_out(100).unwrap();
+        assert_eq!(of(&held_out).unwrap(), whole);
+        let mut relabelled = data.clone();
+        relabelled.test.labels[358] ^= 1;
+        assert_eq!(changed(&whole, &of(&relabelled).unwrap()), ["test"]);
+        let mut swapped = data.clone();
+        std::mem::swap(&mut swapped.train, &mut swapped.test);
+        assert_eq!(changed(&whole, &of(&swapped).unwrap()), ["test", "train"]);
+    }
+
+    #[test]
+    fn every_file_of_a_folder_counts() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(name);
+        let picture = |pixel: u8| {
+            let mut bytes = b"P6 1 1 255\n".to_vec();
+            bytes.extend([pixel; 3]);
+            image::load_from_memory(&bytes).unwrap()
+        };
+        for part in ["train/a", "train/b", "test/a", "test/b"] {
+            std::fs::create_dir_all(path(part)).unwrap();
+            for number in 0..2 {
+                picture(number).save(path(&format!("{part}/{number}.png"))).unwrap();
+            }
+        }
+        let load = || of(&folder::load(place.path()).unwrap()).unwrap();
+        let first = load();
+        assert_eq!(first.keys().collect::<Vec<_>>(), ["train/a", "train/b", "test/a", "test/b"]);
+        assert_eq!(first["train/a"], first["test/b"], "the same pictures under the same names");
+        picture(9).save(path("train/b/1.png")).unwrap();
+        assert_eq!(changed(&first, &load()), ["train/b"]);
+        picture(1).save(path("train/b/1.png")).unwrap();
+        assert_eq!(changed(&first, &load()), [""; 0]);
+        std::fs::rename(path("test/a/0.png"), path("test/a/00.png")).unwrap();
+        assert_eq!(changed(&first, &load()), ["test/a"]);
+        std::fs::rename(path("test/a/00.png"), path("test/a/0.png")).unwrap();
+        std::fs::remove_file(path("train/a/1.png")).unwrap();
+        assert_eq!(changed(&first, &load()), ["train/a"]);
+        std::fs::rename(path("train/b"), path("train/c")).unwrap();
+        std::fs::rename(path("test/b"), path("test/c")).unwrap();
+        assert_eq!(changed(&first, &load()), ["test/b", "test/c", "train/a", "train/b", "train/c"]);
+    }
+
+    #[test]
+    fn of_large_parts_some_pictures_are_hashed() {
+        assert_eq!([0, 1, MOST_HASHED, MOST_HASHED + 1, 5 * MOST_HASHED].map(stride), [1, 1, 1, 2, 5]);
+    }
+}
