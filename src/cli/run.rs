@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::files::write_atomically;
 use crate::base::{numbers, visible};
-use crate::elab::config::{Metrics, Phase};
+use crate::elab::config::{Metrics, Phase, Prepare};
 use crate::report::progress::Progress;
 use crate::report::table::{Align, Columns};
 use crate::report::{confusion, curves, gradients};
@@ -19,6 +19,7 @@ use crate::train::programs::Phases;
 use crate::train::records::{self, EpochRecord, FinalRecord, Records, RecordsError};
 use crate::train::trainer::{Observer, Position, Session, train};
 use crate::train::tuned::TUNED;
+use crate::train::weights::Provenance;
 use crate::train::{TrainError, restore};
 
 use super::arguments::{Mode, RunArguments};
@@ -51,6 +52,7 @@ pub fn run(arguments: &RunArguments) -> Outcome {
         recipe: &project.recipe(&spec, Some(data.shape)),
         spec: &spec,
         data: &data,
+        provenance: &Provenance::of(&spec.model.name.text, &data, Prepare::text(&data_spec.prepare)),
         prepare: &prepare,
         augment: augment.as_ref(),
         shuffle: data_spec.shuffle,
@@ -100,18 +102,18 @@ fn conduct(arguments: &RunArguments, session: &Session<'_>, phases: Phases) -> R
     let Some(folder) = folder else { return result.map(|_| ()).map_err(End::Failed) };
     match result {
         Ok(record) => {
-            save(&folder, &store)?;
+            save(&folder, session, &store)?;
             save_confusion(&folder, &record, &session.data.class_names)?;
             screen.done(&record, &folder);
             Ok(())
         }
         Err(error @ TrainError::Interrupted { .. }) => {
-            save(&folder, &store)?;
+            save(&folder, session, &store)?;
             let (file, folder) = (arguments.model.file.display(), folder.display());
             Err(End::Interrupted(format!("{error}; go on with: cnnc run {file} --resume {folder}")))
         }
         Err(error @ TrainError::NotFinite(_)) => {
-            save(&folder, &store)?;
+            save(&folder, session, &store)?;
             Err(TrainError::Other(format!("{error}; they are in {}", folder.display())).into())
         }
         Err(error) => Err(error.into()),
@@ -146,16 +148,13 @@ fn begin(arguments: &RunArguments, session: &Session<'_>, store: &mut Store) -> 
         return restore::resume(session, folder, store);
     }
     let graph = || session.recipe.forward(session.spec.phases[0].batch, None);
-    if let Some(file) = &arguments.init {
-        restore::load(file, &graph()?, store)?;
-        trained::warn(file, store);
+    if let Some(path) = &arguments.init {
+        let file = trained::file_of(path);
+        let notes = restore::load(&file, &graph()?, store)?;
+        trained::tell(&file, store, &notes);
     } else if let Some(from) = &session.spec.weights {
-        let skipped = restore::pretrained(from, &graph()?, session.spec.seed, store)?;
-        trained::warn(&from.file, store);
-        if !skipped.is_empty() {
-            let file = from.file.display();
-            say(&format!("note: auxiliary heads in {file} are not used ({} tensors)", skipped.len()));
-        }
+        let notes = restore::pretrained(from, &graph()?, session.spec.seed, store)?;
+        trained::tell(&from.file, store, &notes);
     }
     Ok(Position::default())
 }
@@ -195,8 +194,8 @@ fn open(
 }
 
 /// Writes the weights, the curves and, where their norms were written down, the picture of the gradients.
-fn save(folder: &Path, store: &Store) -> Result<(), TrainError> {
-    restore::save(&folder.join("model.safetensors"), store)?;
+fn save(folder: &Path, session: &Session<'_>, store: &Store) -> Result<(), TrainError> {
+    restore::save(&folder.join(trained::WEIGHTS), store, session.provenance)?;
     let path = folder.join("curves.svg");
     curves::write(&path, &records::read_epochs(folder)?).map_err(|error| failed(&path, &error))?;
     let norms = records::read_gradients(folder)?;

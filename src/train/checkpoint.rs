@@ -43,7 +43,7 @@ impl Checkpoint {
             .iter()
             .map(|entry| (entry.path.as_str(), entry.shape.as_slice(), entry.values()))
             .collect();
-        weights::save(&folder.join(&name), &entries)?;
+        weights::save(&folder.join(&name), &entries, None)?;
         let progress = Progress { position, tensors: name.clone() };
         let text = serde_json::to_string(&progress).expect("numbers and a name");
         write_atomically(&folder.join("progress.json"), text.as_bytes()).map_err(failed)?;
@@ -77,7 +77,7 @@ impl Checkpoint {
         if !is_name_of_tensors(&progress.tensors) {
             return Err(damaged("`tensors` is no name of a file beside it"));
         }
-        let tensors = weights::load(&folder.join(&progress.tensors))?;
+        let tensors = weights::load(&folder.join(&progress.tensors))?.tensors;
         Ok(Checkpoint { position: progress.position, tensors })
     }
 }

@@ -30,12 +30,15 @@ use super::records::{
 };
 use super::restore::{self, OPTIMISER};
 use super::tuned::Tuned;
+use super::weights::Provenance;
 
 /// What a training works with.
 pub struct Session<'a> {
     pub recipe: &'a Recipe<'a>,
     pub spec: &'a TrainSpec,
     pub data: &'a Dataset,
+    /// What files of its weights say of them.
+    pub provenance: &'a Provenance,
     pub prepare: &'a Prepare,
     /// What changes training images at random.
     pub augment: Option<&'a Arc<Augment>>,
@@ -330,7 +333,7 @@ impl Running<'_, '_, '_> {
         let figure = watched(watch, record);
         if figure.is_some_and(|figure| is_better(watch, figure, self.position.best, 0.0)) {
             self.position.best = figure;
-            restore::save_best(self.records.folder(), self.store)?;
+            restore::save_best(self.records.folder(), self.store, self.run.session.provenance)?;
         }
         Ok(())
     }
