@@ -23,4 +23,6 @@ mod cli {
     mod stages;
     mod training;
     mod tuning;
+    mod weights;
+    mod weights_files;
 }

@@ -120,7 +120,7 @@ pub struct RunArguments {
     /// The seed of weights, order and dropout, in place of the file's
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Begin with these weights
+    /// Begin with these weights: a .safetensors file, PyTorch's .pt of a state dict, or a run's folder
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub init: Option<PathBuf>,
     /// The folder for the run's files; runs/MODEL-N by default
@@ -149,7 +149,7 @@ pub struct EvalArguments {
     pub model: ModelArguments,
     #[command(flatten)]
     pub machine: MachineArguments,
-    /// The weights, such as a run's model.safetensors
+    /// The weights: a run's folder, a .safetensors file, or PyTorch's .pt of a state dict
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
     /// Samples at once, in place of the file's; it changes no figure but by rounding
@@ -172,7 +172,8 @@ pub struct PredictArguments {
     pub images: Vec<String>,
     #[command(flatten)]
     pub machine: MachineArguments,
-    /// The weights, such as a run's model.safetensors; a model without parameters needs none
+    /// The weights: a run's folder, a .safetensors file, or PyTorch's .pt of a state dict; a model without parameters
+    /// needs none
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
     /// Raw inputs in place of pictures: numbers, the batch first; nothing is prepared

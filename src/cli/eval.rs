@@ -20,7 +20,8 @@ use crate::train::records::FinalRecord;
 
 use super::arguments::EvalArguments;
 use super::project::{Project, execution};
-use super::{Outcome, print, print_json, trained};
+use super::trained::{self, Weights};
+use super::{Outcome, print, print_json};
 
 /// From so many classes on, it also counts how often the label is among the best five.
 const TOP_FROM_CLASSES: i64 = 20;
@@ -42,7 +43,7 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     let spec = project.train()?;
     let data_spec = project.data(&spec)?;
     let (machine, pool) = execution(&arguments.machine, spec.fast_math)?;
-    let data = project.dataset(&data_spec)?;
+    let mut data = project.dataset(&data_spec)?;
     let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;
     let mut recipe = project.recipe(&spec, Some(data.shape));
     if arguments.confusion {
@@ -53,9 +54,17 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     if recipe.metrics.accuracy && graph.classes.is_some_and(|classes| classes >= TOP_FROM_CLASSES) {
         recipe.metrics.top.get_or_insert(Top { k: TOP, span: spec.span });
     }
+    let weights = Weights::read(&project, arguments.weights.as_deref())?;
+    if let Some(weights) = &weights {
+        let classes = weights.provenance().classes.iter();
+        let counted = classes.into_iter().try_for_each(|names| data.count_classes_as(names));
+        counted.map_err(|error| project.train_failure(error.into()))?;
+        weights.compare_prepare(Some(&data_spec));
+        weights.compare_input(&data.shape);
+    }
     recipe.check_data(&graph, &data).map_err(|error| project.train_failure(error))?;
-    let weights = arguments.weights.as_deref();
-    let store = trained::store(&project, &spec.name, &arguments.model.file, weights, &graph)?;
+    let file = &arguments.model.file;
+    let store = trained::store(&project, &spec.name, file, weights, &graph, &|_| false)?;
     let mut test = Test { recipe: &recipe, data: &data, prepare: &prepare, batch, store, machine, pool };
     let mut counted = recipe.metrics.confusion.map(|_| Confusion::default());
     let figures = test.run(counted.as_mut()).map_err(|error| project.train_failure(error))?;

@@ -46,12 +46,14 @@ impl Input {
     }
 }
 
-/// The pictures of the command line; data and model are looked at only if one needs them.
+/// The pictures of the command line; data and model are looked at only if one needs them. Labels of the data are
+/// among the `classes` that the weights tell apart, where these have names.
 pub fn read(
     names: &[String],
     project: &Project<'_>,
     subject: &Subject,
     data: Option<&DataSpec>,
+    classes: Option<&[String]>,
 ) -> Result<Vec<Input>, Failure> {
     let (mut dataset, mut wanted) = (None, None);
     let mut inputs = Vec::new();
@@ -60,7 +62,7 @@ pub fn read(
             Some((split, index)) => {
                 let dataset = match &dataset {
                     Some(dataset) => dataset,
-                    None => dataset.insert(open(name, project, data)?),
+                    None => dataset.insert(open(name, project, data, classes)?),
                 };
                 of_data(name, project, dataset, split, index)?
             }
@@ -82,10 +84,18 @@ fn place(name: &str) -> Option<(&str, &str)> {
     name.split_once(':').filter(|(split, _)| matches!(*split, "test" | "train"))
 }
 
-fn open(name: &str, project: &Project<'_>, data: Option<&DataSpec>) -> Result<Dataset, Failure> {
+fn open(
+    name: &str,
+    project: &Project<'_>,
+    data: Option<&DataSpec>,
+    classes: Option<&[String]>,
+) -> Result<Dataset, Failure> {
     let data =
         data.ok_or_else(|| Failure::Run(format!("{name}: the file has no train section with data")))?;
-    project.dataset(data)
+    let mut data = project.dataset(data)?;
+    let counted = classes.map_or(Ok(()), |classes| data.count_classes_as(classes));
+    counted.map_err(|error| project.train_failure(error.into()))?;
+    Ok(data)
 }
 
 fn of_data(

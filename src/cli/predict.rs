@@ -5,6 +5,7 @@
 //! taken for it. All others are shown and written as they are, in their own type. Pictures go through the data section's
 //! `prepare`; raw inputs do not.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use crate::base::philox::RandomState;
 use crate::base::{numbers, visible};
 use crate::data::{DataError, npy};
 use crate::elab::config::{DataSpec, Source};
-use crate::graph::{Graph, Sink};
+use crate::graph::{Graph, Role, Sink};
 use crate::runtime::{Pool, Program, Store, Values};
 use crate::sched::Machine;
 use crate::train::programs::{Phases, advised, compile};
@@ -25,7 +26,8 @@ use super::inputs::{self, Input};
 use super::nested::Nested;
 use super::project::{Project, Subject, execution};
 use super::recent::Recent;
-use super::{Failure, Outcome, picture, print, print_json, trained};
+use super::trained::{self, Weights};
+use super::{Failure, Outcome, picture, print, print_json};
 
 /// Probabilities sum to 1 but for rounding.
 const SUM_TOLERANCE: f32 = 1e-3;
@@ -48,7 +50,8 @@ pub fn run(arguments: &PredictArguments) -> Outcome {
     let (machine, pool) = execution(&arguments.machine, subject.fast_math())?;
     let (project, subject) = (&project, &subject);
     let programs = Recent::new(MOST_PROGRAMS);
-    let runner = Runner { arguments, project, subject, machine, pool, programs, store: None };
+    let weights = Weights::read(project, arguments.weights.as_deref())?;
+    let runner = Runner { arguments, project, subject, machine, pool, programs, weights, store: None };
     match &arguments.input {
         Some(input) => runner.raw(input, output),
         None => runner.pictures(output),
@@ -90,6 +93,8 @@ struct Runner<'a> {
     pool: Pool,
     /// By the shape of the batch, with the shape of what they say.
     programs: Recent<Vec<usize>, (Program, Vec<usize>)>,
+    /// Until they are in the store.
+    weights: Option<Weights>,
     store: Option<Store>,
 }
 
@@ -126,8 +131,12 @@ impl Runner<'_> {
             Subject::Trained(spec) => Some(self.project.data(spec)?),
             Subject::Model(_) => None,
         };
-        let names = data.as_ref().map(|data| self.class_names(data)).unwrap_or_default();
-        let inputs = inputs::read(&self.arguments.images, self.project, self.subject, data.as_ref())?;
+        let data = data.as_ref();
+        let known = self.weights.as_ref().and_then(|weights| weights.provenance().classes.clone());
+        let images = &self.arguments.images;
+        let inputs = inputs::read(images, self.project, self.subject, data, known.as_deref())?;
+        let names = known.or_else(|| data.map(|data| self.class_names(data))).unwrap_or_default();
+        self.weights.iter().for_each(|weights| weights.compare_prepare(data));
         if output.is_some() && inputs.len() > 1 {
             let shapes: BTreeSet<[usize; 3]> = inputs.iter().map(Input::shape).collect();
             for shape in shapes {
@@ -137,7 +146,7 @@ impl Runner<'_> {
         let (mut all, mut has_classes) = (None, None);
         for input in &inputs {
             let shape = [&[1], &input.shape()[..]].concat();
-            let outputs = self.outputs(&shape, &input.values(self.project, data.as_ref())?)?;
+            let outputs = self.outputs(&shape, &input.values(self.project, data)?)?;
             match output {
                 Some(_) => join(&mut all, outputs)?,
                 None => {
@@ -154,7 +163,7 @@ impl Runner<'_> {
             self.programs.make_room();
             let graph = self.graph(shape)?;
             if self.store.is_none() {
-                self.store = Some(self.load(&graph)?);
+                self.store = Some(self.load(&graph, &shape[1..])?);
             }
             let program = compile(&graph, &self.machine, &mut Phases::default());
             let program = program.map_err(|error| {
@@ -206,13 +215,35 @@ impl Runner<'_> {
         recipe.inference(shape[0] as i64).map_err(|errors| self.project.failure(errors))
     }
 
-    fn load(&self, graph: &Graph) -> Result<Store, Failure> {
-        let PredictArguments { model, weights, .. } = self.arguments;
-        trained::store(self.project, self.subject.name(), &model.file, weights.as_deref(), graph)
+    fn load(&mut self, graph: &Graph, sample: &[usize]) -> Result<Store, Failure> {
+        let weights = self.weights.take();
+        weights.iter().for_each(|weights| weights.compare_input(sample));
+        let of_loss = LazyCell::new(|| self.parameters_of_loss(sample));
+        let (name, file) = (self.subject.name(), &self.arguments.model.file);
+        trained::store(self.project, name, file, weights, graph, &|path| of_loss.contains(path))
     }
 
-    /// The names of the classes: those of the section, or of a source that has names and is there. Others have their
-    /// numbers.
+    /// The paths of what the training has beside the model: a loss may have parameters.
+    fn parameters_of_loss(&self, sample: &[usize]) -> BTreeSet<String> {
+        let graph = self.evaluation(sample);
+        let inputs = graph.map(|graph| graph.inputs).unwrap_or_default();
+        let paths = inputs.into_iter().filter_map(|(_, role)| match role {
+            Role::Param { path, .. } | Role::State { path, .. } => Some(path),
+            Role::Data | Role::Target | Role::Partner | Role::Scalar(_) => None,
+        });
+        paths.collect()
+    }
+
+    /// The graph with the loss, where there is one.
+    fn evaluation(&self, sample: &[usize]) -> Option<Graph> {
+        let Subject::Trained(spec) = self.subject else { return None };
+        let sample = sample.iter().map(|extent| *extent as i64).collect();
+        let recipe = Recipe { sample: Some(sample), ..self.project.recipe(spec, None) };
+        recipe.evaluation(self.subject.batch()).ok()
+    }
+
+    /// The names of the classes where the weights do not say them: those of the section, or of a source that has names
+    /// and is there. Others have their numbers.
     fn class_names(&self, data: &DataSpec) -> Vec<String> {
         match (&data.classes, &data.source) {
             (Some(names), _) => names.clone(),
@@ -225,10 +256,8 @@ impl Runner<'_> {
 
     /// Whether a prediction of one number a class is one score a class: what the loss says of it.
     fn has_classes(&self, shape: &[usize]) -> bool {
-        let Subject::Trained(spec) = self.subject else { return true };
-        let sample = shape[1..].iter().map(|extent| *extent as i64).collect();
-        let recipe = Recipe { sample: Some(sample), ..self.project.recipe(spec, None) };
-        recipe.evaluation(self.subject.batch()).is_ok_and(|graph| graph.classes.is_some())
+        let is_trained = matches!(self.subject, Subject::Trained(_));
+        !is_trained || self.evaluation(&shape[1..]).is_some_and(|graph| graph.classes.is_some())
     }
 
     /// Prints the most probable classes of a picture, or what the model says that is no score a class.
@@ -381,13 +410,15 @@ impl Line<'_> {
         let percent = |class: &Class| numbers::percent(f64::from(class.probability));
         let said = match &self.said {
             Said::Classes { classes } => {
-                let classes = classes.iter().map(|class| format!("{} {}", class.name, percent(class)));
+                let classes =
+                    classes.iter().map(|class| format!("{} {}", visible::name(&class.name), percent(class)));
                 classes.collect::<Vec<_>>().join(", ")
             }
             Said::NoClass { unclassified, .. } => format!("no class: {unclassified}"),
             Said::Output { output } => output.to_string(),
         };
-        let label = self.label.map_or(String::new(), |label| format!("   (labelled {label})"));
+        let label = self.label.map(|label| format!("   (labelled {})", visible::name(label)));
+        let label = label.unwrap_or_default();
         format!("{:<12} {said}{label}\n", visible::name(self.picture))
     }
 }

@@ -17,7 +17,7 @@ use crate::train::trainer::Position;
 
 use super::arguments::{ChoiceArguments, Device, ModelArguments, RunArguments};
 use super::project::Project;
-use super::{Failure, say};
+use super::{Failure, say, trained};
 
 /// A run that goes on.
 pub struct Stored {
@@ -233,6 +233,6 @@ pub fn manifest(
     manifest.classes.clone_from(&data.class_names);
     let weights = subject.init.as_deref().or(spec.weights.as_ref().map(|weights| weights.file.as_path()));
     // One that is not there is an error where it is read, if it is needed.
-    manifest.weights = weights.and_then(|file| files::hash(file).ok());
+    manifest.weights = weights.and_then(|file| files::hash(&trained::file_of(file)).ok());
     Ok(manifest)
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::base::files::write_atomically;
 use crate::base::target::Level;
 use crate::data::Dataset;
-use crate::elab::config::{Phase, TrainSpec};
+use crate::elab::config::{Phase, Prepare, TrainSpec};
 use crate::report::{confusion, curves, gradients};
 use crate::runtime::Store;
 use crate::train::folder::Folder;
@@ -17,13 +17,14 @@ use crate::train::programs::Phases;
 use crate::train::records::{self, FinalRecord, Records, RecordsError};
 use crate::train::trainer::{Begun, Position, Session, train};
 use crate::train::tuned::TUNED;
+use crate::train::weights::Provenance;
 use crate::train::{TrainError, restore};
 
 use super::arguments::{MachineArguments, Mode, RunArguments};
 use super::project::{Project, execution};
 use super::resume::{self, Fingerprinting, Stored};
 use super::screen::Screen;
-use super::{Failure, Outcome, interrupts, say, trained, tuned};
+use super::{Failure, Outcome, interrupts, trained, tuned};
 
 /// The file of the confusion matrix in a run's folder.
 pub const CONFUSION: &str = "confusion.txt";
@@ -55,6 +56,7 @@ pub fn run(arguments: &RunArguments) -> Outcome {
         recipe: &project.recipe(&spec, Some(data.shape)),
         spec: &spec,
         data: &data,
+        provenance: &Provenance::of(&spec.model.name.text, &data, Prepare::text(&data_spec.prepare)),
         prepare: &prepare,
         augment: augment.as_ref(),
         shuffle: data_spec.shuffle,
@@ -147,18 +149,18 @@ impl Call<'_> {
         let folder = folder.path();
         match result {
             Ok(record) => {
-                save(folder, &store)?;
+                save(folder, self.session, &store)?;
                 save_confusion(folder, &record, &self.session.data.class_names)?;
                 screen.done(&record, folder);
                 Ok(())
             }
             Err(error @ TrainError::Interrupted { .. }) => {
-                save(folder, &store)?;
+                save(folder, self.session, &store)?;
                 let command = format!("cnnc run --resume {}", shell_word(folder));
                 Err(End::Interrupted(format!("{error}; go on with: {command}")))
             }
             Err(error @ TrainError::NotFinite(_)) => {
-                save(folder, &store)?;
+                save(folder, self.session, &store)?;
                 Err(TrainError::Other(format!("{error}; they are in {}", folder.display())).into())
             }
             Err(error) => Err(error.into()),
@@ -181,15 +183,12 @@ impl Call<'_> {
         }
         let graph = || session.recipe.forward(session.spec.phases[0].batch, None);
         if let Some(file) = self.init {
-            restore::load(file, &graph()?, store)?;
-            trained::warn(file, store);
+            let file = trained::file_of(file);
+            let notes = restore::load(&file, &graph()?, store)?;
+            trained::tell(&file, store, &notes);
         } else if let Some(from) = &session.spec.weights {
-            let skipped = restore::pretrained(from, &graph()?, session.spec.seed, store)?;
-            trained::warn(&from.file, store);
-            if !skipped.is_empty() {
-                let file = from.file.display();
-                say(&format!("note: auxiliary heads in {file} are not used ({} tensors)", skipped.len()));
-            }
+            let notes = restore::pretrained(from, &graph()?, session.spec.seed, store)?;
+            trained::tell(&from.file, store, &notes);
         }
         Ok(Begun::default())
     }
@@ -259,8 +258,8 @@ fn check_out(arguments: &RunArguments) -> Outcome {
 }
 
 /// Writes the weights, the curves and, where their norms were written down, the picture of the gradients.
-fn save(folder: &Path, store: &Store) -> Result<(), TrainError> {
-    restore::save(&folder.join("model.safetensors"), store)?;
+fn save(folder: &Path, session: &Session<'_>, store: &Store) -> Result<(), TrainError> {
+    restore::save(&folder.join(trained::WEIGHTS), store, session.provenance)?;
     let path = folder.join("curves.svg");
     curves::write(&path, &records::read_epochs(folder)?).map_err(|error| failed(&path, &error))?;
     let norms = records::read_gradients(folder)?;

@@ -2,27 +2,92 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::visible;
+use crate::elab::config::{DataSpec, Prepare};
 use crate::graph::{Graph, Role};
 use crate::runtime::Store;
 use crate::runtime::store::Entry;
-use crate::train::{folder, restore};
+use crate::train::weights::{self, Contents, Provenance};
+use crate::train::{TrainError, folder, restore};
 
 use super::project::Project;
 use super::{Failure, say};
 
-/// The values of a graph's parameters and states from `--weights`. A graph that has none needs no file.
+/// The file of weights in a run's folder.
+pub const WEIGHTS: &str = "model.safetensors";
+
+/// What the file of `--weights` holds.
+pub struct Weights {
+    file: PathBuf,
+    contents: Contents,
+}
+
+impl Weights {
+    /// Reads the file of a path, if there is one.
+    pub fn read(project: &Project<'_>, path: Option<&Path>) -> Result<Option<Weights>, Failure> {
+        let Some(path) = path else { return Ok(None) };
+        let file = file_of(path);
+        let contents = weights::load(&file);
+        let contents = contents.map_err(|error| project.train_failure(TrainError::from(error)))?;
+        Ok(Some(Weights { file, contents }))
+    }
+
+    /// What they say of themselves.
+    pub fn provenance(&self) -> &Provenance {
+        &self.contents.provenance
+    }
+
+    /// Says where pictures are prepared in another way than those of the training were.
+    pub fn compare_prepare(&self, data: Option<&DataSpec>) {
+        let steps = data.map(|data| Prepare::text(&data.prepare)).unwrap_or_default();
+        let Some(trained) = self.provenance().prepare.as_ref().filter(|trained| **trained != steps) else {
+            return;
+        };
+        let show = |steps: &str| match steps {
+            "" => "nothing".to_owned(),
+            steps => format!("`{}`", visible::excerpt(steps)),
+        };
+        let here = if data.is_some() { "the data section" } else { "a file without a train section" };
+        say(&format!(
+            "warning: {}: in their training, `prepare` was {}; in {here} it is {}",
+            self.file.display(),
+            show(trained),
+            show(&steps)
+        ));
+    }
+
+    /// Says where samples are of another shape than those of the training were.
+    pub fn compare_input(&self, sample: &[usize]) {
+        if let Some(trained) = self.provenance().input.filter(|trained| trained[..] != *sample) {
+            let file = self.file.display();
+            say(&format!(
+                "note: {file}: they were trained on samples of {trained:?}, and these are {sample:?}"
+            ));
+        }
+    }
+}
+
+/// The file of weights that a path means: a run's folder has one.
+pub fn file_of(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(WEIGHTS) } else { path.to_owned() }
+}
+
+/// The values of a graph's parameters and states. A graph that has none needs no weights. Tensors for which `spare`
+/// holds may be there as well.
 pub fn store(
     project: &Project<'_>,
     name: &str,
     file: &Path,
-    weights: Option<&Path>,
+    weights: Option<Weights>,
     graph: &Graph,
+    spare: &dyn Fn(&str) -> bool,
 ) -> Result<Store, Failure> {
     let mut store = Store::default();
     match weights {
-        Some(weights) => {
-            restore::load(weights, graph, &mut store).map_err(|error| project.train_failure(error))?;
-            warn(weights, &store);
+        Some(Weights { file, contents }) => {
+            let of = contents.provenance.model.clone();
+            let notes = restore::fill(&file, contents, graph, &mut store, spare);
+            tell(&file, &store, &notes.map_err(|error| project.train_failure(misfit(error, of.as_deref())))?);
         }
         None if graph.inputs.iter().any(|(_, role)| is_kept(role)) => {
             return Err(Failure::Run(format!(
@@ -35,8 +100,20 @@ pub fn store(
     Ok(store)
 }
 
-/// Warns where values that were read from a file are not finite.
-pub fn warn(file: &Path, store: &Store) {
+/// An error with the model that the weights are of, if they say so.
+fn misfit(error: TrainError, model: Option<&str>) -> TrainError {
+    match (error, model) {
+        (TrainError::Other(error), Some(model)) => TrainError::Other(format!(
+            "{error}\n  they are weights of the model `{}`",
+            visible::excerpt(model)
+        )),
+        (error, _) => error,
+    }
+}
+
+/// Says what was left out of a file, and warns where values that were read from it are not finite.
+pub fn tell(file: &Path, store: &Store, notes: &[String]) {
+    notes.iter().for_each(|note| say(note));
     if let Some(warning) = not_finite(store) {
         say(&format!("warning: {}: {warning}", file.display()));
     }
@@ -70,6 +147,6 @@ fn hint(name: &str, file: &Path) -> String {
 
 /// The weights of the model's last run in the folder of runs.
 fn newest(name: &str) -> Option<PathBuf> {
-    let path = folder::newest(Path::new(super::RUNS), name)?.join("model.safetensors");
+    let path = folder::newest(Path::new(super::RUNS), name)?.join(WEIGHTS);
     path.is_file().then_some(path)
 }

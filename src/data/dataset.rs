@@ -4,10 +4,15 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::base::visible;
+
 use super::DataError;
 use super::bytes::Bytes;
 use super::geometry::Geometry;
 use super::images::{Images, Records};
+
+/// So many classes are named in an error.
+const MOST_NAMED: usize = 12;
 
 /// Images and their labels. A clone shares the images.
 #[derive(Clone, Debug)]
@@ -115,6 +120,8 @@ pub struct Dataset {
     pub classes: usize,
     /// One a class; the number itself where the source has no names.
     pub class_names: Vec<String>,
+    /// Whether the names are more than the numbers: those of the source, or of its section.
+    pub named: bool,
     /// `[C, H, W]` of every image.
     pub shape: [usize; 3],
     /// The pixel value that reaches a model as 1.0.
@@ -126,8 +133,24 @@ impl Dataset {
     /// errors: a label of the test split that no training image has.
     pub fn new(what: &str, train: Split, test: Split, full_scale: f32) -> Result<Dataset, DataError> {
         let classes = train.labels.iter().max().map_or(0, |largest| *largest as usize + 1);
+        Dataset::numbered(what, train, test, full_scale, classes)
+    }
+
+    /// A data set of so many classes, named by their numbers. `what` names the source in errors.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`with_classes`](Dataset::with_classes).
+    pub fn numbered(
+        what: &str,
+        train: Split,
+        test: Split,
+        full_scale: f32,
+        classes: usize,
+    ) -> Result<Dataset, DataError> {
         let names = (0..classes).map(|class| class.to_string()).collect();
-        Dataset::with_classes(what, train, test, full_scale, names)
+        let dataset = Dataset::with_classes(what, train, test, full_scale, names)?;
+        Ok(Dataset { named: false, ..dataset })
     }
 
     /// A data set whose classes have names. `what` names the source in errors.
@@ -151,7 +174,8 @@ impl Dataset {
             return Err(DataError::Option(format!("{what}: the {empty} split has no images")));
         }
         let (classes, shape) = (class_names.len(), train.shape);
-        let dataset = Dataset { train, holdout: None, test, classes, class_names, shape, full_scale };
+        let named = true;
+        let dataset = Dataset { train, holdout: None, test, classes, class_names, named, shape, full_scale };
         dataset.check_labels(classes).map_err(|error| DataError::Option(format!("{what}: {error}")))?;
         Ok(dataset)
     }
@@ -186,8 +210,16 @@ impl Dataset {
         Ok(())
     }
 
-    /// Names the classes. There may be more names than classes that occur, never fewer.
+    /// Names the classes. There may be more names than classes that occur, never fewer; where the source has names
+    /// itself, these are others for them, so there are as many.
     pub fn name_classes(&mut self, names: Vec<String>) -> Result<(), DataError> {
+        if self.named && names.len() > self.classes {
+            let (given, known) = (names.len(), listed(&self.class_names));
+            return Err(DataError::Option(format!(
+                "`classes` names {given} classes, but the data has {}: {known}",
+                self.classes
+            )));
+        }
         if names.len() < self.classes {
             let (given, needed) = (names.len(), self.classes);
             return Err(DataError::Option(format!(
@@ -196,6 +228,31 @@ impl Dataset {
         }
         self.classes = names.len();
         self.class_names = names;
+        self.named = true;
+        Ok(())
+    }
+
+    /// Counts the classes as `names` does, whichever of them the data has: labels become the places of their names.
+    /// Where the data has no names, its labels are these places already.
+    ///
+    /// # Errors
+    ///
+    /// A class that is not among the names, or that two of them could be.
+    pub fn count_classes_as(&mut self, names: &[String]) -> Result<(), DataError> {
+        if self.named && self.class_names != names {
+            let places: Result<Vec<i32>, DataError> =
+                self.class_names.iter().map(|name| place(name, names)).collect();
+            let places = places?;
+            let splits = [&mut self.train, &mut self.test].into_iter().chain(&mut self.holdout);
+            for label in splits.flat_map(|split| &mut split.labels) {
+                *label = places[*label as usize];
+            }
+        }
+        if self.named || names.len() >= self.classes {
+            self.classes = names.len();
+            self.class_names = names.to_vec();
+            self.named = true;
+        }
         Ok(())
     }
 
@@ -218,6 +275,27 @@ impl Dataset {
     pub fn validation(&self) -> &Split {
         self.holdout.as_ref().unwrap_or(&self.test)
     }
+}
+
+/// Where a class is among those that weights tell apart.
+fn place(name: &str, names: &[String]) -> Result<i32, DataError> {
+    let mut places = names.iter().enumerate().filter(|(_, known)| *known == name);
+    let problem = match (places.next(), places.next()) {
+        (Some((place, _)), None) => return Ok(place as i32),
+        (Some(_), Some(_)) => "could be several of those",
+        (None, _) => "is none of those",
+    };
+    let (name, known) = (visible::excerpt(name), listed(names));
+    Err(DataError::Option(format!(
+        "the class `{name}` of the data {problem} that the weights tell apart: {known}"
+    )))
+}
+
+/// The first few names of classes.
+fn listed(names: &[String]) -> String {
+    let first: Vec<String> = names.iter().take(MOST_NAMED).map(|name| visible::excerpt(name)).collect();
+    let others = if names.len() > MOST_NAMED { ", ..." } else { "" };
+    first.join(", ") + others
 }
 
 #[cfg(test)]
@@ -260,6 +338,50 @@ mod tests {
         assert!(dataset.name_classes(names(1)).is_err());
         dataset.name_classes(names(3)).unwrap();
         assert_eq!(dataset.classes, 3);
+    }
+
+    #[test]
+    fn names_of_a_source_are_replaced_one_by_one() {
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut dataset =
+            Dataset::with_classes("toy", split(&[0, 1]), split(&[0]), 255.0, names(&["b", "c"])).unwrap();
+        let error = dataset.name_classes(names(&["x", "y", "z"])).unwrap_err().to_string();
+        assert_eq!(error, "`classes` names 3 classes, but the data has 2: b, c");
+        dataset.name_classes(names(&["x", "y"])).unwrap();
+    }
+
+    #[test]
+    fn classes_are_found_by_name() {
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let named = |list: &[&str]| {
+            let mut dataset =
+                Dataset::with_classes("toy", split(&[0, 1, 1]), split(&[1]), 255.0, names(list)).unwrap();
+            dataset.hold_out(1).unwrap();
+            dataset
+        };
+        let mut dataset = named(&["c", "b"]);
+        dataset.count_classes_as(&names(&["a", "b", "c"])).unwrap();
+        let holdout = dataset.holdout.as_ref().unwrap();
+        assert_eq!(
+            (&*dataset.train.labels, &*holdout.labels, &*dataset.test.labels),
+            (&[2, 1][..], &[1][..], &[1][..])
+        );
+        assert_eq!((dataset.classes, &*dataset.class_names[2]), (3, "c"));
+        let error = named(&["c", "d\n"]).count_classes_as(&names(&["a", "b", "c"])).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the class `d\\n` of the data is none of those that the weights tell apart: a, b, c"
+        );
+        let error = named(&["a", "b"]).count_classes_as(&names(&["a", "b", "a"])).unwrap_err().to_string();
+        assert!(error.starts_with("the class `a` of the data could be several of those"), "{error}");
+        // The same list is the same classes, whatever they are called.
+        let mut dataset = named(&["a", "a"]);
+        dataset.count_classes_as(&names(&["a", "a"])).unwrap();
+        assert_eq!(dataset.test.labels, [1]);
+        // Numbers are no names.
+        let mut dataset = Dataset::new("toy", split(&[0, 1]), split(&[0]), 255.0).unwrap();
+        dataset.count_classes_as(&names(&["a", "b"])).unwrap();
+        assert_eq!((&*dataset.class_names, &*dataset.train.labels), (&names(&["a", "b"])[..], &[0, 1][..]));
     }
 
     #[test]

@@ -36,8 +36,7 @@ pub struct Options {
 pub fn load(options: &Options) -> Result<Dataset, DataError> {
     let Options { classes, train, test, .. } = *options;
     let (train, test) = (split(options, "train", train)?, split(options, "test", test)?);
-    let names = (0..classes).map(|class| class.to_string()).collect();
-    Dataset::with_classes("synthetic(...)", train, test, 255.0, names)
+    Dataset::numbered("synthetic(...)", train, test, 255.0, classes)
 }
 
 fn split(options: &Options, name: &str, images: usize) -> Result<Split, DataError> {

@@ -1,13 +1,14 @@
 //! A confusion matrix as text.
 
 use super::table::{Align, Table};
-use crate::base::numbers;
+use crate::base::{numbers, visible};
 use crate::train::confusion::Confusion;
 
 /// A row a label, a column a prediction; classes without a name have their number. Behind them the images without a
 /// class, if there are any.
 pub fn text(confusion: &Confusion, names: &[String]) -> String {
-    let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
+    let name =
+        |class: usize| names.get(class).map(|name| visible::name(name)).unwrap_or_else(|| class.to_string());
     let titles: Vec<String> = (0..confusion.rows().len()).map(name).collect();
     let mut columns = vec![("is \\ taken for", Align::Left)];
     columns.extend(titles.iter().map(|title| (title.as_str(), Align::Right)));

@@ -164,7 +164,7 @@ pub fn read_best(folder: &Path, saved: &Saved) -> Result<weights::Tensors, Train
 
 fn write(folder: &Path, file: &str, tensors: &[(&str, &[i64], &[f32])]) -> Result<Saved, TrainError> {
     let path = folder.join(file);
-    weights::save(&path, tensors)?;
+    weights::save(&path, tensors, None)?;
     let hash = files::hash(&path).map_err(|source| weights::WeightsError::Io { path, source })?;
     Ok(Saved { file: file.into(), hash })
 }
@@ -179,7 +179,9 @@ fn read(folder: &Path, saved: &Saved) -> Result<weights::Tensors, TrainError> {
             path.display()
         )));
     }
-    Ok(weights::of_bytes(&path, &bytes)?)
+    let contents =
+        weights::read(&bytes).map_err(|problem| weights::WeightsError::Format { path, problem })?;
+    Ok(contents.tensors)
 }
 
 /// The contents of a file of an earlier version, which nothing seals.

@@ -12,24 +12,42 @@ use super::error::TrainError;
 use super::folder::CHECKPOINT;
 use super::programs::initialise;
 use super::trainer::{Begun, Session};
-use super::weights::{self, Tensors, WeightsError};
+use super::weights::{self, Contents, Matched, Provenance, WeightsError};
 
 /// The prefix of the optimiser's states.
 pub const OPTIMISER: &str = "optim.";
 
-/// Sets the parameters and states of a graph from a file of weights; the store holds nothing else.
+/// Sets the parameters and states of a graph from a file of weights; the store holds nothing else. Gives notes on what
+/// was left out of the file, a line each.
 ///
 /// # Errors
 ///
 /// A file that cannot be read, and tensors that are missing, unknown or of another shape.
-pub fn load(file: &Path, graph: &Graph, store: &mut Store) -> Result<(), TrainError> {
+pub fn load(file: &Path, graph: &Graph, store: &mut Store) -> Result<Vec<String>, TrainError> {
+    fill(file, weights::load(file)?, graph, store, &|_| false)
+}
+
+/// The same for what was read from the file before. Tensors of the file for which `spare` holds may be there.
+///
+/// # Errors
+///
+/// Tensors that are missing, unknown or of another shape.
+pub fn fill(
+    file: &Path,
+    contents: Contents,
+    graph: &Graph,
+    store: &mut Store,
+    spare: &dyn Fn(&str) -> bool,
+) -> Result<Vec<String>, TrainError> {
     // The values do not matter: the file has all of them.
     initialise(graph, 0, store)?;
-    take(store, weights::load(file)?, &|_| false).map(|_| ()).map_err(|error| misfit(file, &error))
+    let known: BTreeSet<String> = store.entries().iter().map(|entry| entry.path.clone()).collect();
+    let taken = take(store, contents, &|name| !known.contains(name) && spare(name));
+    taken.map(|matched| matched.notes(file)).map_err(|error| misfit(file, &error))
 }
 
 /// Sets the parameters and states of a graph from the pretrained weights of a train section, but for those that it
-/// excepts: these begin with the values of the seed. Gives the tensors of the file that were left out.
+/// excepts: these begin with the values of the seed. Gives notes on what was left out of the file, a line each.
 ///
 /// # Errors
 ///
@@ -47,7 +65,8 @@ pub fn pretrained(
     }
     let except = |path: &str| from.except.as_ref().is_some_and(|except| except.holds(path));
     let help = "`except=...` of load leaves parts out that another task needs anew";
-    let found = take(store, weights::load(&from.file)?, &except);
+    let taken = take(store, weights::load(&from.file)?, &except);
+    let found = taken.map(|matched| matched.notes(&from.file));
     found.map_err(|error| TrainError::Other(format!("{}: {error}\n  {help}", from.file.display())))
 }
 
@@ -73,7 +92,8 @@ pub fn resume(session: &Session<'_>, folder: &Path, store: &mut Store) -> Result
     // Checkpoints of earlier versions hold the states of earlier phases too.
     let known: BTreeSet<String> = store.entries().iter().map(|entry| entry.path.clone()).collect();
     let except = |path: &str| path.starts_with(OPTIMISER) && (is_fresh || !known.contains(path));
-    take(store, tensors, &except).map_err(|error| misfit(&folder.join(CHECKPOINT), &error))?;
+    let contents = Contents { tensors, ..Contents::default() };
+    take(store, contents, &except).map_err(|error| misfit(&folder.join(CHECKPOINT), &error))?;
     let best = match best {
         None if records.is_none() => earlier_best(folder, position.steps)?,
         best => best,
@@ -87,7 +107,7 @@ fn earlier_best(folder: &Path, steps: u64) -> Result<Option<Saved>, TrainError> 
     if !file.is_file() {
         return Ok(None);
     }
-    let tensors = weights::load(&file)?;
+    let tensors = weights::load(&file)?.tensors;
     let entries: Vec<_> = tensors
         .iter()
         .map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice(), tensor.elements.as_slice()))
@@ -95,24 +115,24 @@ fn earlier_best(folder: &Path, steps: u64) -> Result<Option<Saved>, TrainError> 
     checkpoint::save_best(folder, steps, &entries).map(Some)
 }
 
-/// Sets all kept tensors, but for those that `except` names; gives those that no model needs.
+/// Sets all kept tensors, but for those that `except` names.
 fn take(
     store: &mut Store,
-    tensors: Tensors,
+    contents: Contents,
     except: &dyn Fn(&str) -> bool,
-) -> Result<Vec<String>, WeightsError> {
+) -> Result<Matched, WeightsError> {
     let entries = store.entries().iter();
     let shapes: Vec<(String, Vec<i64>)> =
         entries.map(|entry| (entry.path.clone(), entry.shape.clone())).collect();
     let expected: Vec<(&str, &[i64])> =
         shapes.iter().map(|(path, shape)| (path.as_str(), shape.as_slice())).collect();
-    let matched = weights::matching(&expected, tensors, except)?;
-    for (entry, tensor) in store.entries_mut().iter_mut().zip(matched.tensors) {
+    let mut matched = weights::matching(&expected, contents, except)?;
+    for (entry, tensor) in store.entries_mut().iter_mut().zip(std::mem::take(&mut matched.tensors)) {
         if let Some(tensor) = tensor {
             entry.values_mut().copy_from_slice(&tensor.elements);
         }
     }
-    Ok(matched.skipped)
+    Ok(matched)
 }
 
 /// The file of the best epoch's weights in a run's folder.
@@ -123,8 +143,8 @@ const BEST: &str = "best.safetensors";
 /// # Errors
 ///
 /// Where the file cannot be written.
-pub fn save_best(folder: &Path, store: &Store) -> Result<(), WeightsError> {
-    save(&folder.join(BEST), store)
+pub fn save_best(folder: &Path, store: &Store, provenance: &Provenance) -> Result<(), WeightsError> {
+    save(&folder.join(BEST), store, provenance)
 }
 
 /// Takes the weights of the best epoch back.
@@ -135,7 +155,9 @@ pub fn save_best(folder: &Path, store: &Store) -> Result<(), WeightsError> {
 pub fn take_best(folder: &Path, best: &Saved, store: &mut Store) -> Result<(), TrainError> {
     let kept = |path: &str| path.starts_with(OPTIMISER);
     let tensors = checkpoint::read_best(folder, best)?;
-    take(store, tensors, &kept).map(|_| ()).map_err(|error| misfit(&folder.join(CHECKPOINT), &error))
+    take(store, Contents { tensors, ..Contents::default() }, &kept)
+        .map(|_| ())
+        .map_err(|error| misfit(&folder.join(CHECKPOINT), &error))
 }
 
 /// The parameters and running statistics, without the optimiser's states.
@@ -149,6 +171,6 @@ pub fn weights(store: &Store) -> Vec<(&str, &[i64], &[f32])> {
 /// # Errors
 ///
 /// Where the file cannot be written.
-pub fn save(file: &Path, store: &Store) -> Result<(), WeightsError> {
-    weights::save(file, &weights(store))
+pub fn save(file: &Path, store: &Store, provenance: &Provenance) -> Result<(), WeightsError> {
+    weights::save(file, &weights(store), Some(provenance))
 }

@@ -30,12 +30,15 @@ use super::records::{
 };
 use super::restore::{self, OPTIMISER};
 use super::tuned::Tuned;
+use super::weights::Provenance;
 
 /// What a training works with.
 pub struct Session<'a> {
     pub recipe: &'a Recipe<'a>,
     pub spec: &'a TrainSpec,
     pub data: &'a Dataset,
+    /// What files of its weights say of them.
+    pub provenance: &'a Provenance,
     pub prepare: &'a Prepare,
     /// What changes training images at random.
     pub augment: Option<&'a Arc<Augment>>,
@@ -353,7 +356,7 @@ impl Running<'_, '_, '_> {
         }
         self.checkpoint()?;
         if is_best {
-            restore::save_best(self.records.folder(), self.store)?;
+            restore::save_best(self.records.folder(), self.store, self.run.session.provenance)?;
         }
         Ok(())
     }
@@ -404,7 +407,7 @@ impl Running<'_, '_, '_> {
         }
         if let Some(best) = &*self.best {
             restore::take_best(self.records.folder(), best, self.store)?;
-            restore::save_best(self.records.folder(), self.store)?;
+            restore::save_best(self.records.folder(), self.store, self.run.session.provenance)?;
         }
         Ok(())
     }

@@ -279,7 +279,8 @@ error: run/model.safetensors: the weights do not fit the model
   `first.weight` is not in the file
   `first.bias` is not in the file
   `conv1.bias` of the file is not in the model
-  `conv1.weight` of the file is not in the model",
+  `conv1.weight` of the file is not in the model
+  they are weights of the model `Tiny`",
     );
     place.write("broken", "no weights");
     let said = place.run(&["run", "tiny.cnn", "--init", "broken", "--out", "new"]);

@@ -322,7 +322,7 @@ fn a_closed_pipe_is_no_error() {
 fn weights_that_are_not_finite_are_named() {
     let place = Place::trained();
     let broken = |name: &str, spoilt: &[(&str, f32)]| {
-        let mut tensors = weights::load(&place.path("run/model.safetensors")).expect("weights");
+        let mut tensors = weights::load(&place.path("run/model.safetensors")).expect("weights").tensors;
         for (path, value) in spoilt {
             tensors.get_mut(*path).expect("a tensor").elements[1] = *value;
         }
@@ -330,7 +330,7 @@ fn weights_that_are_not_finite_are_named() {
             .iter()
             .map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice(), tensor.elements.as_slice()))
             .collect();
-        weights::save(&place.path(name), &tensors).expect("a file");
+        weights::save(&place.path(name), &tensors, None).expect("a file");
     };
     broken("a.safetensors", &[("conv1.weight", f32::NAN)]);
     let said = place.run(&["eval", "tiny.cnn", "--weights", "a.safetensors"]);

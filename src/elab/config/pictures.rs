@@ -3,6 +3,8 @@
 //! Steps are joined by `|>` and done in the order in which they are written. Those that work on pixels come before those
 //! that work on numbers.
 
+use std::fmt;
+
 use super::call::Values;
 use super::settings::as_call;
 use crate::base::diagnostic::Diagnostic;
@@ -39,6 +41,26 @@ pub enum Prepare {
     Scale(f64),
     /// Numbers: `(x - mean) / std`, by channel, or with one number for all.
     Normalize { mean: Vec<f64>, std: Vec<f64> },
+}
+
+impl Prepare {
+    /// Steps as a data section says them; empty for none.
+    pub fn text(steps: &[Prepare]) -> String {
+        let steps: Vec<String> = steps.iter().map(Prepare::to_string).collect();
+        steps.join(" |> ")
+    }
+}
+
+impl fmt::Display for Prepare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Prepare::Resize { height, width } => write!(f, "resize({height}, {width})"),
+            Prepare::CenterCrop { height, width } => write!(f, "centercrop({height}, {width})"),
+            Prepare::Grayscale => f.write_str("grayscale"),
+            Prepare::Scale(factor) => write!(f, "scale({factor})"),
+            Prepare::Normalize { mean, std } => write!(f, "normalize({mean:?}, {std:?})"),
+        }
+    }
 }
 
 /// What is done to training samples at random. Pairs of `f64` are intervals but for `translate`.

@@ -1,0 +1,32 @@
+//! The seeds of the fuzz targets lead to tensors, by the same functions.
+
+#[path = "../fuzz/pickle.rs"]
+mod pickle;
+#[path = "../fuzz/safetensors.rs"]
+mod safetensors;
+
+use std::fs;
+
+/// Takes each seed of a target through its function. A seed that was a finding, or is to be refused, has no tensors.
+fn check(target: &str, from_bytes: fn(&[u8]) -> usize) {
+    let folder = format!("{}/fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
+    let mut paths: Vec<_> =
+        fs::read_dir(folder).expect("the seeds").map(|entry| entry.expect("a seed").path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    for path in paths {
+        let name = path.display().to_string();
+        let wanted = usize::from(!name.contains("finding") && !name.contains("refused"));
+        assert!(from_bytes(&fs::read(&path).expect("a seed")) >= wanted, "{name}");
+    }
+}
+
+#[test]
+fn every_seed_of_a_pickle_becomes_tensors() {
+    check("pickle", pickle::from_bytes);
+}
+
+#[test]
+fn every_seed_of_safetensors_becomes_tensors() {
+    check("safetensors", safetensors::from_bytes);
+}
