@@ -183,7 +183,7 @@ fn arguments<'a>(place: &Place, folder: &'a str, flags: &[&'a str]) -> Vec<&'a s
         true => &["--resume", folder, "--allow-changes"][..],
         false => &["--out", folder],
     };
-    [&["run", "net.cnn"], &folder[..], flags].concat()
+    [&["run", "net.cnn"], folder, flags].concat()
 }
 
 /// Breaks a run that has come so far, and says what it says.
