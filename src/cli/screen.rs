@@ -9,7 +9,7 @@ use crate::report::progress::Progress;
 use crate::report::table::{Align, Columns};
 use crate::train::evaluate::Figures;
 use crate::train::programs::Phases;
-use crate::train::records::{EpochRecord, FinalRecord};
+use crate::train::records::{EpochRecord, Evaluated, FinalRecord};
 use crate::train::trainer::{Observer, Position, Session};
 
 use super::arguments::RunArguments;
@@ -18,17 +18,18 @@ use super::arguments::RunArguments;
 type Column = (String, usize, fn(&EpochRecord) -> String);
 
 /// The columns of what the metrics ask for.
-fn columns(metrics: &Metrics) -> Vec<Column> {
+fn columns(metrics: &Metrics, split: Evaluated) -> Vec<Column> {
     let (accuracy, top) = (metrics.accuracy, metrics.top.is_some());
+    let split = split.name();
     let titled = |split: &str| format!("{split} top{}", metrics.top_k().unwrap_or_default());
     let all: [(bool, Column); 9] = [
         (true, ("epoch".into(), 5, |record| record.epoch.to_string())),
         (true, ("train loss".into(), 10, |record| numbers::loss(record.train_loss))),
         (accuracy, ("train acc".into(), 9, |record| numbers::percent(record.train_accuracy))),
         (top, (titled("train"), 9, |record| percent(record.top("train")))),
-        (true, ("val loss".into(), 8, |record| record.val_loss.map_or("-".into(), numbers::loss))),
-        (accuracy, ("val acc".into(), 8, |record| percent(record.val_accuracy))),
-        (top, (titled("val"), 8, |record| percent(record.top("val")))),
+        (true, (format!("{split} loss"), 9, |record| record.loss.map_or("-".into(), numbers::loss))),
+        (accuracy, (format!("{split} acc"), 8, |record| percent(record.accuracy))),
+        (top, (titled(split), 9, |record| percent(record.top(record.split.name())))),
         (true, ("time".into(), 8, |record| numbers::duration(record.seconds))),
         (true, ("images/s".into(), 9, |record| numbers::grouped(record.images_per_second as u64))),
     ];
@@ -67,7 +68,7 @@ impl Screen {
         let images = left.saturating_sub(position.begun.images());
         let progress = if arguments.json { Progress::hidden() } else { Progress::new(images) };
         let metrics = counted(session);
-        let table = columns(&metrics);
+        let table = columns(&metrics, session.evaluated());
         let titles: Vec<(&str, Align, usize)> =
             table.iter().map(|(title, width, _)| (title.as_str(), Align::Right, *width)).collect();
         Screen {

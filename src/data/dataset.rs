@@ -271,7 +271,7 @@ impl Dataset {
         Ok(())
     }
 
-    /// What validates: the images held out, or the test split.
+    /// What an epoch is evaluated on: the images held out, or else the test split.
     pub fn validation(&self) -> &Split {
         self.holdout.as_ref().unwrap_or(&self.test)
     }

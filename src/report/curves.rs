@@ -5,13 +5,13 @@ use std::path::Path;
 
 use super::chart::{self, BLUE, Curve, Legend, ORANGE, Panel, value_range};
 use crate::base::files::write_atomically;
-use crate::train::records::EpochRecord;
+use crate::train::records::{EpochRecord, Evaluated};
 
 /// Of a panel, in pixels.
 const SIZE: (u32, u32) = (480, 360);
 
 /// Writes the picture of a run: loss on the left, and on its right accuracies in percent, where they are known;
-/// training and validation.
+/// training, and validation or test.
 pub fn write(path: &Path, epochs: &[EpochRecord]) -> std::io::Result<()> {
     let svg = svg(epochs).map_err(|error| std::io::Error::other(error.to_string()))?;
     write_atomically(path, svg.as_bytes())
@@ -24,14 +24,14 @@ pub fn write(path: &Path, epochs: &[EpochRecord]) -> std::io::Result<()> {
 /// Where the drawing library fails.
 pub fn svg(epochs: &[EpochRecord]) -> Result<String, Box<dyn std::error::Error>> {
     let percent = |share: f64| share * 100.0;
-    let loss = curves(epochs, |record| Some(record.train_loss), |record| record.val_loss);
+    let loss = curves(epochs, |record| Some(record.train_loss), |record| record.loss);
     let accuracy = curves(
         epochs,
         |record| Some(percent(record.train_accuracy)),
-        |record| record.val_accuracy.map(percent),
+        |record| record.accuracy.map(percent),
     );
     let top =
-        curves(epochs, |record| record.top("train").map(percent), |record| record.top("val").map(percent));
+        curves(epochs, |record| record.top("train").map(percent), |record| record.top(record.split.name()).map(percent));
     let panel = |title, limit, curves: Vec<Curve>, legend| Panel {
         title,
         x_title: "epoch",
@@ -59,9 +59,13 @@ fn curves(
         let point = |record| Some((record_epoch(record), value(record).filter(|value| value.is_finite())?));
         epochs.iter().filter_map(point).collect()
     };
+    let label = match epochs.last().map(|record| record.split) {
+        Some(Evaluated::Test) => "test",
+        Some(Evaluated::Validation) | None => "validation",
+    };
     vec![
         Curve { label: "training".into(), color: BLUE, points: points(&train) },
-        Curve { label: "validation".into(), color: ORANGE, points: points(&validation) },
+        Curve { label: label.into(), color: ORANGE, points: points(&validation) },
     ]
 }
 
@@ -86,8 +90,9 @@ mod tests {
                 epoch,
                 train_loss: 2.0 * progress + 0.02,
                 train_accuracy: 1.0 - 0.6 * progress,
-                val_loss: validation.then_some(1.8 * progress + 0.09),
-                val_accuracy: validation.then_some(0.985 - 0.6 * progress),
+                split: Evaluated::Validation,
+                loss: validation.then_some(1.8 * progress + 0.09),
+                accuracy: validation.then_some(0.985 - 0.6 * progress),
                 seconds: 1.0,
                 images_per_second: 1.0,
                 learning_rate: 0.001,
@@ -120,7 +125,7 @@ mod tests {
         }
         assert!(svg(&records).unwrap().contains("top-k accuracy (%)"));
         for record in &mut records {
-            (record.train_accuracy, record.val_accuracy, record.top) = (f64::NAN, None, TopFigures::new());
+            (record.train_accuracy, record.accuracy, record.top) = (f64::NAN, None, TopFigures::new());
         }
         assert!(!svg(&records).unwrap().contains("accuracy"));
     }

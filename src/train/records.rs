@@ -43,32 +43,119 @@ pub enum RecordsError {
 /// `top(5)`, else none.
 pub type TopFigures = IndexMap<String, Option<f64>>;
 
+/// What an epoch is evaluated on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evaluated {
+    /// Images that were held out.
+    Validation,
+    /// The test split, where none are.
+    Test,
+}
+
+impl Evaluated {
+    /// In keys and columns.
+    pub fn name(self) -> &'static str {
+        match self {
+            Evaluated::Validation => "val",
+            Evaluated::Test => "test",
+        }
+    }
+}
+
 /// A line of `metrics.jsonl`. Training figures are means over the epoch; JSON has null for a figure
 /// that is not finite, and for an accuracy that is not among the metrics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "EpochLine", into = "EpochLine")]
 pub struct EpochRecord {
     /// Counted from 1.
     pub epoch: u64,
-    #[serde(deserialize_with = "nan_for_null")]
     pub train_loss: f64,
     /// The share of images, 0 to 1.
-    #[serde(deserialize_with = "nan_for_null")]
     pub train_accuracy: f64,
-    /// None where there is no validation set.
-    pub val_loss: Option<f64>,
-    pub val_accuracy: Option<f64>,
+    pub split: Evaluated,
+    /// Of that split.
+    pub loss: Option<f64>,
+    pub accuracy: Option<f64>,
     pub seconds: f64,
     pub images_per_second: f64,
     pub learning_rate: f64,
-    #[serde(flatten)]
     pub top: TopFigures,
 }
 
+/// The keys of a line: those of the other split are left out.
+#[derive(Clone, Serialize, Deserialize)]
+struct EpochLine {
+    epoch: u64,
+    #[serde(deserialize_with = "nan_for_null")]
+    train_loss: f64,
+    #[serde(deserialize_with = "nan_for_null")]
+    train_accuracy: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_for_null")]
+    val_loss: Option<Option<f64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_for_null")]
+    val_accuracy: Option<Option<f64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_for_null")]
+    test_loss: Option<Option<f64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_for_null")]
+    test_accuracy: Option<Option<f64>>,
+    seconds: f64,
+    images_per_second: f64,
+    learning_rate: f64,
+    #[serde(flatten)]
+    top: TopFigures,
+}
+
+impl From<EpochLine> for EpochRecord {
+    fn from(line: EpochLine) -> EpochRecord {
+        let EpochLine { epoch, train_loss, train_accuracy, seconds, images_per_second, learning_rate, top, .. } = line;
+        let (split, loss, accuracy) = match line.test_loss {
+            Some(loss) => (Evaluated::Test, loss, line.test_accuracy.flatten()),
+            None => (Evaluated::Validation, line.val_loss.flatten(), line.val_accuracy.flatten()),
+        };
+        EpochRecord {
+            epoch,
+            train_loss,
+            train_accuracy,
+            split,
+            loss,
+            accuracy,
+            seconds,
+            images_per_second,
+            learning_rate,
+            top,
+        }
+    }
+}
+
+impl From<EpochRecord> for EpochLine {
+    fn from(record: EpochRecord) -> EpochLine {
+        let on = |split: Evaluated, figure: Option<f64>| (record.split == split).then_some(figure);
+        EpochLine {
+            epoch: record.epoch,
+            train_loss: record.train_loss,
+            train_accuracy: record.train_accuracy,
+            val_loss: on(Evaluated::Validation, record.loss),
+            val_accuracy: on(Evaluated::Validation, record.accuracy),
+            test_loss: on(Evaluated::Test, record.loss),
+            test_accuracy: on(Evaluated::Test, record.accuracy),
+            seconds: record.seconds,
+            images_per_second: record.images_per_second,
+            learning_rate: record.learning_rate,
+            top: record.top,
+        }
+    }
+}
+
 impl EpochRecord {
-    /// The share of labels among the best scores on `train` or `val`, where it is counted.
+    /// The share of labels among the best scores on `train` or the split of the evaluation, where it is counted.
     pub fn top(&self, split: &str) -> Option<f64> {
         self.top.iter().find(|(key, _)| key.starts_with(split)).and_then(|(_, share)| *share)
     }
+}
+
+/// A number or null, which is not the same as nothing.
+fn some_for_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<f64>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// What the metrics ask for of splits with these figures.

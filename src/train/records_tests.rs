@@ -9,8 +9,9 @@ fn epoch(epoch: u64) -> EpochRecord {
         epoch,
         train_loss: 0.5,
         train_accuracy: 0.75,
-        val_loss: Some(0.25),
-        val_accuracy: None,
+        split: Evaluated::Validation,
+        loss: Some(0.25),
+        accuracy: None,
         seconds: 1.5,
         images_per_second: 1000.0,
         learning_rate: 0.001,
@@ -174,4 +175,20 @@ fn records_go_on_where_a_checkpoint_saw_them() {
     // Files that lost something are no records of this checkpoint.
     let error = Records::resume(folder.path(), lengths).unwrap_err().to_string();
     assert!(error.contains("it has 0 bytes, and there were "), "{error}");
+}
+
+/// The figures of the test split were called those of a validation.
+#[test]
+fn what_was_evaluated_gives_the_keys() {
+    let line = |split, accuracy| {
+        String::from_utf8(line_of(&EpochRecord { split, accuracy, ..epoch(1) })).expect("text")
+    };
+    let test = line(Evaluated::Test, Some(0.5));
+    assert!(test.contains("\"test_loss\":0.25,\"test_accuracy\":0.5,") && !test.contains("val"), "{test}");
+    let val = line(Evaluated::Validation, None);
+    assert!(val.contains("\"val_loss\":0.25,\"val_accuracy\":null,") && !val.contains("test"), "{val}");
+    for text in [test, val] {
+        let read: EpochRecord = serde_json::from_str(&text).unwrap();
+        assert_eq!(line_of(&read), text.as_bytes());
+    }
 }

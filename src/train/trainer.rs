@@ -26,7 +26,7 @@ use super::evaluate::{BatchFigures, Evaluation, Figures, gradient_norms, keys, s
 use super::programs::{Key, Phases, Programs, Purpose, advised, compile_chosen, initialise};
 use super::recipe::Recipe;
 use super::records::{
-    EpochRecord, FinalRecord, GradientRecord, Lengths, Records, RecordsError, StepRecord, top_figures,
+    EpochRecord, Evaluated, FinalRecord, GradientRecord, Lengths, Records, RecordsError, StepRecord, top_figures,
 };
 use super::restore::{self, OPTIMISER};
 use super::tuned::Tuned;
@@ -126,6 +126,11 @@ impl Session<'_> {
             first_epoch = next;
         }
         (last, first_epoch)
+    }
+
+    /// What its epochs are evaluated on.
+    pub fn evaluated(&self) -> Evaluated {
+        if self.data.holdout.is_some() { Evaluated::Validation } else { Evaluated::Test }
     }
 
     fn is_over(&self, position: &Position) -> bool {
@@ -325,18 +330,20 @@ impl Running<'_, '_, '_> {
         if !whole {
             self.checkpoint()?;
         }
-        let validation = self.validate()?;
+        let split = self.run.session.evaluated();
+        let validation = self.validate(split.name())?;
         let (trained, seconds) = (self.position.begun, self.position.seconds);
         let record = EpochRecord {
             epoch: self.position.epochs + 1,
             train_loss: trained.loss(),
             train_accuracy: trained.accuracy(),
-            val_loss: Some(validation.loss()),
-            val_accuracy: Some(validation.accuracy()),
+            split,
+            loss: Some(validation.loss()),
+            accuracy: Some(validation.accuracy()),
             seconds,
             images_per_second: trained.images() as f64 / seconds,
             learning_rate: self.learning_rate(),
-            top: top_figures(&self.run.session.spec.metrics, &[("train", &trained), ("val", &validation)]),
+            top: top_figures(&self.run.session.spec.metrics, &[("train", &trained), (split.name(), &validation)]),
         };
         self.records.epoch(&record)?;
         if whole {
@@ -534,9 +541,9 @@ impl Running<'_, '_, '_> {
     }
 
     /// The figures of the epoch on the validation images. A run that ends here goes on with all of them.
-    fn validate(&mut self) -> Result<Figures, TrainError> {
+    fn validate(&mut self, name: &'static str) -> Result<Figures, TrainError> {
         let before = self.records.lengths();
-        match self.evaluate(self.run.session.data.validation(), "val", None) {
+        match self.evaluate(self.run.session.data.validation(), name, None) {
             Err(TrainError::Interrupted { .. }) => {
                 self.stop(Some(before))?;
                 Err(self.interruption())
@@ -569,8 +576,8 @@ impl Running<'_, '_, '_> {
 /// A figure of an epoch.
 fn watched(watch: Watch, record: &EpochRecord) -> Option<f64> {
     match (watch.validation, watch.accuracy) {
-        (true, true) => record.val_accuracy,
-        (true, false) => record.val_loss,
+        (true, true) => record.accuracy,
+        (true, false) => record.loss,
         (false, true) => Some(record.train_accuracy),
         (false, false) => Some(record.train_loss),
     }

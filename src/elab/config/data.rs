@@ -12,11 +12,11 @@ use crate::base::span::Span;
 use crate::base::visible;
 use crate::elab::evaluate::at;
 use crate::elab::{Module, Outcome, Value};
-use crate::syntax::ast::{Call, Data, Expr, Name};
+use crate::syntax::ast::{Call, Data, Expr, ExprKind, Name};
 
 pub(super) const DATA: Section = Section {
     word: "data",
-    keys: &["source", "holdout", "shuffle", "drop_last", "prepare", "augment", "classes"],
+    keys: &["source", "holdout", "validate", "shuffle", "drop_last", "prepare", "augment", "classes"],
 };
 
 const SOURCES: [&str; 7] = ["digits", "idx", "cifar10", "cifar100", "folder", "npz", "synthetic"];
@@ -52,8 +52,11 @@ pub enum Source {
 pub struct DataSpec {
     pub name: String,
     pub source: Source,
-    /// Samples of the training split that are used for validation; 0 validates on the test split.
+    /// Samples of the training split that are used for validation; with 0 there is no validation split, and the figures of
+    /// an epoch are those of the test split.
     pub holdout: usize,
+    /// Whether rules may choose by the figures of the test split, where nothing is held out.
+    pub validates_on_test: bool,
     pub shuffle: bool,
     /// Whether the last, smaller batch of an epoch is left out of training.
     pub drop_last: bool,
@@ -90,6 +93,12 @@ impl Module {
         let mut settings = Settings::new(&DATA, &data.settings, &overrides.data);
         let source = settings.required("source", data.name.span, |expr| source(expr, self.directory()));
         let holdout = settings.integer("holdout", 0, i64::from(u32::MAX), 0) as usize;
+        let validates_on_test = settings.read("validate", validate).unwrap_or(false);
+        if validates_on_test && holdout > 0 {
+            let span = settings.get("validate").map_or(data.span, |expr| expr.span);
+            let error = at("images are held out, so `validate = test` says nothing", span);
+            settings.errors.push(error.help("leave out `validate` or `holdout`"));
+        }
         let (shuffle, drop_last) = (settings.truth("shuffle", true), settings.truth("drop_last", false));
         let prepare = settings.read("prepare", prepare).unwrap_or_default();
         let augment = settings.read("augment", augment).unwrap_or_default();
@@ -99,6 +108,7 @@ impl Module {
                 name: data.name.text.clone(),
                 source,
                 holdout,
+                validates_on_test,
                 shuffle,
                 drop_last,
                 prepare,
@@ -108,6 +118,15 @@ impl Module {
             }),
             _ => Err(settings.errors),
         }
+    }
+}
+
+/// `test`
+fn validate(expr: &Expr) -> Outcome<bool> {
+    match &expr.kind {
+        ExprKind::Name(name) if name == "test" => Ok(true),
+        _ => Err(at("`validate` is `test`, or left out", expr.span)
+            .note("with `holdout = N`, the last N training images validate")),
     }
 }
 

@@ -111,6 +111,7 @@ impl Module {
         let mut errors = std::mem::take(&mut settings.errors);
         let phases = self.phases(train, overrides, &mut errors);
         errors.extend(metrics.check_watched(save, &phases));
+        errors.extend(self.check_validation(&train.data, overrides, save, &phases));
         errors.extend(self.model(&train.model).err());
         errors.extend(self.data(&train.data).err());
         match loss {
@@ -133,6 +134,33 @@ impl Module {
             }),
             _ => Err(errors),
         }
+    }
+
+    /// Errors where a rule watches figures of the validation split, and there is none. What is wrong with the data section
+    /// is said where it is read.
+    fn check_validation(
+        &self,
+        data: &Name,
+        overrides: &Overrides,
+        save: Option<Watch>,
+        phases: &[Phase],
+    ) -> Vec<Diagnostic> {
+        let spec = self.data(data).ok().and_then(|section| self.data_spec(section, overrides).ok());
+        let Some(spec) = spec.filter(|spec| spec.holdout == 0 && !spec.validates_on_test) else {
+            return Vec::new();
+        };
+        let stops = phases.iter().filter_map(|phase| phase.stop).map(|stop| stop.watch);
+        let mut spans: Vec<Span> =
+            save.into_iter().chain(stops).filter(|watch| watch.validation).map(|watch| watch.span).collect();
+        // A rule of the section is that of several phases.
+        spans.dedup();
+        let error = |span| {
+            at(format!("there are no validation images: nothing is held out in `{}`", spec.name), span).help(
+                "`holdout = N` in the data section takes the last N training images; `validate = test` chooses by the test \
+                 split, whose figures then say nothing of images that nobody has seen",
+            )
+        };
+        spans.into_iter().map(error).collect()
     }
 
     /// Whether a data section mixes images; what is wrong with it is said where it is read.
