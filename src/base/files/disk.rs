@@ -1,5 +1,5 @@
-//! The disk as the writers of [`super::write`] see it: one function for each way to change it, and nothing else in the
-//! program changes a file that outlives the process.
+//! The disk as those see it who write files whole: one function for each way to change it, and nothing else in the
+//! program changes a file of a run.
 //!
 //! What a power failure leaves is decided by `sync` and `sync_folder` alone: bytes of a file are safe once the file is
 //! synced, and names (made, renamed, removed) once their folder is. In test builds two variables of the environment let
