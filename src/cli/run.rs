@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::diagnostic::Diagnostic;
 use crate::base::files::write_atomically;
 use crate::base::target::Level;
 use crate::data::Dataset;
@@ -24,7 +25,7 @@ use super::arguments::{MachineArguments, Mode, RunArguments};
 use super::project::{Project, execution};
 use super::resume::{self, Fingerprinting, Stored};
 use super::screen::Screen;
-use super::{Failure, Outcome, interrupts, trained, tuned};
+use super::{Failure, Outcome, interrupts, lints, trained, tuned};
 
 /// The file of the confusion matrix in a run's folder.
 pub const CONFUSION: &str = "confusion.txt";
@@ -76,7 +77,13 @@ pub fn run(arguments: &RunArguments) -> Outcome {
             Place::Stored(Box::new(stored), now)
         }
     };
-    let call = Call { arguments, session: &session, init: subject.init.as_deref(), texts: project.texts() };
+    let call = Call {
+        arguments,
+        session: &session,
+        init: subject.init.as_deref(),
+        project: &project,
+        texts: project.texts(),
+    };
     call.conduct(folder, phases).map_err(|end| match end {
         End::Failed(error) => project.train_failure(error),
         End::Interrupted(message) => Failure::Interrupted(message),
@@ -118,6 +125,7 @@ struct Call<'a> {
     session: &'a Session<'a>,
     /// Weights to begin with.
     init: Option<&'a Path>,
+    project: &'a Project<'a>,
     texts: Vec<(PathBuf, String)>,
 }
 
@@ -125,7 +133,8 @@ impl Call<'_> {
     fn conduct(&self, place: Place, phases: Phases) -> Result<(), End> {
         let mut store = Store::default();
         let begun = self.begin(&place, &mut store)?;
-        let mut screen = Screen::new(self.arguments, self.session, &begun.position);
+        let mut screen =
+            Screen::new(self.arguments, self.session, &begun.position, Box::new(|| self.notes()));
         let (records, position) = (begun.records, begun.position);
         let (mut place, mut folder) = (Some(place), None);
         let mut open = || {
@@ -165,6 +174,19 @@ impl Call<'_> {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What `cnnc check` says of the layers, a line each.
+    fn notes(&self) -> Vec<String> {
+        let phase = &self.session.spec.phases[0];
+        // What is wrong with the model has been said.
+        let Ok(step) = self.session.recipe.step(phase.batch, phase) else { return Vec::new() };
+        let sources = &self.project.sources;
+        let warnings = lints::layers::run(&step, sources);
+        let place = |warning: &Diagnostic| {
+            warning.span().map_or(String::new(), |span| format!("{}: ", sources.place(span)))
+        };
+        warnings.iter().map(|warning| format!("note: {}{}", place(warning), warning.message)).collect()
     }
 
     /// The values to begin with: of a checkpoint, of a file, or none yet.

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::base::{numbers, visible};
-use crate::elab::config::Metrics;
+use crate::elab::config::{Early, Metrics, Phase, Watch};
 use crate::report::progress::Progress;
 use crate::report::table::{Align, Columns};
 use crate::train::evaluate::Figures;
 use crate::train::programs::Phases;
 use crate::train::records::{EpochRecord, Evaluated, FinalRecord};
-use crate::train::trainer::{Observer, Position, Session};
+use crate::train::trainer::{Observer, PhaseSize, Position, Session};
 
 use super::arguments::RunArguments;
 
@@ -49,52 +49,91 @@ fn percent(share: Option<f64>) -> String {
 }
 
 /// What a person sees.
-pub struct Screen {
+pub struct Screen<'a> {
     pub progress: Progress,
+    session: &'a Session<'a>,
     metrics: Metrics,
     columns: Columns,
     cells: Vec<fn(&EpochRecord) -> String>,
     epochs: u64,
-    json: bool,
+    /// Where the run goes on.
+    begun: Position,
+    shown: Shown,
     time: bool,
+    /// What is said of the model when its first step is done.
+    notes: Option<Box<dyn FnOnce() -> Vec<String> + 'a>>,
     start: Instant,
     train_seconds: f64,
+    /// Phases so far.
+    phases: usize,
 }
 
-impl Screen {
-    pub fn new(arguments: &RunArguments, session: &Session<'_>, position: &Position) -> Screen {
+/// What is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Table,
+    Json,
+    Nothing,
+}
+
+impl<'a> Screen<'a> {
+    pub fn new(
+        arguments: &RunArguments,
+        session: &'a Session<'a>,
+        begun: &Position,
+        notes: Box<dyn FnOnce() -> Vec<String> + 'a>,
+    ) -> Screen<'a> {
         let epochs: u64 = session.spec.phases.iter().map(|phase| u64::from(phase.epochs)).sum();
-        let left = epochs.saturating_sub(position.epochs).saturating_mul(session.data.train.len() as u64);
-        let images = left.saturating_sub(position.begun.images());
-        let progress = if arguments.json { Progress::hidden() } else { Progress::new(images) };
+        let left = epochs.saturating_sub(begun.epochs).saturating_mul(session.data.train.len() as u64);
+        let images = left.saturating_sub(begun.begun.images());
+        let shown = match (arguments.json, arguments.quiet) {
+            (true, _) => Shown::Json,
+            (false, true) => Shown::Nothing,
+            (false, false) => Shown::Table,
+        };
+        let progress = if shown == Shown::Table { Progress::new(images) } else { Progress::hidden() };
         let metrics = counted(session);
         let table = columns(&metrics, session.evaluated());
         let titles: Vec<(&str, Align, usize)> =
             table.iter().map(|(title, width, _)| (title.as_str(), Align::Right, *width)).collect();
         Screen {
             progress,
+            session,
             metrics,
             columns: Columns::new(&titles),
             cells: table.iter().map(|(_, _, cell)| *cell).collect(),
             epochs,
-            json: arguments.json,
+            begun: *begun,
+            shown,
             time: arguments.time,
+            notes: Some(notes),
             start: Instant::now(),
             train_seconds: 0.0,
+            phases: 0,
         }
     }
 
+    /// Prints a line for people.
+    fn line(&self, text: &str) {
+        if self.shown == Shown::Table {
+            self.progress.print(text);
+        }
+    }
+
+    fn json(&self, value: &impl serde::Serialize) {
+        self.progress.print(&visible::json(&serde_json::to_string(value).expect("numbers")));
+    }
+
     pub fn done(&self, result: &FinalRecord, folder: &Path) {
-        if self.json {
-            self.progress.print(&visible::json(&serde_json::to_string(result).expect("numbers")));
-            return;
+        if self.shown == Shown::Json {
+            return self.json(result);
         }
         let accuracy = self.metrics.accuracy.then_some(("test_accuracy", Some(result.test_accuracy)));
         let top = result.top.iter().map(|(name, share)| (name.as_str(), *share));
         let shares = accuracy.into_iter().chain(top);
         let shares: String =
             shares.map(|(name, share)| format!("{} {}, ", name.replace('_', " "), percent(share))).collect();
-        self.progress.print(&format!(
+        self.line(&format!(
             "\n{shares}test loss {}; trained for {} ({} in all)\nweights, curves and records are in {}",
             numbers::loss(result.test_loss),
             numbers::duration(self.train_seconds),
@@ -102,15 +141,73 @@ impl Screen {
             folder.display()
         ));
         if result.confusion.is_some() {
-            self.progress.print(&format!(
+            self.line(&format!(
                 "the confusion matrix is in {}",
                 folder.join(super::run::CONFUSION).display()
             ));
         }
     }
+
+    /// What is trained, on what.
+    fn subject(&self, parameters: u64) -> String {
+        let Session { spec, data, .. } = self.session;
+        let grouped = |count: usize| numbers::grouped(count as u64);
+        let held_out = data
+            .holdout
+            .as_ref()
+            .map_or(String::new(), |split| format!(", {} held out", grouped(split.len())));
+        let [channels, height, width] = data.shape;
+        format!(
+            "{}, {} parameters, on {}: {} training images{held_out}, {} test images, {channels}×{height}×{width}, {} classes",
+            spec.name,
+            numbers::grouped(parameters),
+            spec.data.text,
+            grouped(data.train.len()),
+            grouped(data.test.len()),
+            data.classes
+        )
+    }
 }
 
-impl Observer for Screen {
+/// The figure of a rule, as it is written.
+fn watched(watch: Watch) -> &'static str {
+    match (watch.validation, watch.accuracy) {
+        (true, true) => "val.accuracy",
+        (true, false) => "val.loss",
+        (false, true) => "training.accuracy",
+        (false, false) => "training.loss",
+    }
+}
+
+impl Observer for Screen<'_> {
+    fn phase_begins(&mut self, phase: &Phase, size: PhaseSize) {
+        let Session { spec, machine, pool, .. } = self.session;
+        self.phases += 1;
+        if self.phases == 1 {
+            self.line(&self.subject(size.parameters));
+            let (threads, level) = (pool.threads(), machine.target.level);
+            let plural = if threads == 1 { "" } else { "s" };
+            self.line(&format!(
+                "seed {}; {threads} thread{plural}, {level}, {} of memory",
+                spec.seed,
+                numbers::bytes(size.bytes)
+            ));
+            if self.begun.steps > 0 {
+                let epoch = self.begun.epochs + 1;
+                self.line(&format!(
+                    "goes on in epoch {epoch}, after step {}",
+                    numbers::grouped(self.begun.steps)
+                ));
+            }
+        }
+        let name = phase.name.as_ref().map_or(String::new(), |name| format!("phase {name}: "));
+        let (epochs, steps) = (phase.epochs, numbers::grouped(size.steps));
+        self.line(&format!(
+            "{name}{epochs} epochs of {steps} steps, batch {}",
+            numbers::grouped(size.batch as u64)
+        ));
+    }
+
     fn first_step(&mut self, phases: &Phases) {
         if self.time {
             let total: Duration = phases.0.iter().map(|(_, time)| *time).sum();
@@ -119,10 +216,14 @@ impl Observer for Screen {
             }
             self.progress.note("");
         }
-        if !self.json {
-            self.progress.print(&self.columns.header());
-            self.progress.print(&self.columns.rule());
+        if self.shown == Shown::Table {
+            for note in self.notes.take().map(|notes| notes()).unwrap_or_default() {
+                self.progress.note(&note);
+            }
         }
+        self.line("");
+        self.line(&self.columns.header());
+        self.line(&self.columns.rule());
     }
 
     fn epoch_begins(&mut self, epoch: u64) {
@@ -136,11 +237,28 @@ impl Observer for Screen {
 
     fn epoch(&mut self, record: &EpochRecord) {
         self.train_seconds += record.seconds;
-        if self.json {
-            self.progress.print(&visible::json(&serde_json::to_string(record).expect("numbers")));
-            return;
+        if self.shown == Shown::Json {
+            return self.json(record);
         }
         let cells: Vec<String> = self.cells.iter().map(|cell| cell(record)).collect();
-        self.progress.print(&self.columns.line(&cells));
+        self.line(&self.columns.line(&cells));
+    }
+
+    fn stopped_early(&mut self, rule: Early, epoch: u64) {
+        let (figure, patience) = (watched(rule.watch), rule.patience);
+        self.line(&format!("stopped after epoch {epoch}: {figure} has not improved for {patience} epochs"));
+    }
+
+    fn kept(&mut self, watch: Watch, epoch: Option<u64>, figure: Option<f64>) {
+        let Some((epoch, figure)) = epoch.zip(figure) else { return };
+        let shown = if watch.accuracy { numbers::percent(figure) } else { numbers::loss(figure) };
+        let on = match (watch.validation, self.session.evaluated()) {
+            (true, Evaluated::Test) => " on the test split",
+            _ => "",
+        };
+        self.line(&format!(
+            "\nthe weights are those of epoch {epoch}, the best {}{on}: {shown}",
+            watched(watch)
+        ));
     }
 }

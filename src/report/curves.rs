@@ -25,13 +25,13 @@ pub fn write(path: &Path, epochs: &[EpochRecord]) -> std::io::Result<()> {
 pub fn svg(epochs: &[EpochRecord]) -> Result<String, Box<dyn std::error::Error>> {
     let percent = |share: f64| share * 100.0;
     let loss = curves(epochs, |record| Some(record.train_loss), |record| record.loss);
-    let accuracy = curves(
+    let accuracy =
+        curves(epochs, |record| Some(percent(record.train_accuracy)), |record| record.accuracy.map(percent));
+    let top = curves(
         epochs,
-        |record| Some(percent(record.train_accuracy)),
-        |record| record.accuracy.map(percent),
+        |record| record.top("train").map(percent),
+        |record| record.top(record.split.name()).map(percent),
     );
-    let top =
-        curves(epochs, |record| record.top("train").map(percent), |record| record.top(record.split.name()).map(percent));
     let panel = |title, limit, curves: Vec<Curve>, legend| Panel {
         title,
         x_title: "epoch",

@@ -107,7 +107,16 @@ struct EpochLine {
 
 impl From<EpochLine> for EpochRecord {
     fn from(line: EpochLine) -> EpochRecord {
-        let EpochLine { epoch, train_loss, train_accuracy, seconds, images_per_second, learning_rate, top, .. } = line;
+        let EpochLine {
+            epoch,
+            train_loss,
+            train_accuracy,
+            seconds,
+            images_per_second,
+            learning_rate,
+            top,
+            ..
+        } = line;
         let (split, loss, accuracy) = match line.test_loss {
             Some(loss) => (Evaluated::Test, loss, line.test_accuracy.flatten()),
             None => (Evaluated::Validation, line.val_loss.flatten(), line.val_accuracy.flatten()),

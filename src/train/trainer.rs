@@ -16,6 +16,7 @@ use crate::data::feed::{Batch, Feed, Maker, Plan};
 use crate::data::prepare::Prepare;
 use crate::data::{DataError, Dataset, Split, batches};
 use crate::elab::config::{Early, Every, Moment, Phase, TrainSpec, Watch};
+use crate::runtime::store::Entry;
 use crate::runtime::{Pool, Program, Store};
 use crate::sched::{Choices, Machine};
 
@@ -26,7 +27,8 @@ use super::evaluate::{BatchFigures, Evaluation, Figures, gradient_norms, keys, s
 use super::programs::{Key, Phases, Programs, Purpose, advised, compile_chosen, initialise};
 use super::recipe::Recipe;
 use super::records::{
-    EpochRecord, Evaluated, FinalRecord, GradientRecord, Lengths, Records, RecordsError, StepRecord, top_figures,
+    EpochRecord, Evaluated, FinalRecord, GradientRecord, Lengths, Records, RecordsError, StepRecord,
+    top_figures,
 };
 use super::restore::{self, OPTIMISER};
 use super::tuned::Tuned;
@@ -64,6 +66,25 @@ pub trait Observer {
     fn step(&mut self, images: u64, figures: &Figures);
     /// An epoch is done, or as much of it as the run is to do.
     fn epoch(&mut self, record: &EpochRecord);
+    /// A phase begins, or the rest of it.
+    fn phase_begins(&mut self, phase: &Phase, size: PhaseSize);
+    /// A phase ends before its last epoch, as its rule says.
+    fn stopped_early(&mut self, rule: Early, epoch: u64);
+    /// The weights are those of this epoch now, the best one.
+    fn kept(&mut self, watch: Watch, epoch: Option<u64>, figure: Option<f64>);
+}
+
+/// What a phase is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct PhaseSize {
+    /// Elements of all parameters.
+    pub parameters: u64,
+    /// Samples of a step.
+    pub batch: usize,
+    /// Steps of an epoch.
+    pub steps: u64,
+    /// Bytes of what is kept and of what a step needs.
+    pub bytes: u64,
 }
 
 /// Where a training stands.
@@ -83,6 +104,9 @@ pub struct Position {
     /// The best figure so far of the run's rule for saving.
     #[serde(default)]
     pub best: Option<f64>,
+    /// The epoch that has it, counted from 1.
+    #[serde(default)]
+    pub best_epoch: Option<u64>,
     /// The best figure so far of the phase's rule for stopping, and the epochs since.
     #[serde(default)]
     pub stopping: (Option<f64>, u64),
@@ -256,6 +280,7 @@ impl PhaseRun<'_> {
     ) -> Result<Option<FinalRecord>, TrainError> {
         let Session { recipe, machine, .. } = *self.session;
         std::thread::scope(|scope| {
+            observer.phase_begins(self.phase, self.size(&first.1, store));
             let others = self.other_keys();
             let programs = Programs::new(first, others, scope, recipe, self.phase, machine);
             let Begun { position, best, .. } = begun;
@@ -283,6 +308,19 @@ impl PhaseRun<'_> {
             running.take_best()?;
             running.test().map(Some)
         })
+    }
+
+    fn size(&self, program: &Program, store: &Store) -> PhaseSize {
+        let elements = |entries: &mut dyn Iterator<Item = &Entry>| -> u64 {
+            entries.map(|entry| entry.values().len() as u64).sum()
+        };
+        let kept = elements(&mut store.entries().iter());
+        PhaseSize {
+            parameters: elements(&mut store.entries().iter().filter(|entry| entry.trained)),
+            batch: self.batch(),
+            steps: self.moment(&Position::default()).epoch_steps,
+            bytes: program.arena_bytes() as u64 + kept * size_of::<f32>() as u64,
+        }
     }
 
     /// Where the phase stands before a step.
@@ -343,7 +381,10 @@ impl Running<'_, '_, '_> {
             seconds,
             images_per_second: trained.images() as f64 / seconds,
             learning_rate: self.learning_rate(),
-            top: top_figures(&self.run.session.spec.metrics, &[("train", &trained), (split.name(), &validation)]),
+            top: top_figures(
+                &self.run.session.spec.metrics,
+                &[("train", &trained), (split.name(), &validation)],
+            ),
         };
         self.records.epoch(&record)?;
         if whole {
@@ -359,6 +400,9 @@ impl Running<'_, '_, '_> {
         (self.position.begun, self.position.seconds) = (Figures::default(), 0.0);
         let is_best = self.keep_best(record)?;
         if self.run.phase.stop.is_some_and(|rule| stops(rule, record, &mut self.position.stopping)) {
+            if let (Some(rule), true) = (self.run.phase.stop, self.position.epochs < self.run.last_epoch) {
+                self.observer.stopped_early(rule, self.position.epochs);
+            }
             self.position.epochs = self.run.last_epoch;
         }
         self.checkpoint()?;
@@ -401,7 +445,7 @@ impl Running<'_, '_, '_> {
         if figure.is_none() {
             return Ok(false);
         }
-        self.position.best = figure;
+        (self.position.best, self.position.best_epoch) = (figure, Some(record.epoch));
         let weights = restore::weights(self.store);
         *self.best = Some(checkpoint::save_best(self.records.folder(), self.position.steps, &weights)?);
         Ok(true)
@@ -409,10 +453,9 @@ impl Running<'_, '_, '_> {
 
     /// Takes the weights of the best epoch, where the run keeps them.
     fn take_best(&mut self) -> Result<(), TrainError> {
-        if self.run.session.spec.save.is_none() {
-            return Ok(());
-        }
+        let Some(watch) = self.run.session.spec.save else { return Ok(()) };
         if let Some(best) = &*self.best {
+            self.observer.kept(watch, self.position.best_epoch, self.position.best);
             restore::take_best(self.records.folder(), best, self.store)?;
             restore::save_best(self.records.folder(), self.store, self.run.session.provenance)?;
         }
