@@ -246,7 +246,10 @@ impl Observer for Screen<'_> {
 
     fn stopped_early(&mut self, rule: Early, epoch: u64) {
         let (figure, patience) = (watched(rule.watch), rule.patience);
-        self.line(&format!("stopped after epoch {epoch}: {figure} has not improved for {patience} epochs"));
+        let plural = if patience == 1 { "" } else { "s" };
+        self.line(&format!(
+            "stopped after epoch {epoch}: {figure} has not improved for {patience} epoch{plural}"
+        ));
     }
 
     fn kept(&mut self, watch: Watch, epoch: Option<u64>, figure: Option<f64>) {

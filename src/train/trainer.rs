@@ -387,29 +387,30 @@ impl Running<'_, '_, '_> {
             ),
         };
         self.records.epoch(&record)?;
-        if whole {
-            self.end_epoch(&record)?;
-        }
+        let stopped = whole && self.end_epoch(&record)?;
         self.observer.epoch(&record);
+        if let (true, Some(rule)) = (stopped, self.run.phase.stop) {
+            self.observer.stopped_early(rule, record.epoch);
+        }
         Ok(())
     }
 
-    /// What a whole epoch leaves: its weights if they are the best, and a checkpoint.
-    fn end_epoch(&mut self, record: &EpochRecord) -> Result<(), TrainError> {
+    /// What a whole epoch leaves: its weights if they are the best, and a checkpoint. Whether the phase ends before its last
+    /// epoch.
+    fn end_epoch(&mut self, record: &EpochRecord) -> Result<bool, TrainError> {
         self.position.epochs += 1;
         (self.position.begun, self.position.seconds) = (Figures::default(), 0.0);
         let is_best = self.keep_best(record)?;
-        if self.run.phase.stop.is_some_and(|rule| stops(rule, record, &mut self.position.stopping)) {
-            if let (Some(rule), true) = (self.run.phase.stop, self.position.epochs < self.run.last_epoch) {
-                self.observer.stopped_early(rule, self.position.epochs);
-            }
+        let stops = self.run.phase.stop.is_some_and(|rule| stops(rule, record, &mut self.position.stopping));
+        let is_early = stops && self.position.epochs < self.run.last_epoch;
+        if stops {
             self.position.epochs = self.run.last_epoch;
         }
         self.checkpoint()?;
         if is_best {
             restore::save_best(self.records.folder(), self.store, self.run.session.provenance)?;
         }
-        Ok(())
+        Ok(is_early)
     }
 
     /// Writes all that the run needs to go on from here.
