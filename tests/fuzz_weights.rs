@@ -1,9 +1,13 @@
-//! The seeds of the fuzz targets lead to tensors, by the same functions.
+//! The seeds of the fuzz targets for files of weights, checkpoints and choices, by the same functions.
 
+#[path = "../fuzz/checkpoint.rs"]
+mod checkpoint;
 #[path = "../fuzz/pickle.rs"]
 mod pickle;
 #[path = "../fuzz/safetensors.rs"]
 mod safetensors;
+#[path = "../fuzz/tune.rs"]
+mod tune;
 
 use std::fs;
 
@@ -29,4 +33,14 @@ fn every_seed_of_a_pickle_becomes_tensors() {
 #[test]
 fn every_seed_of_safetensors_becomes_tensors() {
     check("safetensors", safetensors::from_bytes);
+}
+
+#[test]
+fn every_seed_of_a_checkpoint_becomes_tensors() {
+    check("checkpoint", checkpoint::from_bytes);
+}
+
+#[test]
+fn every_seed_of_choices_is_read() {
+    check("tune", tune::from_bytes);
 }

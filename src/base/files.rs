@@ -56,6 +56,11 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
+/// The hash of some bytes, as [`hash`] gives it.
+pub fn hash_of(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_string()
+}
+
 /// The hash of a regular file's bytes (BLAKE3, in hexadecimal).
 ///
 /// # Errors

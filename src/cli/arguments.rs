@@ -21,7 +21,9 @@ pub struct Arguments {
 pub enum Command {
     /// Train a model as its file's train section says
     Run(RunArguments),
-    /// Loss and metrics of trained weights on the test split
+    /// The runs so far: their figures, and what tells each from the one before
+    Runs(RunsArguments),
+    /// Loss and metrics of trained weights on a split of the data
     Eval(EvalArguments),
     /// What a model says of pictures, or its raw outputs
     Predict(PredictArguments),
@@ -143,6 +145,38 @@ pub struct RunArguments {
     pub quiet: bool,
 }
 
+/// A part of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SplitName {
+    /// The training images, as they are
+    Train,
+    /// The images that are held out
+    Val,
+    /// The test images
+    Test,
+}
+
+impl SplitName {
+    /// In keys and lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            SplitName::Train => "train",
+            SplitName::Val => "val",
+            SplitName::Test => "test",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct RunsArguments {
+    /// The folder with the runs
+    #[arg(value_name = "DIR", default_value = super::RUNS)]
+    pub folder: PathBuf,
+    /// Print a line of JSON a run
+    #[arg(long)]
+    pub json: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct EvalArguments {
     #[command(flatten)]
@@ -155,6 +189,9 @@ pub struct EvalArguments {
     /// Samples at once, in place of the file's; it changes no figure but by rounding
     #[arg(long, value_name = "N")]
     pub batch: Option<u32>,
+    /// The images to look at
+    #[arg(long, value_enum, default_value_t = SplitName::Test)]
+    pub split: SplitName,
     /// Also print how often each class was taken for each other
     #[arg(long)]
     pub confusion: bool,

@@ -1,12 +1,13 @@
-//! `cnnc eval`: loss and metrics of trained weights on the test split.
+//! `cnnc eval`: loss and metrics of trained weights on a split of the data.
 
 use std::collections::HashMap;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::base::numbers;
-use crate::data::Dataset;
 use crate::data::prepare::Prepare;
+use crate::data::{Dataset, Split};
 use crate::elab::config::Top;
 use crate::report::confusion;
 use crate::runtime::{Pool, Program, Store};
@@ -18,10 +19,10 @@ use crate::train::programs::{Phases, advised, compile};
 use crate::train::recipe::Recipe;
 use crate::train::records::FinalRecord;
 
-use super::arguments::EvalArguments;
+use super::arguments::{EvalArguments, SplitName};
 use super::project::{Project, execution};
 use super::trained::{self, Weights};
-use super::{Outcome, print, print_json};
+use super::{Failure, Outcome, print, print_json};
 
 /// From so many classes on, it also counts how often the label is among the best five.
 const TOP_FROM_CLASSES: i64 = 20;
@@ -33,7 +34,29 @@ struct Report<'a> {
     model: &'a str,
     images: u64,
     #[serde(flatten)]
-    figures: FinalRecord,
+    figures: serde_json::Map<String, Value>,
+}
+
+/// The split that is evaluated.
+fn split_of(data: &Dataset, wanted: SplitName) -> Result<&Split, Failure> {
+    match wanted {
+        SplitName::Train => Ok(&data.train),
+        SplitName::Test => Ok(&data.test),
+        SplitName::Val => data.holdout.as_ref().ok_or_else(|| {
+            Failure::Run(
+                "nothing is held out for validation; `holdout = N` in the data section does that".into(),
+            )
+        }),
+    }
+}
+
+/// The figures under the keys of their split.
+fn keyed(figures: &FinalRecord, split: &str) -> serde_json::Map<String, Value> {
+    let Ok(Value::Object(figures)) = serde_json::to_value(figures) else {
+        unreachable!("an object of numbers")
+    };
+    let key = |key: String| key.strip_prefix("test_").map_or(key.clone(), |rest| format!("{split}_{rest}"));
+    figures.into_iter().map(|(name, figure)| (key(name), figure)).collect()
 }
 
 /// Evaluates and prints.
@@ -49,7 +72,7 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     if arguments.confusion {
         recipe.metrics.confusion.get_or_insert(spec.span);
     }
-    let batch = (spec.phases[0].batch as usize).min(data.test.len());
+    let batch = (spec.phases[0].batch as usize).min(split_of(&data, arguments.split)?.len());
     let graph = recipe.evaluation(batch as i64).map_err(|errors| project.failure(errors))?;
     if recipe.metrics.accuracy && graph.classes.is_some_and(|classes| classes >= TOP_FROM_CLASSES) {
         recipe.metrics.top.get_or_insert(Top { k: TOP, span: spec.span });
@@ -65,18 +88,23 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     recipe.check_data(&graph, &data).map_err(|error| project.train_failure(error))?;
     let file = &arguments.model.file;
     let store = trained::store(&project, &spec.name, file, weights, &graph, &|_| false)?;
-    let mut test = Test { recipe: &recipe, data: &data, prepare: &prepare, batch, store, machine, pool };
+    let split = split_of(&data, arguments.split)?;
+    let mut test = Test { recipe: &recipe, split, prepare: &prepare, batch, store, machine, pool };
     let mut counted = recipe.metrics.confusion.map(|_| Confusion::default());
     let figures = test.run(counted.as_mut()).map_err(|error| project.train_failure(error))?;
     let (images, figures) = (figures.images(), figures.of_test(&recipe.metrics, counted));
-    let report = Report { model: &spec.name, images, figures };
-    let top = recipe.metrics.top_k();
-    if arguments.json { print_json(&report) } else { print(&text(&report, top, &data.class_names)) }
+    let name = arguments.split.name();
+    if arguments.json {
+        return print_json(&Report { model: &spec.name, images, figures: keyed(&figures, name) });
+    }
+    let images = numbers::grouped(images);
+    let head = format!("{} on {images} {name} images\n", spec.name);
+    print(&(head + &text(&figures, recipe.metrics.top_k(), &data.class_names)))
 }
 
 struct Test<'a> {
     recipe: &'a Recipe<'a>,
-    data: &'a Dataset,
+    split: &'a Split,
     prepare: &'a Prepare,
     batch: usize,
     store: Store,
@@ -85,11 +113,11 @@ struct Test<'a> {
 }
 
 impl Test<'_> {
-    /// Runs the test split.
+    /// Runs the split.
     fn run(&mut self, confusion: Option<&mut Confusion>) -> Result<Figures, TrainError> {
         let mut programs: HashMap<i64, Program> = HashMap::new();
         let test = Evaluation {
-            split: &self.data.test,
+            split: self.split,
             prepare: self.prepare,
             batch: self.batch,
             store: &mut self.store,
@@ -115,9 +143,8 @@ impl Test<'_> {
     }
 }
 
-fn text(report: &Report<'_>, top: Option<usize>, names: &[String]) -> String {
-    let Report { model, images, figures } = report;
-    let mut text = format!("{model} on {} test images\n", numbers::grouped(*images));
+fn text(figures: &FinalRecord, top: Option<usize>, names: &[String]) -> String {
+    let mut text = String::new();
     let mut line = |name: &str, figure: String| text += &format!("{name:<8}  {figure}\n");
     line("loss", numbers::loss(figures.test_loss));
     if !figures.test_accuracy.is_nan() {

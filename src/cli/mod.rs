@@ -21,6 +21,7 @@ mod project;
 mod recent;
 mod resume;
 mod run;
+mod runs;
 mod screen;
 mod sections;
 mod summary;
@@ -134,6 +135,7 @@ pub fn main() -> ExitCode {
     };
     let outcome = match command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Runs(arguments) => runs::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Predict(arguments) => predict::run(&arguments),
         Command::New(arguments) => new::run(&arguments),

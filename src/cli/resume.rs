@@ -9,11 +9,10 @@ use crate::data::fingerprint::{self, Fingerprint};
 use crate::data::{DataError, Dataset};
 use crate::elab;
 use crate::elab::config::TrainSpec;
-use crate::train::TrainError;
-use crate::train::checkpoint::Checkpoint;
 use crate::train::folder::Folder;
 use crate::train::manifest::{Asked, Change, Difference, Manifest, item_differences};
 use crate::train::trainer::Position;
+use crate::train::{TrainError, checkpoint};
 
 use super::arguments::{ChoiceArguments, Device, ModelArguments, RunArguments};
 use super::project::Project;
@@ -80,9 +79,7 @@ impl Stored {
 
     /// Where the run stands; none where nothing is kept yet.
     pub fn position(&self) -> Result<Option<Position>, Failure> {
-        let checkpoint = Checkpoint::load(self.folder.path());
-        let checkpoint = checkpoint.map_err(|error| Failure::Run(error.to_string()))?;
-        Ok(checkpoint.map(|checkpoint| checkpoint.position))
+        checkpoint::position(self.folder.path()).map_err(|error| Failure::Run(error.to_string()))
     }
 
     /// Compares the run with what this call makes of it, and gives what `run.json` is to say; refuses what is not

@@ -201,9 +201,10 @@ impl Observer for Screen<'_> {
             }
         }
         let name = phase.name.as_ref().map_or(String::new(), |name| format!("phase {name}: "));
+        let plural = if phase.epochs == 1 { "" } else { "s" };
         let (epochs, steps) = (phase.epochs, numbers::grouped(size.steps));
         self.line(&format!(
-            "{name}{epochs} epochs of {steps} steps, batch {}",
+            "{name}{epochs} epoch{plural} of {steps} steps, batch {}",
             numbers::grouped(size.batch as u64)
         ));
     }

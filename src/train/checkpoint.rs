@@ -92,37 +92,65 @@ impl Checkpoint {
     ///
     /// Where it is damaged, or of a later version.
     pub fn load(folder: &Path) -> Result<Option<Checkpoint>, TrainError> {
-        let folder = folder.join(CHECKPOINT);
-        let path = folder.join(PROGRESS);
+        let Some(Stand { position, tensors, best, records }) = Stand::read(folder)? else { return Ok(None) };
+        let tensors = read(&folder.join(CHECKPOINT), &tensors)?;
+        Ok(Some(Checkpoint { position, tensors, records, best }))
+    }
+}
+
+/// Where a run stands, by its folder alone; none where it has not come to a checkpoint.
+///
+/// # Errors
+///
+/// Where `progress.json` is damaged, or of a later version.
+pub fn position(folder: &Path) -> Result<Option<Position>, TrainError> {
+    Ok(Stand::read(folder)?.map(|stand| stand.position))
+}
+
+/// What `progress.json` says, whichever version wrote it.
+struct Stand {
+    position: Position,
+    tensors: Saved,
+    best: Option<Saved>,
+    records: Option<Lengths>,
+}
+
+impl Stand {
+    fn read(folder: &Path) -> Result<Option<Stand>, TrainError> {
+        let path = folder.join(CHECKPOINT).join(PROGRESS);
         let damaged = |what: &str| TrainError::Other(format!("{}: {what}", path.display()));
         let text = match files::read_text(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(|error| damaged(&error.to_string()))?,
         };
-        let (position, tensors, best, records) = match earlier(&text) {
-            Some(Earlier { position, tensors }) => {
-                (position, Saved { file: tensors, hash: String::new() }, None, None)
-            }
-            None => {
-                let Progress { format, position, tensors, best, records } =
-                    sealed::unseal(&text).map_err(|problem| damaged(&problem))?;
-                if format != FORMAT {
-                    return Err(damaged(&format!("it is of format {format}; this version reads {FORMAT}")));
-                }
-                (position, tensors, best, Some(records))
-            }
-        };
-        if !position.is_countable() {
-            return Err(damaged("the position is no place in a training"));
+        let stand = Stand::of_text(&text).map_err(|problem| damaged(&problem))?;
+        stand.check().map_err(damaged)?;
+        Ok(Some(stand))
+    }
+
+    fn of_text(text: &str) -> Result<Stand, String> {
+        if let Some(Earlier { position, tensors }) = earlier(text) {
+            let tensors = Saved { file: tensors, hash: String::new() };
+            return Ok(Stand { position, tensors, best: None, records: None });
         }
-        if !is_numbered(&tensors.file, "state-") {
-            return Err(damaged("`tensors` is no name of a file beside it"));
+        let Progress { format, position, tensors, best, records } = sealed::unseal(text)?;
+        match format {
+            FORMAT => Ok(Stand { position, tensors, best, records: Some(records) }),
+            _ => Err(format!("it is of format {format}; this version reads {FORMAT}")),
         }
-        if best.as_ref().is_some_and(|best| !is_numbered(&best.file, "best-")) {
-            return Err(damaged("`best` is no name of a file beside it"));
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        if !self.position.is_countable() {
+            return Err("the position is no place in a training");
         }
-        let tensors = read(&folder, &tensors)?;
-        Ok(Some(Checkpoint { position, tensors, records, best }))
+        if !is_numbered(&self.tensors.file, "state-") {
+            return Err("`tensors` is no name of a file beside it");
+        }
+        match &self.best {
+            Some(best) if !is_numbered(&best.file, "best-") => Err("`best` is no name of a file beside it"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -173,7 +201,7 @@ fn read(folder: &Path, saved: &Saved) -> Result<weights::Tensors, TrainError> {
     let path = folder.join(&saved.file);
     let bytes =
         files::read(&path).map_err(|source| weights::WeightsError::Io { path: path.clone(), source })?;
-    if !saved.hash.is_empty() && blake3::hash(&bytes).to_string() != saved.hash {
+    if !saved.hash.is_empty() && files::hash_of(&bytes) != saved.hash {
         return Err(TrainError::Other(format!(
             "{}: the file is damaged: its hash is another one",
             path.display()

@@ -40,6 +40,12 @@ pub fn claim(folder: &Path) -> Result<Claim, RecordsError> {
     }
 }
 
+/// Whether another process trains in a folder, as far as that can be told.
+pub fn is_claimed(folder: &Path) -> bool {
+    let shared = || File::open(folder).ok()?.try_lock_shared().err();
+    cfg!(unix) && matches!(shared(), Some(TryLockError::WouldBlock))
+}
+
 /// What file systems say that lock nothing: network ones without a lock service among them.
 fn has_no_locks(error: &io::Error) -> bool {
     #[cfg(unix)]
@@ -57,10 +63,11 @@ mod tests {
     fn a_folder_has_one_claim_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let first = claim(folder.path()).unwrap();
-        assert!(first.holds());
+        assert!(first.holds() && is_claimed(folder.path()));
         let said = claim(folder.path()).err().map(|error| error.to_string());
         assert_eq!(said, Some(format!("another process trains in {}", folder.path().display())));
         drop(first);
+        assert!(!is_claimed(folder.path()) && !is_claimed(&folder.path().join("none")));
         assert!(claim(folder.path()).is_ok());
         assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "something is left behind");
         assert!(matches!(claim(&folder.path().join("none")), Err(RecordsError::Io { .. })));

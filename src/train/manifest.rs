@@ -127,6 +127,13 @@ impl Manifest {
         }
     }
 
+    /// The epochs of all phases that were asked for.
+    pub fn epochs(&self) -> u64 {
+        let is_epochs = |key: &str| key.starts_with("train.") && key.ends_with(".epochs");
+        let epochs = self.settings.iter().filter(|(key, _)| is_epochs(key));
+        epochs.filter_map(|(_, epochs)| epochs.parse::<u64>().ok()).sum()
+    }
+
     /// All texts that the run has had.
     pub fn all_texts(&self) -> Vec<Text> {
         let before = self.changes.iter().flat_map(|change| &change.texts);
@@ -138,7 +145,7 @@ impl Manifest {
         let mut names: BTreeSet<String> = taken.iter().map(|text| text.copy.clone()).collect();
         self.texts.clear();
         for (path, text) in texts {
-            let hash = blake3::hash(text.as_bytes()).to_string();
+            let hash = files::hash_of(text.as_bytes());
             let same = taken.iter().find(|other| other.hash == hash && other.path == *path);
             let copy = same.map_or_else(|| free_name(path, &names), |same| same.copy.clone());
             names.insert(copy.clone());
@@ -199,7 +206,7 @@ impl Manifest {
                 return Err(failed("it is no name of a text in this folder".into()));
             }
             let found = files::read_text(&path).map_err(|error| failed(error.to_string()))?;
-            match blake3::hash(found.as_bytes()).to_string() == text.hash {
+            match files::hash_of(found.as_bytes()) == text.hash {
                 true => Ok((text.path.clone(), found)),
                 false => Err(failed(
                     "it is not the text that the run has; give a changed model as a file of its own, \

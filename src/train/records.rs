@@ -361,6 +361,21 @@ pub fn read_epochs(folder: &Path) -> Result<Vec<EpochRecord>, RecordsError> {
     read.map(|()| epochs).map_err(|source| failed(&path, source))
 }
 
+/// The final figures of a run; none where it has not come to them.
+///
+/// # Errors
+///
+/// A file that cannot be read, or is none of this kind.
+pub fn read_final(folder: &Path) -> Result<Option<FinalRecord>, RecordsError> {
+    let path = folder.join(FINAL);
+    let text = match files::read_text(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|source| failed(&path, source))?,
+    };
+    let problem = |error: serde_json::Error| io::Error::other(visible::excerpt(&error.to_string()));
+    serde_json::from_str(&text).map(Some).map_err(|error| failed(&path, problem(error)))
+}
+
 /// The mean of every gradient's norm in each epoch of a run, by the parameters' paths; none where they were not
 /// written down. Steps with a norm that is not finite are left out.
 pub fn read_gradients(folder: &Path) -> Result<GradientNorms, RecordsError> {

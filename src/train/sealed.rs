@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::base::visible;
+use crate::base::{files, visible};
 
 /// What stands between the text that is hashed and its hash, and behind the hash.
 const SEAM: &str = ",\"sum\":\"";
@@ -13,23 +13,22 @@ const END: &str = "\"}\n";
 pub fn seal(value: &impl Serialize) -> Vec<u8> {
     let text = serde_json::to_string(value).expect("numbers, texts, lists and objects of them");
     let text = visible::json(&text);
-    let body = text.strip_suffix('}').expect("an object");
-    let sum = blake3::hash(body.as_bytes());
+    close(text.strip_suffix('}').expect("an object"))
+}
+
+/// A text with its sum and the end of an object.
+pub fn close(body: &str) -> Vec<u8> {
+    let sum = files::hash_of(body.as_bytes());
     format!("{body}{SEAM}{sum}{END}").into_bytes()
 }
 
 /// The value of a file, or what is wrong with it.
 pub fn unseal<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let (body, sum) = split(text).ok_or("the file is damaged: it does not end with its sum")?;
-    if blake3::hash(body.as_bytes()).to_string() != sum {
+    if files::hash_of(body.as_bytes()) != sum {
         return Err("the file is damaged: its sum is that of another text".into());
     }
     serde_json::from_str(&format!("{body}}}")).map_err(|error| visible::excerpt(&error.to_string()))
-}
-
-/// Whether a text ends as one that was sealed, damaged or not.
-pub fn is_sealed(text: &str) -> bool {
-    split(text).is_some()
 }
 
 fn split(text: &str) -> Option<(&str, &str)> {

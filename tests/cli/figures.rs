@@ -215,12 +215,12 @@ fn runs_do_not_depend_on_the_batch() {
         place.good(&[&["run", "tiny.cnn", "--out", &out, "--batch", batch], &still[..]].concat());
         let last = lines(&place, &format!("{out}/final.json")).remove(0);
         let epoch = lines(&place, &format!("{out}/metrics.jsonl")).remove(0);
-        assert_eq!(epoch["val_loss"], last["test_loss"]);
-        [&epoch["train_loss"], &epoch["val_loss"]].map(|loss| loss.as_f64().expect("a number"))
+        assert_eq!(epoch["test_loss"], last["test_loss"]);
+        [&epoch["train_loss"], &epoch["test_loss"]].map(|loss| loss.as_f64().expect("a number"))
     });
     for epoch in &epochs[1..] {
         check("train_loss", epoch[0], epochs[0][0]);
-        check("val_loss", epoch[1], epochs[0][1]);
+        check("test_loss", epoch[1], epochs[0][1]);
     }
     for batch in ["1", "359"] {
         let eval = ["eval", "tiny.cnn", "--json", "--weights", "run9/model.safetensors", "--batch", batch];
@@ -238,7 +238,7 @@ fn sums_are_resumed() {
     let run = |more: &[&str]| place.good(&[&["run", "tiny.cnn"], more, &mixed].concat());
     let losses = |folder: &str| {
         let epochs = lines(&place, &format!("{folder}/metrics.jsonl")).into_iter();
-        epochs.map(|epoch| (epoch["train_loss"].clone(), epoch["val_loss"].clone())).collect::<Vec<_>>()
+        epochs.map(|epoch| (epoch["train_loss"].clone(), epoch["test_loss"].clone())).collect::<Vec<_>>()
     };
     run(&["--out", "whole"]);
     run(&["--out", "part", "--steps", "20"]);

@@ -38,7 +38,7 @@ fn all_of_them() {
     let metrics = "[accuracy, top(3), confusion]";
     let (titles, test) = run(&place, metrics, &["--out", "all"]);
     let wanted =
-        "epoch  train loss  train acc  train top3  val loss   val acc  val top3      time   images/s";
+        "epoch  train loss  train acc  train top3  test loss  test acc  test top3      time   images/s";
     assert_eq!(titles, wanted);
     let last = json(&place.text("all/final.json"));
     let share = |key: &str| last[key].as_f64().expect("a share");
@@ -49,7 +49,7 @@ fn all_of_them() {
         format!("test accuracy {}, test top3 accuracy {}, test loss ", percent(accuracy), percent(top));
     assert!(test.starts_with(&shown), "{test}");
     let record = &epochs(&place, "all")[1];
-    for split in ["train", "val"] {
+    for split in ["train", "test"] {
         let [accuracy, top] =
             ["accuracy", "top3_accuracy"].map(|key| record[format!("{split}_{key}")].as_f64());
         assert!(accuracy < top && top < Some(1.0), "{record}");
@@ -79,7 +79,7 @@ fn none_of_them() {
     let place = Place::tiny();
     place.good(&["run", "tiny.cnn", "--out", "default"]);
     let (titles, test) = run(&place, "[]", &["--out", "none"]);
-    assert_eq!(titles, "epoch  train loss  val loss      time   images/s");
+    assert_eq!(titles, "epoch  train loss  test loss      time   images/s");
     assert!(test.starts_with("test loss "), "{test}");
     let last = json(&place.text("none/final.json"));
     assert_eq!(keys(&last), ["test_accuracy", "test_loss"]);
@@ -87,7 +87,7 @@ fn none_of_them() {
     assert!(!place.text("none/curves.svg").contains("accuracy"));
     assert_eq!(place.read("default/model.safetensors"), place.read("none/model.safetensors"));
     for (mut with, without) in epochs(&place, "default").into_iter().zip(epochs(&place, "none")) {
-        for key in ["train_accuracy", "val_accuracy"] {
+        for key in ["train_accuracy", "test_accuracy"] {
             assert!(with[key].is_number());
             with[key] = Value::Null;
         }
@@ -165,12 +165,12 @@ fn what_has_no_classes_has_no_accuracy() {
     let place = Place::with("two.cnn", EMBEDDING);
     place.good(&["check", "two.cnn"]);
     let out = place.good(&["run", "two.cnn", "--out", "run"]);
-    assert_eq!(out.lines().next(), Some("epoch  train loss  val loss      time   images/s"));
+    assert_eq!(out.lines().nth(4), Some("epoch  train loss  test loss      time   images/s"));
     assert!(!out.contains("accuracy"), "{out}");
     let last = json(&place.text("run/final.json"));
     assert!(last["test_accuracy"].is_null() && last["test_loss"].is_number(), "{last}");
     let record = &epochs(&place, "run")[0];
-    assert!(record["train_accuracy"].is_null() && record["val_accuracy"].is_null(), "{record}");
+    assert!(record["train_accuracy"].is_null() && record["test_accuracy"].is_null(), "{record}");
     let weights = ["--weights", "run/model.safetensors"];
     let said = place.good(&[&["eval", "two.cnn"][..], &weights].concat());
     assert_eq!(said.lines().count(), 2, "{said}");

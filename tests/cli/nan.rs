@@ -78,7 +78,7 @@ fn rows_with_nan_are_wrong_and_have_no_class() {
         let folder = format!("run{at}");
         place.good(&["run", "spoiled.cnn", "--out", &folder]);
         let epoch = json_of(&place.text(&format!("{folder}/metrics.jsonl")));
-        for (split, samples) in [("train", &train), ("val", &test)] {
+        for (split, samples) in [("train", &train), ("test", &test)] {
             assert_near(&epoch, &format!("{split}_accuracy"), share(samples, 1));
             assert_near(&epoch, &format!("{split}_top{k}_accuracy"), share(samples, k));
         }

@@ -25,7 +25,7 @@ train Net on Digits {{
 
 const ALL: &str = "optim = adamw(2e-2, weight_decay=0.1); epochs = 3; decay = weights; clip = norm(0.5);
   groups = [head = sgd(0.1, momentum=0.9), bias = adam(1e-2)]; schedule = warmup(5) |> cosine(to=1e-4);
-  save = best(val.accuracy); stop = early(val.loss, patience=3);";
+  save = best(training.accuracy); stop = early(training.loss, patience=3);";
 
 /// The bytes of every tensor of a file.
 fn tensors(place: &Place, file: &str) -> BTreeMap<String, Vec<u8>> {
@@ -48,7 +48,7 @@ fn everything_together_learns_and_resumes_to_the_bit() {
     assert_eq!(place.read("whole/model.safetensors"), place.read("part/model.safetensors"));
     assert_eq!(place.text("whole/final.json"), place.text("part/final.json"));
     let last = epochs(&place, "whole").pop().expect("three epochs");
-    assert!(last["val_accuracy"].as_f64().unwrap() > 0.8, "{last}");
+    assert!(last["test_accuracy"].as_f64().unwrap() > 0.8, "{last}");
     let rates: Vec<f64> =
         epochs(&place, "whole").iter().map(|epoch| epoch["learning_rate"].as_f64().unwrap()).collect();
     assert!(rates[0] > rates[1] && rates[1] > rates[2] && rates[2] < 2e-3, "{rates:?}");
@@ -58,11 +58,19 @@ fn everything_together_learns_and_resumes_to_the_bit() {
 #[test]
 fn the_best_epoch_is_kept() {
     let place = Place::with("net.cnn", &net("optim = sgd(0.5); epochs = 6; save = best(val.accuracy);"));
-    place.good(&["run", "net.cnn", "--out", "run"]);
-    let best =
-        epochs(&place, "run").iter().map(|epoch| epoch["val_accuracy"].as_f64().unwrap()).fold(0.0, f64::max);
+    let out = place.good(&["run", "net.cnn", "--out", "run", "--set", "data.validate=test"]);
+    let best = epochs(&place, "run")
+        .iter()
+        .map(|epoch| epoch["test_accuracy"].as_f64().unwrap())
+        .fold(0.0, f64::max);
     let last: serde_json::Value = serde_json::from_str(&place.text("run/final.json")).unwrap();
-    // `digits` without a holdout validates on its test split.
+    // The line names the one whose figure the weights have.
+    let number = epochs(&place, "run").iter().position(|epoch| epoch["test_accuracy"].as_f64() == Some(best));
+    let said = format!(
+        "the weights are those of epoch {}, the best val.accuracy on the test split: ",
+        number.unwrap() + 1
+    );
+    assert!(out.contains(&said), "{out}");
     assert_eq!(last["test_accuracy"].as_f64(), Some(best));
     assert_eq!(place.read("run/best.safetensors"), place.read("run/model.safetensors"));
 }
@@ -177,7 +185,8 @@ fn mixed_pictures_train() {
         run(&["--resume", "part"]);
         assert_eq!(place.read("whole/model.safetensors"), place.read("part/model.safetensors"), "{mix}");
         let last = epochs(&place, "whole").pop().expect("epochs");
-        let (train, val) = (last["train_accuracy"].as_f64().unwrap(), last["val_accuracy"].as_f64().unwrap());
+        let (train, val) =
+            (last["train_accuracy"].as_f64().unwrap(), last["test_accuracy"].as_f64().unwrap());
         assert!(val > 0.85 && train < val, "{mix}: {last}");
     }
 }
@@ -318,4 +327,83 @@ fn rates_that_grow_beyond_the_range() {
     }
     place.write("net.cnn", net("optim = sgd(1e-30); schedule = exponential(1e30); epochs = 2;"));
     place.good(&["run", "net.cnn", "--out", "run", "--steps", "1"]);
+}
+
+/// The test split was called validation, and rules chose by it in silence.
+#[test]
+fn rules_do_not_choose_by_the_test_split_unless_they_are_told() {
+    let place = Place::with("net.cnn", &net("optim = sgd(0.1); epochs = 1;"));
+    let rules = ["train.save=best(val.accuracy)", "train.stop=early(val.loss)"];
+    for rule in rules {
+        for command in ["run", "check"] {
+            let said = place.run(&[command, "net.cnn", "--set", rule]);
+            assert_eq!(said.code, Some(1), "{command} {rule}");
+            assert!(
+                said.err
+                    .starts_with("error: there are no validation images: nothing is held out in `Digits`\n")
+                    && said.err.contains("help: `holdout = N` in the data section")
+                    && said.err.contains("`validate = test` chooses by the test"),
+                "{}",
+                said.err
+            );
+        }
+        for (number, data) in ["data.validate=test", "data.holdout=100"].into_iter().enumerate() {
+            let out = format!("{}{number}", &rule[6..10]);
+            place.good(&["run", "net.cnn", "--set", rule, "--set", data, "--out", &out]);
+            let epoch = &epochs(&place, &out)[0];
+            let (named, other) =
+                if number == 0 { ("test_loss", "val_loss") } else { ("val_loss", "test_loss") };
+            assert!(epoch[named].is_number() && epoch.get(other).is_none(), "{epoch}");
+            let steps = place.text(&format!("{out}/steps.jsonl"));
+            assert_eq!(steps.contains("\"split\":\"val\""), number == 1);
+            let curves = place.text(&format!("{out}/curves.svg"));
+            assert_eq!(curves.contains("validation"), number == 1);
+        }
+    }
+    for (data, problem) in [
+        (
+            &["data.validate=test", "data.holdout=9"][..],
+            "images are held out, so `validate = test` says nothing",
+        ),
+        (&["data.validate=train"], "`validate` is `test`, or left out"),
+    ] {
+        let sets: Vec<&str> = data.iter().flat_map(|set| ["--set", set]).collect();
+        let said = place.run(&[&["check", "net.cnn"], &sets[..]].concat());
+        assert!(said.code == Some(1) && said.err.starts_with(&format!("error: {problem}")), "{}", said.err);
+    }
+}
+
+/// A phase that ended early, and the rule, were not told.
+#[test]
+fn the_end_of_a_phase_is_told() {
+    let settings =
+        "phase a { epochs = 9; optim = sgd(0); stop = early(training.accuracy, patience=2, min_delta=0.5); }
+      phase b { epochs = 1; optim = adam(1e-3); batch = 50; }";
+    let place = Place::with("net.cnn", &net(settings));
+    let out = place.good(&["run", "net.cnn", "--out", "run", "--threads", "1", "--cpu", "sse4"]);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(
+        lines[0],
+        "Net, 896 parameters, on Digits: 1,438 training images, 359 test images, 1×8×8, 10 classes"
+    );
+    assert!(lines[1].starts_with("seed 0; 1 thread, sse4, ") && lines[1].ends_with("KiB of memory"), "{out}");
+    assert_eq!(lines[2], "phase a: 9 epochs of 15 steps, batch 100");
+    assert_eq!(lines[8], "stopped after epoch 3: training.accuracy has not improved for 2 epochs");
+    assert_eq!(lines[9], "phase b: 1 epoch of 29 steps, batch 50");
+    assert_eq!(place.good(&["run", "net.cnn", "--out", "quiet", "--quiet"]), "");
+    assert!(place.path("quiet/final.json").is_file());
+    let out = place.good(&["run", "--resume", "run", "--set", "train.batch=50", "--allow-changes"]);
+    assert_eq!(out.lines().nth(2), Some("goes on in epoch 11, after step 74"));
+}
+
+/// What `cnnc check` warns of is a line here.
+#[test]
+fn a_run_tells_what_is_odd_about_its_layers() {
+    let text = net("optim = sgd(0.1); epochs = 1;").replace("as head\n", "as head |> softmax\n");
+    let place = Place::with("net.cnn", &text);
+    let said = place.run(&["run", "net.cnn", "--out", "run"]);
+    let line = said.err.lines().find(|line| line.starts_with("note: net.cnn:")).unwrap_or_default();
+    assert!(said.code == Some(0) && line.contains("softmax"), "{}", said.err);
+    let said = place.run(&["run", "net.cnn", "--out", "quiet", "--quiet"]);
+    assert_eq!((said.code, said.err.as_str(), said.out.as_str()), (Some(0), "", ""));
 }

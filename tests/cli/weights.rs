@@ -228,7 +228,7 @@ fn another_preparation_is_told() {
 fn all_weights_of_a_run_know_their_model() {
     let place = Place::tiny();
     let Said { code, err, .. } =
-        place.run(&["run", "tiny.cnn", "--out", "run", "--set", "train.save=best(val.accuracy)"]);
+        place.run(&["run", "tiny.cnn", "--out", "run", "--set", "train.save=best(training.accuracy)"]);
     assert_eq!(code, Some(0), "{err}");
     let of = |name: &str| weights::load(&place.path(name)).expect("weights").provenance;
     assert_eq!(of("run/best.safetensors"), of("run/model.safetensors"));
