@@ -95,7 +95,7 @@ fn of_data(
     split: &str,
     index: &str,
 ) -> Result<Input, Failure> {
-    let images = if split == "test" { &data.test } else { &data.train };
+    let images = if split == "test" || planted!("cli.inputs.split") { &data.test } else { &data.train };
     let index = index.parse().ok().filter(|index| *index < images.len()).ok_or_else(|| {
         Failure::Run(format!("{name}: the {split} split has the pictures 0 to {}", images.len() - 1))
     })?;

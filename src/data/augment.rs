@@ -104,6 +104,8 @@ impl Augment {
     }
 
     fn draws(&self, epoch: u64, image: u32, step: usize) -> Draws {
+        let epoch = if planted!("data.augment.epoch") { 0 } else { epoch };
+        let step = if planted!("data.augment.step") { 0 } else { step };
         Draws::new(self.seed, epoch, image, philox::stream("augment") ^ step as u32)
     }
 }

@@ -59,9 +59,13 @@ fn curves(
         let point = |record| Some((record_epoch(record), value(record).filter(|value| value.is_finite())?));
         epochs.iter().filter_map(point).collect()
     };
+    let (mut blue, mut orange) = (points(&train), points(&validation));
+    if planted!("report.curves.swapped") {
+        std::mem::swap(&mut blue, &mut orange);
+    }
     vec![
-        Curve { label: "training".into(), color: BLUE, points: points(&train) },
-        Curve { label: "validation".into(), color: ORANGE, points: points(&validation) },
+        Curve { label: "training".into(), color: BLUE, points: blue },
+        Curve { label: "validation".into(), color: ORANGE, points: orange },
     ]
 }
 

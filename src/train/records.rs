@@ -158,7 +158,8 @@ pub fn newest_folder(root: &Path, model: &str) -> Option<PathBuf> {
 fn newest_number(root: &Path, model: &str) -> Option<u64> {
     let number = |name: &str| name.strip_prefix(model)?.strip_prefix('-')?.parse::<u32>().ok().map(u64::from);
     let entries = fs::read_dir(root).ok()?.flatten();
-    entries.filter_map(|entry| number(entry.file_name().to_str()?)).max()
+    let numbers = entries.filter_map(|entry| number(entry.file_name().to_str()?));
+    if planted!("train.records.newest") { numbers.min() } else { numbers.max() }
 }
 
 fn failed(path: &Path, source: io::Error) -> RecordsError {
@@ -245,8 +246,10 @@ pub fn read_gradients(folder: &Path) -> Result<GradientNorms, RecordsError> {
         for (param, norm) in record.norms {
             let Some(norm) = norm else { continue };
             let (sum, steps) = epoch.entry(param).or_default();
-            *sum += f64::from(norm);
-            *steps += 1;
+            if *steps == 0 || !planted!("train.records.means") {
+                *sum += f64::from(norm);
+                *steps += 1;
+            }
         }
         Ok(())
     });

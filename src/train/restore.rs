@@ -44,7 +44,9 @@ pub fn pretrained(
         let paths: Vec<String> = store.entries().iter().map(|entry| entry.path.clone()).collect();
         except.check("except", &paths).map_err(|error| vec![error])?;
     }
-    let except = |path: &str| from.except.as_ref().is_some_and(|except| except.holds(path));
+    let except = |path: &str| {
+        from.except.as_ref().is_some_and(|except| except.holds(path) && !planted!("train.restore.except"))
+    };
     let help = "`except=...` of load leaves parts out that another task needs anew";
     let found = take(store, weights::load(&from.file)?, &except);
     found.map_err(|error| TrainError::Other(format!("{}: {error}\n  {help}", from.file.display())))
@@ -112,7 +114,7 @@ pub fn save_best(folder: &Path, store: &Store) -> Result<(), WeightsError> {
 /// Where the file cannot be read.
 pub fn best(folder: &Path, store: &mut Store) -> Result<(), TrainError> {
     let file = folder.join(BEST);
-    let kept = |path: &str| path.starts_with(OPTIMISER);
+    let kept = |path: &str| path.starts_with(OPTIMISER) || planted!("train.restore.best");
     take(store, weights::load(&file)?, &kept).map(|_| ()).map_err(|error| misfit(&file, &error))
 }
 

@@ -113,7 +113,8 @@ impl Session<'_> {
     }
 
     fn is_over(&self, position: &Position) -> bool {
-        self.most_steps.is_some_and(|most| position.steps >= most)
+        self.most_steps
+            .is_some_and(|most| position.steps >= most + u64::from(planted!("train.trainer.steps")))
     }
 
     fn is_interrupted(&self) -> bool {
@@ -146,9 +147,11 @@ pub fn train(
     loop {
         let (phase, first_epoch) = session.phase_at(&position);
         if position.epochs == first_epoch && position.begun.images() == 0 {
-            store.clear_states(OPTIMISER);
-            position.phase_steps = 0;
-            position.stopping = (None, 0);
+            store.clear_states(if planted!("train.trainer.fresh") { "none." } else { OPTIMISER });
+            position.phase_steps =
+                if planted!("train.trainer.phase_steps") { position.phase_steps } else { 0 };
+            position.stopping =
+                if planted!("train.trainer.stopping") { position.stopping } else { (None, 0) };
         }
         let run = PhaseRun { session, phase, last_epoch: first_epoch + u64::from(phase.epochs) };
         let first = run.compile(store, &mut phases)?;
@@ -321,14 +324,16 @@ impl Running<'_, '_, '_> {
     /// The learning rate of the last step.
     fn learning_rate(&self) -> f64 {
         let moment = self.run.moment(self.position);
-        self.run.phase.learning_rate(Moment { step: moment.step.saturating_sub(1), ..moment })
+        let before = u64::from(!planted!("train.trainer.last_rate"));
+        self.run.phase.learning_rate(Moment { step: moment.step.saturating_sub(before), ..moment })
     }
 
     /// Writes the weights if they are the best so far by the run's rule.
     fn keep_best(&mut self, record: &EpochRecord) -> Result<(), TrainError> {
         let Some(watch) = self.run.session.spec.save else { return Ok(()) };
         let figure = watched(watch, record);
-        if figure.is_some_and(|figure| is_better(watch, figure, self.position.best, 0.0)) {
+        let best = self.position.best.filter(|_| !planted!("train.trainer.best"));
+        if figure.is_some_and(|figure| is_better(watch, figure, best, 0.0)) {
             self.position.best = figure;
             restore::save_best(self.records.folder(), self.store)?;
         }
@@ -388,13 +393,15 @@ impl Running<'_, '_, '_> {
     fn step(&mut self, epoch: u64, batch: &Batch) -> Result<BatchFigures, TrainError> {
         let Session { spec, pool, .. } = *self.run.session;
         let step = self.position.steps;
+        let seed = if planted!("train.trainer.seed") { 0 } else { spec.seed };
+        let drawn = if planted!("train.trainer.draws") { epoch } else { step };
         let program = self.programs.get((Purpose::Step, batch.labels.len() as i64))?;
         set_batch(program, batch);
         for (name, value) in self.run.phase.scalars(self.run.moment(self.position)) {
             program.set_scalar(&name, value as f32);
         }
         let mut run =
-            |program: &mut Program| program.run(self.store, pool, RandomState { seed: spec.seed, step });
+            |program: &mut Program| program.run(self.store, pool, RandomState { seed, step: drawn });
         match self.phases.take() {
             Some(phases) => {
                 phases.time("first step", || run(program))?;
@@ -481,7 +488,7 @@ fn stops(rule: Early, record: &EpochRecord, (best, since): &mut (Option<f64>, u6
         }
         _ => {
             *since += 1;
-            *since >= rule.patience
+            *since >= rule.patience + u64::from(planted!("train.trainer.patience"))
         }
     }
 }

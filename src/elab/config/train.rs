@@ -152,7 +152,8 @@ impl Module {
         }
         let mut phases = Vec::new();
         for (name, own) in named {
-            let mut settings = Settings::with_defaults(&PHASE, own, &common, &overrides);
+            let flags = if planted!("elab.config.phase_flags") { &[] } else { overrides.as_slice() };
+            let mut settings = Settings::with_defaults(&PHASE, own, &common, flags);
             phases.extend(Phase::read(self, Some(name), name.span, &mut settings));
             // What is wrong in the section itself is wrong in every phase, and said once.
             for error in settings.errors {
@@ -203,7 +204,9 @@ fn save(expr: &Expr) -> Outcome<Watch> {
 /// The model with its arguments; an override replaces the argument of its name, or is a new one.
 fn model_call(train: &Train, overrides: &Overrides) -> ModelCall {
     let name_of = |arg: &Arg| arg.name.as_ref().map(|name| name.text.clone());
-    let replaced = |arg: &&Arg| !overrides.args.iter().any(|new| name_of(new) == name_of(arg));
+    let replaced = |arg: &&Arg| {
+        planted!("elab.config.arguments") || !overrides.args.iter().any(|new| name_of(new) == name_of(arg))
+    };
     let kept = train.args.iter().filter(|arg| arg.name.is_none() || replaced(arg)).cloned();
     ModelCall { name: train.model.clone(), args: kept.chain(overrides.args.iter().cloned()).collect() }
 }
