@@ -170,7 +170,7 @@ fn text(report: &Report, top: usize) -> String {
         ("GB/s", Align::Right),
         ("of roofline", Align::Right),
     ]);
-    for line in kernels.iter().take(top) {
+    for line in kernels.iter().take(top + usize::from(planted!("cli.profile.top"))) {
         table.row(vec![
             short(&line.kernel),
             format!("{:.3}", line.milliseconds),

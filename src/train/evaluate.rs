@@ -67,7 +67,8 @@ impl Figures {
             Some([total, weight]) => {
                 // A part that an older version has averaged by images has no weight to go on with.
                 let before = self.weight.unwrap_or(if self.images == 0 { 0.0 } else { f64::NAN });
-                self.weight = Some(before + f64::from(weight));
+                let weight = if planted!("train.evaluate.parts") { images as f64 } else { f64::from(weight) };
+                self.weight = Some(before + weight);
                 self.loss += f64::from(total);
             }
             None if planted!("train.evaluate.weights") => self.loss += f64::from(batch.loss),

@@ -92,7 +92,7 @@ impl Position {
 
     /// The epochs that are done or begun.
     fn seen_epochs(&self) -> u64 {
-        self.epochs + u64::from(self.begun.images() > 0)
+        self.epochs + u64::from(self.begun.images() > 0 && !planted!("train.trainer.seen"))
     }
 }
 

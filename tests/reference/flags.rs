@@ -4,7 +4,7 @@ use crate::place::Place;
 use crate::reference::network::{COLUMNS, MODEL, PIXELS, ROWS, evaluate, probabilities, start};
 use crate::reference::program::{
     DATA, HELD_OUT, LOGGED, TEST, TRAIN, all_close, check_run, check_test, check_with, close, json, label,
-    lines, losses, place, run, sample, samples, training, weights, with, write_pictures,
+    lines, losses, place, run, sample, samples, text, training, weights, with, write_pictures,
 };
 use crate::reference::trainer::{Phase, Training, adam, sgd};
 
@@ -70,6 +70,22 @@ fn places_and_names() {
     check_run(&place, &training(Phase::new(2, LEFT, sgd(0.2, 0.0, 0.0))));
     // The folder that the section names is looked for without the flag.
     assert_eq!(place.run(&["run", "net.cnn", "--model", "Net"]).code, Some(1));
+}
+
+/// Data and weights that a file names lie beside it, wherever the command is started.
+#[test]
+fn paths_of_the_file() {
+    let place = Place::new();
+    let (train, test): (Vec<usize>, Vec<usize>) = ((0..LEFT).collect(), (TRAIN..TRAIN + TEST).collect());
+    write_pictures(&place, "inside/data", &train, &test);
+    place.write("inside/start.safetensors", weights(&start()));
+    let settings =
+        format!("{LOGGED}  optim = sgd(0.2);  epochs = 2;  weights = load(\"start.safetensors\");");
+    place.write("inside/net.cnn", text("shuffle = false;", &settings));
+    place.good(&["run", "inside/net.cnn", "--out", "run"]);
+    let training =
+        Training { val: samples(TRAIN..TRAIN + TEST), ..with(vec![Phase::new(2, LEFT, sgd(0.2, 0.0, 0.0))]) };
+    check_run(&place, &training);
 }
 
 /// Arguments of the model, from the command line in place of those of the section.

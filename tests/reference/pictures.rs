@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use crate::reference::network::{COLUMNS, PIXELS, Sample, Sums, Tensors, evaluate, norm, start};
+use crate::reference::network::{COLUMNS, PIXELS, ROWS, Sample, Sums, Tensors, evaluate, norm, start};
 use crate::reference::program::{
     HELD_OUT, LOGGED, TEST, TRAIN, all_close, check, check_with, close, label, lines, losses, pixels, place,
-    run, sample, samples, training,
+    run, sample, sample_of, samples, training,
 };
 use crate::reference::trainer::{Phase, Training, sgd};
 
@@ -126,6 +126,83 @@ fn steps_draw_their_own() {
         counts[ways.iter().position(is_near).expect("one of four ways")] += 1;
     }
     assert!(counts.iter().all(|count| *count > 6), "{counts:?}");
+}
+
+/// Changes with one outcome, and those that are one of a few: each picture is one of them, and all of them come.
+#[test]
+fn changes_of_pixels() {
+    let of = |image: usize, change: &dyn Fn(usize, usize) -> Option<usize>| {
+        let bytes = pixels(image);
+        let byte = |at: usize| change(at / COLUMNS, at % COLUMNS).map_or(0, |from| bytes[from]);
+        sample_of(&(0..PIXELS).map(byte).collect::<Vec<u8>>(), label(image))
+    };
+    // What lies outside of the picture is black.
+    let moved = |image: usize, [down, right]: [i64; 2]| {
+        of(image, &|row, column| {
+            let (row, column) = (row as i64 - down, column as i64 - right);
+            let is_inside = (0..ROWS as i64).contains(&row) && (0..COLUMNS as i64).contains(&column);
+            is_inside.then(|| row as usize * COLUMNS + column as usize)
+        })
+    };
+    let turned = |image: usize| vec![of(image, &|row, column| Some(PIXELS - 1 - (row * COLUMNS + column)))];
+    let all_shifts = |rows: i64, columns: i64| {
+        move |image: usize| -> Vec<Sample> {
+            let shifts = (-rows..=rows).flat_map(|down| (-columns..=columns).map(move |right| [down, right]));
+            shifts.map(|shift| moved(image, shift)).collect()
+        }
+    };
+    let halved = |image: usize| {
+        let half: Vec<u8> = pixels(image).iter().map(|byte| byte / 2).collect();
+        vec![sample_of(&half, label(image))]
+    };
+    let grey = |image: usize| {
+        let mean = pixels(image).iter().map(|byte| f64::from(*byte)).sum::<f64>() / PIXELS as f64;
+        vec![sample_of(&[mean.round() as u8; PIXELS], label(image))]
+    };
+    all_of("rotate([180, 180])", 1, &turned);
+    all_of("affine([180, 180])", 1, &turned);
+    all_of("colorjitter(brightness=[0.5, 0.5])", 1, &halved);
+    all_of("colorjitter(contrast=[0, 0])", 1, &grey);
+    all_of("crop([4, 5], [1, 0])", 3, &all_shifts(1, 0));
+    all_of("crop([4, 5], 1)", 9, &all_shifts(1, 1));
+    all_of("affine(0, translate=[0.2, 0])", 3, &all_shifts(0, 1));
+    all_of("affine(0, translate=[0, 0.5])", 5, &all_shifts(2, 0));
+}
+
+/// A part is 0 for the network, the mean and not black.
+#[test]
+fn erased_parts() {
+    let erased = |image: usize| -> Vec<Sample> {
+        let erase = |part: Vec<usize>| {
+            let mut sample = sample(image);
+            part.into_iter().for_each(|pixel| sample.pixels[pixel] = 0.0);
+            sample
+        };
+        rectangles().into_iter().filter(|part| part.len() < PIXELS / 2).map(erase).collect()
+    };
+    all_of("erase(1)", 15, &erased);
+}
+
+/// Each training picture of a few epochs is changed to one of the candidates, and at least so many of them are met.
+fn all_of(augment: &str, least: usize, candidates: &dyn Fn(usize) -> Vec<Sample>) {
+    let data = format!("holdout = 6;  shuffle = false;  augment = {augment};");
+    let place = place(&data, "optim = sgd(0);  batch = 1;  epochs = 4;");
+    run(&place, "run", &[]);
+    let mut met = Vec::new();
+    for (step, found) in losses(&place, "run", "train").into_iter().enumerate() {
+        let distance = |way: &Sample| (evaluate(&start(), std::slice::from_ref(way)).0.loss - found).abs();
+        let all: Vec<f64> = candidates(step % LEFT).iter().map(distance).collect();
+        let nearest =
+            (0..all.len()).min_by(|one, other| all[*one].total_cmp(&all[*other])).expect("a candidate");
+        assert!(all[nearest] < 2e-5, "{augment}: step {step} has the loss {found}");
+        met.push(nearest);
+    }
+    met.sort_unstable();
+    met.dedup();
+    assert!(met.len() >= least, "{augment}: {met:?}");
+    let val: Vec<f64> =
+        samples(LEFT..TRAIN).iter().map(|way| evaluate(&start(), std::slice::from_ref(way)).0.loss).collect();
+    all_close(augment, &losses(&place, "run", "val"), &val.repeat(4));
 }
 
 /// A batch of pictures of which each is mixed with the one before it, the first with the last.

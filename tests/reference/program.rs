@@ -35,8 +35,13 @@ pub fn label(image: usize) -> usize {
 
 /// A picture as the network reads it.
 pub fn sample(image: usize) -> Sample {
-    let number = |byte: u8| (f64::from(byte) / 255.0 - 0.4) / 0.3;
-    Sample { pixels: pixels(image).into_iter().map(number).collect(), labels: vec![(label(image), 1.0)] }
+    sample_of(&pixels(image), label(image))
+}
+
+/// Other pixels in its place.
+pub fn sample_of(pixels: &[u8], label: usize) -> Sample {
+    let number = |byte: &u8| (f64::from(*byte) / 255.0 - 0.4) / 0.3;
+    Sample { pixels: pixels.iter().map(number).collect(), labels: vec![(label, 1.0)] }
 }
 
 pub fn samples(images: std::ops::Range<usize>) -> Vec<Sample> {
@@ -170,7 +175,7 @@ pub fn check_with(flags: &[&str], data: &str, train: &str, training: &Training) 
 /// Compares what is in the folder `run` with the reference.
 pub fn check_run(place: &Place, training: &Training) -> Trained {
     let trained = training.run();
-    check_steps(place, &trained);
+    check_steps(place, training, &trained);
     let epochs = lines(place, "run/metrics.jsonl");
     assert_eq!(epochs.len(), trained.epochs.len(), "epochs");
     epochs.iter().zip(&trained.epochs).for_each(|(record, epoch)| check_epoch(record, epoch));
@@ -184,7 +189,7 @@ pub fn check_run(place: &Place, training: &Training) -> Trained {
 }
 
 /// The losses and the norms of all steps, and their numbers.
-fn check_steps(place: &Place, trained: &Trained) {
+fn check_steps(place: &Place, training: &Training, trained: &Trained) {
     all_close("the loss of step", &losses(place, "run", "train"), &trained.losses);
     let norms = lines(place, "run/gradients.jsonl");
     assert_eq!(norms.len(), trained.norms.len(), "lines of norms");
@@ -196,9 +201,26 @@ fn check_steps(place: &Place, trained: &Trained) {
             close(&format!("the norm of {name} in step {at}"), found[*name].as_f64().expect("a norm"), *norm);
         }
     }
+    // Each epoch's steps, then what validates; the test at the end.
+    let batches = |sums: &Sums, batch: usize| (sums.samples as usize).div_ceil(batch);
+    let (mut wanted, mut step) = (Vec::new(), 0);
+    for epoch in &trained.epochs {
+        wanted.extend((1..=epoch.steps).map(|at| ("train", epoch.number, step + at)));
+        step += epoch.steps;
+        wanted.extend(vec![("val", epoch.number, step); batches(&epoch.val, epoch.batch)]);
+    }
+    // The end of the training is behind all epochs, those among them that a rule has left out.
+    let end: usize = training.phases.iter().map(|phase| phase.epochs).sum();
+    let batch = training.phases.last().expect("a phase").batch;
+    wanted.extend(vec![("test", end, step); batches(&trained.test, batch)]);
     let steps = lines(place, "run/steps.jsonl");
-    let numbers = steps.iter().filter(|line| line["split"] == "train").map(|line| line["step"].as_u64());
-    assert_eq!(numbers.collect::<Vec<_>>(), (1..=trained.losses.len() as u64).map(Some).collect::<Vec<_>>());
+    assert_eq!(steps.len(), wanted.len(), "lines of steps");
+    for (line, (split, epoch, step)) in steps.iter().zip(wanted) {
+        assert!(
+            line["split"] == split && line["epoch"] == epoch && line["step"] == step,
+            "{line}: {split} {epoch} {step}"
+        );
+    }
 }
 
 fn check_epoch(record: &Value, epoch: &Epoch) {

@@ -2,10 +2,52 @@
 
 use std::f64::consts::PI;
 
-use crate::reference::program::{HELD_OUT, TRAIN, check, training, with};
+use crate::place::Place;
+
+use crate::reference::program::{HELD_OUT, TRAIN, check, lines, losses, training, with};
 use crate::reference::trainer::{Clip, Phase, Training, adam, adamw, sgd};
 
 const BIASES: [&str; 2] = ["a.bias", "ab.bias"];
+
+/// What is left out is as the pages of the language say.
+#[test]
+fn defaults() {
+    let text = "model M(x: f32[N, 1, 8, 8]) -> f32[N, 10] { x |> flatten |> linear(10) as fc }
+data D { source = digits(); }
+train M on D { loss = cross_entropy;  optim = sgd; }";
+    let place = Place::with("m.cnn", text);
+    let run = |out: &str, settings: &[&str]| -> Vec<serde_json::Value> {
+        let settings: Vec<String> = settings.iter().map(|setting| format!("train.{setting}")).collect();
+        let flags: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        place.good(&[&["run", "m.cnn", "--out", out], &flags[..]].concat());
+        lines(&place, &format!("{out}/metrics.jsonl"))
+    };
+    let plain = run("plain", &[]);
+    // 1,438 pictures are 23 batches of 64.
+    assert_eq!((plain.len(), losses(&place, "plain", "train").len()), (10, 10 * 23));
+    assert!(plain.iter().all(|epoch| epoch["learning_rate"] == 0.001 && epoch["val_accuracy"].is_number()));
+    assert!(!place.path("plain/gradients.jsonl").exists() && !place.path("plain/confusion.txt").exists());
+    assert!(
+        plain.iter().all(|epoch| epoch.as_object().expect("figures").keys().all(|key| !key.contains("top")))
+    );
+    let same = ["seed=0", "decay=all", "batch=64", "epochs=10", "fast_math=true", "metrics=[accuracy]"];
+    run("same", &same);
+    assert_eq!(place.read("plain/model.safetensors"), place.read("same/model.safetensors"));
+    assert_eq!(run("stop", &["optim=sgd(0)", "stop=early(val.loss)"]).len(), 6);
+    assert!(run("once", &["epochs=3", "stop=early(val.loss)"]).len() == 3, "any gain counts");
+    for (schedule, last) in [("step(1)", 1e-5), ("cosine", 0.0), ("linear", 0.0), ("onecycle", 1e-3 / 25e4)] {
+        let epochs = run(&schedule[..4], &["epochs=3", &format!("schedule={schedule}")]);
+        let found = epochs[2]["learning_rate"].as_f64().expect("a rate");
+        // The last step of `cosine` and `linear` is one before their end.
+        let (step, steps) = (68.0, 69.0);
+        let wanted = match schedule {
+            "cosine" => 1e-3 * (1.0 + (PI * step / steps).cos()) / 2.0,
+            "linear" => 1e-3 * (1.0 - step / steps),
+            _ => last,
+        };
+        assert!((found / wanted - 1.0).abs() < 1e-9, "{schedule}: {found}, not {wanted}");
+    }
+}
 
 /// The last batch of an epoch has one picture, and counts for one.
 #[test]
@@ -53,7 +95,7 @@ fn phases() {
         phase one { schedule = warmup(3) |> linear(to=0.02);  freeze = a; }
         phase two { batch = 3;  optim = adamw(0.03);  schedule = cosine(to=0.003);  epochs = 3; }
         phase three { schedule = milestones([1, 2], factor=0.5);  epochs = 3;  freeze = !a; }
-        phase four { epochs = 1; }";
+        phase four { epochs = 2;  optim = adamw(0.02); }";
     let first = Phase {
         frozen: vec!["a.bias", "a.weight"],
         factor: |step, steps, _| match step {
@@ -71,9 +113,9 @@ fn phases() {
         factor: |step, _, epoch_steps| [1.0, 0.5, 0.25][step / epoch_steps],
         ..Phase::new(3, 5, sgd(0.2, 0.9, 0.0))
     };
-    let fourth = Phase::new(1, 5, sgd(0.2, 0.9, 0.0));
+    let fourth = Phase::new(2, 5, adamw(0.02, 0.01));
     let (_, trained) = check("holdout = 6;", settings, &with(vec![first, second, third, fourth]));
-    assert_eq!(trained.lasted, [2, 3, 3, 1]);
+    assert_eq!(trained.lasted, [2, 3, 3, 2]);
 }
 
 /// The name of an instance stands for what is inside, and not for one whose name begins so; the first group that holds a

@@ -123,6 +123,9 @@ pub struct Training {
 pub struct Epoch {
     /// Counted from 1; a phase that ends early leaves out the numbers of its other epochs.
     pub number: usize,
+    pub steps: usize,
+    /// Pictures of a whole batch.
+    pub batch: usize,
     pub train: Sums,
     pub val: Sums,
     /// Of the last step.
@@ -240,7 +243,14 @@ impl Training {
                 );
             }
         }
-        Epoch { number, train: sums, val: evaluate(tensors, &self.val).0, rate }
+        Epoch {
+            number,
+            steps: batches.len(),
+            batch: phase.batch,
+            train: sums,
+            val: evaluate(tensors, &self.val).0,
+            rate,
+        }
     }
 }
 

@@ -162,4 +162,37 @@ pub const TRAINING: &[Fault] = &[
     ),
     fault("cli.sections.mix", "cli/sections.rs", "mixup pastes rectangles"),
     fault("cli.bench.arithmetic", "cli/bench.rs", "a multiply-add is one operation"),
+    fault("elab.config.epochs", "elab/config/phase.rs", "without the key a phase has an epoch more"),
+    fault(
+        "elab.config.directory",
+        "elab/config/data.rs",
+        "data is looked for where the command is started, not beside its file",
+    ),
+    fault(
+        "elab.config.weights",
+        "elab/config/train.rs",
+        "weights are looked for where the command is started, not beside their file",
+    ),
+    fault("elab.config.flip", "elab/config/pictures.rs", "`hflip` turns pictures upside down"),
+    fault("data.cifar.coarse", "data/cifar.rs", "the labels of CIFAR-100 are the coarse ones"),
+    fault(
+        "data.folder.classes",
+        "data/folder.rs",
+        "the classes of the test pictures are counted by themselves",
+    ),
+    fault("data.augment.sides", "data/augment.rs", "a picture moves to its side by a share of its height"),
+    fault("data.augment.angle", "data/augment.rs", "pictures are rotated the other way round"),
+    fault(
+        "train.trainer.seen",
+        "train/trainer.rs",
+        "what validates an epoch is written down as that of the epoch before",
+    ),
+    fault(
+        "train.evaluate.parts",
+        "train/evaluate.rs",
+        "a loss that gives weights is divided by the number of pictures",
+    ),
+    fault("report.progress.images", "report/progress.rs", "the bar counts batches"),
+    fault("cli.inputs.prepared", "cli/inputs.rs", "predictions are of pictures that are not normalised"),
+    fault("cli.profile.top", "cli/profile.rs", "one kernel more than asked for is shown"),
 ];

@@ -133,6 +133,7 @@ fn source(expr: &Expr, directory: &Path) -> Outcome<Source> {
 fn path(call: &Call, parameter: &'static [&'static str; 1], directory: &Path) -> Outcome<PathBuf> {
     let values = Values::new(call, parameter)?;
     let path = values.string(parameter[0])?;
+    let directory = if planted!("elab.config.directory") { Path::new("") } else { directory };
     Ok(directory.join(values.required(parameter[0], path)?))
 }
 

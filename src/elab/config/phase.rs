@@ -140,7 +140,8 @@ impl Phase {
         settings: &mut Settings<'_>,
     ) -> Option<Phase> {
         let batch = settings.integer("batch", 1, 1 << 20, 64);
-        let epochs = settings.integer("epochs", 1, i64::from(u32::MAX), 10) as u32;
+        let default = 10 + i64::from(planted!("elab.config.epochs"));
+        let epochs = settings.integer("epochs", 1, i64::from(u32::MAX), default) as u32;
         let schedule = settings.read("schedule", Schedule::parse).unwrap_or_default();
         let clip = settings.read("clip", clip);
         let freeze = settings.read("freeze", Selection::parse);
