@@ -17,6 +17,7 @@ fn settings() {
         "{LOGGED}  batch = 2;  epochs = 9;  optim = adam(0.5);
          phase one {{ epochs = 7; }} phase two {{ batch = 3;  optim = adam(0.7);  clip = norm(9); }}"
     );
+    let started = std::time::Instant::now();
     let flags = [
         ["--epochs", "2"],
         ["--batch", "5"],
@@ -27,7 +28,10 @@ fn settings() {
     ];
     let phase = || Phase::new(2, 5, sgd(0.2, 0.9, 0.0));
     let training = with(vec![phase(), phase()]);
-    check_with(flags.as_flattened(), "holdout = 2;", &sections, &training);
+    let (place, _) = check_with(flags.as_flattened(), "holdout = 2;", &sections, &training);
+    let epochs = lines(&place, "run/metrics.jsonl");
+    let seconds: f64 = epochs.iter().map(|epoch| epoch["seconds"].as_f64().expect("a time")).sum();
+    assert!(seconds > 0.0 && seconds < started.elapsed().as_secs_f64(), "{seconds} s");
 }
 
 /// A run that ends within an epoch has figures of its part, and the test.
@@ -86,6 +90,33 @@ fn paths_of_the_file() {
     let training =
         Training { val: samples(TRAIN..TRAIN + TEST), ..with(vec![Phase::new(2, LEFT, sgd(0.2, 0.0, 0.0))]) };
     check_run(&place, &training);
+}
+
+/// As many pictures, classes and channels as a made-up data set is asked for, those of its seed.
+#[test]
+fn synthetic_data() {
+    let text = "model S(x: f32[N, 2, 4, 5]) -> f32[N, 3] { x |> flatten |> linear(3) as fc }
+data D { source = synthetic(classes=3, size=[2, 4, 5], images=7, test=5);  shuffle = false; }
+train S on D { loss = cross_entropy;  optim = sgd(0);  batch = 1;  epochs = 1; }";
+    let place = Place::with("s.cnn", text);
+    let run = |out: &str, source: &str| {
+        place.good(&["run", "s.cnn", "--out", out, "--set", &format!("data.source={source}")]);
+        [losses(&place, out, "train"), losses(&place, out, "val")]
+    };
+    let one = run("one", "synthetic(classes=3, size=[2, 4, 5], images=7, test=5)");
+    let zero = run("zero", "synthetic(classes=3, size=[2, 4, 5], images=7, test=5, seed=0)");
+    let other = run("other", "synthetic(classes=3, size=[2, 4, 5], images=7, test=5, seed=1)");
+    assert_eq!((one[0].len(), one[1].len(), &zero), (7, 5, &one));
+    assert!(one.iter().flatten().zip(other.iter().flatten()).all(|(one, other)| one != other));
+    place.good(&[
+        "run",
+        "s.cnn",
+        "--out",
+        "few",
+        "--set",
+        "data.source=synthetic(classes=2, size=[2, 4, 5])",
+    ]);
+    assert_eq!([losses(&place, "few", "train").len(), losses(&place, "few", "val").len()], [1000, 200]);
 }
 
 /// Arguments of the model, from the command line in place of those of the section.
@@ -205,6 +236,12 @@ fn predictions() {
             }
         }
     }
+    let text = predict(&["--top", "1"]);
+    let sure = probabilities(&start(), &sample(5).pixels).into_iter().enumerate();
+    let (class, share) = sure.max_by(|one, other| one.1.total_cmp(&other.1)).expect("a class");
+    let wanted =
+        format!("train:5      {} {:.2} %   (labelled {})", names[class], 100.0 * share, names[label(5)]);
+    assert_eq!(text.lines().nth(1), Some(wanted.as_str()));
     // Three classes are named by default.
     assert_eq!(predict(&[]).lines().map(|line| line.matches('%').count()).collect::<Vec<_>>(), [3, 3]);
 }
@@ -263,6 +300,22 @@ fn measurements() {
         let found = said(&[&["profile"][..], &flags].concat());
         assert_eq!(found["threads"].to_string(), threads);
         assert_eq!((found["batch"].to_string().as_str(), found["level"].as_str()), (batch, Some("sse4")));
+    }
+    let found = said(&["profile", "--threads", "1"]);
+    let number = |value: &serde_json::Value, key: &str| value[key].as_f64().expect("a number");
+    for kernel in found["kernels"].as_array().expect("kernels") {
+        let seconds = number(kernel, "milliseconds") * 1e-3;
+        let (gflop, gigabytes) = (number(kernel, "gflop"), number(kernel, "megabytes") * 1e-3);
+        let least = (gflop / number(&found, "peak_gflops"))
+            .max(gigabytes / number(&found, "memory_gigabytes_per_second"));
+        for (key, wanted) in [
+            ("gflops", gflop / seconds),
+            ("gigabytes_per_second", gigabytes / seconds),
+            ("of_roofline", least / seconds),
+            ("share", seconds / (number(&found, "step_ms") * 1e-3)),
+        ] {
+            assert!((number(kernel, key) - wanted).abs() <= 1e-9 * wanted, "{key} of {kernel}");
+        }
     }
     let text = place.good(&["profile", "net.cnn", "--top", "2", "--threads", "1"]);
     let rows =

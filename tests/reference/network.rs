@@ -32,6 +32,8 @@ pub type Tensors = BTreeMap<&'static str, Vec<f64>>;
 pub struct Sample {
     pub pixels: Vec<f64>,
     pub labels: Vec<(usize, f64)>,
+    /// What the loss of this picture counts.
+    pub weight: f64,
 }
 
 /// Sums over pictures.
@@ -39,6 +41,8 @@ pub struct Sample {
 pub struct Sums {
     pub samples: f64,
     pub loss: f64,
+    /// What the mean loss divides by: as much as there are samples, but for their weights.
+    pub weight: f64,
     pub correct: f64,
     pub in_top: f64,
     /// A row a label, a column a prediction.
@@ -49,6 +53,7 @@ impl Sums {
     pub fn add(&mut self, other: &Sums) {
         self.samples += other.samples;
         self.loss += other.loss;
+        self.weight += other.weight;
         self.correct += other.correct;
         self.in_top += other.in_top;
         for (row, others) in self.confusion.iter_mut().zip(&other.confusion) {
@@ -57,7 +62,7 @@ impl Sums {
     }
 
     pub fn mean_loss(&self) -> f64 {
-        self.loss / self.samples
+        self.loss / self.weight
     }
 }
 
@@ -108,20 +113,22 @@ fn rank(scores: &[f64], label: usize) -> usize {
 /// The figures of some pictures, and the gradient of their mean loss, the cross-entropy.
 pub fn evaluate(tensors: &Tensors, samples: &[Sample]) -> (Sums, Tensors) {
     let (mut sums, mut gradient) = (Sums::default(), zeros());
+    let all: f64 = samples.iter().map(|sample| sample.weight).sum();
     for sample in samples {
         let (hidden, scores) = forward(tensors, &sample.pixels);
         let probabilities = probabilities(tensors, &sample.pixels);
         let best = (0..CLASSES).find(|class| rank(&scores, *class) == 0).expect("a best score");
         sums.samples += 1.0;
+        sums.weight += sample.weight;
         let mut slopes = probabilities.clone();
         for (label, share) in &sample.labels {
-            sums.loss -= share * probabilities[*label].ln();
+            sums.loss -= sample.weight * share * probabilities[*label].ln();
             sums.correct += if rank(&scores, *label) == 0 { *share } else { 0.0 };
             sums.in_top += if rank(&scores, *label) < 2 { *share } else { 0.0 };
             slopes[*label] -= share;
         }
         sums.confusion[sample.labels[0].0][best] += 1;
-        slopes.iter_mut().for_each(|slope| *slope /= samples.len() as f64);
+        slopes.iter_mut().for_each(|slope| *slope *= sample.weight / all);
         let inner: Vec<f64> = (0..HIDDEN)
             .map(|i| {
                 let slope: f64 = (0..CLASSES).map(|o| slopes[o] * tensors["ab.weight"][o * HIDDEN + i]).sum();
@@ -155,6 +162,7 @@ fn the_gradient_is_the_slope() {
         .map(|at| Sample {
             pixels: (0..PIXELS).map(|pixel| ((at * 7 + pixel * 3) % 5) as f64 / 4.0 - 0.5).collect(),
             labels: vec![(at % CLASSES, 0.7), ((at + 1) % CLASSES, 0.3)],
+            weight: 1.0 + at as f64,
         })
         .collect();
     let gradient = evaluate(&start(), &samples).1;

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
+use crate::place::idx;
 use crate::reference::network::{COLUMNS, PIXELS, ROWS, Sample, Sums, Tensors, evaluate, norm, start};
 use crate::reference::program::{
-    HELD_OUT, LOGGED, TEST, TRAIN, all_close, check, check_with, close, label, lines, losses, pixels, place,
-    run, sample, sample_of, samples, training,
+    HELD_OUT, LOGGED, TEST, TRAIN, all_close, check, check_run, check_with, close, label, lines, losses,
+    pixels, place, run, sample, sample_of, samples, training, with,
 };
 use crate::reference::trainer::{Phase, Training, sgd};
 
@@ -18,12 +19,12 @@ fn phases() -> Vec<Phase> {
 
 fn mirrored(sample: &Sample) -> Sample {
     let rows = sample.pixels.chunks(COLUMNS).flat_map(|row| row.iter().rev().copied().collect::<Vec<_>>());
-    Sample { pixels: rows.collect(), labels: sample.labels.clone() }
+    Sample { pixels: rows.collect(), ..sample.clone() }
 }
 
 fn upside_down(sample: &Sample) -> Sample {
     let rows = sample.pixels.chunks(COLUMNS).rev().flatten().copied();
-    Sample { pixels: rows.collect(), labels: sample.labels.clone() }
+    Sample { pixels: rows.collect(), ..sample.clone() }
 }
 
 /// Steps are done in their order, to all pictures.
@@ -35,6 +36,7 @@ fn preparation() {
             Sample {
                 pixels: pixels(image).into_iter().map(number).collect(),
                 labels: vec![(label(image), 1.0)],
+                weight: 1.0,
             }
         })
         .collect();
@@ -54,6 +56,29 @@ fn preparation() {
         &format!("{LOGGED} {SETTINGS}"),
         &training,
     );
+}
+
+/// The middle of larger pictures, so many rows and columns of it, is the picture.
+#[test]
+fn the_middle() {
+    let place = place("holdout = 6;  shuffle = false;", &format!("{LOGGED}  {SETTINGS}"));
+    for (split, images) in [("train", 0..TRAIN), ("t10k", TRAIN..TRAIN + TEST)] {
+        let (high, wide) = (ROWS + 2, COLUMNS + 4);
+        let mut bytes = Vec::new();
+        for image in images.clone() {
+            let inner = pixels(image);
+            bytes.extend((0..high * wide).map(|at| match (at / wide, at % wide) {
+                (row @ 1..=ROWS, column) if (2..COLUMNS + 2).contains(&column) => {
+                    inner[(row - 1) * COLUMNS + column - 2]
+                }
+                _ => 255 - (at * 7 % 200) as u8,
+            }));
+        }
+        let shape = [images.len() as u32, high as u32, wide as u32];
+        place.write(&format!("data/{split}-images-idx3-ubyte"), idx(&shape, &bytes));
+    }
+    run(&place, "run", &["--set", "data.prepare=centercrop(4, 5) |> normalize(0.4, 0.3)"]);
+    check_run(&place, &with(phases()));
 }
 
 /// Training pictures are mirrored, those held out and those of the test are not.
@@ -230,6 +255,7 @@ fn mixed(batch: &[Sample], share: f64) -> Vec<Sample> {
             .map(|(x, y)| share * x + (1.0 - share) * y)
             .collect(),
         labels: vec![(sample.labels[0].0, share), (partner(at).labels[0].0, 1.0 - share)],
+        weight: 1.0,
     };
     batch.iter().enumerate().map(mixed).collect()
 }
@@ -332,7 +358,11 @@ fn pasted(batch: &[Sample], part: &[usize]) -> Vec<Sample> {
         let partner = &batch[(at + batch.len() - 1) % batch.len()];
         let mut pixels = sample.pixels.clone();
         part.iter().for_each(|pixel| pixels[*pixel] = partner.pixels[*pixel]);
-        Sample { pixels, labels: vec![(sample.labels[0].0, share), (partner.labels[0].0, 1.0 - share)] }
+        Sample {
+            pixels,
+            labels: vec![(sample.labels[0].0, share), (partner.labels[0].0, 1.0 - share)],
+            weight: 1.0,
+        }
     };
     batch.iter().enumerate().map(paste).collect()
 }

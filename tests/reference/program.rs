@@ -41,7 +41,7 @@ pub fn sample(image: usize) -> Sample {
 /// Other pixels in its place.
 pub fn sample_of(pixels: &[u8], label: usize) -> Sample {
     let number = |byte: &u8| (f64::from(*byte) / 255.0 - 0.4) / 0.3;
-    Sample { pixels: pixels.iter().map(number).collect(), labels: vec![(label, 1.0)] }
+    Sample { pixels: pixels.iter().map(number).collect(), labels: vec![(label, 1.0)], weight: 1.0 }
 }
 
 pub fn samples(images: std::ops::Range<usize>) -> Vec<Sample> {
@@ -106,7 +106,8 @@ pub fn place(data: &str, train: &str) -> Place {
 
 /// The model with a data and a train section.
 pub fn text(data: &str, train: &str) -> String {
-    format!("{MODEL}data D {{ {DATA}  {data} }}\ntrain Net on D {{ loss = cross_entropy;  {train} }}\n")
+    let loss = if train.contains("loss = ") { "" } else { "loss = cross_entropy;" };
+    format!("{MODEL}data D {{ {DATA}  {data} }}\ntrain Net on D {{ {loss}  {train} }}\n")
 }
 
 /// Runs the file from the weights to begin with; what is printed.

@@ -4,8 +4,9 @@ use std::f64::consts::PI;
 
 use crate::place::Place;
 
+use crate::reference::network::Sample;
 use crate::reference::program::{HELD_OUT, TRAIN, check, lines, losses, training, with};
-use crate::reference::trainer::{Clip, Phase, Training, adam, adamw, sgd};
+use crate::reference::trainer::{Clip, Kind, Optim, Phase, Training, Watch, adam, adamw, sgd};
 
 const BIASES: [&str; 2] = ["a.bias", "ab.bias"];
 
@@ -133,11 +134,27 @@ fn groups() {
     check("holdout = 6;", settings, &with(vec![phase]));
 }
 
+/// Classes have weights: the mean of a batch, and of an epoch, divides by those of its labels.
+#[test]
+fn a_loss_with_weights() {
+    let weighted = |samples: Vec<Sample>| -> Vec<Sample> {
+        let weight = |sample: &Sample| [2.0, 0.5, 1.25][sample.labels[0].0];
+        samples.into_iter().map(|sample| Sample { weight: weight(&sample), ..sample }).collect()
+    };
+    let all = with(vec![Phase::new(3, 4, sgd(0.3, 0.0, 0.0))]);
+    let (train, val, test) = (weighted(all.train), weighted(all.val), weighted(all.test));
+    let training = Training { train, val, test, ..with(all.phases) };
+    let settings = "optim = sgd(0.3);  batch = 4;  epochs = 3;  save = best(val.loss);
+        loss = cross_entropy(weight=[2, 0.5, 1.25]);";
+    let training = Training { save: Some(Watch::ValLoss), ..training };
+    check("holdout = 6;", settings, &training);
+}
+
 /// Two groups with the same optimiser but for their rates, and a third that is written like the main one.
 #[test]
 fn groups_with_rates_of_their_own() {
     let settings = "batch = 20;  epochs = 4;  optim = adam(0.01);
-        groups = [ab = adam(0.1), weight = adam(0.03)];  schedule = onecycle(0.5, div=10, final_div=100);";
+        groups = [ab = adam(0.1, beta1=0.5, beta2=0.9), weight = adam(0.03)];  schedule = onecycle(0.5, div=10, final_div=100);";
     let factor = |step: usize, steps: usize, _: usize| {
         let between = |from: f64, to: f64, share: f64| to + (from - to) * (1.0 + (PI * share).cos()) / 2.0;
         let (top, last) = (0.5 * steps as f64 - 1.0, steps as f64 - 1.0);
@@ -146,8 +163,9 @@ fn groups_with_rates_of_their_own() {
             step => between(1.0, 0.001, (step - top) / (last - top)),
         }
     };
+    let quick = Optim { kind: Kind::Adam { decoupled: false, betas: [0.5, 0.9] }, rate: 0.1, decay: 0.0 };
     let phase = Phase {
-        groups: vec![(vec!["ab.bias", "ab.weight"], adam(0.1, 0.0)), (vec!["a.weight"], adam(0.03, 0.0))],
+        groups: vec![(vec!["ab.bias", "ab.weight"], quick), (vec!["a.weight"], adam(0.03, 0.0))],
         factor,
         // The batch is larger than what is left to train on.
         ..Phase::new(4, TRAIN - HELD_OUT, adam(0.01, 0.0))

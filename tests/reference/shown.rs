@@ -102,6 +102,10 @@ fn curves() {
         let train = trained.epochs.iter().map(|epoch| figure(&epoch.train));
         let values: Vec<f64> = train.chain(trained.epochs.iter().map(|epoch| figure(&epoch.val))).collect();
         on_one_scale(&format!("panel {panel}"), &dots, &values);
+        for epochs in dots.chunks(3) {
+            let [first, second, third] = [epochs[0].0, epochs[1].0, epochs[2].0];
+            assert!((second - first - (third - second)).abs() <= 1.0 && second - first > 50.0, "{epochs:?}");
+        }
     }
     let svg = place.text("run/gradients.svg");
     let steps = trained.losses.len() / 3;

@@ -11,9 +11,10 @@ pub enum Kind {
     Sgd {
         momentum: f64,
     },
-    /// With the defaults; `decoupled` is AdamW.
+    /// `decoupled` is AdamW.
     Adam {
         decoupled: bool,
+        betas: [f64; 2],
     },
 }
 
@@ -24,16 +25,18 @@ pub struct Optim {
     pub decay: f64,
 }
 
+const BETAS: [f64; 2] = [0.9, 0.999];
+
 pub const fn sgd(rate: f64, momentum: f64, decay: f64) -> Optim {
     Optim { kind: Kind::Sgd { momentum }, rate, decay }
 }
 
 pub const fn adam(rate: f64, decay: f64) -> Optim {
-    Optim { kind: Kind::Adam { decoupled: false }, rate, decay }
+    Optim { kind: Kind::Adam { decoupled: false, betas: BETAS }, rate, decay }
 }
 
 pub const fn adamw(rate: f64, decay: f64) -> Optim {
-    Optim { kind: Kind::Adam { decoupled: true }, rate, decay }
+    Optim { kind: Kind::Adam { decoupled: true, betas: BETAS }, rate, decay }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -285,12 +288,12 @@ impl States {
                     *m = if t == 1 { slope } else { momentum * *m + slope };
                     *value -= rate * *m;
                 }
-                Kind::Adam { decoupled } => {
+                Kind::Adam { decoupled, betas } => {
                     let slope = gradient[at] + if decoupled { 0.0 } else { optim.decay * *value };
                     *value -= if decoupled { rate * optim.decay * *value } else { 0.0 };
-                    *m = 0.9 * *m + 0.1 * slope;
-                    *v = 0.999 * *v + 0.001 * slope * slope;
-                    let (mean, square) = (*m / (1.0 - 0.9_f64.powi(t)), *v / (1.0 - 0.999_f64.powi(t)));
+                    *m = betas[0] * *m + (1.0 - betas[0]) * slope;
+                    *v = betas[1] * *v + (1.0 - betas[1]) * slope * slope;
+                    let (mean, square) = (*m / (1.0 - betas[0].powi(t)), *v / (1.0 - betas[1].powi(t)));
                     *value -= rate * mean / (square.sqrt() + 1e-8);
                 }
             }
