@@ -89,7 +89,8 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     let total: f64 = seconds.iter().sum();
     let line = |((kernel, cost), seconds): ((String, Cost), &f64)| {
         let (gflop, gigabytes) = (cost.flop as f64 * 1e-9, cost.bytes as f64 * 1e-9);
-        let least = (gflop / peak_gflops).max(gigabytes / bandwidth);
+        let (compute, memory) = (gflop / peak_gflops, gigabytes / bandwidth);
+        let least = if planted!("cli.profile.roofline") { compute.min(memory) } else { compute.max(memory) };
         Line {
             kernel,
             milliseconds: seconds * 1e3,

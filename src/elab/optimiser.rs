@@ -90,7 +90,10 @@ impl OptimSpec {
         let value = |name: &str| match name {
             "first" => f64::from(step <= u64::from(planted!("elab.optimiser.first"))),
             "step_size" => rate / (1.0 - self.hyperparameter("beta1").powf(t)),
-            "bias_correction2_sqrt" => (1.0 - self.hyperparameter("beta2").powf(t)).sqrt(),
+            "bias_correction2_sqrt" => {
+                let beta = if planted!("elab.optimiser.betas") { "beta1" } else { "beta2" };
+                (1.0 - self.hyperparameter(beta).powf(t)).sqrt()
+            }
             _ => rate,
         };
         self.scalars.iter().map(|name| (self.scalar_name(name), value(name))).collect()

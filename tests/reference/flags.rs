@@ -290,6 +290,20 @@ fn raw_inputs() {
     }
 }
 
+/// The batch and the kind of the graph that is printed: a training step by default, of the section's batch.
+#[test]
+fn graphs() {
+    let place = place("", "optim = sgd(0.1);  batch = 6;");
+    let emit = |more: &[&str]| place.good(&[&["emit", "net.cnn"], more].concat());
+    for (flags, batch) in [(&[][..], 6), (&["--batch", "9"], 9)] {
+        let (step, inference) = (emit(flags), emit(&[&["--mode", "infer"], flags].concat()));
+        for graph in [&step, &inference] {
+            assert!(graph.contains(&format!("f32[{batch}, 1, {ROWS}, {COLUMNS}] data")), "{graph}");
+        }
+        assert!(step.contains("cross_entropy") && !inference.contains("cross_entropy"), "{inference}");
+    }
+}
+
 /// Threads, the vector level and the batch of what is measured, and the arithmetic of a prediction: a multiply-add is two.
 #[test]
 fn measurements() {

@@ -51,12 +51,24 @@ fn the_table() {
     assert_eq!(shown, files);
 }
 
+/// A number among the attributes of an element.
+fn number(element: &str, key: &str) -> f64 {
+    let rest = element.split(&format!(" {key}=\"")).nth(1).expect("a place");
+    rest.split('"').next().and_then(|number| number.parse().ok()).expect("a number")
+}
+
+/// The places and the values of the labels of vertical axes.
+fn ticks(svg: &str) -> Vec<((f64, f64), f64)> {
+    let texts = svg.split("<text").skip(1).filter(|text| text.contains("text-anchor=\"end\""));
+    let tick = |text: &str| {
+        let value = text.split('>').nth(1)?.split('<').next()?.trim().parse().ok()?;
+        Some(((number(text, "x"), number(text, "y")), value))
+    };
+    texts.filter_map(tick).collect()
+}
+
 /// The dots of a color, from left to right.
 fn dots(svg: &str, color: &str) -> Vec<(f64, f64)> {
-    let number = |circle: &str, key: &str| -> f64 {
-        let rest = circle.split(&format!(" {key}=\"")).nth(1).expect("a place");
-        rest.split('"').next().and_then(|number| number.parse().ok()).expect("a number")
-    };
     let circles = svg.split("<circle").skip(1).map(|rest| rest.split("/>").next().unwrap_or_default());
     let mut found: Vec<(f64, f64)> = circles
         .filter(|circle| circle.contains(color))
@@ -94,15 +106,26 @@ fn curves() {
     let (place, trained) = check("holdout = 6;", SETTINGS, &training);
     let svg = place.text("run/curves.svg");
     let (blue, orange) = (dots(&svg, BLUE), dots(&svg, ORANGE));
-    let figures: [fn(&Sums) -> f64; 3] =
-        [Sums::mean_loss, |sums| sums.correct / sums.samples, |sums| sums.in_top / sums.samples];
+    let figures: [fn(&Sums) -> f64; 3] = [
+        Sums::mean_loss,
+        |sums| 100.0 * sums.correct / sums.samples,
+        |sums| 100.0 * sums.in_top / sums.samples,
+    ];
     for (panel, figure) in figures.iter().enumerate() {
         let part = panel * 3..panel * 3 + 3;
-        let dots = [&blue[part.clone()], &orange[part]].concat();
+        let mut dots = [&blue[part.clone()], &orange[part]].concat();
         let train = trained.epochs.iter().map(|epoch| figure(&epoch.train));
-        let values: Vec<f64> = train.chain(trained.epochs.iter().map(|epoch| figure(&epoch.val))).collect();
+        let mut values: Vec<f64> =
+            train.chain(trained.epochs.iter().map(|epoch| figure(&epoch.val))).collect();
+        // The axis says the same.
+        let within = |x: f64| (dots[0].0 - 60.0..dots[0].0).contains(&x);
+        let (places, labels): (Vec<_>, Vec<_>) =
+            ticks(&svg).into_iter().filter(|((x, _), _)| within(*x)).unzip();
+        assert!(labels.len() > 2, "panel {panel}: {labels:?}");
+        dots.extend(places);
+        values.extend::<Vec<f64>>(labels);
         on_one_scale(&format!("panel {panel}"), &dots, &values);
-        for epochs in dots.chunks(3) {
+        for epochs in dots[..6].chunks(3) {
             let [first, second, third] = [epochs[0].0, epochs[1].0, epochs[2].0];
             assert!((second - first - (third - second)).abs() <= 1.0 && second - first > 50.0, "{epochs:?}");
         }

@@ -195,4 +195,16 @@ pub const TRAINING: &[Fault] = &[
     fault("report.progress.images", "report/progress.rs", "the bar counts batches"),
     fault("cli.inputs.prepared", "cli/inputs.rs", "predictions are of pictures that are not normalised"),
     fault("cli.profile.top", "cli/profile.rs", "one kernel more than asked for is shown"),
+    fault("elab.optimiser.betas", "elab/optimiser.rs", "both of Adam's corrections are by its first beta"),
+    fault(
+        "elab.config.synthetic",
+        "elab/config/data.rs",
+        "as many pictures are made for training as for the test",
+    ),
+    fault("train.trainer.seconds", "train/trainer.rs", "the seconds of an epoch are milliseconds"),
+    fault("train.records.top", "train/records.rs", "all splits have the best scores of the first one"),
+    fault("report.curves.percent", "report/curves.rs", "accuracies are drawn as shares and called percent"),
+    fault("cli.profile.roofline", "cli/profile.rs", "a kernel is held against the lower of both peaks"),
+    fault("cli.eval.top", "cli/eval.rs", "the best five are counted of more than twenty classes only"),
+    fault("cli.emit.batch", "cli/emit.rs", "--batch is ignored"),
 ];
