@@ -80,7 +80,7 @@ fn source(arguments: &EmitArguments) -> Result<String, Failure> {
 fn graph(arguments: &EmitArguments, project: &Project<'_>) -> Result<Graph, Failure> {
     let subject = project.subject()?;
     let recipe = project.recipe_of(&subject)?;
-    let batch = arguments.batch.map_or(subject.batch(), i64::from);
+    let batch = arguments.batch.filter(|_| !planted!("cli.emit.batch")).map_or(subject.batch(), i64::from);
     let training = match (&subject, arguments.mode) {
         (Subject::Trained(spec), None | Some(Mode::Train)) => Some(spec),
         (Subject::Model(_), Some(Mode::Train)) => {

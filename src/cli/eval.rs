@@ -40,6 +40,7 @@ struct Report<'a> {
 /// The split that is evaluated.
 fn split_of(data: &Dataset, wanted: SplitName) -> Result<&Split, Failure> {
     match wanted {
+        _ if planted!("cli.eval.split") => Ok(&data.test),
         SplitName::Train => Ok(&data.train),
         SplitName::Test => Ok(&data.test),
         SplitName::Val => data.holdout.as_ref().ok_or_else(|| {
@@ -69,12 +70,13 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     let mut data = project.dataset(&data_spec)?;
     let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;
     let mut recipe = project.recipe(&spec, Some(data.shape));
-    if arguments.confusion {
+    if arguments.confusion && !planted!("cli.eval.confusion") {
         recipe.metrics.confusion.get_or_insert(spec.span);
     }
     let batch = (spec.phases[0].batch as usize).min(split_of(&data, arguments.split)?.len());
     let graph = recipe.evaluation(batch as i64).map_err(|errors| project.failure(errors))?;
-    if recipe.metrics.accuracy && graph.classes.is_some_and(|classes| classes >= TOP_FROM_CLASSES) {
+    let many = TOP_FROM_CLASSES + i64::from(planted!("cli.eval.top"));
+    if recipe.metrics.accuracy && graph.classes.is_some_and(|classes| classes >= many) {
         recipe.metrics.top.get_or_insert(Top { k: TOP, span: spec.span });
     }
     let weights = Weights::read(&project, arguments.weights.as_deref())?;

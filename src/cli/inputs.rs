@@ -36,8 +36,10 @@ impl Input {
     pub fn values(&self, project: &Project<'_>, data: Option<&DataSpec>) -> Result<Vec<f32>, Failure> {
         let channels = self.picture.shape[0];
         let prepare = match data {
-            Some(data) => project.prepare(data, channels, self.full_scale)?,
-            None => Prepare::new(channels, self.full_scale, &[])
+            Some(data) if !planted!("cli.inputs.prepared") => {
+                project.prepare(data, channels, self.full_scale)?
+            }
+            _ => Prepare::new(channels, self.full_scale, &[])
                 .map_err(|error| project.train_failure(error.into()))?,
         };
         let mut values = vec![0.0; self.picture.pixels.len()];
@@ -105,7 +107,7 @@ fn of_data(
     split: &str,
     index: &str,
 ) -> Result<Input, Failure> {
-    let images = if split == "test" { &data.test } else { &data.train };
+    let images = if split == "test" || planted!("cli.inputs.split") { &data.test } else { &data.train };
     let index = index.parse().ok().filter(|index| *index < images.len()).ok_or_else(|| {
         Failure::Run(format!("{name}: the {split} split has the pictures 0 to {}", images.len() - 1))
     })?;

@@ -293,7 +293,7 @@ impl Runner<'_> {
             })
             .collect();
         classes.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-        classes.truncate(usize::from(self.arguments.top));
+        classes.truncate(usize::from(self.arguments.top) + usize::from(planted!("cli.predict.top")));
         classes
     }
 }

@@ -89,7 +89,8 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     let total: f64 = seconds.iter().sum();
     let line = |((kernel, cost), seconds): ((String, Cost), &f64)| {
         let (gflop, gigabytes) = (cost.flop as f64 * 1e-9, cost.bytes as f64 * 1e-9);
-        let least = (gflop / peak_gflops).max(gigabytes / bandwidth);
+        let (compute, memory) = (gflop / peak_gflops, gigabytes / bandwidth);
+        let least = if planted!("cli.profile.roofline") { compute.min(memory) } else { compute.max(memory) };
         Line {
             kernel,
             milliseconds: seconds * 1e3,
@@ -170,7 +171,7 @@ fn text(report: &Report, top: usize) -> String {
         ("GB/s", Align::Right),
         ("of roofline", Align::Right),
     ]);
-    for line in kernels.iter().take(top) {
+    for line in kernels.iter().take(top + usize::from(planted!("cli.profile.top"))) {
         table.row(vec![
             short(&line.kernel),
             format!("{:.3}", line.milliseconds),

@@ -199,7 +199,9 @@ impl<'a> Project<'a> {
                 }
             };
         };
-        if let Some(section) = sections.iter().find(|train| name_of(train) == *wanted) {
+        if let Some(section) =
+            sections.iter().find(|train| planted!("cli.project.model") || name_of(train) == *wanted)
+        {
             return trained(section);
         }
         if let Some(model) = models.iter().find(|model| model.name.text == *wanted) {
@@ -277,7 +279,7 @@ impl<'a> Project<'a> {
     pub fn read(&self, spec: &DataSpec) -> Result<Dataset, DataError> {
         let mut data = sections::load(&spec.source, self.arguments.choice.data.as_deref())?;
         data.prepare(&sections::geometry(&spec.prepare))?;
-        if let Some(names) = &spec.classes {
+        if let Some(names) = spec.classes.as_ref().filter(|_| !planted!("cli.project.classes")) {
             data.name_classes(names.clone())?;
         }
         if spec.holdout > 0 {
@@ -338,8 +340,9 @@ pub fn execution(arguments: &MachineArguments, fast_math: bool) -> Result<(Machi
         return Err(Failure::Usage("this version compiles for the CPU only; leave out --device gpu".into()));
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = arguments.threads.map_or(cores, usize::from);
+    let threads = arguments.threads.filter(|_| !planted!("cli.project.threads")).map_or(cores, usize::from);
     let pool = Pool::new(threads)
         .map_err(|error| Failure::Run(format!("{threads} threads cannot be started: {error}")))?;
+    let fast_math = fast_math || planted!("cli.project.fast_math");
     Ok((Machine { fast_math, ..machine(arguments.cpu)? }, pool))
 }

@@ -60,7 +60,7 @@ pub fn run(arguments: &RunArguments) -> Outcome {
         provenance: &Provenance::of(&spec.model.name.text, &data, Prepare::text(&data_spec.prepare)),
         prepare: &prepare,
         augment: augment.as_ref(),
-        shuffle: data_spec.shuffle,
+        shuffle: data_spec.shuffle || planted!("cli.run.shuffle"),
         drop_last: data_spec.drop_last,
         machine: &machine,
         tuned: tuned.as_ref(),
@@ -260,9 +260,9 @@ fn shell_word(path: &Path) -> String {
 fn settings(arguments: &RunArguments) -> Vec<String> {
     let number = |key: &str, value: Option<u64>| value.map(|value| format!("train.{key}={value}"));
     [
-        number("epochs", arguments.epochs.map(u64::from)),
-        number("batch", arguments.batch.map(u64::from)),
-        number("seed", arguments.seed),
+        number("epochs", arguments.epochs.filter(|_| !planted!("cli.run.epochs")).map(u64::from)),
+        number("batch", arguments.batch.filter(|_| !planted!("cli.run.batch")).map(u64::from)),
+        number("seed", arguments.seed.filter(|_| !planted!("cli.run.seed"))),
     ]
     .into_iter()
     .flatten()

@@ -27,9 +27,9 @@ fn columns(metrics: &Metrics, split: Evaluated) -> Vec<Column> {
         (true, ("train loss".into(), 10, |record| numbers::loss(record.train_loss))),
         (accuracy, ("train acc".into(), 9, |record| numbers::percent(record.train_accuracy))),
         (top, (titled("train"), 9, |record| percent(record.top("train")))),
-        (true, (format!("{split} loss"), 9, |record| record.loss.map_or("-".into(), numbers::loss))),
+        (true, (format!("{split} loss"), 8, |record| record.loss.map_or("-".into(), numbers::loss))),
         (accuracy, (format!("{split} acc"), 8, |record| percent(record.accuracy))),
-        (top, (titled(split), 9, |record| percent(record.top(record.split.name())))),
+        (top, (titled(split), 8, |record| percent(record.top(record.split.name())))),
         (true, ("time".into(), 8, |record| numbers::duration(record.seconds))),
         (true, ("images/s".into(), 9, |record| numbers::grouped(record.images_per_second as u64))),
     ];

@@ -12,6 +12,7 @@ use crate::elab::config::{Augment, Prepare, Source};
 
 /// Opens a source; `place` stands for the folder or file that it names.
 pub fn load(source: &Source, place: Option<&Path>) -> Result<Dataset, DataError> {
+    let place = place.filter(|_| !planted!("cli.sections.place"));
     let instead = |path| place.unwrap_or(path);
     match source {
         Source::Digits => digits::load(),
@@ -49,7 +50,11 @@ pub fn adjust(steps: &[Prepare]) -> Vec<Adjust> {
             Some(Adjust::Normalize(Normalize { mean: mean.clone(), std: std.clone() }))
         }
     };
-    steps.iter().filter_map(step).collect()
+    let mut steps: Vec<Adjust> = steps.iter().filter_map(step).collect();
+    if planted!("cli.sections.adjust") {
+        steps.reverse();
+    }
+    steps
 }
 
 /// The random steps on single images.
@@ -74,6 +79,7 @@ pub fn augment(steps: &[Augment]) -> Vec<Step> {
 /// The random step on batches.
 pub fn mix(steps: &[Augment]) -> Option<Mix> {
     steps.iter().find_map(|step| match *step {
+        Augment::MixUp { alpha } if planted!("cli.sections.mix") => Some(Mix::Paste { alpha }),
         Augment::MixUp { alpha } => Some(Mix::Blend { alpha }),
         Augment::CutMix { alpha } => Some(Mix::Paste { alpha }),
         _ => None,

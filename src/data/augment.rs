@@ -104,6 +104,8 @@ impl Augment {
     }
 
     fn draws(&self, epoch: u64, image: u32, step: usize) -> Draws {
+        let epoch = if planted!("data.augment.epoch") { 0 } else { epoch };
+        let step = if planted!("data.augment.step") { 0 } else { step };
         Draws::new(self.seed, epoch, image, philox::stream("augment") ^ step as u32)
     }
 }
@@ -138,11 +140,15 @@ impl Step {
             }
             Step::FlipHorizontally { p } => if_drawn(draws.chance(*p), picture, flip_horizontally),
             Step::FlipVertically { p } => if_drawn(draws.chance(*p), picture, flip_vertically),
-            Step::Rotate { degrees } => Affine::rotation(-draws.between(*degrees)).apply(&picture),
+            Step::Rotate { degrees } => {
+                let angle = draws.between(*degrees);
+                Affine::rotation(if planted!("data.augment.angle") { angle } else { -angle }).apply(&picture)
+            }
             Step::Affine { degrees, translate, scale, shear } => {
                 let [_, height, width] = picture.shape;
                 let angle = draws.between(*degrees);
-                let most = [translate[0] * width as f64, translate[1] * height as f64];
+                let wide = if planted!("data.augment.sides") { height } else { width };
+                let most = [translate[0] * wide as f64, translate[1] * height as f64];
                 let translate = most.map(|most| draws.between([-most, most]).round_ties_even());
                 let scale = draws.between(*scale);
                 let shear = [draws.between(*shear), 0.0];

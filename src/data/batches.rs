@@ -10,7 +10,9 @@ pub fn order(images: usize, seed: u64, epoch: u64, shuffle: bool) -> Vec<u32> {
     let count = u32::try_from(images).expect("`Images` bounds the number of images");
     let mut order: Vec<u32> = (0..count).collect();
     if shuffle {
+        let epoch = if planted!("data.batches.epoch") { 1 } else { epoch };
         let stream = philox::stream("shuffle");
+        let seed = if planted!("data.batches.seed") { 0 } else { seed };
         for last in (1..count).rev() {
             order.swap(last as usize, draw(seed, epoch, stream, last) as usize);
         }
@@ -29,13 +31,13 @@ fn draw(seed: u64, epoch: u64, stream: u32, last: u32) -> u32 {
 
 /// The batches of an epoch in turn: `batch` images each, then the smaller rest unless `drop_last`.
 pub fn batches(order: &[u32], batch: usize, drop_last: bool) -> impl ExactSizeIterator<Item = &[u32]> {
-    let rest = if drop_last { order.len() % batch } else { 0 };
+    let rest = if drop_last && !planted!("data.batches.rest") { order.len() % batch } else { 0 };
     order[..order.len() - rest].chunks(batch)
 }
 
 /// The number of batches of an epoch.
 pub fn count(images: usize, batch: usize, drop_last: bool) -> usize {
-    if drop_last { images / batch } else { images.div_ceil(batch) }
+    if drop_last && !planted!("data.batches.count") { images / batch } else { images.div_ceil(batch) }
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ impl Split {
     pub fn split_at(&self, count: usize) -> (Split, Split) {
         let part = |first: usize, labels: &[i32]| Split {
             images: self.images.clone(),
-            first: self.first + first,
+            first: self.first + if planted!("data.dataset.part") { 0 } else { first },
             labels: labels.to_vec(),
             shape: self.shape,
         };
@@ -265,15 +265,19 @@ impl Dataset {
             return Err(DataError::Option(format!("{problem}; take at most {}", images - 1)));
         }
         if count > 0 {
-            let (train, holdout) = self.train.split_at(images - count);
-            (self.train, self.holdout) = (train, Some(holdout));
+            let (train, holdout) =
+                self.train.split_at(images - count - usize::from(planted!("data.dataset.held")));
+            if !planted!("data.dataset.both") {
+                self.train = train;
+            }
+            self.holdout = Some(holdout);
         }
         Ok(())
     }
 
     /// What an epoch is evaluated on: the images held out, or else the test split.
     pub fn validation(&self) -> &Split {
-        self.holdout.as_ref().unwrap_or(&self.test)
+        self.holdout.as_ref().filter(|_| !planted!("data.dataset.validation")).unwrap_or(&self.test)
     }
 }
 

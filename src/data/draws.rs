@@ -43,6 +43,7 @@ impl Draws {
 
     /// An integer from 0 to `count - 1`; `count` is at least 1 and fits 32 bits.
     pub fn below(&mut self, count: usize) -> usize {
+        let count = count - usize::from(planted!("data.draws.below") && count > 1);
         ((u64::from(self.bits()) * count as u64) >> 32) as usize
     }
 

@@ -77,7 +77,7 @@ fn stride(bytes: u64) -> usize {
 fn of_records(labels: &[i32], images: &[&[u8]]) -> Part {
     let bytes: u64 = images.iter().map(|image| image.len() as u64).sum();
     let mut hasher = blake3::Hasher::new();
-    for label in labels {
+    for label in labels.iter().filter(|_| !planted!("data.fingerprint.labels")) {
         hasher.update(&label.to_le_bytes());
     }
     for image in images.iter().step_by(stride(bytes)) {
@@ -107,7 +107,8 @@ fn of_files(paths: &[&PathBuf], sizes: &[u64], stride: usize) -> Result<Part, Da
         hasher.update(name.as_bytes());
         hasher.update(&size.to_le_bytes());
     }
-    hashes.iter().for_each(|hash| _ = hasher.update(hash));
+    let hashes = hashes.iter().filter(|_| !planted!("data.fingerprint.files"));
+    hashes.for_each(|hash| _ = hasher.update(hash));
     Ok(Part { images: paths.len() as u64, bytes: sizes.iter().sum(), hash: hasher.finalize().to_string() })
 }
 

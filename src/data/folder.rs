@@ -115,8 +115,9 @@ fn check_classes(folder: &Path, names: &[String], test: &[(String, Vec<PathBuf>)
 
 fn split(classes: Vec<(String, Vec<PathBuf>)>, names: &[String], size: [usize; 2]) -> Result<Split, String> {
     let (mut paths, mut labels) = (Vec::new(), Vec::new());
-    for (name, pictures) in classes {
+    for (at, (name, pictures)) in classes.into_iter().enumerate() {
         let class = names.iter().position(|known| *known == name).expect("it was checked");
+        let class = if planted!("data.folder.classes") { at } else { class };
         labels.resize(labels.len() + pictures.len(), class as i32);
         paths.extend(pictures);
     }

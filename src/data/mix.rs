@@ -47,8 +47,12 @@ impl Mix {
                 (all - pasted) as f32 / all as f32
             }
         };
+        let share = if planted!("data.mix.share") { 1.0 - share } else { share };
         let mut labels = batch.labels.clone();
-        labels.rotate_right(1);
+        match planted!("data.mix.partner") {
+            true => labels.rotate_left(1),
+            false => labels.rotate_right(1),
+        }
         batch.partners = Some(Partners { labels, share });
     }
 }

@@ -63,7 +63,8 @@ fn table(
     full_scale: f32,
     steps: &[Adjust],
 ) -> Result<[f32; 256], DataError> {
-    let mut table = std::array::from_fn(|pixel| pixel as f32 / full_scale);
+    let whole = full_scale + f32::from(u8::from(planted!("data.prepare.full_scale")));
+    let mut table = std::array::from_fn(|pixel| pixel as f32 / whole);
     for step in steps {
         match step {
             Adjust::Scale(factor) => {
@@ -77,6 +78,7 @@ fn table(
                     let problem = "the `std` of normalize(mean, std) is 0; it divides";
                     return Err(DataError::Option(problem.into()));
                 }
+                let mean = if planted!("data.prepare.mean") { mean * std } else { mean };
                 table.iter_mut().for_each(|value| *value = (*value - mean) / std);
             }
         }
@@ -87,7 +89,7 @@ fn table(
 fn number(name: &str, numbers: &[f64], channel: usize, channels: usize) -> Result<f32, DataError> {
     let value = match numbers {
         [one] => *one,
-        list if list.len() == channels => list[channel],
+        list if list.len() == channels => list[if planted!("data.prepare.channel") { 0 } else { channel }],
         list => {
             let problem = format!("the `{name}` of normalize(mean, std) lists {} numbers", list.len());
             return Err(DataError::Option(format!("{problem}, but images have {channels} channels")));

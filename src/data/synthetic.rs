@@ -52,7 +52,7 @@ fn split(options: &Options, name: &str, images: usize) -> Result<Split, DataErro
     };
     let labels: Vec<i32> = (0..images).map(|image| (image % options.classes) as i32).collect();
     let mut pixels = Vec::with_capacity(bytes);
-    let stream = philox::stream(name);
+    let stream = philox::stream(if planted!("data.synthetic.noise") { "train" } else { name });
     for (image, label) in labels.iter().enumerate() {
         let noise = Draws::new(options.seed, 0, image as u32, stream);
         add_picture(options, *label as u32, noise, &mut pixels);

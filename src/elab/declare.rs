@@ -97,7 +97,7 @@ fn chosen_scheme(
 ) -> Outcome<Option<(Scheme, Span)>> {
     let block = elaborator.frames.last().map_or("", |frame| frame.item.name.text.as_str());
     let find = |target: &str| elaborator.rules.iter().position(|rule| rule.target == target);
-    let by_block = if shape.len() >= 2 { find(block) } else { None };
+    let by_block = if shape.len() >= 2 || planted!("elab.declare.biases") { find(block) } else { None };
     let Some(rule) = find(&name.text).or(by_block) else { return Ok(None) };
     elaborator.used_rules[rule] = true;
     let rule = &elaborator.rules[rule];

@@ -191,7 +191,8 @@ impl<'m> Elaborator<'m> {
             value = self.call_library(MIXED, &[&value, &other.value, &share], None, loss.span)?;
             let others = self.count(&request.metrics, prediction, &partner)?;
             let others = others.into_iter().map(|(_, count)| count).chain(other.parts.into_iter().flatten());
-            for ((_, own), other) in counts.iter_mut().zip(&others.collect::<Vec<_>>()) {
+            let others = if planted!("elab.model.mixed_counts") { Vec::new() } else { others.collect() };
+            for ((_, own), other) in counts.iter_mut().zip(&others) {
                 *own = self.call_library(MIXED, &[own, other, &share], None, loss.span)?;
             }
         }
@@ -240,7 +241,8 @@ impl<'m> Elaborator<'m> {
     ) -> Outcome<Vec<(&'static str, TensorValue)>> {
         let classes = self.graph.classes;
         metrics.check(classes)?;
-        let k = metrics.top_k().map(|k| Argument { name: None, value: Value::Int(k as i64), span: None });
+        let k = metrics.top_k().map(|k| k as i64 + i64::from(planted!("elab.model.top")));
+        let k = k.map(|k| Argument { name: None, value: Value::Int(k), span: None });
         let asked = [(CORRECT, metrics.accuracy, None), (IN_TOP, k.is_some(), k)];
         let mut counts = Vec::new();
         for (name, _, k) in asked.into_iter().filter(|(_, asked, _)| *asked && classes.is_some()) {

@@ -85,18 +85,26 @@ impl OptimSpec {
     /// The values of the runtime scalars in a step, counted from 0; the schedule multiplies the learning rate with
     /// `factor`.
     pub fn scalars(&self, step: u64, factor: f64) -> Vec<(String, f64)> {
-        let (t, rate) = (step as f64 + 1.0, self.learning_rate * factor);
+        let t = step as f64 + if planted!("elab.optimiser.correction") { 2.0 } else { 1.0 };
+        let rate = self.learning_rate * factor;
         let value = |name: &str| match name {
-            "first" => f64::from(step == 0),
+            "first" => f64::from(step <= u64::from(planted!("elab.optimiser.first"))),
             "step_size" => rate / (1.0 - self.hyperparameter("beta1").powf(t)),
-            "bias_correction2_sqrt" => (1.0 - self.hyperparameter("beta2").powf(t)).sqrt(),
+            "bias_correction2_sqrt" => {
+                let beta = if planted!("elab.optimiser.betas") { "beta1" } else { "beta2" };
+                (1.0 - self.hyperparameter(beta).powf(t)).sqrt()
+            }
             _ => rate,
         };
         self.scalars.iter().map(|name| (self.scalar_name(name), value(name))).collect()
     }
 
     fn scalar_name(&self, name: &str) -> String {
-        if self.group.is_empty() { name.to_owned() } else { format!("{name}.{}", self.group) }
+        if self.group.is_empty() || planted!("elab.optimiser.group_rate") {
+            name.to_owned()
+        } else {
+            format!("{name}.{}", self.group)
+        }
     }
 
     fn hyperparameter(&self, name: &str) -> f64 {

@@ -33,7 +33,9 @@ struct Part {
 impl Part {
     fn holds(&self, path: &str) -> bool {
         let rest = path.strip_prefix(&self.path);
-        self.path.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        let inside =
+            |rest: &str| planted!("elab.selection.prefix") || rest.is_empty() || rest.starts_with('.');
+        self.path.is_empty() || rest.is_some_and(inside)
     }
 }
 
@@ -61,7 +63,7 @@ impl Selection {
         if let Some(part) = parts.iter().find(|part| part.statistics && inverted) {
             return Err(at("`!` is for instances, not for statistics", part.span));
         }
-        Ok(Selection { parts, inverted })
+        Ok(Selection { parts, inverted: inverted && !planted!("elab.selection.inverted") })
     }
 
     /// Whether a parameter or state of this path is among them.

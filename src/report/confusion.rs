@@ -13,7 +13,9 @@ pub fn text(confusion: &Confusion, names: &[String]) -> String {
     let mut columns = vec![("is \\ taken for", Align::Left)];
     columns.extend(titles.iter().map(|title| (title.as_str(), Align::Right)));
     let mut table = Table::new(&columns);
-    for (title, row) in titles.iter().zip(confusion.rows()) {
+    let column = |at: usize| confusion.rows().iter().map(|row| row[at]).collect();
+    for (at, (title, row)) in titles.iter().zip(confusion.rows()).enumerate() {
+        let row: Vec<u64> = if planted!("report.confusion.transposed") { column(at) } else { row.clone() };
         let counts = row.iter().map(|count| if *count == 0 { "·".into() } else { count.to_string() });
         table.row(std::iter::once(title.clone()).chain(counts).collect());
     }

@@ -23,7 +23,7 @@ pub fn write(path: &Path, epochs: &[EpochRecord]) -> std::io::Result<()> {
 ///
 /// Where the drawing library fails.
 pub fn svg(epochs: &[EpochRecord]) -> Result<String, Box<dyn std::error::Error>> {
-    let percent = |share: f64| share * 100.0;
+    let percent = |share: f64| share * if planted!("report.curves.percent") { 1.0 } else { 100.0 };
     let loss = curves(epochs, |record| Some(record.train_loss), |record| record.loss);
     let accuracy =
         curves(epochs, |record| Some(percent(record.train_accuracy)), |record| record.accuracy.map(percent));
@@ -63,9 +63,13 @@ fn curves(
         Some(Evaluated::Test) => "test",
         Some(Evaluated::Validation) | None => "validation",
     };
+    let (mut blue, mut orange) = (points(&train), points(&validation));
+    if planted!("report.curves.swapped") {
+        std::mem::swap(&mut blue, &mut orange);
+    }
     vec![
-        Curve { label: "training".into(), color: BLUE, points: points(&train) },
-        Curve { label: label.into(), color: ORANGE, points: points(&validation) },
+        Curve { label: "training".into(), color: BLUE, points: blue },
+        Curve { label: label.into(), color: ORANGE, points: orange },
     ]
 }
 

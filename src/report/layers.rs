@@ -80,23 +80,24 @@ impl Figures<'_> {
         let last = nodes[nodes.len() - 1];
         let output = last.results[0];
         let shape = graph.values[output].shape.clone();
+        let size = if planted!("report.layers.bytes") { 1 } else { graph.values[output].dtype.size() as u64 };
         let programs = || nodes.iter().map(|node| &graph.ops[node.op].program);
         let inputs = nodes.iter().flat_map(|node| &node.inputs);
-        let parameters = inputs.filter(|value| self.uncounted.remove(value));
+        let parameters = inputs.filter(|value| match planted!("report.layers.shared") {
+            true => self.uncounted.contains(value),
+            false => self.uncounted.remove(value),
+        });
         let parameters = parameters.map(|value| elements(&graph.values[*value].shape)).sum();
+        let counted = if planted!("report.layers.first") { 1 } else { usize::MAX };
         let field = self.reach.as_mut().and_then(|reach| reach.field(output));
         Layer {
             name,
             ops: nodes.iter().map(|node| graph.ops[node.op].name.clone()).collect(),
             parameters,
-            macs: programs().map(multiply_adds).fold(0, u64::saturating_add),
+            macs: programs().take(counted).map(multiply_adds).fold(0, u64::saturating_add),
             receptive_field: field.map(|field| field.size),
             jump: field.and_then(|field| field.jump),
-            activation_bytes: if programs().all(only_renames) {
-                0
-            } else {
-                elements(&shape) * graph.values[output].dtype.size() as u64
-            },
+            activation_bytes: if programs().all(only_renames) { 0 } else { elements(&shape) * size },
             shape,
         }
     }
@@ -110,7 +111,8 @@ fn elements(shape: &[i64]) -> u64 {
 fn multiply_adds(program: &Program) -> u64 {
     let pieces = program.equations.iter().flat_map(|equation| &equation.pieces);
     let count = |piece: &crate::te::Piece| {
-        let points: u64 = piece.axes.iter().map(|axis| program.axes[*axis].extent as u64).product();
+        let axes = piece.axes.iter().skip(usize::from(planted!("report.layers.batch")));
+        let points: u64 = axes.map(|axis| program.axes[*axis].extent as u64).product();
         products(program, piece.body, points, &mut HashSet::new())
     };
     pieces.map(count).fold(0, u64::saturating_add)

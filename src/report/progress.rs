@@ -44,7 +44,7 @@ impl Progress {
                 accuracy.map_or(String::new(), |share| format!("  accuracy {}", numbers::percent(share)));
             self.bar.set_message(format!("loss {}{accuracy}", numbers::loss(loss)));
         }
-        self.bar.inc(images);
+        self.bar.inc(if planted!("report.progress.images") { 1 } else { images });
     }
 
     /// Prints a line to standard output, above the bar.

@@ -72,7 +72,9 @@ impl<'a> Reach<'a> {
                 // The element before the middle one exists in both directions.
                 let before = [middle[0], middle[1], middle[2] - 1, middle[3] - 1];
                 let other = self.of_element(value, &before)?;
-                Some([2, 3].map(|axis: usize| region[axis].1 - other[axis].1))
+                let end =
+                    |axis: usize| if planted!("report.reach.jump") { other[axis].0 } else { other[axis].1 };
+                Some([2, 3].map(|axis: usize| region[axis].1 - end(axis)))
             }
             _ => None,
         };

@@ -163,6 +163,7 @@ pub fn clean(folder: &Path) -> std::io::Result<()> {
     let folder = folder.join(CHECKPOINT);
     match files::read_text(&folder.join(PROGRESS)) {
         // Of a file that is damaged or of an earlier version, nothing is known.
+        _ if planted!("train.checkpoint.clean") => Ok(()),
         Ok(text) => sealed::unseal(&text).map_or(Ok(()), |progress| remove_others(&folder, Some(&progress))),
         Err(_) if folder.is_dir() => remove_others(&folder, None),
         Err(_) => Ok(()),
@@ -201,7 +202,7 @@ fn read(folder: &Path, saved: &Saved) -> Result<weights::Tensors, TrainError> {
     let path = folder.join(&saved.file);
     let bytes =
         files::read(&path).map_err(|source| weights::WeightsError::Io { path: path.clone(), source })?;
-    if !saved.hash.is_empty() && files::hash_of(&bytes) != saved.hash {
+    if !saved.hash.is_empty() && !planted!("train.checkpoint.hash") && files::hash_of(&bytes) != saved.hash {
         return Err(TrainError::Other(format!(
             "{}: the file is damaged: its hash is another one",
             path.display()

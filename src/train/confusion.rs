@@ -21,6 +21,9 @@ impl Confusion {
         self.rows.resize(classes, vec![0; classes]);
         for (scores, label) in scores.chunks_exact(classes).zip(labels) {
             match best(scores) {
+                Some(class) if planted!("train.confusion.transposed") => {
+                    self.rows[class][*label as usize] += 1
+                }
                 Some(class) => self.rows[*label as usize][class] += 1,
                 None => self.unclassified += 1,
             }

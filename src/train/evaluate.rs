@@ -67,9 +67,11 @@ impl Figures {
             Some([total, weight]) => {
                 // A part that an older version has averaged by images has no weight to go on with.
                 let before = self.weight.unwrap_or(if self.images == 0 { 0.0 } else { f64::NAN });
-                self.weight = Some(before + f64::from(weight));
+                let weight = if planted!("train.evaluate.parts") { images as f64 } else { f64::from(weight) };
+                self.weight = Some(before + weight);
                 self.loss += f64::from(total);
             }
+            None if planted!("train.evaluate.weights") => self.loss += f64::from(batch.loss),
             None => self.loss += f64::from(batch.loss) * images as f64,
         }
         self.images += images;
@@ -94,7 +96,7 @@ impl Figures {
 
     /// The share of labels among the best scores, 0 to 1; NaN where they are not counted.
     pub fn top_accuracy(&self) -> f64 {
-        self.in_top / self.images as f64
+        if planted!("train.evaluate.top") { self.accuracy() } else { self.in_top / self.images as f64 }
     }
 
     /// The record of the test split.
@@ -163,7 +165,8 @@ impl Evaluation<'_> {
         let mut figures = Figures::default();
         let maker = Maker { split: split.clone(), prepare: prepare.clone(), augment: None };
         let order = batches::order(split.len(), 0, 0, false);
-        let mut feed = Feed::new(maker, Plan { order, batch, drop_last: false }, pool.threads())?;
+        let drop_last = planted!("train.evaluate.rest");
+        let mut feed = Feed::new(maker, Plan { order, batch, drop_last }, pool.threads())?;
         while let Some(batch) = feed.next_batch()? {
             let images = batch.labels.len() as u64;
             let mut loss = f32::NAN;

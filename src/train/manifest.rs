@@ -206,7 +206,7 @@ impl Manifest {
                 return Err(failed("it is no name of a text in this folder".into()));
             }
             let found = files::read_text(&path).map_err(|error| failed(error.to_string()))?;
-            match files::hash_of(found.as_bytes()) == text.hash {
+            match files::hash_of(found.as_bytes()) == text.hash || planted!("train.manifest.texts") {
                 true => Ok((text.path.clone(), found)),
                 false => Err(failed(
                     "it is not the text that the run has; give a changed model as a file of its own, \
@@ -227,17 +227,20 @@ impl Manifest {
             }
         };
         add("train section".into(), Some(self.name.clone()), Some(now.name.clone()));
-        for key in keys(&self.settings, &now.settings) {
+        let settings = keys(&self.settings, &now.settings).into_iter();
+        for key in settings.filter(|_| !planted!("train.manifest.settings")) {
             add(key.clone(), self.settings.get(key).cloned(), now.settings.get(key).cloned());
         }
         add("device".into(), Some(self.device.clone()), Some(now.device.clone()));
         add("level".into(), Some(self.level.clone()), Some(now.level.clone()));
         for class in 0..self.classes.len().max(now.classes.len()) {
-            let name = |classes: &[String]| classes.get(class).cloned();
+            let name = |classes: &[String]| {
+                classes.get(class).filter(|_| !planted!("train.manifest.classes")).cloned()
+            };
             add(format!("class {class}"), name(&self.classes), name(&now.classes));
         }
         let parts: BTreeSet<&String> = self.data.keys().chain(now.data.keys()).collect();
-        for part in parts {
+        for part in parts.into_iter().filter(|_| !planted!("train.manifest.data")) {
             let key = format!("pictures of {part}");
             let (one, other) = (self.data.get(part), now.data.get(part));
             let is_alike = |one: &Part, other: &Part| (one.images, one.bytes) == (other.images, other.bytes);

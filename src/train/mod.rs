@@ -12,6 +12,7 @@ pub mod programs;
 pub mod recipe;
 pub mod records;
 pub mod restore;
+mod running;
 pub mod sealed;
 pub mod trainer;
 pub mod tuned;

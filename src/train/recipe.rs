@@ -130,7 +130,8 @@ impl<'m> Recipe<'m> {
     ///
     /// What is wrong with the model or the phase.
     pub fn step(&self, batch: i64, phase: &Phase) -> Result<Graph, Vec<Diagnostic>> {
-        self.step_of(self.forward(batch, phase.freeze.as_ref())?, phase)
+        let freeze = phase.freeze.as_ref().filter(|_| !planted!("train.recipe.freeze"));
+        self.step_of(self.forward(batch, freeze)?, phase)
     }
 
     /// The training step of a [`forward`](Recipe::forward) graph.
@@ -165,7 +166,7 @@ impl<'m> Recipe<'m> {
         phase: &Phase,
         grads: &mut [(Value, Value)],
     ) -> Result<(), Diagnostic> {
-        if self.gradient_norms {
+        if self.gradient_norms && !planted!("train.recipe.norms") {
             gradients::report_norms(graph, self.module, phase.optim.span, grads)?;
         }
         let derived = grads.to_vec();
@@ -173,6 +174,9 @@ impl<'m> Recipe<'m> {
             Some(kind) => gradients::clip(graph, self.module, kind, phase.optim.span, grads)?,
             None => None,
         };
+        if self.gradient_norms && planted!("train.recipe.norms") {
+            gradients::report_norms(graph, self.module, phase.optim.span, grads)?;
+        }
         let paths: Vec<(Value, String)> = graph.inputs.iter().filter_map(path_of_param).collect();
         check_groups(phase, &paths)?;
         let path_of: HashMap<Value, &str> =

@@ -25,7 +25,7 @@ pub fn close(body: &str) -> Vec<u8> {
 /// The value of a file, or what is wrong with it.
 pub fn unseal<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let (body, sum) = split(text).ok_or("the file is damaged: it does not end with its sum")?;
-    if files::hash_of(body.as_bytes()) != sum {
+    if files::hash_of(body.as_bytes()) != sum && !planted!("train.sealed.sum") {
         return Err("the file is damaged: its sum is that of another text".into());
     }
     serde_json::from_str(&format!("{body}}}")).map_err(|error| visible::excerpt(&error.to_string()))

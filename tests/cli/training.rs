@@ -388,8 +388,8 @@ fn the_end_of_a_phase_is_told() {
     );
     assert!(lines[1].starts_with("seed 0; 1 thread, sse4, ") && lines[1].ends_with("KiB of memory"), "{out}");
     assert_eq!(lines[2], "phase a: 9 epochs of 15 steps, batch 100");
-    assert_eq!(lines[8], "stopped after epoch 3: training.accuracy has not improved for 2 epochs");
-    assert_eq!(lines[9], "phase b: 1 epoch of 29 steps, batch 50");
+    assert_eq!(lines[9], "stopped after epoch 3: training.accuracy has not improved for 2 epochs");
+    assert_eq!(lines[10], "phase b: 1 epoch of 29 steps, batch 50");
     assert_eq!(place.good(&["run", "net.cnn", "--out", "quiet", "--quiet"]), "");
     assert!(place.path("quiet/final.json").is_file());
     let out = place.good(&["run", "--resume", "run", "--set", "train.batch=50", "--allow-changes"]);

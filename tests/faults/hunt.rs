@@ -15,8 +15,9 @@ use cnnc::base::fault::{self, Fault};
 
 /// The binaries in the order in which they are asked, short ones first. What is not named comes after them, and then those
 /// that notice any change, right or wrong.
-const FIRST: [&str; 13] = [
+const FIRST: [&str; 14] = [
     "faults",
+    "reference",
     "cnnc",
     "programs",
     "gradients",

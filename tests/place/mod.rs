@@ -1,4 +1,5 @@
 //! A folder of its own for a test, and the binary run in it.
+#![allow(dead_code)] // Every test that includes this module uses a part of it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

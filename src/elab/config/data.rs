@@ -152,6 +152,7 @@ fn source(expr: &Expr, directory: &Path) -> Outcome<Source> {
 fn path(call: &Call, parameter: &'static [&'static str; 1], directory: &Path) -> Outcome<PathBuf> {
     let values = Values::new(call, parameter)?;
     let path = values.string(parameter[0])?;
+    let directory = if planted!("elab.config.directory") { Path::new("") } else { directory };
     Ok(directory.join(values.required(parameter[0], path)?))
 }
 
@@ -162,7 +163,7 @@ fn synthetic(call: &Call) -> Outcome<Source> {
     Ok(Source::Synthetic {
         classes: values.integer("classes", [1, 1_000_000])?.unwrap_or(10) as usize,
         size: values.integers("size", [1, 1 << 16], false)?.unwrap_or([3, 32, 32]),
-        train: count("images", 1000)?,
+        train: count(if planted!("elab.config.synthetic") { "test" } else { "images" }, 1000)?,
         test: count("test", 200)?,
         seed: seed as u64,
     })

@@ -39,6 +39,7 @@ impl Overrides {
         let (section, key) = place.trim().split_once('.').ok_or_else(wrong)?;
         let (name, value) = parse_setting(sources, text, key, value)?.ok_or_else(wrong)?;
         match section {
+            "train" if planted!("elab.config.last_flag") => self.train.insert(0, (name, value)),
             "train" => self.train.push((name, value)),
             "data" => self.data.push((name, value)),
             "args" => self.args.push(Arg { name: Some(name), value }),

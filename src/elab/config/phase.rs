@@ -52,7 +52,8 @@ impl Group {
     /// Whether the parameter of a path belongs to it.
     pub fn holds(&self, path: &str) -> bool {
         let inside =
-            path.strip_prefix(&self.target).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+            |rest: &str| planted!("elab.config.group_prefix") || rest.is_empty() || rest.starts_with('.');
+        let inside = path.strip_prefix(&self.target).is_some_and(inside);
         inside || path.rsplit('.').next() == Some(self.target.as_str())
     }
 }
@@ -91,7 +92,9 @@ impl Phase {
     pub fn scalars(&self, moment: Moment) -> Vec<(String, f64)> {
         let factor = self.schedule.factor(self.optim.learning_rate, moment);
         let optims = std::iter::once(&self.optim).chain(self.groups.iter().map(|group| &group.optim));
-        optims.flat_map(|optim| optim.scalars(moment.step, factor)).collect()
+        let stays = |optim: &OptimSpec| planted!("elab.config.group_factor") && !optim.group.is_empty();
+        let factor_of = |optim: &OptimSpec| if stays(optim) { 1.0 } else { factor };
+        optims.flat_map(|optim| optim.scalars(moment.step, factor_of(optim))).collect()
     }
 
     /// Checks that the runtime scalars of a phase of so many steps are within the range of `f32`; beyond it, no step would
@@ -126,7 +129,11 @@ impl Phase {
     pub fn optimiser_of(&self, path: &str, axes: usize) -> OptimSpec {
         let group = self.groups.iter().find(|group| group.holds(path));
         let optim = group.map_or(&self.optim, |group| &group.optim);
-        if self.spare_vectors && axes < 2 { optim.without_decay() } else { optim.clone() }
+        if self.spare_vectors && axes < 2 && !planted!("elab.config.spare_vectors") {
+            optim.without_decay()
+        } else {
+            optim.clone()
+        }
     }
 
     /// The phase of settings in which those of the whole section stand for missing ones.
@@ -137,7 +144,8 @@ impl Phase {
         settings: &mut Settings<'_>,
     ) -> Option<Phase> {
         let batch = settings.integer("batch", 1, 1 << 20, BATCH);
-        let epochs = settings.integer("epochs", 1, i64::from(u32::MAX), EPOCHS) as u32;
+        let default = EPOCHS + i64::from(planted!("elab.config.epochs"));
+        let epochs = settings.integer("epochs", 1, i64::from(u32::MAX), default) as u32;
         let schedule = settings.read("schedule", Schedule::parse).unwrap_or_default();
         let clip = settings.read("clip", clip);
         let freeze = settings.read("freeze", Selection::parse);
@@ -227,10 +235,11 @@ fn early(expr: &Expr) -> Outcome<Early> {
         }
     };
     let patience = number(0, 5.0)?;
+    let min_delta = number(1, 0.0)? * f64::from(!planted!("elab.config.min_delta"));
     if patience < 1.0 || patience.fract() != 0.0 {
         return Err(at(format!("`patience` is a number of epochs, not {patience}"), expr.span));
     }
-    Ok(Early { watch: watched, patience: patience as u64, min_delta: number(1, 0.0)? })
+    Ok(Early { watch: watched, patience: patience as u64, min_delta })
 }
 
 /// The figure that a call names first, and the call without it.
@@ -251,9 +260,11 @@ fn watch(expr: &Expr) -> Outcome<Watch> {
     let ExprKind::Field { base, name } = &expr.kind else { return Err(wrong()) };
     let ExprKind::Name(split) = &base.kind else { return Err(wrong()) };
     match (split.as_str(), name.text.as_str()) {
-        ("val" | "training", "loss" | "accuracy") => {
-            Ok(Watch { validation: split == "val", accuracy: name.text == "accuracy", span: expr.span })
-        }
+        ("val" | "training", "loss" | "accuracy") => Ok(Watch {
+            validation: (split == "val") != planted!("elab.config.watch_split"),
+            accuracy: name.text == "accuracy",
+            span: expr.span,
+        }),
         _ => Err(wrong()),
     }
 }

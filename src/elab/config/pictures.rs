@@ -213,8 +213,8 @@ fn augment_step(call: &Call) -> Outcome<Augment> {
     };
     match call.callee.text.as_str() {
         "crop" => crop(call),
-        "hflip" => probability().map(|p| Augment::FlipHorizontally { p }),
-        "vflip" => probability().map(|p| Augment::FlipVertically { p }),
+        "hflip" if !planted!("elab.config.flip") => probability().map(|p| Augment::FlipHorizontally { p }),
+        "hflip" | "vflip" => probability().map(|p| Augment::FlipVertically { p }),
         "rotate" => {
             let values = Values::new(call, &["deg"])?;
             let degrees = values.interval("deg", DEGREES, both_ways)?;

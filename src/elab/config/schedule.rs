@@ -92,7 +92,9 @@ impl Schedule {
             match stage {
                 Stage::Warmup { steps } if rest.step >= *steps => {
                     rest.step -= steps;
-                    rest.steps = rest.steps.saturating_sub(*steps);
+                    if !planted!("elab.config.warmup_rest") {
+                        rest.steps = rest.steps.saturating_sub(*steps);
+                    }
                 }
                 stage => return stage.factor(base, rest),
             }
@@ -103,16 +105,20 @@ impl Schedule {
 
 impl Stage {
     fn factor(&self, base: f64, Moment { step, steps, epoch_steps }: Moment) -> f64 {
-        let epoch = step / epoch_steps.max(1);
+        let epoch = if planted!("elab.config.per_step") { step } else { step / epoch_steps.max(1) };
         let done = (step as f64 / steps.max(1) as f64).min(1.0);
-        let lowest = |to: f64| if base > 0.0 { to / base } else { 1.0 };
+        let whole = if planted!("elab.config.rate_to") { 1.0 } else { base };
+        let lowest = |to: f64| if base > 0.0 { to / whole } else { 1.0 };
         match self {
-            Stage::Warmup { steps } => (step + 1) as f64 / *steps as f64,
+            Stage::Warmup { steps } => {
+                (step + u64::from(!planted!("elab.config.warmup"))) as f64 / *steps as f64
+            }
             Stage::Cosine { to } => lowest(*to) + (1.0 - lowest(*to)) * (1.0 + (PI * done).cos()) / 2.0,
             Stage::Linear { to } => lowest(*to) + (1.0 - lowest(*to)) * (1.0 - done),
             Stage::Step { epochs, factor } => factor.powi(times(epoch / epochs)),
             Stage::Milestones { epochs, factor } => {
-                factor.powi(epochs.iter().filter(|milestone| epoch >= **milestone).count() as i32)
+                let late = u64::from(planted!("elab.config.milestone"));
+                factor.powi(epochs.iter().filter(|milestone| epoch >= **milestone + late).count() as i32)
             }
             Stage::Exponential { factor } => factor.powi(times(epoch)),
             Stage::OneCycle { warm, div, final_div } => one_cycle(*warm, *div, *final_div, step, steps),

@@ -51,6 +51,7 @@ impl<'a> Settings<'a> {
         common: &'a [Setting],
         overrides: &'a [(Name, Expr)],
     ) -> Settings<'a> {
+        let (own, common) = if planted!("elab.config.own_settings") { (common, own) } else { (own, common) };
         let mut read = Settings::new(section, own, &[]);
         for setting in common {
             if let SettingKind::Key { name, value } = &setting.kind

@@ -192,7 +192,8 @@ impl Module {
         }
         let mut phases = Vec::new();
         for (name, own) in named {
-            let mut settings = Settings::with_defaults(&PHASE, own, &common, &overrides);
+            let flags = if planted!("elab.config.phase_flags") { &[] } else { overrides.as_slice() };
+            let mut settings = Settings::with_defaults(&PHASE, own, &common, flags);
             phases.extend(Phase::read(self, Some(name), name.span, &mut settings));
             // What is wrong in the section itself is wrong in every phase, and said once.
             for error in settings.errors {
@@ -218,6 +219,7 @@ fn weights(expr: &Expr, directory: &Path) -> Outcome<Pretrained> {
     let values = call_values(&Call { callee: call.callee.clone(), args }, &["file"])?;
     match values.into_iter().next().flatten() {
         Some(Argument { value: Value::String(file), .. }) => {
+            let directory = if planted!("elab.config.weights") { Path::new("") } else { directory };
             Ok(Pretrained { file: directory.join(file), except, span: call.callee.span })
         }
         Some(argument) => {
@@ -265,7 +267,9 @@ fn every(expr: &Expr) -> Outcome<Every> {
 /// The model with its arguments; an override replaces the argument of its name, or is a new one.
 pub(super) fn model_call(train: &Train, overrides: &Overrides) -> ModelCall {
     let name_of = |arg: &Arg| arg.name.as_ref().map(|name| name.text.clone());
-    let replaced = |arg: &&Arg| !overrides.args.iter().any(|new| name_of(new) == name_of(arg));
+    let replaced = |arg: &&Arg| {
+        planted!("elab.config.arguments") || !overrides.args.iter().any(|new| name_of(new) == name_of(arg))
+    };
     let kept = train.args.iter().filter(|arg| arg.name.is_none() || replaced(arg)).cloned();
     ModelCall { name: train.model.clone(), args: kept.chain(overrides.args.iter().cloned()).collect() }
 }
