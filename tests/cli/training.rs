@@ -277,6 +277,19 @@ fn wrong_settings_say_what_is_right() {
         ),
         ("stop=early(val.los)", format!("error: no figure of an epoch\n{figures}")),
         ("stop=early(val.loss, patience=0)", "error: `patience` is a number of epochs, not 0".into()),
+        ("checkpoint=every(0)", "error: `steps` is an integer above 0, not 0".into()),
+        ("checkpoint=every(1.5)", "error: `steps` is an integer above 0, not 1.5".into()),
+        ("checkpoint=every(minutes=0)", "error: `minutes` is a number above 0, not 0".into()),
+        (
+            "checkpoint=every(5, minutes=1)",
+            "error: `every` takes a number of steps, or minutes=\nhelp: such as `every(500)` or \
+            `every(minutes=10)`"
+                .into(),
+        ),
+        (
+            "checkpoint=evry(5)",
+            "error: unknown rule for checkpoints `evry`\nhelp: did you mean `every`?".into(),
+        ),
         (
             "groups=[hed=sgd(0.1)]",
             "error: `groups` names `hed`, but no trained parameter is called so\nhelp: did \
