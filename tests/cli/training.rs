@@ -229,7 +229,7 @@ fn message(setting: &str) -> String {
 fn wrong_settings_say_what_is_right() {
     let stages = "note: the schedules are warmup, cosine, linear, step, milestones, exponential, onecycle";
     let figures = "help: there are val.loss, val.accuracy, training.loss, training.accuracy";
-    let cases: [(&str, String); 16] = [
+    let cases: [(&str, String); 21] = [
         (
             "freeze=hed",
             "error: `freeze` names `hed`, but the model has no such part\nnote: its parts are bn, head, \
