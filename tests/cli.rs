@@ -19,6 +19,7 @@ mod cli {
     mod pictures;
     mod power;
     mod rejected;
+    mod resumed;
     mod runs;
     mod stages;
     mod training;

@@ -1,5 +1,7 @@
 //! Text from files on a terminal: what would move the cursor, colour or turn round what follows is shown as a code.
 
+use std::path::Path;
+
 /// A text in which no character but tabs and the end of a line does anything to a terminal.
 pub fn lines(text: &str) -> String {
     escaped(text, |c| c != '\n' && c != '\t')
@@ -14,6 +16,17 @@ pub fn name(text: &str) -> String {
 pub fn excerpt(text: &str) -> String {
     const LONGEST: usize = 160;
     name(&text.chars().take(LONGEST).collect::<String>())
+}
+
+/// A path as one word of a command line, for people who copy it.
+pub fn word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) && !text.starts_with('-') {
+        return text;
+    }
+    let text = if text.starts_with('-') { format!("./{text}") } else { text };
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// A text of JSON that says the same. What acts stands in its strings only, where JSON has codes for it; those who write

@@ -1,6 +1,7 @@
 //! A model file as a command uses it: loaded, with a model chosen and settings replaced.
 
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::diagnostic::Diagnostic;
@@ -132,8 +133,15 @@ impl<'a> Project<'a> {
 
     /// The texts of the user's files, by their absolute paths, that of the model file first.
     pub fn texts(&self) -> Vec<(PathBuf, String)> {
-        let files = self.module.own_files().map(|id| self.sources.file(id));
-        files.map(|file| (elab::lexical(Path::new(&file.name)), file.text.clone())).collect()
+        let files = self.module.own_files().map(|id| (PathBuf::from(&self.sources.file(id).name), id));
+        let aliases = self.module.aliases().iter().cloned();
+        let mut texts: Vec<(PathBuf, String)> = files
+            .chain(aliases)
+            .map(|(path, id)| (elab::lexical(&path), self.sources.text(id).to_owned()))
+            .collect();
+        let mut seen = HashSet::new();
+        texts.retain(|(path, _)| seen.insert(path.clone()));
+        texts
     }
 
     /// The settings of a train section and its data section, as texts.

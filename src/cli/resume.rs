@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 
 use crate::base::files;
 use crate::base::target::{Level, Target};
+use crate::base::visible;
 use crate::data::fingerprint::{self, Fingerprint};
 use crate::data::{DataError, Dataset};
 use crate::elab;
@@ -23,6 +24,13 @@ pub struct Stored {
     pub folder: Folder,
     /// None in a folder of an earlier version.
     pub manifest: Option<Manifest>,
+}
+
+/// What a run that goes on is from here on.
+pub struct Reconciled {
+    pub manifest: Manifest,
+    /// Whether figures of earlier epochs, the best one's among them, are no longer to be compared with those to come.
+    pub forgets: bool,
 }
 
 /// The model of a call: where it is read, and its texts where those of a run's folder stand for the files.
@@ -60,6 +68,9 @@ impl Stored {
         let folder = Folder::open(path).map_err(|error| failed(error.into()))?;
         warn_of_no_claim(&folder);
         let manifest = Manifest::load(path).map_err(failed)?;
+        if manifest.is_none() && checkpoint::position(path).map_err(failed)?.is_none() {
+            return Err(Failure::Run(format!("{} is no folder of a run", path.display())));
+        }
         if let Some(manifest) = &manifest
             && manifest.version != env!("CARGO_PKG_VERSION")
         {
@@ -90,24 +101,16 @@ impl Stored {
         project: &Project<'_>,
         spec: &TrainSpec,
         allow_changes: bool,
-    ) -> Result<Manifest, Failure> {
+    ) -> Result<Reconciled, Failure> {
         let folder = self.folder.path().display();
         let Some(then) = &self.manifest else {
-            say(&format!("note: {folder} is of an earlier version, which did not write down what a run is"));
+            say(&format!("note: {folder} has no run.json, so nothing tells whether this is the same run"));
             now.name_texts(&project.texts(), &[]);
-            return Ok(now);
+            return Ok(Reconciled { manifest: now, forgets: false });
         };
-        let position = self.position()?;
-        let mut found = then.differences(&now);
-        found.extend(self.changed_items(then, project)?);
-        if position.is_none() && then.weights != now.weights {
-            found.push(Difference {
-                key: "the weights to begin with are others".into(),
-                then: None,
-                now: None,
-            });
-        }
-        let position = position.unwrap_or_default();
+        let stands = self.position()?;
+        let position = stands.unwrap_or_default();
+        let found = self.differences(then, &now, project, stands.is_some())?;
         let (more, others): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|difference| asks_for_more(difference, then, spec, &position));
         if !others.is_empty() && !allow_changes {
@@ -117,18 +120,51 @@ impl Stored {
                 lines.concat()
             )));
         }
+        let epochs: u64 = spec.phases.iter().map(|phase| u64::from(phase.epochs)).sum();
+        if position.epochs >= epochs {
+            let done = format!("the run in {folder} is done; --epochs N asks for more");
+            if !others.is_empty() {
+                return Err(Failure::Run(format!("{done}, and without them nothing is changed")));
+            }
+            say(&format!("note: {done}"));
+        }
         now.name_texts(&project.texts(), &then.all_texts());
         now.changes.clone_from(&then.changes);
         let what: Vec<String> = others.iter().chain(&more).map(Difference::to_string).collect();
         if !what.is_empty() {
             now.changes.push(Change { step: position.steps, what, texts: then.texts.clone() });
         }
-        Ok(now)
+        Ok(Reconciled { manifest: now, forgets: others.iter().any(changes_figures) })
+    }
+
+    fn differences(
+        &self,
+        then: &Manifest,
+        now: &Manifest,
+        project: &Project<'_>,
+        has_begun: bool,
+    ) -> Result<Vec<Difference>, Failure> {
+        let mut found = then.differences(now);
+        found.extend(self.changed_items(then, project)?);
+        if !has_begun && then.weights != now.weights {
+            let key = "the weights to begin with are others".into();
+            found.push(Difference { key, then: None, now: None });
+        }
+        Ok(found)
     }
 
     fn changed_items(&self, then: &Manifest, project: &Project<'_>) -> Result<Vec<Difference>, Failure> {
-        let texts = then.read_texts(self.folder.path()).map_err(|error| Failure::Run(error.to_string()))?;
-        if texts == project.texts() || planted!("cli.resume.items") {
+        let present = project.texts();
+        let texts = match then.read_texts(self.folder.path()) {
+            Ok(texts) => texts,
+            // The copies are damaged, but here is what they were copies of, or another model.
+            Err(_) if then.has_texts(&present) => return Ok(Vec::new()),
+            Err(error) => {
+                let key = format!("the model cannot be compared: {error}");
+                return Ok(vec![Difference { key, then: None, now: None }]);
+            }
+        };
+        if texts == present || planted!("cli.resume.items") {
             return Ok(Vec::new());
         }
         let model = ModelArguments { file: then.asked.file.clone(), choice: ChoiceArguments::default() };
@@ -145,6 +181,13 @@ pub fn warn_of_no_claim(folder: &Folder) {
     }
 }
 
+/// Whether figures of an epoch before a change say something else than those after it.
+fn changes_figures(difference: &Difference) -> bool {
+    let key = difference.key.as_str();
+    let starts = ["train.save", "train.loss", "data.", "pictures of ", "class ", "`", "the model "];
+    key.ends_with(".stop") || starts.iter().any(|start| key.starts_with(start))
+}
+
 /// Whether a difference is a number of epochs that the run can still come to.
 fn asks_for_more(difference: &Difference, then: &Manifest, spec: &TrainSpec, position: &Position) -> bool {
     let mut first = 0;
@@ -157,7 +200,7 @@ fn asks_for_more(difference: &Difference, then: &Manifest, spec: &TrainSpec, pos
         if difference.key == key {
             let (end, done) = (first + before, position.seen_epochs());
             let is_last = done <= end || phase.name == spec.phases[spec.phases.len() - 1].name;
-            return is_last && first + u64::from(phase.epochs) >= done;
+            return is_last && u64::from(phase.epochs) > before && first + u64::from(phase.epochs) >= done;
         }
         first += before;
     }
@@ -181,8 +224,9 @@ pub fn subject(
         let folder = stored.folder.path().display();
         let file = arguments.file.clone().ok_or_else(|| {
             Failure::Usage(format!(
-                "{folder} does not say what was run in it, as one of an earlier version; \
-                 name the model file: cnnc run FILE --resume {folder}"
+                "{folder} has no run.json, which says what was run in it; name the model file: \
+                 cnnc run FILE --resume {}",
+                visible::word(stored.folder.path())
             ))
         })?;
         return Ok(Subject { model: ModelArguments { file, choice }, init: None, texts: None });

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::files::write_atomically;
 use crate::base::target::Level;
+use crate::base::visible;
 use crate::data::Dataset;
 use crate::elab::config::{Phase, Prepare, TrainSpec};
 use crate::report::{confusion, curves, gradients};
@@ -19,13 +20,13 @@ use crate::train::records::{self, FinalRecord, Records, RecordsError};
 use crate::train::trainer::{Begun, Position, Session, train};
 use crate::train::tuned::TUNED;
 use crate::train::weights::Provenance;
-use crate::train::{TrainError, restore};
+use crate::train::{TrainError, checkpoint, restore};
 
 use super::arguments::{MachineArguments, Mode, RunArguments};
 use super::project::{Project, execution};
-use super::resume::{self, Fingerprinting, Stored};
+use super::resume::{self, Fingerprinting, Reconciled, Stored};
 use super::screen::Screen;
-use super::{Failure, Outcome, interrupts, lints, trained, tuned};
+use super::{Failure, Outcome, interrupts, lints, say, trained, tuned};
 
 /// The file of the confusion matrix in a run's folder.
 pub const CONFUSION: &str = "confusion.txt";
@@ -73,8 +74,8 @@ pub fn run(arguments: &RunArguments) -> Outcome {
         Some(stored) => {
             let data = fingerprinting.get().map_err(|error| project.train_failure(error))?;
             let now = Manifest { data, ..manifest };
-            let now = stored.reconcile(now, &project, &spec, arguments.allow_changes)?;
-            Place::Stored(Box::new(stored), now)
+            let run = stored.reconcile(now, &project, &spec, arguments.allow_changes)?;
+            Place::Stored(Box::new(stored), run)
         }
     };
     let call = Call {
@@ -101,6 +102,14 @@ fn tuned_subjects(spec: &TrainSpec, data: &Dataset, level: Level) -> Vec<tuned::
     subjects
 }
 
+/// Whether a run's folder has what is only made after a checkpoint.
+fn has_come_further(folder: &Path) -> bool {
+    let later = [trained::WEIGHTS, "best.safetensors", "final.json"];
+    let epochs = records::read_epochs(folder).map_or(0, |epochs| epochs.len());
+    // The first epoch is written down before it is kept.
+    epochs > 1 || later.iter().any(|name| folder.join(name).exists())
+}
+
 /// How a run ends before its end.
 enum End {
     Failed(TrainError),
@@ -113,10 +122,15 @@ impl From<TrainError> for End {
     }
 }
 
+/// What goes on with a run.
+fn resume_command(folder: &Path) -> String {
+    format!("cnnc run --resume {}", visible::word(folder))
+}
+
 /// Where a run's files are to be, and what is written down of it.
 enum Place {
     New(Manifest, Fingerprinting),
-    Stored(Box<Stored>, Manifest),
+    Stored(Box<Stored>, Reconciled),
 }
 
 /// A training and what the command line says beside it.
@@ -161,12 +175,16 @@ impl Call<'_> {
                 save(folder, self.session, &store)?;
                 save_confusion(folder, &record, &self.session.data.class_names)?;
                 screen.done(&record, folder);
+                if let Ok(Some(position)) = checkpoint::position(folder)
+                    && position.epochs < self.session.epochs()
+                {
+                    screen.line(&format!("go on with: {}", resume_command(folder)));
+                }
                 Ok(())
             }
             Err(error @ TrainError::Interrupted { .. }) => {
                 save(folder, self.session, &store)?;
-                let command = format!("cnnc run --resume {}", shell_word(folder));
-                Err(End::Interrupted(format!("{error}; go on with: {command}")))
+                Err(End::Interrupted(format!("{error}; go on with: {}", resume_command(folder))))
             }
             Err(error @ TrainError::NotFinite(_)) => {
                 save(folder, self.session, &store)?;
@@ -192,15 +210,16 @@ impl Call<'_> {
     /// The values to begin with: of a checkpoint, of a file, or none yet.
     fn begin(&self, place: &Place, store: &mut Store) -> Result<Begun, TrainError> {
         let session = self.session;
-        if let Place::Stored(stored, _) = place {
+        if let Place::Stored(stored, run) = place {
             let folder = stored.folder.path();
             match restore::resume(session, folder, store)? {
+                Some(begun) if run.forgets => return Ok(begun.without_figures()),
                 Some(begun) => return Ok(begun),
-                None if stored.manifest.is_some() => {}
-                None => {
-                    let message = format!("{} has no checkpoint to go on from", folder.display());
-                    return Err(TrainError::Other(message));
+                None if has_come_further(folder) => {
+                    let message = "the checkpoint is gone, without which the run cannot go on";
+                    return Err(TrainError::Other(format!("{}: {message}", folder.display())));
                 }
+                None => say("note: the run has not come to a checkpoint, and begins again"),
             }
         }
         let graph = || session.recipe.forward(session.spec.phases[0].batch, None);
@@ -218,7 +237,7 @@ impl Call<'_> {
     /// The run's folder, which says what the run is.
     fn open(&self, place: Place) -> Result<Folder, RecordsError> {
         match place {
-            Place::Stored(stored, manifest) => {
+            Place::Stored(stored, Reconciled { manifest, .. }) => {
                 let Stored { folder, manifest: before } = *stored;
                 if before.as_ref() != Some(&manifest) {
                     let path = folder.path();
@@ -243,17 +262,6 @@ impl Call<'_> {
             }
         }
     }
-}
-
-/// A path as one word of a command line.
-fn shell_word(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) && !text.starts_with('-') {
-        return text;
-    }
-    let text = if text.starts_with('-') { format!("./{text}") } else { text };
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// The flags that stand for settings.

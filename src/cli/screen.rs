@@ -114,7 +114,7 @@ impl<'a> Screen<'a> {
     }
 
     /// Prints a line for people.
-    fn line(&self, text: &str) {
+    pub fn line(&self, text: &str) {
         if self.shown == Shown::Table {
             self.progress.print(text);
         }

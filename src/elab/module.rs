@@ -63,6 +63,8 @@ pub struct Module {
     files: Vec<Loaded>,
     /// How many of `files` are the user's.
     own: usize,
+    /// Other paths by which the user's files use each other.
+    aliases: Vec<(PathBuf, FileId)>,
     callables: HashMap<String, Place>,
     library: HashMap<String, Place>,
     docs: HashMap<Place, String>,
@@ -134,14 +136,20 @@ impl Module {
         library: &Library,
         texts: Option<&[(PathBuf, String)]>,
     ) -> Result<Module, Vec<Diagnostic>> {
-        let mut loader =
-            Loader { sources, texts, files: Vec::new(), loading: Vec::new(), errors: Vec::new() };
+        let mut loader = Loader {
+            sources,
+            texts,
+            files: Vec::new(),
+            aliases: Vec::new(),
+            loading: Vec::new(),
+            errors: Vec::new(),
+        };
         loader.add(Path::new(name), text.to_owned());
         let own = loader.files.len();
         for (name, text) in &library.files {
             loader.add(Path::new(name), text.clone());
         }
-        let Loader { files, mut errors, .. } = loader;
+        let Loader { files, aliases, mut errors, .. } = loader;
         let files: Vec<Loaded> = files.into_iter().map(|(_, loaded)| loaded).collect();
         let callables = table(&files, 0..own, &mut errors);
         let library = table(&files, own..files.len(), &mut errors);
@@ -151,7 +159,7 @@ impl Module {
         }
         let docs = docs(sources, &files);
         let directory = Path::new(name).parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Module { files, own, callables, library, docs, directory, spent: AtomicUsize::new(0) })
+        Ok(Module { files, own, aliases, callables, library, docs, directory, spent: AtomicUsize::new(0) })
     }
 
     /// The directory that paths in the model file are relative to.
@@ -162,6 +170,11 @@ impl Module {
     /// The user's files, that of the model first.
     pub fn own_files(&self) -> impl Iterator<Item = FileId> {
         self.files[..self.own].iter().rev().map(|loaded| loaded.id)
+    }
+
+    /// Other paths of the user's files, where one is used by several.
+    pub fn aliases(&self) -> &[(PathBuf, FileId)] {
+        &self.aliases
     }
 
     /// The item of a name: the user's before the library's, or the library's alone.
@@ -247,6 +260,8 @@ struct Loader<'a> {
     /// What `use` finds, in place of the files.
     texts: Option<&'a [(PathBuf, String)]>,
     files: Vec<(PathBuf, Loaded)>,
+    /// Other paths of files that are loaded.
+    aliases: Vec<(PathBuf, FileId)>,
     /// The files whose `use`s are being loaded.
     loading: Vec<PathBuf>,
     errors: Vec<Diagnostic>,
@@ -271,7 +286,8 @@ impl Loader<'_> {
     fn add_used(&mut self, from: &Path, used: &ast::Use) {
         let path = from.parent().unwrap_or(Path::new("")).join(&used.path.value);
         let known = self.identity(&path);
-        if self.files.iter().any(|(loaded, _)| *loaded == known) {
+        if let Some((_, loaded)) = self.files.iter().find(|(loaded, _)| *loaded == known) {
+            self.aliases.push((path, loaded.id));
             return;
         }
         if self.loading.contains(&known) {
@@ -301,7 +317,12 @@ impl Loader<'_> {
 impl Loader<'_> {
     /// One name for one file, however it was written.
     fn identity(&self, path: &Path) -> PathBuf {
-        if self.texts.is_some() { lexical(path) } else { canonical(path) }
+        let Some(texts) = self.texts else { return canonical(path) };
+        // Links are not there any more: what has the same text is the same file.
+        let path = lexical(path);
+        let text = texts.iter().find(|(known, _)| *known == path).map(|(_, text)| text);
+        let first = texts.iter().find(|(_, other)| Some(other) == text);
+        first.map_or(path, |(first, _)| first.clone())
     }
 
     fn text(&self, path: &Path) -> io::Result<String> {

@@ -53,14 +53,17 @@ pub struct Manifest {
 #[serde(deny_unknown_fields)]
 pub struct Asked {
     /// The model file.
+    #[serde(with = "any_path")]
     pub file: PathBuf,
     /// The train section.
     pub model: Option<String>,
     /// Where the data lies, in place of what the file says.
+    #[serde(with = "any_path::option")]
     pub data: Option<PathBuf>,
     /// Settings in place of the file's, flags for settings among them.
     pub set: Vec<String>,
     /// Weights to begin with.
+    #[serde(with = "any_path::option")]
     pub init: Option<PathBuf>,
 }
 
@@ -69,6 +72,7 @@ pub struct Asked {
 #[serde(deny_unknown_fields)]
 pub struct Text {
     /// Where it was read.
+    #[serde(with = "any_path")]
     pub path: PathBuf,
     /// Its copy in the run's folder.
     pub copy: String,
@@ -146,7 +150,9 @@ impl Manifest {
         self.texts.clear();
         for (path, text) in texts {
             let hash = files::hash_of(text.as_bytes());
-            let same = taken.iter().find(|other| other.hash == hash && other.path == *path);
+            // One text may have several paths, by links.
+            let same = self.texts.iter().find(|other| other.hash == hash);
+            let same = same.or_else(|| taken.iter().find(|other| other.hash == hash && other.path == *path));
             let copy = same.map_or_else(|| free_name(path, &names), |same| same.copy.clone());
             names.insert(copy.clone());
             self.texts.push(Text { path: path.clone(), copy, hash });
@@ -191,6 +197,14 @@ impl Manifest {
             return Err(failed(format!("it is of format {format}; this version reads {FORMAT}")));
         }
         sealed::unseal(&text).map(Some).map_err(failed)
+    }
+
+    /// Whether the texts of the model are these.
+    pub fn has_texts(&self, texts: &[(PathBuf, String)]) -> bool {
+        let is_same = |(text, (path, found)): (&Text, &(PathBuf, String))| {
+            text.path == *path && text.hash == files::hash_of(found.as_bytes())
+        };
+        self.texts.len() == texts.len() && self.texts.iter().zip(texts).all(is_same)
     }
 
     /// The texts of the model, by the paths where they were read.
@@ -252,6 +266,60 @@ impl Manifest {
             }
         }
         found
+    }
+}
+
+/// Paths as text, or as their bytes where they are none.
+mod any_path {
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Shape {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    fn shape(path: &Path) -> Shape {
+        match path.to_str() {
+            Some(text) => Shape::Text(text.into()),
+            None => Shape::Bytes(path.as_os_str().as_encoded_bytes().to_vec()),
+        }
+    }
+
+    fn path(shape: Shape) -> PathBuf {
+        match shape {
+            Shape::Text(text) => text.into(),
+            #[cfg(unix)]
+            Shape::Bytes(bytes) => {
+                <std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(bytes).into()
+            }
+            #[cfg(not(unix))]
+            Shape::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned().into(),
+        }
+    }
+
+    pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        shape(path).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        Shape::deserialize(deserializer).map(path)
+    }
+
+    /// The same of one that may be missing.
+    pub mod option {
+        use super::{Deserialize, Deserializer, PathBuf, Serialize, Serializer, Shape, path, shape};
+
+        pub fn serialize<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+            path.as_deref().map(shape).serialize(serializer)
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+            Ok(Option::<Shape>::deserialize(deserializer)?.map(path))
+        }
     }
 }
 

@@ -31,7 +31,7 @@ const LONGEST_LINE: u64 = 1 << 24;
 pub enum RecordsError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("{} already exists; name a new folder, or go on with --resume {}", path.display(), path.display())]
+    #[error("{} already exists; {}", path.display(), way_out(path))]
     Exists { path: PathBuf },
     #[error("another process trains in {}", path.display())]
     Busy { path: PathBuf },
@@ -42,6 +42,14 @@ pub enum RecordsError {
 /// The shares of labels among the best scores, by keys such as `val_top5_accuracy`: one a split where the metrics have
 /// `top(5)`, else none.
 pub type TopFigures = IndexMap<String, Option<f64>>;
+
+/// What to do where the folder of a new run is there.
+fn way_out(path: &Path) -> String {
+    match path.join(super::manifest::MANIFEST).is_file() {
+        true => format!("name a new folder, or go on with --resume {}", visible::word(path)),
+        false => "name a new folder".into(),
+    }
+}
 
 /// What an epoch is evaluated on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

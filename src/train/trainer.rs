@@ -117,6 +117,16 @@ pub struct Begun {
     pub records: Option<Lengths>,
 }
 
+impl Begun {
+    /// The same without figures that epochs to come would be compared with.
+    pub fn without_figures(mut self) -> Begun {
+        let position = &mut self.position;
+        (position.best, position.best_epoch, position.stopping) = (None, None, (None, 0));
+        self.best = None;
+        self
+    }
+}
+
 impl Position {
     /// Whether all its numbers are such as a training reaches, far from where counting ends.
     pub fn is_countable(&self) -> bool {
@@ -161,7 +171,8 @@ impl Session<'_> {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    fn epochs(&self) -> u64 {
+    /// Those of all phases.
+    pub fn epochs(&self) -> u64 {
         self.spec.phases.iter().map(|phase| u64::from(phase.epochs)).sum()
     }
 }

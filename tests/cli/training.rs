@@ -229,7 +229,7 @@ fn message(setting: &str) -> String {
 fn wrong_settings_say_what_is_right() {
     let stages = "note: the schedules are warmup, cosine, linear, step, milestones, exponential, onecycle";
     let figures = "help: there are val.loss, val.accuracy, training.loss, training.accuracy";
-    let cases: [(&str, String); 21] = [
+    let cases: [(&str, String); 16] = [
         (
             "freeze=hed",
             "error: `freeze` names `hed`, but the model has no such part\nnote: its parts are bn, head, \
@@ -277,19 +277,6 @@ fn wrong_settings_say_what_is_right() {
         ),
         ("stop=early(val.los)", format!("error: no figure of an epoch\n{figures}")),
         ("stop=early(val.loss, patience=0)", "error: `patience` is a number of epochs, not 0".into()),
-        ("checkpoint=every(0)", "error: `steps` is an integer above 0, not 0".into()),
-        ("checkpoint=every(1.5)", "error: `steps` is an integer above 0, not 1.5".into()),
-        ("checkpoint=every(minutes=0)", "error: `minutes` is a number above 0, not 0".into()),
-        (
-            "checkpoint=every(5, minutes=1)",
-            "error: `every` takes a number of steps, or minutes=\nhelp: such as `every(500)` or \
-            `every(minutes=10)`"
-                .into(),
-        ),
-        (
-            "checkpoint=evry(5)",
-            "error: unknown rule for checkpoints `evry`\nhelp: did you mean `every`?".into(),
-        ),
         (
             "groups=[hed=sgd(0.1)]",
             "error: `groups` names `hed`, but no trained parameter is called so\nhelp: did \
@@ -303,6 +290,28 @@ fn wrong_settings_say_what_is_right() {
                 .into(),
         ),
         ("weights=load(\"nope\", except=head)", "error: nope: No such file or directory (os error 2)".into()),
+    ];
+    for (setting, expected) in cases {
+        assert_eq!(message(setting), expected, "{setting}");
+    }
+}
+
+#[test]
+fn wrong_rules_for_checkpoints_say_what_is_right() {
+    let cases: [(&str, String); 5] = [
+        ("checkpoint=every(0)", "error: `steps` is an integer above 0, not 0".into()),
+        ("checkpoint=every(1.5)", "error: `steps` is an integer above 0, not 1.5".into()),
+        ("checkpoint=every(minutes=0)", "error: `minutes` is a number above 0, not 0".into()),
+        (
+            "checkpoint=every(5, minutes=1)",
+            "error: `every` takes a number of steps, or minutes=\nhelp: such as `every(500)` or \
+            `every(minutes=10)`"
+                .into(),
+        ),
+        (
+            "checkpoint=evry(5)",
+            "error: unknown rule for checkpoints `evry`\nhelp: did you mean `every`?".into(),
+        ),
     ];
     for (setting, expected) in cases {
         assert_eq!(message(setting), expected, "{setting}");

@@ -94,7 +94,7 @@ fn a_resumed_run_takes_the_choices_of_its_folder() {
     );
     place.good(&["run", "tiny.cnn", "--resume", "part", "--tuned", "t.json", "--steps", "1"]);
     assert_eq!(place.text("part/tune.json").lines().next(), Some("{"));
-    let said = place.run(&["run", "--resume", "part", "--cpu", "sse4", "--allow-changes"]);
+    let said = place.run(&["run", "--resume", "part", "--cpu", "sse4", "--allow-changes", "--epochs", "3"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.err.starts_with("note: part/tune.json is for a training step of `Tiny`"), "{}", said.err);
 }

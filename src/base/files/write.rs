@@ -70,7 +70,8 @@ fn draft_of(path: &Path) -> io::Result<PathBuf> {
 pub fn remove_drafts(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let is_draft = process_of(&entry.file_name().to_string_lossy()).is_some();
+        let name = entry.file_name();
+        let is_draft = process_of(&name.to_string_lossy()).is_some() || is_temporary(&name.to_string_lossy());
         if is_draft && !planted!("base.files.drafts") && entry.file_type()?.is_file() {
             disk::remove(&entry.path())?;
         }
@@ -145,6 +146,12 @@ pub fn folder_drafts(folder: &Path) -> io::Result<Vec<PathBuf>> {
     };
     let entries: Vec<fs::DirEntry> = fs::read_dir(folder)?.collect::<io::Result<_>>()?;
     Ok(entries.iter().filter(|entry| is_draft(entry)).map(fs::DirEntry::path).collect())
+}
+
+/// Whether a name is one that writers of tensors give a file on its way.
+fn is_temporary(name: &str) -> bool {
+    name.strip_prefix(".tmp")
+        .is_some_and(|rest| rest.len() == 6 && rest.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
 /// The process that made a draft of this name; none where it is no such name.
