@@ -57,9 +57,15 @@ fn draft_of(path: &Path) -> io::Result<PathBuf> {
     let name = path
         .file_name()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
-    let count = DRAFTS.fetch_add(1, Ordering::Relaxed);
-    let draft = format!(".{}.{}-{count}{DRAFT}", name.to_string_lossy(), std::process::id());
-    Ok(path.with_file_name(draft))
+    loop {
+        let count = DRAFTS.fetch_add(1, Ordering::Relaxed);
+        let draft = format!(".{}.{}-{count}{DRAFT}", name.to_string_lossy(), std::process::id());
+        let draft = path.with_file_name(draft);
+        // A process of this number may have been killed before.
+        if draft.symlink_metadata().is_err() {
+            return Ok(draft);
+        }
+    }
 }
 
 /// Removes the drafts of files in a folder that nobody else writes to: killed processes left them.
@@ -301,6 +307,23 @@ mod tests {
             "it has 10 bytes, and there were 11"
         );
         assert_eq!(fs::read(&path).unwrap().len(), 10);
+    }
+
+    /// Processes have numbers that others had before them.
+    #[test]
+    fn drafts_that_are_there_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let draft = draft_of(&path).unwrap().to_string_lossy().into_owned();
+        let first: u64 = draft.rsplit_once('-').unwrap().1.trim_end_matches(DRAFT).parse().unwrap();
+        // Other tests draw numbers, too.
+        for count in first + 1..first + 200 {
+            fs::write(folder.path().join(format!(".a.{}-{count}{DRAFT}", std::process::id())), "x").unwrap();
+        }
+        write_atomically(&path, b"new").unwrap();
+        make_filled_folder(&folder.path().join("b"), |_| Ok(())).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 201);
     }
 
     #[test]
