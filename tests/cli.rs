@@ -14,6 +14,7 @@ mod cli {
     mod memory;
     mod metrics;
     mod nan;
+    mod notices;
     mod outputs;
     mod pairs;
     mod pictures;

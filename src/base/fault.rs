@@ -25,7 +25,7 @@ mod compiler;
 mod training;
 
 use compiler::COMPILER;
-use training::TRAINING;
+pub use training::TRAINING;
 
 /// A fault that can be planted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

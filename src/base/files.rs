@@ -12,7 +12,7 @@ use super::memory;
 pub use disk::sync_folder;
 pub use write::{
     Log, folder_drafts, make_filled_folder, make_folder, make_folders, remove, remove_drafts, remove_folder,
-    replace, write_atomically,
+    remove_if_there, replace, write_atomically,
 };
 
 /// Bytes of a text that is read whole.

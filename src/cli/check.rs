@@ -138,7 +138,7 @@ impl Check<'_> {
                 self.pictures(spec, &data_spec, &data);
                 Some(data)
             }
-            Err(DataError::Missing { folder, .. }) => {
+            Err(DataError::Missing { folder, .. } | DataError::NoFolder { folder, .. }) => {
                 let (name, folder) = (&spec.name, folder.display());
                 self.notes.push(format!("the data of `{name}` was not looked at: it is not in {folder}"));
                 None

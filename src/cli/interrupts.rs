@@ -12,6 +12,13 @@ use signal_hook::flag;
 
 use crate::base::files;
 
+/// Makes an error of a write beyond the size that the system grants a file (`ulimit -f`), which else ends the process.
+pub fn outlive_full_files() {
+    // Where the system refuses a handler, it is as without one.
+    #[cfg(unix)]
+    let _ = flag::register(libc::SIGXFSZ, Arc::default());
+}
+
 /// A flag that the first of these signals sets; the second one ends the process at once. One that the process was
 /// started to ignore (`nohup`, a script's background job) stays ignored.
 pub fn watch() -> Arc<AtomicBool> {

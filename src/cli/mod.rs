@@ -86,11 +86,12 @@ impl Failure {
     }
 }
 
-/// Prints diagnostics to standard error, with their source and an empty line after each.
+/// Prints diagnostics to standard error, with their source and an empty line after each that has one.
 fn show(sources: &SourceMap, diagnostics: &[Diagnostic]) {
     let color = std::io::IsTerminal::is_terminal(&std::io::stderr());
     for diagnostic in diagnostics {
-        output::tell(&format!("{}\n\n", diagnostic.render(sources, color).trim_end()));
+        let end = if diagnostic.span().is_some() { "\n\n" } else { "\n" };
+        output::tell(&(diagnostic.render(sources, color).trim_end().to_owned() + end));
     }
 }
 
@@ -129,6 +130,7 @@ cnnc compiles, trains and runs convolutional networks from one small file. To be
 
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
+    interrupts::outlive_full_files();
     let Some(command) = Arguments::parse().command else {
         let shown = print(&format!("{FIRST_STEPS}\n"));
         return shown.map_or_else(Failure::report, |()| ExitCode::SUCCESS);

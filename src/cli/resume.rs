@@ -120,6 +120,13 @@ impl Stored {
                 lines.concat()
             )));
         }
+        let is_of_metrics = |difference: &Difference| difference.key == "train.metrics";
+        if position.begun.images() > 0 && others.iter().any(is_of_metrics) {
+            return Err(Failure::Run(format!(
+                "`metrics` can only change where an epoch begins, and the run in {folder} stands within epoch {}",
+                position.seen_epochs()
+            )));
+        }
         let epochs: u64 = spec.phases.iter().map(|phase| u64::from(phase.epochs)).sum();
         if position.epochs >= epochs {
             let done = format!("the run in {folder} is done; --epochs N asks for more");

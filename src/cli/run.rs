@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::base::diagnostic::Diagnostic;
-use crate::base::files::write_atomically;
+use crate::base::files::{self, write_atomically};
+use crate::base::numbers;
 use crate::base::target::Level;
 use crate::base::visible;
 use crate::data::Dataset;
@@ -147,6 +148,12 @@ impl Call<'_> {
     fn conduct(&self, place: Place, phases: Phases) -> Result<(), End> {
         let mut store = Store::default();
         let begun = self.begin(&place, &mut store)?;
+        if self.session.is_over(&begun.position) && begun.position.epochs < self.session.epochs() {
+            let steps = numbers::grouped(begun.position.steps);
+            say(&format!(
+                "note: the run has done {steps} steps, and --steps counts all of them: none is left"
+            ));
+        }
         let mut screen =
             Screen::new(self.arguments, self.session, &begun.position, Box::new(|| self.notes()));
         let (records, position) = (begun.records, begun.position);
@@ -180,7 +187,10 @@ impl Call<'_> {
                 {
                     screen.line(&format!("go on with: {}", resume_command(folder)));
                 }
-                Ok(())
+                match screen.progress.lost() {
+                    Some(error) => Err(TrainError::Other(format!("standard output: {error}")).into()),
+                    None => Ok(()),
+                }
             }
             Err(error @ TrainError::Interrupted { .. }) => {
                 save(folder, self.session, &store)?;
@@ -287,25 +297,29 @@ fn check_out(arguments: &RunArguments) -> Outcome {
     }
 }
 
-/// Writes the weights, the curves and, where their norms were written down, the picture of the gradients.
+/// Writes the weights, the curves and, where their norms were written down, the picture of the gradients. One that a run
+/// left before its settings were changed goes.
 fn save(folder: &Path, session: &Session<'_>, store: &Store) -> Result<(), TrainError> {
     restore::save(&folder.join(trained::WEIGHTS), store, session.provenance)?;
     let path = folder.join("curves.svg");
     curves::write(&path, &records::read_epochs(folder)?).map_err(|error| failed(&path, &error))?;
     let norms = records::read_gradients(folder)?;
-    if norms.is_empty() {
-        return Ok(());
-    }
     let path = folder.join("gradients.svg");
+    if norms.is_empty() {
+        return files::remove_if_there(&path).map_err(|error| failed(&path, &error));
+    }
     let is_weight = |param: &str| store.position(param).is_some_and(|at| store.entries()[at].shape.len() > 1);
     gradients::write(&path, &norms, is_weight).map_err(|error| failed(&path, &error))
 }
 
 /// Writes the confusion matrix, where it is among the metrics.
 fn save_confusion(folder: &Path, record: &FinalRecord, names: &[String]) -> Result<(), TrainError> {
-    let Some(matrix) = &record.confusion else { return Ok(()) };
     let path = folder.join(CONFUSION);
-    write_atomically(&path, confusion::text(matrix, names).as_bytes()).map_err(|error| failed(&path, &error))
+    let written = match &record.confusion {
+        Some(matrix) => write_atomically(&path, confusion::text(matrix, names).as_bytes()),
+        None => files::remove_if_there(&path),
+    };
+    written.map_err(|error| failed(&path, &error))
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> TrainError {

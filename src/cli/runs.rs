@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::base::numbers;
+use crate::base::{numbers, visible};
 use crate::report::table::{Align, Columns};
 use crate::train::claim::is_claimed;
 use crate::train::manifest::Manifest;
@@ -28,12 +28,21 @@ struct Run {
     last: Option<EpochRecord>,
     #[serde(rename = "final")]
     result: Option<FinalRecord>,
+    /// What was changed on the way, and after which step.
+    changes: Vec<Changed>,
     /// What is not as in the run before.
     differences: Vec<String>,
     /// Why the folder cannot be read.
     problem: Option<String>,
     #[serde(skip)]
     manifest: Option<Manifest>,
+}
+
+/// A change of a run that was allowed.
+#[derive(Serialize)]
+struct Changed {
+    step: u64,
+    what: Vec<String>,
 }
 
 /// Prints a line a run, and what it differs in.
@@ -92,6 +101,7 @@ fn read(folder: &Path) -> Run {
         of: None,
         last: None,
         result: None,
+        changes: Vec::new(),
         differences: Vec::new(),
         problem: None,
         manifest: None,
@@ -104,6 +114,8 @@ fn fill(folder: &Path, run: &mut Run) -> Result<(), TrainError> {
     run.manifest = Manifest::load(folder)?;
     run.model = run.manifest.as_ref().map(|manifest| manifest.name.clone());
     run.of = run.manifest.as_ref().map(Manifest::epochs);
+    let changes = run.manifest.iter().flat_map(|manifest| &manifest.changes);
+    run.changes = changes.map(|change| Changed { step: change.step, what: change.what.clone() }).collect();
     run.last = records::read_epochs(folder)?.pop();
     run.epochs = checkpoint::position(folder)?.map_or(0, |position| position.epochs);
     run.result = records::read_final(folder)?;
@@ -117,7 +129,7 @@ fn fill(folder: &Path, run: &mut Run) -> Result<(), TrainError> {
 }
 
 fn text(runs: &[Run]) -> String {
-    let width = runs.iter().map(|run| run.run.chars().count()).max().unwrap_or_default();
+    let width = runs.iter().map(|run| visible::name(&run.run).chars().count()).max().unwrap_or_default();
     let columns = Columns::new(&[
         ("run", Align::Left, width),
         ("state", Align::Left, 7),
@@ -134,6 +146,9 @@ fn text(runs: &[Run]) -> String {
         text.push('\n');
         for line in run.problem.iter().chain(&run.differences) {
             text += &format!("  {line}\n");
+        }
+        for Changed { step, what } in &run.changes {
+            text += &format!("  changed after step {}: {}\n", numbers::grouped(*step), what.join("; "));
         }
     }
     text
@@ -152,7 +167,7 @@ fn cells(run: &Run) -> Vec<String> {
     let test_loss = result.map(|result| result.test_loss).or_else(|| on("test")?.loss);
     let test_accuracy = result.map(|result| result.test_accuracy).or_else(|| on("test")?.accuracy);
     vec![
-        run.run.clone(),
+        visible::name(&run.run),
         run.state.into(),
         format!("{}{of}", run.epochs),
         loss(last.map(|last| last.train_loss)),

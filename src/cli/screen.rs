@@ -36,14 +36,6 @@ fn columns(metrics: &Metrics, split: Evaluated) -> Vec<Column> {
     all.into_iter().filter(|(shown, _)| *shown).map(|(_, column)| column).collect()
 }
 
-/// The metrics without the accuracy of what has no classes.
-fn counted(session: &Session<'_>) -> Metrics {
-    let graph = session.recipe.forward(session.spec.phases[0].batch, None);
-    // What is wrong with the model is said where it is compiled.
-    let has_classes = graph.is_ok_and(|graph| graph.classes.is_some());
-    Metrics { accuracy: session.spec.metrics.accuracy && has_classes, ..session.spec.metrics }
-}
-
 fn percent(share: Option<f64>) -> String {
     share.map_or("-".into(), numbers::percent)
 }
@@ -52,7 +44,10 @@ fn percent(share: Option<f64>) -> String {
 pub struct Screen<'a> {
     pub progress: Progress,
     session: &'a Session<'a>,
+    /// Without the accuracy of what has no classes.
     metrics: Metrics,
+    /// Elements of all parameters.
+    parameters: u64,
     columns: Columns,
     cells: Vec<fn(&EpochRecord) -> String>,
     epochs: u64,
@@ -92,7 +87,12 @@ impl<'a> Screen<'a> {
             (false, false) => Shown::Table,
         };
         let progress = if shown == Shown::Table { Progress::new(images) } else { Progress::hidden() };
-        let metrics = counted(session);
+        // What is wrong with the model is said where it is compiled.
+        let graph = session.recipe.forward(session.spec.phases[0].batch, None).unwrap_or_default();
+        let metrics = Metrics {
+            accuracy: session.spec.metrics.accuracy && graph.classes.is_some(),
+            ..session.spec.metrics
+        };
         let table = columns(&metrics, session.evaluated());
         let titles: Vec<(&str, Align, usize)> =
             table.iter().map(|(title, width, _)| (title.as_str(), Align::Right, *width)).collect();
@@ -100,6 +100,7 @@ impl<'a> Screen<'a> {
             progress,
             session,
             metrics,
+            parameters: graph.parameters(),
             columns: Columns::new(&titles),
             cells: table.iter().map(|(_, _, cell)| *cell).collect(),
             epochs,
@@ -149,7 +150,7 @@ impl<'a> Screen<'a> {
     }
 
     /// What is trained, on what.
-    fn subject(&self, parameters: u64) -> String {
+    fn subject(&self) -> String {
         let Session { spec, data, .. } = self.session;
         let grouped = |count: usize| numbers::grouped(count as u64);
         let held_out = data
@@ -160,12 +161,21 @@ impl<'a> Screen<'a> {
         format!(
             "{}, {} parameters, on {}: {} training images{held_out}, {} test images, {channels}×{height}×{width}, {} classes",
             spec.name,
-            numbers::grouped(parameters),
+            numbers::grouped(self.parameters),
             spec.data.text,
             grouped(data.train.len()),
             grouped(data.test.len()),
             data.classes
         )
+    }
+
+    /// How many parameters a phase trains that freezes others.
+    fn trained(&self, phase: &Phase) -> String {
+        if phase.freeze.is_none() {
+            return String::new();
+        }
+        let graph = self.session.recipe.forward(phase.batch, phase.freeze.as_ref()).unwrap_or_default();
+        format!(", {} of the parameters trained", numbers::grouped(graph.parameters()))
     }
 }
 
@@ -184,7 +194,7 @@ impl Observer for Screen<'_> {
         let Session { spec, machine, pool, .. } = self.session;
         self.phases += 1;
         if self.phases == 1 {
-            self.line(&self.subject(size.parameters));
+            self.line(&self.subject());
             let (threads, level) = (pool.threads(), machine.target.level);
             let plural = if threads == 1 { "" } else { "s" };
             self.line(&format!(
@@ -203,9 +213,10 @@ impl Observer for Screen<'_> {
         let name = phase.name.as_ref().map_or(String::new(), |name| format!("phase {name}: "));
         let plural = if phase.epochs == 1 { "" } else { "s" };
         let (epochs, steps) = (phase.epochs, numbers::grouped(size.steps));
+        let batch = numbers::grouped(size.batch as u64);
         self.line(&format!(
-            "{name}{epochs} epoch{plural} of {steps} steps, batch {}",
-            numbers::grouped(size.batch as u64)
+            "{name}{epochs} epoch{plural} of {steps} steps, batch {batch}{}",
+            self.trained(phase)
         ));
     }
 

@@ -11,11 +11,24 @@ use crate::data::{DataError, Dataset, cifar, digits, folder, idx, npz};
 use crate::elab::config::{Augment, Prepare, Source};
 
 /// Opens a source; `place` stands for the folder or file that it names.
+///
+/// # Errors
+///
+/// What is wrong with the data, and a place for a source that has none.
 pub fn load(source: &Source, place: Option<&Path>) -> Result<Dataset, DataError> {
     let place = place.filter(|_| !planted!("cli.sections.place"));
     let instead = |path| place.unwrap_or(path);
+    let nowhere = |source: &str| match place {
+        Some(_) => {
+            Err(DataError::Option(format!("the data are those of {source}, which has no place for --data")))
+        }
+        None => Ok(()),
+    };
     match source {
-        Source::Digits => digits::load(),
+        Source::Digits => {
+            nowhere("digits()")?;
+            digits::load()
+        }
         Source::Idx(path) => idx::load(instead(path)),
         Source::Cifar10(path) => cifar::load10(instead(path)),
         Source::Cifar100(path) => cifar::load100(instead(path)),
@@ -25,6 +38,7 @@ pub fn load(source: &Source, place: Option<&Path>) -> Result<Dataset, DataError>
             _ => npz::load(instead(path)),
         },
         &Source::Synthetic { classes, size, train, test, seed } => {
+            nowhere("synthetic()")?;
             synthetic::load(&Options { classes, size, train, test, seed })
         }
     }

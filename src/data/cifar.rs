@@ -181,7 +181,7 @@ fn find(kind: &Kind, folder: &Path) -> Result<(), DataError> {
         return Ok(());
     }
     let note = ", the files of the binary version";
-    Err(DataError::Missing { folder: folder.to_owned(), missing, all, note })
+    Err(DataError::missing(folder, missing, all, note))
 }
 
 fn split(kind: &Kind, folder: &Path, names: &[&str]) -> Result<Split, DataError> {

@@ -15,6 +15,9 @@ pub enum DataError {
         missing.join(", "), folder.display(), all.join(", ")
     )]
     Missing { folder: PathBuf, missing: Vec<String>, all: Vec<String>, note: &'static str },
+    /// A folder that is not there.
+    #[error("there is no folder {}, which should hold {}{note}; --data DIR names another one", folder.display(), all.join(", "))]
+    NoFolder { folder: PathBuf, all: Vec<String>, note: &'static str },
     /// A file whose contents are not what they should be.
     #[error("{}: {problem}", path.display())]
     Format { path: PathBuf, problem: String },
@@ -30,6 +33,20 @@ impl DataError {
     /// A file that cannot be read or written.
     pub(super) fn io(path: &Path, source: io::Error) -> DataError {
         DataError::Io { path: path.to_owned(), source }
+    }
+
+    /// What a folder lacks of `all`; it may not be there itself.
+    pub(super) fn missing(
+        folder: &Path,
+        missing: Vec<String>,
+        all: Vec<String>,
+        note: &'static str,
+    ) -> DataError {
+        let folder = folder.to_owned();
+        match folder.is_dir() {
+            true => DataError::Missing { folder, missing, all, note },
+            false => DataError::NoFolder { folder, all, note },
+        }
     }
 
     /// A file with wrong contents.

@@ -41,7 +41,7 @@ fn find(folder: &Path) -> Result<(), DataError> {
         return Ok(());
     }
     let (all, note) = (all.map(str::to_owned).to_vec(), ", each with a folder of pictures for every class");
-    Err(DataError::Missing { folder: folder.to_owned(), missing, all, note })
+    Err(DataError::missing(folder, missing, all, note))
 }
 
 /// The classes of a part, by name, with their pictures. Each has at least one.

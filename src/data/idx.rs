@@ -69,7 +69,7 @@ fn find(folder: &Path) -> Result<[PathBuf; 4], DataError> {
     }
     let all = names.map(str::to_owned).to_vec();
     let note = ", each as it is or with .gz";
-    Err(DataError::Missing { folder: folder.to_owned(), missing, all, note })
+    Err(DataError::missing(folder, missing, all, note))
 }
 
 /// One IDX file; compressed if its name ends in `.gz`.

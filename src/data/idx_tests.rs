@@ -87,7 +87,10 @@ fn missing_files_are_named_with_their_folder() {
         "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte";
     assert_eq!(
         error,
-        format!("no {names} in the folder no/such; it should hold {names}, each as it is or with .gz")
+        format!(
+            "there is no folder no/such, which should hold {names}, each as it is or with .gz; \
+             --data DIR names another one"
+        )
     );
     let folder = folder();
     fs::remove_file(folder.path().join("t10k-images-idx3-ubyte")).unwrap();

@@ -127,6 +127,12 @@ impl Graph {
         value
     }
 
+    /// Elements of all trained parameters.
+    pub fn parameters(&self) -> u64 {
+        let trained = self.inputs.iter().filter(|(_, role)| matches!(role, Role::Param { .. }));
+        trained.map(|(value, _)| self.values[*value].shape.iter().product::<i64>() as u64).sum()
+    }
+
     /// Appends a call; the types of its results are those of the op's outputs.
     pub fn call(
         &mut self,

@@ -269,7 +269,7 @@ fn value(atom: &Atom, iteration: i64) -> i64 {
 
 /// Whether the terms of the parallel axis differ between any two iterations.
 fn is_injective(terms: &[(Atom, i64)], axes: &Axes, parallel: Axis) -> bool {
-    if is_determined(&Index::from(parallel), terms, axes) {
+    if Known::of(terms, axes).determine(&Index::from(parallel)) {
         return true;
     }
     let extent = axes[parallel].extent;
@@ -278,16 +278,56 @@ fn is_injective(terms: &[(Atom, i64)], axes: &Axes, parallel: Axis) -> bool {
     extent <= LARGEST_COUNT && (0..extent).all(|iteration| seen.insert(digits(iteration)))
 }
 
-/// Whether an index follows from the values of atoms: it is one, or its quotient and its remainder by a number follow.
-fn is_determined(index: &Index, terms: &[(Atom, i64)], axes: &Axes) -> bool {
-    let by = |atom: &Atom| match atom {
-        Atom::Rem(x, k) if **x == *index => Some(*k),
-        _ => None,
-    };
-    index.as_constant().is_some()
-        || terms.iter().any(|(atom, _)| atom_index(atom, axes) == *index)
-        || terms
-            .iter()
-            .filter_map(|(atom, _)| by(atom))
-            .any(|k| is_determined(&index.div(k, axes), terms, axes))
+/// Indices that are looked at, at most: those of a schedule are few, those of a text may be of any number.
+const MOST_INDICES: usize = 1 << 10;
+
+/// What follows from the values of atoms.
+struct Known<'a> {
+    axes: &'a Axes,
+    /// The numbers by which the atoms divide.
+    divisors: BTreeSet<i64>,
+    /// Whether an index follows, as far as that is known; one that is looked at does not yet.
+    follows: HashMap<Index, bool>,
+}
+
+impl<'a> Known<'a> {
+    fn of(terms: &[(Atom, i64)], axes: &'a Axes) -> Known<'a> {
+        let mut divisors = BTreeSet::new();
+        terms.iter().for_each(|(atom, _)| divide(atom, &mut divisors));
+        let follows = terms.iter().map(|(atom, _)| (atom_index(atom, axes), true)).collect();
+        Known { axes, divisors, follows }
+    }
+
+    /// Whether an index follows: it is a constant, one of the atoms, or its quotient and its remainder by a number follow.
+    fn determine(&mut self, index: &Index) -> bool {
+        if let Some(known) = self.follows.get(index) {
+            return *known;
+        }
+        if self.follows.len() >= MOST_INDICES {
+            return false;
+        }
+        self.follows.insert(index.clone(), false);
+        let follows = index.as_constant().is_some()
+            || self.divisors.clone().into_iter().any(|k| {
+                self.determine(&index.div(k, self.axes)) && self.determine(&index.rem(k, self.axes))
+            });
+        self.follows.insert(index.clone(), follows);
+        follows
+    }
+}
+
+/// The numbers by which an atom divides, and those in it.
+fn divide(atom: &Atom, divisors: &mut BTreeSet<i64>) {
+    let mut within = |index: &Index| index.terms().iter().for_each(|(atom, _)| divide(atom, divisors));
+    match atom {
+        Atom::Axis(_) => {}
+        Atom::Div(x, k) | Atom::Rem(x, k) => {
+            within(x);
+            divisors.insert(*k);
+        }
+        Atom::Min(x, y) | Atom::Max(x, y) => {
+            within(x);
+            within(y);
+        }
+    }
 }

@@ -167,6 +167,13 @@ fn long_parallel_loops() {
     check(&parallel("n + 90000000*i"), "");
     check(&parallel("8*((n) / 3) + 2*((n) % 3) + i"), "");
     check(&parallel("36*((n) / 12) + 8*(((n / 3)) % 4) + 2*((n) % 3) + i"), "");
+    // What a concatenation over sliced pictures is stored at: the digits are those of a remainder.
+    check(&parallel("400*((n) / 120) + 12*(((n % 120)) / 4) + 2*((n) % 4) + i"), "");
+    check(&parallel("400*((n) / 120) + 12*(((n % 120)) / 4) + 2*((n) % 3) + i"), "of `y`");
+    check(&parallel("400*((n) / 120) + 12*(((n % 100)) / 4) + 2*((n) % 4) + i"), "of `y`");
+    check(&parallel("400*((n) / 130) + 12*(((n % 120)) / 4) + 2*((n) % 4) + i"), "of `y`");
+    let all: Vec<String> = (2..80).map(|k| format!("(((n / {k})) % {})", k + 1)).collect();
+    check(&parallel(&all.join(" + ")), "of `y`");
     check(&parallel("8*((n) / 3) + i"), "of `y`");
     check(&parallel("8*((n) / 4) + 2*((n) % 3) + i"), "of `y`");
     check(&parallel("n + i"), "of `y`");

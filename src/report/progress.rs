@@ -3,7 +3,9 @@
 //! The bar goes to standard error and is silent where that is no terminal, so logs and pipes hold the printed lines
 //! only.
 
+use std::cell::OnceCell;
 use std::fmt::Write;
+use std::io;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
@@ -17,6 +19,8 @@ const TEMPLATE: &str = "{prefix} {bar:30} {percent:>3} %  {rate}  {msg}  {eta} l
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
+    /// Why a line was lost.
+    lost: OnceCell<io::Error>,
 }
 
 impl Progress {
@@ -24,12 +28,12 @@ impl Progress {
     pub fn new(images: u64) -> Progress {
         let bar = ProgressBar::with_draw_target(Some(images), ProgressDrawTarget::stderr());
         bar.set_style(style());
-        Progress { bar }
+        Progress { bar, lost: OnceCell::new() }
     }
 
     /// A bar that never shows, for output that programs read.
     pub fn hidden() -> Progress {
-        Progress { bar: ProgressBar::hidden() }
+        Progress { bar: ProgressBar::hidden(), lost: OnceCell::new() }
     }
 
     /// Says which epoch it is, counted from 1.
@@ -47,10 +51,17 @@ impl Progress {
         self.bar.inc(if planted!("report.progress.images") { 1 } else { images });
     }
 
-    /// Prints a line to standard output, above the bar.
+    /// Prints a line to standard output, above the bar. A training goes on where it cannot be written; [`Progress::lost`]
+    /// says so in the end.
     pub fn print(&self, line: &str) {
-        // A training goes on where nobody reads its table.
-        let _ = self.bar.suspend(|| output::print(&(visible::lines(line) + "\n")));
+        if let Err(error) = self.bar.suspend(|| output::print(&(visible::lines(line) + "\n"))) {
+            self.lost.get_or_init(|| error);
+        }
+    }
+
+    /// Why the first line that was lost could not be written.
+    pub fn lost(&self) -> Option<&io::Error> {
+        self.lost.get()
     }
 
     /// Prints a line to standard error, above the bar.
@@ -79,7 +90,6 @@ fn style() -> ProgressStyle {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::sync::{Arc, Mutex};
 
     use indicatif::TermLike;
@@ -141,7 +151,7 @@ mod tests {
         let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
         let bar = ProgressBar::with_draw_target(Some(200), target);
         bar.set_style(style());
-        let progress = Progress { bar };
+        let progress = Progress { bar, lost: OnceCell::new() };
         progress.begin_epoch(2, 15);
         progress.advance(50, 0.25, Some(0.9875));
         progress.bar.force_draw();

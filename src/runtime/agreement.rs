@@ -127,8 +127,7 @@ impl Native {
         let mut store = Store::default();
         for (value, role) in &graph.inputs {
             let (Role::Param { path, .. } | Role::State { path, .. }) = role else { continue };
-            let trained = matches!(role, Role::Param { .. });
-            let added = store.add(path, &graph.values[*value].shape, trained);
+            let added = store.add(path, &graph.values[*value].shape);
             added.map(drop).map_err(|error| error.to_string())?;
         }
         let integer =

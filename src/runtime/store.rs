@@ -15,8 +15,6 @@ use super::memory::Memory;
 pub struct Entry {
     pub path: String,
     pub shape: Vec<i64>,
-    /// Whether it is trained, else it is a state.
-    pub trained: bool,
     present: Memory,
     /// None until a program stores it.
     next: Option<Memory>,
@@ -73,12 +71,12 @@ impl Store {
     /// # Panics
     ///
     /// Where there is one of that path.
-    pub fn add(&mut self, path: &str, shape: &[i64], trained: bool) -> Result<&mut Entry, Shortage> {
+    pub fn add(&mut self, path: &str, shape: &[i64]) -> Result<&mut Entry, Shortage> {
         assert!(self.position(path).is_none(), "two tensors `{path}`");
         self.change();
         let present = Memory::zeroed(bytes_of(shape))?;
         self.places.insert(path.into(), self.entries.len());
-        self.entries.push(Entry { path: path.into(), shape: shape.to_vec(), trained, present, next: None });
+        self.entries.push(Entry { path: path.into(), shape: shape.to_vec(), present, next: None });
         Ok(self.entries.last_mut().expect("one was just added"))
     }
 

@@ -192,7 +192,11 @@ impl Manifest {
         struct Format {
             format: u32,
         }
-        let Format { format } = sealed::unseal(&text).map_err(failed)?;
+        let Format { format } = sealed::unseal(&text).map_err(|problem| {
+            failed(format!(
+                "{problem}; without the file, `cnnc run FILE --resume DIR` goes on with a model file"
+            ))
+        })?;
         if format != FORMAT {
             return Err(failed(format!("it is of format {format}; this version reads {FORMAT}")));
         }

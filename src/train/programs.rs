@@ -104,13 +104,12 @@ pub fn initialise(graph: &Graph, seed: u64, store: &mut Store) -> Result<(), Sho
         memory::check("holding the weights and states, at any batch,", need::kept(graph))?;
     }
     for (value, role) in &graph.inputs {
-        let (path, init, trained) = match role {
-            Role::Param { path, init } => (path, init, true),
-            Role::State { path, init } => (path, init, false),
+        let (path, init) = match role {
+            Role::Param { path, init } | Role::State { path, init } => (path, init),
             Role::Data | Role::Target | Role::Partner | Role::Scalar(_) => continue,
         };
         if store.position(path).is_none() {
-            let entry = store.add(path, &graph.values[*value].shape, trained)?;
+            let entry = store.add(path, &graph.values[*value].shape)?;
             initialise::fill(init, path, seed, entry.values_mut());
         }
     }

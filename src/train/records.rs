@@ -249,12 +249,9 @@ pub struct Lengths {
     gradients: u64,
 }
 
-/// Removes a file of records that may not be there. What is no file is not ours.
+/// Removes a file of records that may not be there.
 fn remove(path: &Path) -> Result<(), RecordsError> {
-    match files::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        opened => opened.and_then(|_| files::remove(path)).map_err(|source| failed(path, source)),
-    }
+    files::remove_if_there(path).map_err(|source| failed(path, source))
 }
 
 /// The open files of a run.

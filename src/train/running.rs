@@ -269,7 +269,10 @@ impl Running<'_, '_, '_> {
     /// The figures of the epoch on the validation images. A run that ends here goes on with all of them.
     fn validate(&mut self, name: &'static str) -> Result<Figures, TrainError> {
         let before = self.records.lengths();
-        match self.evaluate(self.run.session.data.validation(), name, None) {
+        let result = self.evaluate(self.run.session.data.validation(), name, None);
+        // The seconds of an epoch are those of its steps.
+        self.since = Instant::now();
+        match result {
             Err(TrainError::Interrupted { .. }) => {
                 self.stop(Some(before).filter(|_| !planted!("train.trainer.validated")))?;
                 Err(self.interruption())

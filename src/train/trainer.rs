@@ -14,7 +14,6 @@ use crate::data::augment::Augment;
 use crate::data::prepare::Prepare;
 use crate::data::{Dataset, batches};
 use crate::elab::config::{Early, Moment, Phase, TrainSpec, Watch};
-use crate::runtime::store::Entry;
 use crate::runtime::{Pool, Program, Store};
 use crate::sched::{Choices, Machine};
 
@@ -72,8 +71,6 @@ pub trait Observer {
 /// What a phase is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct PhaseSize {
-    /// Elements of all parameters.
-    pub parameters: u64,
     /// Samples of a step.
     pub batch: usize,
     /// Steps of an epoch.
@@ -321,12 +318,8 @@ impl PhaseRun<'_> {
     }
 
     fn size(&self, program: &Program, store: &Store) -> PhaseSize {
-        let elements = |entries: &mut dyn Iterator<Item = &Entry>| -> u64 {
-            entries.map(|entry| entry.values().len() as u64).sum()
-        };
-        let kept = elements(&mut store.entries().iter());
+        let kept: u64 = store.entries().iter().map(|entry| entry.values().len() as u64).sum();
         PhaseSize {
-            parameters: elements(&mut store.entries().iter().filter(|entry| entry.trained)),
             batch: self.batch(),
             steps: self.moment(&Position::default()).epoch_steps,
             bytes: program.arena_bytes() as u64 + kept * size_of::<f32>() as u64,

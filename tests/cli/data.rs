@@ -114,8 +114,9 @@ fn random_changes_are_resumed() {
 #[test]
 fn folders_that_do_not_fit() {
     let place = place(8, "source = folder(\"data\");");
-    let should = "it should hold train, test, each with a folder of pictures for every class";
-    place.bad(&["run", "m.cnn"], 1, &format!("error: no train, test in the folder data; {should}"));
+    let should = "which should hold train, test, each with a folder of pictures for every class";
+    let error = format!("error: there is no folder data, {should}; --data DIR names another one");
+    place.bad(&["run", "m.cnn"], 1, &error);
     pictures(&place, 8, 8);
     let large = image::RgbImage::from_pixel(9, 8, image::Rgb([0; 3]));
     large.save(place.path("data/test/grey/0.png")).expect("a picture");

@@ -47,7 +47,10 @@ fn missing_files() {
     place.bad(
         &["run", "m.cnn"],
         1,
-        &format!("error: no {all} in the folder data; it should hold {all}, each as it is or with .gz"),
+        &format!(
+            "error: there is no folder data, which should hold {all}, each as it is or with .gz; \
+             --data DIR names another one"
+        ),
     );
     let place = with_data();
     std::fs::remove_file(place.path(&format!("data/{}", NAMES[3]))).expect("it is there");

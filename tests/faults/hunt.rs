@@ -11,26 +11,31 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use cnnc::base::fault::{self, Fault};
+use cnnc::base::fault::{self, Fault, TRAINING};
 
-/// The binaries in the order in which they are asked, short ones first. What is not named comes after them, and then those
+/// The binaries in the order in which they are asked: short ones first. What is not named comes after them, and then those
 /// that notice any change, right or wrong.
-const FIRST: [&str; 14] = [
+const FIRST: [&str; 17] = [
     "faults",
-    "reference",
-    "cnnc",
-    "programs",
-    "gradients",
-    "properties",
     "integers",
-    "runs",
-    "scalars",
+    "programs",
     "rounding",
+    "spoiled",
     "fixtures",
-    "winograd",
+    "runs",
+    "properties",
+    "scalars",
+    "reference",
+    "gradients",
     "choices",
+    "cnnc",
+    "pytorch",
     "zoo",
+    "winograd",
+    "cli",
 ];
+/// Those that are asked before them about faults of what is around the compiler.
+const AROUND: [&str; 3] = ["reference", "cnnc", "cli"];
 const LAST: [&str; 4] = ["agreement", "golden", "snapshots", "tidy"];
 
 /// How much more of the processor's time than without a fault takes by the clock a binary may use.
@@ -64,6 +69,8 @@ pub fn hunt(faults: impl Iterator<Item = &'static Fault>, exam: &str) -> Vec<&'s
     for fault in faults {
         let started = Instant::now();
         _ = std::fs::remove_file(&witness);
+        let is_around = TRAINING.iter().any(|other| other.name == fault.name);
+        binaries.sort_by_key(|binary| place(&binary.name, is_around));
         let noticed = binaries.iter_mut().find_map(|binary| binary.notices(fault, exam, &witness));
         let met = if witness.exists() { "SURVIVED" } else { "SURVIVED, and no test meets it" };
         if noticed.is_none() {
@@ -88,21 +95,27 @@ fn binaries() -> Vec<Binary> {
     assert!(output.status.success(), "the tests do not compile");
     let text = String::from_utf8(output.stdout).expect("text");
     let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let mut binaries: Vec<Binary> = messages
+    let binaries: Vec<Binary> = messages
         .filter(|message| message["profile"]["test"] == true)
         .filter_map(|message| {
             let (name, path) = (message["target"]["name"].as_str()?, message["executable"].as_str()?);
             Some(Binary { name: name.into(), path: path.into(), takes: None })
         })
         .collect();
-    let among = |names: &[&str], name: &str| names.iter().position(|n| *n == name);
-    let place = |name: &str| match among(&LAST, name) {
-        Some(at) => FIRST.len() + 1 + at,
-        None => among(&FIRST, name).unwrap_or(FIRST.len()),
-    };
-    binaries.sort_by_key(|binary| place(&binary.name));
     assert!(binaries.len() > FIRST.len(), "too few test binaries");
     binaries
+}
+
+/// Where a binary stands in the order.
+fn place(name: &str, is_around: bool) -> usize {
+    let before: &[&str] = if is_around { &AROUND } else { &[] };
+    let among = |names: &[&str]| names.iter().position(|n| *n == name);
+    match (among(before), among(&FIRST), among(&LAST)) {
+        (Some(at), ..) => at,
+        (None, Some(at), _) => AROUND.len() + at,
+        (None, None, Some(at)) => AROUND.len() + FIRST.len() + 1 + at,
+        (None, None, None) => AROUND.len() + FIRST.len(),
+    }
 }
 
 impl Binary {

@@ -180,6 +180,18 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// The same for what must be a regular file: anything else is not ours.
+///
+/// # Errors
+///
+/// Where it stays.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match super::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        opened => opened.and_then(|_| disk::remove(path)),
+    }
+}
+
 /// Removes a folder with all that is in it.
 ///
 /// # Errors

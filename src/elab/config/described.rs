@@ -19,11 +19,11 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("train.seed", "0"),
     ("train.fast_math", "true"),
     ("train.metrics", "[accuracy]"),
-    ("train.decay", "all"),
     ("data.holdout", "0"),
     ("data.shuffle", "true"),
     ("data.drop_last", "false"),
     ("data.prepare", "[]"),
+    ("data.augment", "[]"),
 ];
 
 impl Module {
@@ -76,8 +76,10 @@ impl Module {
 
 fn describe_phase(texts: &mut Described, prefix: &str, settings: &Settings<'_>) {
     describe(texts, prefix, phase::KEYS, settings);
-    for (key, default) in [("batch", phase::BATCH), ("epochs", phase::EPOCHS)] {
-        texts.entry(format!("{prefix}{key}")).or_insert_with(|| default.to_string());
+    let defaults =
+        [("batch", phase::BATCH.to_string()), ("epochs", phase::EPOCHS.to_string()), ("decay", "all".into())];
+    for (key, default) in defaults {
+        texts.entry(format!("{prefix}{key}")).or_insert(default);
     }
 }
 

@@ -135,8 +135,11 @@ pub(super) fn augment(expr: &Expr) -> Outcome<Vec<Augment>> {
     Ok(steps.into_iter().map(|(_, step)| step).collect())
 }
 
-/// The steps of `a(...) |> b(...)` in the order in which they are done.
+/// The steps of `a(...) |> b(...)` in the order in which they are done; none of `[]`.
 fn pipeline<T>(expr: &Expr, wanted: &str, read: impl Fn(&Call) -> Outcome<T>) -> Outcome<Vec<(Call, T)>> {
+    if matches!(&expr.kind, ExprKind::List(items) if items.is_empty()) {
+        return Ok(Vec::new());
+    }
     let (mut calls, mut rest) = (Vec::new(), expr);
     while let ExprKind::Pipe { value, call } = &rest.kind {
         calls.push(call.clone());

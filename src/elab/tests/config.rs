@@ -54,6 +54,38 @@ fn overrides_replace() {
     assert_eq!(train.model.args.len(), 1);
 }
 
+/// Settings as they are shown, without where they stand.
+fn shown(settings: &impl std::fmt::Debug) -> String {
+    let text = format!("{settings:?}");
+    let mut parts = text.split("Span {");
+    let first = parts.next().unwrap_or_default().to_owned();
+    first + &parts.filter_map(|part| part.split_once('}')).map(|(_, rest)| rest).collect::<String>()
+}
+
+/// What a run writes down of settings that nobody gave is what held.
+#[test]
+fn described_settings_are_those_that_hold() {
+    let text = "data D { source = digits(); }
+        train M on D { loss = cross_entropy; optim = sgd(0.1); }";
+    let mut sources = SourceMap::default();
+    let module =
+        Module::from_text(&mut sources, "model.cnn", &format!("{MODEL}{text}")).expect("it is right");
+    let (train, data) = (module.train_sections()[0], module.data_sections()[0]);
+    let described = module.described(train, data, &Overrides::default());
+    let given = ["train.loss", "train.optim", "data.source"];
+    let defaults: Vec<String> = described
+        .iter()
+        .filter(|(key, _)| !given.contains(&key.as_str()))
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    assert_eq!(defaults.len(), 11, "{defaults:?}");
+    let set: Vec<&str> = defaults.iter().map(String::as_str).collect();
+    let (silent, told) = (parsed(text, &[]).expect("it is right"), parsed(text, &set).expect("it is right"));
+    assert_eq!(shown(&silent), shown(&told));
+    let other = parsed(text, &["train.decay=weights"]).expect("it is right");
+    assert_ne!(shown(&silent), shown(&other));
+}
+
 #[test]
 fn metrics_are_those_of_the_list() {
     let of = |set: &[&str]| {
