@@ -13,6 +13,8 @@ use cnnc::base::target::{Level, Target};
 use cnnc::elab::config::{Moment, Overrides, TrainSpec};
 use cnnc::elab::{self, Module};
 use cnnc::graph::{Graph, Role, Sink};
+use cnnc::loops::verifier;
+use cnnc::runtime::lower::lower;
 use cnnc::runtime::{Pool, Program, Store};
 use cnnc::sched::Machine;
 use cnnc::train::programs::{Phases, compile, initialise};
@@ -21,6 +23,10 @@ use serde_json::Value;
 
 /// How far a prediction may be from torchvision's, relative to the largest.
 const NEAR: f64 = 1e-4;
+
+/// The files of the zoo.
+const FAMILIES: [&str; 8] =
+    ["lenet", "alexnet", "vgg", "googlenet", "inception", "resnet", "densenet", "efficientnet"];
 
 fn fixtures() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/zoo.json");
@@ -147,8 +153,7 @@ fn parameters_are_those_of_torchvision() {
     let fixtures = fixtures();
     let counts = fixtures["parameters"].as_object().expect("counts");
     let mut seen = 0;
-    for family in ["lenet", "alexnet", "vgg", "googlenet", "inception", "resnet", "densenet", "efficientnet"]
-    {
+    for family in FAMILIES {
         let module = elab::load(&mut SourceMap::default(), &file(family)).expect("the file is right");
         for section in module.train_sections() {
             let name = section.model.text.clone();
@@ -215,11 +220,34 @@ fn training_steps_are_those_of_torchvision() {
     check_training_steps(Target::host().level);
 }
 
+const LEVELS: [Level; 4] = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512];
+
 #[test]
 #[ignore = "all levels, 2 minutes"]
 fn training_steps_are_those_of_torchvision_at_every_level() {
-    let known = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512];
-    known.into_iter().filter(|level| *level <= Target::host().level).for_each(check_training_steps);
+    LEVELS.into_iter().filter(|level| *level <= Target::host().level).for_each(check_training_steps);
+}
+
+/// Every loop of every network is one that the verifier takes, at levels that this machine does not have too: from 2^21
+/// iterations on, some of DenseNet's were refused below AVX-512.
+#[test]
+#[ignore = "all networks at all levels, 10 minutes"]
+fn every_network_is_lowered_at_every_level() {
+    for family in FAMILIES {
+        let module = elab::load(&mut SourceMap::default(), &file(family)).expect("the file is right");
+        for section in module.train_sections() {
+            let name = section.alias.as_ref().unwrap_or(&section.model).text.clone();
+            let net = Net::new(family, &section.model.text, &[]);
+            let graph = net.recipe().evaluation(net.spec.phases[0].batch).expect("it elaborates");
+            for level in LEVELS {
+                println!("{name} at {level}");
+                for launch in lower(&graph, &Machine::of(Target::of(level)), &mut |_, _| {}).launches {
+                    verifier::verify(&launch.function)
+                        .unwrap_or_else(|findings| panic!("{name} at {level}: {findings:?}"));
+                }
+            }
+        }
+    }
 }
 
 fn losses(name: &str, net: &Net, case: &Value, machine: &Machine) -> Vec<f64> {

@@ -73,13 +73,16 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     if arguments.confusion && !planted!("cli.eval.confusion") {
         recipe.metrics.confusion.get_or_insert(spec.span);
     }
+    let weights = Weights::read(&project, arguments.weights.as_deref())?;
+    if let Some(weights) = &weights {
+        weights.compare_settings(&project.described(&spec)?);
+    }
     let batch = (spec.phases[0].batch as usize).min(split_of(&data, arguments.split)?.len());
     let graph = recipe.evaluation(batch as i64).map_err(|errors| project.failure(errors))?;
     let many = TOP_FROM_CLASSES + i64::from(planted!("cli.eval.top"));
     if recipe.metrics.accuracy && graph.classes.is_some_and(|classes| classes >= many) {
         recipe.metrics.top.get_or_insert(Top { k: TOP, span: spec.span });
     }
-    let weights = Weights::read(&project, arguments.weights.as_deref())?;
     if let Some(weights) = &weights {
         let classes = weights.provenance().classes.iter();
         let counted = classes.into_iter().try_for_each(|names| data.count_classes_as(names));

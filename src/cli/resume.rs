@@ -129,7 +129,11 @@ impl Stored {
         }
         let epochs: u64 = spec.phases.iter().map(|phase| u64::from(phase.epochs)).sum();
         if position.epochs >= epochs {
-            let done = format!("the run in {folder} is done; --epochs N asks for more");
+            let more = match &spec.phases[spec.phases.len() - 1].name {
+                None => "--epochs N asks for more".to_owned(),
+                Some(last) => format!("a model file with more epochs in the phase `{last}` asks for more"),
+            };
+            let done = format!("the run in {folder} is done; {more}");
             if !others.is_empty() {
                 return Err(Failure::Run(format!("{done}, and without them nothing is changed")));
             }

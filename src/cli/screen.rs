@@ -202,7 +202,7 @@ impl Observer for Screen<'_> {
                 spec.seed,
                 numbers::bytes(size.bytes)
             ));
-            if self.begun.steps > 0 {
+            if self.begun.steps > 0 && self.begun.epochs < self.epochs {
                 let epoch = self.begun.epochs + 1;
                 self.line(&format!(
                     "goes on in epoch {epoch}, after step {}",

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::base::visible;
-use crate::elab::config::{DataSpec, Prepare};
+use crate::elab::config::{DataSpec, Described, Prepare};
 use crate::graph::{Graph, Role};
 use crate::runtime::Store;
 use crate::runtime::store::Entry;
+use crate::train::manifest::{Manifest, settings_differences};
 use crate::train::weights::{self, Contents, Provenance};
 use crate::train::{TrainError, folder, restore};
 
@@ -20,6 +21,8 @@ pub const WEIGHTS: &str = "model.safetensors";
 pub struct Weights {
     file: PathBuf,
     contents: Contents,
+    /// What their run says of itself, where the path is its folder.
+    run: Option<Manifest>,
 }
 
 impl Weights {
@@ -29,7 +32,9 @@ impl Weights {
         let file = file_of(path);
         let contents = weights::load(&file);
         let contents = contents.map_err(|error| project.train_failure(TrainError::from(error)))?;
-        Ok(Some(Weights { file, contents }))
+        // One that is damaged matters where the run goes on.
+        let run = if path.is_dir() { Manifest::load(path).ok().flatten() } else { None };
+        Ok(Some(Weights { file, contents, run }))
     }
 
     /// What they say of themselves.
@@ -54,6 +59,19 @@ impl Weights {
             show(trained),
             show(&steps)
         ));
+    }
+
+    /// Says where the run held out another number of images, or gave the model other arguments, than these settings do.
+    pub fn compare_settings(&self, now: &Described) {
+        let Some(run) = &self.run else { return };
+        let matters = |key: &String| key == "data.holdout" || key.starts_with("args.");
+        for difference in settings_differences(&run.settings, now).iter().filter(|other| matters(&other.key))
+        {
+            say(&format!(
+                "note: the settings are not those of the run ({}): {difference}",
+                self.file.display()
+            ));
+        }
     }
 
     /// Says where samples are of another shape than those of the training were.
@@ -84,7 +102,7 @@ pub fn store(
 ) -> Result<Store, Failure> {
     let mut store = Store::default();
     match weights {
-        Some(Weights { file, contents }) => {
+        Some(Weights { file, contents, .. }) => {
             let of = contents.provenance.model.clone();
             let notes = restore::fill(&file, contents, graph, &mut store, spare);
             tell(&file, &store, &notes.map_err(|error| project.train_failure(misfit(error, of.as_deref())))?);

@@ -245,9 +245,9 @@ impl Manifest {
             }
         };
         add("train section".into(), Some(self.name.clone()), Some(now.name.clone()));
-        let settings = keys(&self.settings, &now.settings).into_iter();
-        for key in settings.filter(|_| !planted!("train.manifest.settings")) {
-            add(key.clone(), self.settings.get(key).cloned(), now.settings.get(key).cloned());
+        if !planted!("train.manifest.settings") {
+            let settings = settings_differences(&self.settings, &now.settings);
+            settings.into_iter().for_each(|Difference { key, then, now }| add(key, then, now));
         }
         add("device".into(), Some(self.device.clone()), Some(now.device.clone()));
         add("level".into(), Some(self.level.clone()), Some(now.level.clone()));
@@ -325,6 +325,13 @@ mod any_path {
             Ok(Option::<Shape>::deserialize(deserializer)?.map(path))
         }
     }
+}
+
+/// What differs between settings.
+pub fn settings_differences(then: &Described, now: &Described) -> Vec<Difference> {
+    let keys = keys(then, now).into_iter().filter(|key| then.get(*key) != now.get(*key));
+    keys.map(|key| Difference { key: key.clone(), then: then.get(key).cloned(), now: now.get(key).cloned() })
+        .collect()
 }
 
 /// What differs between the blocks, models and ops of two texts.

@@ -30,6 +30,19 @@ fn all_parameters_are_counted_and_those_that_a_phase_trains() {
     }
     let out = place.good(&["run", "--resume", "run"]);
     assert!(out.starts_with(line) && !out.contains("of the parameters trained"), "{out}");
+    // With `--epochs`, phases that have ended would be others.
+    let said = place.run(&["run", "--resume", "run"]);
+    let note =
+        "note: the run in run is done; a model file with more epochs in the phase `all` asks for more\n";
+    assert!(
+        said.code == Some(0) && said.err == note && !said.out.contains("goes on"),
+        "{}{}",
+        said.err,
+        said.out
+    );
+    place.write("net.cnn", PHASES.replace("epochs = 2", "epochs = 3"));
+    place.good(&["run", "net.cnn", "--resume", "run"]);
+    assert_eq!(place.text("run/metrics.jsonl").lines().count(), 4);
 }
 
 /// Lines for programs were lost on a full disk, with the code of success.

@@ -260,3 +260,25 @@ fn parameters_of_a_loss_do_not_hinder_a_prediction() {
          they are weights of the model `Tiny`",
     );
 }
+
+/// What was held out in the run was tested as if it had been, or could not be found, without a word.
+#[test]
+fn settings_of_the_run_are_compared() {
+    let place = Place::tiny();
+    place.good(&["run", "tiny.cnn", "--out", "run", "--epochs", "1", "--set", "data.holdout=100"]);
+    let note =
+        "note: the settings are not those of the run (run/model.safetensors): data.holdout: 100 -> 0\n";
+    let said = place.run(&["eval", "tiny.cnn", "--weights", "run"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), note));
+    let said = place.run(&["eval", "tiny.cnn", "--weights", "run", "--split", "val"]);
+    assert!(
+        said.code == Some(1) && said.err.starts_with(&format!("{note}error: nothing is held out")),
+        "{}",
+        said.err
+    );
+    // Another rate or batch changes no figure, and a file of its own says nothing of its run.
+    for same in [&["run", "--set", "data.holdout=100", "--batch", "9"][..], &["run/model.safetensors"]] {
+        let said = place.run(&[&["eval", "tiny.cnn", "--weights"], same].concat());
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    }
+}
