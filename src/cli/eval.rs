@@ -73,9 +73,8 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     if arguments.confusion && !planted!("cli.eval.confusion") {
         recipe.metrics.confusion.get_or_insert(spec.span);
     }
-    let weights = Weights::read(&project, arguments.weights.as_deref())?;
-    if let Some(weights) = &weights {
-        weights.compare_settings(&project.described(&spec)?);
+    if let Some(folder) = arguments.weights.as_deref() {
+        trained::compare_settings(folder, &project.described(&spec)?);
     }
     let batch = (spec.phases[0].batch as usize).min(split_of(&data, arguments.split)?.len());
     let graph = recipe.evaluation(batch as i64).map_err(|errors| project.failure(errors))?;
@@ -83,6 +82,7 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     if recipe.metrics.accuracy && graph.classes.is_some_and(|classes| classes >= many) {
         recipe.metrics.top.get_or_insert(Top { k: TOP, span: spec.span });
     }
+    let weights = Weights::read(&project, arguments.weights.as_deref())?;
     if let Some(weights) = &weights {
         let classes = weights.provenance().classes.iter();
         let counted = classes.into_iter().try_for_each(|names| data.count_classes_as(names));

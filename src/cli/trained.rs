@@ -21,8 +21,6 @@ pub const WEIGHTS: &str = "model.safetensors";
 pub struct Weights {
     file: PathBuf,
     contents: Contents,
-    /// What their run says of itself, where the path is its folder.
-    run: Option<Manifest>,
 }
 
 impl Weights {
@@ -32,9 +30,7 @@ impl Weights {
         let file = file_of(path);
         let contents = weights::load(&file);
         let contents = contents.map_err(|error| project.train_failure(TrainError::from(error)))?;
-        // One that is damaged matters where the run goes on.
-        let run = if path.is_dir() { Manifest::load(path).ok().flatten() } else { None };
-        Ok(Some(Weights { file, contents, run }))
+        Ok(Some(Weights { file, contents }))
     }
 
     /// What they say of themselves.
@@ -61,19 +57,6 @@ impl Weights {
         ));
     }
 
-    /// Says where the run held out another number of images, or gave the model other arguments, than these settings do.
-    pub fn compare_settings(&self, now: &Described) {
-        let Some(run) = &self.run else { return };
-        let matters = |key: &String| key == "data.holdout" || key.starts_with("args.");
-        for difference in settings_differences(&run.settings, now).iter().filter(|other| matters(&other.key))
-        {
-            say(&format!(
-                "note: the settings are not those of the run ({}): {difference}",
-                self.file.display()
-            ));
-        }
-    }
-
     /// Says where samples are of another shape than those of the training were.
     pub fn compare_input(&self, sample: &[usize]) {
         if let Some(trained) = self.provenance().input.filter(|trained| trained[..] != *sample) {
@@ -82,6 +65,17 @@ impl Weights {
                 "note: {file}: they were trained on samples of {trained:?}, and these are {sample:?}"
             ));
         }
+    }
+}
+
+/// Says where the run in a folder held out another number of images, or gave the model other arguments, than these
+/// settings do.
+pub fn compare_settings(folder: &Path, now: &Described) {
+    // One that says nothing, or nothing that can be read, matters where the run goes on.
+    let Some(run) = Manifest::load(folder).ok().flatten() else { return };
+    let matters = |key: &String| key == "data.holdout" || key.starts_with("args.");
+    for difference in settings_differences(&run.settings, now).iter().filter(|other| matters(&other.key)) {
+        say(&format!("note: the settings are not those of the run in {}: {difference}", folder.display()));
     }
 }
 
@@ -102,7 +96,7 @@ pub fn store(
 ) -> Result<Store, Failure> {
     let mut store = Store::default();
     match weights {
-        Some(Weights { file, contents, .. }) => {
+        Some(Weights { file, contents }) => {
             let of = contents.provenance.model.clone();
             let notes = restore::fill(&file, contents, graph, &mut store, spare);
             tell(&file, &store, &notes.map_err(|error| project.train_failure(misfit(error, of.as_deref())))?);

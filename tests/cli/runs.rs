@@ -469,6 +469,7 @@ fn every_split_is_evaluated() {
     place.bad(
         &["eval", "tiny.cnn", "--weights", "run", "--split", "val"],
         1,
-        "error: nothing is held out for validation; `holdout = N` in the data section does that",
+        "note: the settings are not those of the run in run: data.holdout: 100 -> 0\n\
+         error: nothing is held out for validation; `holdout = N` in the data section does that",
     );
 }

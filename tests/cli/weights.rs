@@ -266,8 +266,7 @@ fn parameters_of_a_loss_do_not_hinder_a_prediction() {
 fn settings_of_the_run_are_compared() {
     let place = Place::tiny();
     place.good(&["run", "tiny.cnn", "--out", "run", "--epochs", "1", "--set", "data.holdout=100"]);
-    let note =
-        "note: the settings are not those of the run (run/model.safetensors): data.holdout: 100 -> 0\n";
+    let note = "note: the settings are not those of the run in run: data.holdout: 100 -> 0\n";
     let said = place.run(&["eval", "tiny.cnn", "--weights", "run"]);
     assert_eq!((said.code, said.err.as_str()), (Some(0), note));
     let said = place.run(&["eval", "tiny.cnn", "--weights", "run", "--split", "val"]);
