@@ -180,9 +180,9 @@ fn predictions_of_small_pictures_are_those_of_torchvision() {
     }
 }
 
-/// How much more of its sums' rounding a convolution by tiles of 4×4 results shows than a direct one, where neither
-/// inputs nor taps have to do with each other: the root of `s² / 9`, where `s` is the mean over the rows `r` of the
-/// transform of results of `sum[a] r[a]² |input row a|² |taps row a|²` (`passes::winograd`).
+/// How much more rounding a convolution by tiles of 4×4 results shows than a direct one, where neither inputs nor taps
+/// have to do with each other: a third of the mean over the rows `r` of the transform of results of
+/// `sum[a] r[a]² |input row a|² |taps row a|²`, with the matrices of `passes::winograd`.
 const TILES: f64 = 10.8;
 
 /// Ten steps: the losses are at most three times as far from PyTorch's double precision as those of its single
