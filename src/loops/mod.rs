@@ -144,9 +144,9 @@ pub enum Binary {
     And,
     /// Of truth values, or the bits of `i32`.
     Or,
-    /// Of `i32`; the shift is 0 to 31.
+    /// Of `i32`, by a number from 0 to 31 that stands in the text or that axes lead to.
     Shl,
-    /// Of `i32`, arithmetic.
+    /// The same, arithmetic.
     Shr,
 }
 

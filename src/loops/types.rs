@@ -3,7 +3,7 @@
 //! [`Function::type_of`] is the one place that knows the typing rules; the verifier reports its errors, the printer
 //! and the back ends rely on a verified function having none.
 
-use super::{BufferData, DType, Expr, Function, Scalar, Type, Unary};
+use super::{Binary, BufferData, DType, Expr, Function, Scalar, Type, Unary};
 
 impl Type {
     /// One `f32`.
@@ -89,6 +89,9 @@ impl Function {
                 ty => Err(format!("splat of a vector, {ty}")),
             },
             Expr::Unary(op, value) => unary(*op, self.type_of(value)?),
+            Expr::Binary(op @ (Binary::Shl | Binary::Shr), _, by) if !self.is_shift(by) => {
+                Err(format!("`{}` is not by a number from 0 to 31", super::printer::binary_name(*op)))
+            }
             Expr::Binary(op, x, y) => op.result(self.type_of(x)?, self.type_of(y)?),
             Expr::Fma(x, y, z) => {
                 let (x, y, z) = (self.type_of(x)?, self.type_of(y)?, self.type_of(z)?);
@@ -112,7 +115,24 @@ impl Function {
     }
 }
 
-impl super::Binary {
+impl Function {
+    /// Whether every lane is a number by which a machine shifts: beyond 31, one takes the rest and another gives 0.
+    fn is_shift(&self, by: &Expr) -> bool {
+        let is_within = |low: i64, high: i64| low >= 0 && high <= 31;
+        match by {
+            Expr::Int(by) => is_within((*by).into(), (*by).into()),
+            Expr::Splat(by, _) => self.is_shift(by),
+            Expr::Number { index, stride, lanes } => {
+                let (low, high) = index.range(&self.axes);
+                let spread = stride.saturating_mul(i64::from(*lanes) - 1);
+                is_within(low.saturating_add(spread.min(0)), high.saturating_add(spread.max(0)))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Binary {
     /// Whether the result is a truth value for each lane.
     pub fn is_comparison(self) -> bool {
         use super::Binary::*;

@@ -33,6 +33,28 @@ fn types() {
     check(&with_buffers("y[0] = fold_sum(x[0])"), "fold of a scalar");
 }
 
+/// Machines differ in what they make of others.
+#[test]
+fn shifts_are_by_numbers_below_32() {
+    let shift = |by: &str| with_buffers(&format!("for i in 0..4 {{ y[0] = to_float(to_bits(x[0]) {by}) }}"));
+    let vector =
+        |by: &str| with_buffers(&format!("for i in 0..4 {{ y[0] = to_float(to_bits(x[0; 4 by 0]) {by}) }}"));
+    for right in ["<< 0", ">> 31", "<< int(8*i + 7)", ">> int(31 - 8*i)"] {
+        check(&shift(right), "");
+    }
+    for right in ["<< splat(31, 4)", ">> int(8*i; 4 by 2)", "<< int(30 - 8*i; 4 by -2)"] {
+        check(&vector(right), "");
+    }
+    for wrong in ["<< 32", ">> -1", "<< int(8*i + 8)", ">> int(i - 1)", "<< to_bits(x[0])"] {
+        check(&shift(wrong), "is not by a number from 0 to 31");
+    }
+    for wrong in
+        ["<< splat(32, 4)", ">> int(8*i; 4 by 3)", "<< int(8*i; 4 by -1)", ">> splat(to_bits(x[0]), 4)"]
+    {
+        check(&vector(wrong), "is not by a number from 0 to 31");
+    }
+}
+
 /// Loops without iterations are compiled like all others.
 #[test]
 fn what_never_runs() {
