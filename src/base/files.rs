@@ -12,7 +12,7 @@ use super::memory;
 pub use disk::sync_folder;
 pub use write::{
     Log, folder_drafts, make_filled_folder, make_folder, make_folders, remove, remove_drafts, remove_folder,
-    remove_if_there, replace, write_atomically,
+    replace, write_atomically,
 };
 
 /// Bytes of a text that is read whole.
@@ -25,19 +25,22 @@ const LARGEST_TEXT: u64 = 1 << 26;
 /// Where that fails, and where it is a pipe, a device, a folder or anything else but a regular file: such a one may never
 /// end, or answer to being opened.
 pub fn open(path: &Path) -> io::Result<File> {
-    let regular = |data: fs::Metadata| match data.is_file() {
-        true => Ok(()),
-        false => Err(io::Error::other("it is no regular file")),
-    };
-    regular(fs::metadata(path)?)?;
+    regular(&fs::metadata(path)?)?;
     let mut options = File::options();
     options.read(true);
     // It may be another one by now; that must not wait for a writer.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     let file = options.open(path)?;
-    regular(file.metadata()?)?;
+    regular(&file.metadata()?)?;
     Ok(file)
+}
+
+fn regular(data: &fs::Metadata) -> io::Result<()> {
+    match data.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::other("it is no regular file")),
+    }
 }
 
 /// The bytes of a regular file.

@@ -306,7 +306,7 @@ fn save(folder: &Path, session: &Session<'_>, store: &Store) -> Result<(), Train
     let norms = records::read_gradients(folder)?;
     let path = folder.join("gradients.svg");
     if norms.is_empty() {
-        return files::remove_if_there(&path).map_err(|error| failed(&path, &error));
+        return files::remove(&path).map_err(|error| failed(&path, &error));
     }
     let is_weight = |param: &str| store.position(param).is_some_and(|at| store.entries()[at].shape.len() > 1);
     gradients::write(&path, &norms, is_weight).map_err(|error| failed(&path, &error))
@@ -317,7 +317,7 @@ fn save_confusion(folder: &Path, record: &FinalRecord, names: &[String]) -> Resu
     let path = folder.join(CONFUSION);
     let written = match &record.confusion {
         Some(matrix) => write_atomically(&path, confusion::text(matrix, names).as_bytes()),
-        None => files::remove_if_there(&path),
+        None => files::remove(&path),
     };
     written.map_err(|error| failed(&path, &error))
 }

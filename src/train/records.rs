@@ -251,7 +251,7 @@ pub struct Lengths {
 
 /// Removes a file of records that may not be there.
 fn remove(path: &Path) -> Result<(), RecordsError> {
-    files::remove_if_there(path).map_err(|source| failed(path, source))
+    files::remove(path).map_err(|source| failed(path, source))
 }
 
 /// The open files of a run.

@@ -168,27 +168,15 @@ fn process_of(name: &str) -> Option<u32> {
     process.parse().ok()
 }
 
-/// Removes a file that may not be there.
+/// Removes a file that may not be there; what is no regular file is not ours, and stays.
 ///
 /// # Errors
 ///
 /// Where it stays.
 pub fn remove(path: &Path) -> io::Result<()> {
-    match disk::remove(path) {
+    match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
-}
-
-/// The same for what must be a regular file: anything else is not ours.
-///
-/// # Errors
-///
-/// Where it stays.
-pub fn remove_if_there(path: &Path) -> io::Result<()> {
-    match super::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        opened => opened.and_then(|_| disk::remove(path)),
+        found => super::regular(&found?).and_then(|()| disk::remove(path)),
     }
 }
 
