@@ -125,6 +125,40 @@ fn same(place: &Place, expected: &BTreeMap<String, Vec<u8>>, what: &str) {
     assert_eq!(place.names(), ["net.cnn", "run"], "after {what}");
 }
 
+/// A long validation after two steps.
+const SLOW: &str = "\
+model Slow(x: f32[N, 1, 16, 16]) -> f32[N, 2] {
+  x |> conv(64, 3, pad=1) |> conv(64, 3, pad=1) |> globalavgpool |> flatten |> linear(2)
+}
+
+data Made { source = synthetic(classes=2, size=[1, 16, 16], images=4, test=2000); }
+
+train Slow on Made { loss = cross_entropy; batch = 2; epochs = 2; optim = sgd(0.1); }
+";
+
+/// What an interrupted validation has recorded goes where the run goes on, as it is done again. No kill by time found it on
+/// a quick machine.
+#[test]
+fn an_interrupted_validation_leaves_no_lines() {
+    let place = Place::with("net.cnn", SLOW);
+    let mut command = place.command(&RUN);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let steps = || std::fs::read_to_string(place.path("run/steps.jsonl")).unwrap_or_default();
+    let started = Instant::now();
+    while !steps().contains("\"test\"") {
+        assert!(started.elapsed().as_secs() < 60, "no validation in a minute");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let kill = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    assert!(kill.expect("there is kill").success());
+    let said = Said::of(child.wait_with_output().expect("it ends"));
+    assert_eq!(said.code, Some(130), "{}", said.err);
+    place.good(&RESUME);
+    // Two epochs and the end.
+    let count = |split: &str| steps().lines().filter(|line| line.contains(split)).count();
+    assert_eq!((count("\"train\""), count("\"test\"")), (4, 3 * 2000 / 2));
+}
+
 /// Kills before the changes of these numbers, and each third time the run that goes on, too.
 fn kill_before(numbers: impl Iterator<Item = usize>, expected: &BTreeMap<String, Vec<u8>>) {
     for number in numbers {

@@ -35,7 +35,7 @@ const FIRST: [&str; 17] = [
     "cli",
 ];
 /// Those that are asked before them about faults of what is around the compiler.
-const AROUND: [&str; 3] = ["reference", "cnnc", "cli"];
+const AROUND: [&str; 3] = ["reference", "cli", "cnnc"];
 const LAST: [&str; 4] = ["agreement", "golden", "snapshots", "tidy"];
 
 /// How much more of the processor's time than without a fault takes by the clock a binary may use.
