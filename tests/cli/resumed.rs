@@ -169,3 +169,34 @@ fn paths_need_not_be_text() {
     assert_eq!(read("whole"), read("part"));
     assert_eq!(names_in(&folder), ["part", "tiny.cnn", "whole"]);
 }
+
+/// A run went on with another model; each item that is not the run's is named, wherever it stands, and comments are no
+/// matter.
+#[test]
+fn items_that_have_changed_are_named() {
+    let text = "use \"parts.cnn\";
+        model Net(x: f32[N, 1, 8, 8]) -> f32[N, 10] { x |> part |> flatten |> linear(10) }
+        block spare(x: f32[N, C]) { x }
+        data Digits { source = digits(); }
+        train Net on Digits { loss = cross_entropy; optim = sgd(0.1); batch = 300; epochs = 2; }\n";
+    let parts = "block part(x: f32[N, 1, 8, 8]) { x |> conv(3, 3) |> relu }\n";
+    let place = Place::with("net.cnn", text);
+    place.write("parts.cnn", parts);
+    place.good(&["run", "net.cnn", "--out", "whole", "--epochs", "3"]);
+    place.good(&["run", "net.cnn", "--out", "run", "--steps", "3"]);
+    place.write("parts.cnn", parts.replace("relu", "tanh"));
+    place.write("net.cnn", text.replace("spare", "other"));
+    place.bad(
+        &["run", "net.cnn", "--resume", "run"],
+        1,
+        "error: this is not the run in run (then -> now):\n  \
+         `other` is new\n  \
+         `part` has another text\n  \
+         `spare` is gone\n\
+         --allow-changes goes on all the same",
+    );
+    place.write("parts.cnn", format!("// As before.\n{parts}"));
+    place.write("net.cnn", text);
+    place.good(&["run", "net.cnn", "--resume", "run", "--epochs", "3"]);
+    assert_eq!(place.read("run/model.safetensors"), place.read("whole/model.safetensors"));
+}
