@@ -1,9 +1,11 @@
-//! The seeds of the fuzz targets for files of weights, checkpoints and choices, by the same functions.
+//! The seeds of the fuzz targets for files of weights, checkpoints, choices and pictures, by the same functions.
 
 #[path = "../fuzz/checkpoint.rs"]
 mod checkpoint;
 #[path = "../fuzz/pickle.rs"]
 mod pickle;
+#[path = "../fuzz/pictures.rs"]
+mod pictures;
 #[path = "../fuzz/safetensors.rs"]
 mod safetensors;
 #[path = "../fuzz/tune.rs"]
@@ -43,4 +45,24 @@ fn every_seed_of_a_checkpoint_becomes_tensors() {
 #[test]
 fn every_seed_of_choices_is_read() {
     check("tune", tune::from_bytes);
+}
+
+/// Whole ones and, at every tenth place, with a byte that is another.
+#[test]
+fn every_picture_is_read_or_refused() {
+    let folder = format!("{}/tests/fixtures/pictures", env!("CARGO_MANIFEST_DIR"));
+    let mut paths: Vec<_> =
+        fs::read_dir(folder).expect("the seeds").map(|entry| entry.expect("a seed").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending != "json"));
+    assert!(paths.len() > 100);
+    for path in paths {
+        let mut bytes = fs::read(&path).expect("a seed");
+        pictures::from_bytes(&bytes);
+        for at in (0..bytes.len()).step_by(10) {
+            let before = bytes[at];
+            bytes[at] ^= 1 << (at / 10 % 8);
+            pictures::from_bytes(&bytes);
+            bytes[at] = before;
+        }
+    }
 }

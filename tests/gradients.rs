@@ -20,9 +20,10 @@ use random::checks::{Case, check_slope};
 const IN_GRAPHS: [&str; 3] = ["batchnorm1d_inference", "batchnorm2d_inference", "bce_element"];
 
 /// Ops that nobody differentiates: updates of parameters and states, metrics, and constants.
-const NOT_DIFFERENTIATED: [&str; 10] = [
+const NOT_DIFFERENTIATED: [&str; 11] = [
     "blend",
     "correct",
+    "correct2d",
     "in_top",
     "matrix",
     "sgd",
@@ -207,6 +208,9 @@ fn losses(ops: &mut Ops) {
         "bce_with_logits",
     ] {
         ops.add("3", 4, true, "x", loss);
+    }
+    for options in ["", "(label_smoothing=0.2)", "(weight=[0.5, 1.0, 2.0], label_smoothing=0.2)"] {
+        ops.add("3, 2, 2", 2, true, "x", &format!("cross_entropy2d{options}"));
     }
 }
 

@@ -5,6 +5,7 @@ mod place;
 
 mod reference {
     mod counts;
+    mod drawn;
     mod flags;
     mod network;
     mod order;

@@ -42,8 +42,8 @@ const NAMELESS: &[&str] = &["te", "passes", "kernels", "loops", "sched", "codege
 /// Functions of the language itself, of which the library has ops of the same name.
 const SCALAR_FUNCTIONS: &[&str] = &["sigmoid", "tanh"];
 
-/// Where `unsafe` may stand: compiled code is called, memory is shared, and data files are mapped.
-const UNSAFE: &[&str] = &["src/codegen/", "src/runtime/", "src/data/bytes.rs"];
+/// Where `unsafe` may stand: compiled code is called, and memory is shared.
+const UNSAFE: &[&str] = &["src/codegen/", "src/runtime/"];
 
 const LONGEST_FILE: usize = 500;
 const LONGEST_FUNCTION: usize = 80;
@@ -352,4 +352,42 @@ fn examples_are_formatted() {
         }
         assert_eq!(formatted, file.text, "{} is not formatted (BLESS=1 formats it)", file.path);
     }
+}
+
+/// Today cargo warns that the manifest names no documentation, and the package has all tests.
+#[test]
+fn the_package_has_what_it_is_built_of() {
+    let arguments = ["package", "--list", "--allow-dirty", "--offline"];
+    let output = std::process::Command::new(env!("CARGO")).args(arguments).current_dir(root()).output();
+    let output = output.expect("cargo starts");
+    let (list, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && !said.contains("warning"), "{said}");
+    let list: BTreeSet<&str> = list.lines().collect();
+    let sources = sources().into_iter().map(|file| file.path);
+    let others = ["build.rs", "grammar/cnn.lalrpop", "src/std/layers.cnn", "README.md", "docs/language.md"];
+    let notices = ["LICENSE-MIT", "LICENSE-APACHE", "NOTICE", "THIRD-PARTY.md"];
+    let needed = sources.chain(others.into_iter().chain(notices).map(str::to_owned));
+    let missing: Vec<String> = needed.filter(|path| !list.contains(path.as_str())).collect();
+    assert!(missing.is_empty(), "not in the package: {missing:?}");
+    let tests: Vec<&&str> = list.iter().filter(|path| path.starts_with("tests/cli")).collect();
+    assert!(tests.is_empty(), "in the package: {tests:?}");
+}
+
+/// Today nothing names the crates in the binary.
+#[test]
+fn the_notices_name_the_crates_that_are_asked_for() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("a manifest");
+    let notices = std::fs::read_to_string(root().join("THIRD-PARTY.md")).expect("notices");
+    let mut is_linked = false;
+    let mut missing = Vec::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            is_linked = line == "[dependencies]" || line.ends_with(".dependencies]");
+        } else if let Some((name, _)) = line.split_once(" = ").filter(|_| is_linked)
+            && !notices.contains(&format!("\n| {name} | "))
+        {
+            missing.push(format!("{name} is not in THIRD-PARTY.md: run .ci/notices.py"));
+        }
+    }
+    check("notices", &missing);
 }

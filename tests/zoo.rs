@@ -239,7 +239,7 @@ fn training_steps_are_those_of_torchvision_at_every_level() {
 /// Every loop of every network is one that the verifier takes, at levels that this machine does not have too: from 2^21
 /// iterations on, some of DenseNet's were refused below AVX-512.
 #[test]
-#[ignore = "all networks at all levels, 10 minutes"]
+#[ignore = "all networks at all levels, 1 minute"]
 fn every_network_is_lowered_at_every_level() {
     for family in FAMILIES {
         let module = elab::load(&mut SourceMap::default(), &file(family)).expect("the file is right");

@@ -39,6 +39,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 fn regular(data: &fs::Metadata) -> io::Result<()> {
     match data.is_file() {
         true => Ok(()),
+        false if data.is_dir() => Err(io::Error::other("it is a folder")),
         false => Err(io::Error::other("it is no regular file")),
     }
 }
@@ -114,7 +115,20 @@ pub fn text(reader: impl Read) -> io::Result<String> {
     if bytes.len() as u64 > LARGEST_TEXT {
         return Err(too_long(LARGEST_TEXT));
     }
-    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text (UTF-8)"))
+    let wrong = |problem: &str| io::Error::new(io::ErrorKind::InvalidData, problem);
+    match is_utf16(&bytes) {
+        true => Err(wrong("it is UTF-16; save it as UTF-8")),
+        false => String::from_utf8(bytes).map_err(|_| wrong("it is no text (UTF-8)")),
+    }
+}
+
+/// Whether bytes begin with the mark of UTF-16, or with a letter of ASCII in two bytes.
+fn is_utf16(bytes: &[u8]) -> bool {
+    match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
+        [0, letter, 0, _, ..] | [letter, 0, _, 0, ..] => *letter != 0,
+        _ => false,
+    }
 }
 
 fn too_long(most: u64) -> io::Error {
@@ -132,10 +146,12 @@ mod tests {
         let (pipe, text) = (folder.path().join("pipe"), folder.path().join("text"));
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         fs::write(&text, "one").unwrap();
-        for other in [pipe.as_path(), folder.path(), Path::new("/dev/zero")] {
-            let said = [open(other).err(), read(other).err(), read_text(other).err()];
-            for error in said {
-                assert_eq!(error.unwrap().to_string(), "it is no regular file", "{other:?}");
+        let other = "it is no regular file";
+        // Today a folder is no regular file either.
+        let all = [(&*pipe, other), (folder.path(), "it is a folder"), (Path::new("/dev/zero"), other)];
+        for (path, problem) in all {
+            for error in [open(path).err(), read(path).err(), read_text(path).err()] {
+                assert_eq!(error.unwrap().to_string(), problem, "{path:?}");
             }
         }
         assert_eq!(read(&text).unwrap(), b"one");
@@ -144,6 +160,22 @@ mod tests {
         assert_eq!(read_text(&text).unwrap_err().kind(), io::ErrorKind::InvalidData);
         File::create(&text).unwrap().set_len(LARGEST_TEXT + 1).unwrap();
         assert_eq!(read_text(&text).unwrap_err().to_string(), "it has more than 67108864 bytes");
+    }
+
+    /// Today these are "no text (UTF-8)", or texts with zeros between their letters.
+    #[test]
+    fn texts_of_another_encoding() {
+        let bytes = |order: fn(u16) -> [u8; 2], mark: &str| -> Vec<u8> {
+            format!("{mark}model").encode_utf16().flat_map(order).collect()
+        };
+        for mark in ["\u{feff}", ""] {
+            for order in [u16::to_le_bytes, u16::to_be_bytes] {
+                let error = text(&bytes(order, mark)[..]).unwrap_err();
+                assert_eq!(error.to_string(), "it is UTF-16; save it as UTF-8", "{mark:?}");
+            }
+        }
+        assert_eq!(text(&b"mod\xffel"[..]).unwrap_err().to_string(), "it is no text (UTF-8)");
+        assert_eq!(text(&b"\0\0\0\0"[..]).unwrap(), "\0\0\0\0");
     }
 
     /// Such files say that they are empty.

@@ -6,6 +6,7 @@ pub mod diagnostic;
 #[macro_use]
 pub mod fault;
 pub mod files;
+pub mod half;
 pub mod memory;
 pub mod nearest;
 pub mod numbers;

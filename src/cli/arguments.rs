@@ -154,6 +154,8 @@ pub enum SplitName {
     Val,
     /// The test images
     Test,
+    /// All images of the data
+    All,
 }
 
 impl SplitName {
@@ -163,6 +165,7 @@ impl SplitName {
             SplitName::Train => "train",
             SplitName::Val => "val",
             SplitName::Test => "test",
+            SplitName::All => "all",
         }
     }
 }
@@ -192,9 +195,9 @@ pub struct EvalArguments {
     /// The images to look at
     #[arg(long, value_enum, default_value_t = SplitName::Test)]
     pub split: SplitName,
-    /// Also print how often each class was taken for each other
-    #[arg(long)]
-    pub confusion: bool,
+    /// Also print how often each class was taken for each other, and how well each was told; with =FILE.svg, draw that, too
+    #[arg(long, value_name = "FILE.svg", num_args = 0..=1, require_equals = true)]
+    pub confusion: Option<Option<PathBuf>>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -204,7 +207,8 @@ pub struct EvalArguments {
 pub struct PredictArguments {
     #[command(flatten)]
     pub model: ModelArguments,
-    /// Pictures: PNG, JPEG or PNM files, or test:N and train:N for those of the data, counted from 0
+    /// Pictures: files (PNG, JPEG, BMP, GIF, TIFF, WebP or PNM), folders of them, or test:N, test:N-M and train:N for those
+    /// of the data, counted from 0
     #[arg(value_name = "IMAGE", conflicts_with = "input")]
     pub images: Vec<String>,
     #[command(flatten)]
@@ -219,6 +223,9 @@ pub struct PredictArguments {
     /// Write the raw outputs to a .npy file, or a picture that the model makes to a .png file
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Write a table of what is said of each picture, in place of lines
+    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["input", "output", "json"])]
+    pub csv: Option<PathBuf>,
     /// How many classes to name for each picture
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     pub top: u16,
@@ -249,9 +256,9 @@ pub struct DocArguments {
 pub struct CheckArguments {
     /// The model file
     pub file: PathBuf,
-    /// Where the data lies, in place of the directory that the data section names
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    /// Read all the data, too: of a directory in place of the one that the data section names, if one is given
+    #[arg(long, value_name = "DIR", num_args = 0..=1)]
+    pub data: Option<Option<PathBuf>>,
     /// Replace a setting: train.KEY=VALUE, data.KEY=VALUE or args.NAME=VALUE
     #[arg(long, value_name = "SETTING")]
     pub set: Vec<String>,

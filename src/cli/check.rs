@@ -9,11 +9,13 @@ use std::hash::{DefaultHasher, Hasher};
 
 use crate::base::diagnostic::Diagnostic;
 use crate::base::memory::Room;
+use crate::base::numbers;
 use crate::base::span::Span;
 use crate::base::target::Target;
-use crate::data::{DataError, Dataset};
+use crate::data::{DataError, Dataset, Split, Targets, inspect};
 use crate::elab::ModelCall;
-use crate::elab::config::{DataSpec, TrainSpec};
+use crate::elab::config::{DataSpec, Source, TrainSpec};
+use crate::report::progress::Counting;
 use crate::sched::Machine;
 use crate::syntax;
 use crate::syntax::ast::FnItem;
@@ -22,7 +24,7 @@ use crate::train::recipe::Recipe;
 
 use super::arguments::{CheckArguments, ChoiceArguments, ModelArguments};
 use super::project::{Project, assumed_sample};
-use super::{Failure, Outcome, lints, print, say, show};
+use super::{Failure, Outcome, lints, of_command_line, print, say, show};
 
 /// The elaborations of a file may take so many steps together.
 const MOST_STEPS: usize = 12_000_000;
@@ -36,11 +38,17 @@ const MOST_SHOWN: usize = 100;
 /// Checks and prints.
 pub fn run(arguments: &CheckArguments) -> Outcome {
     let CheckArguments { file, data, set } = arguments;
-    let choice = ChoiceArguments { model: None, data: data.clone(), set: set.clone() };
+    let choice = ChoiceArguments { model: None, data: data.clone().flatten(), set: set.clone() };
     let model = ModelArguments { file: file.clone(), choice };
     let project = Project::load(&model, &[])?;
     let found = warnings(&project, arguments);
-    let mut check = Check { project: &project, found, notes: Vec::new(), shapes: Vec::new() };
+    let mut check = Check {
+        project: &project,
+        found,
+        notes: Vec::new(),
+        shapes: Vec::new(),
+        reads: data.is_some().then(Vec::new),
+    };
     check.sections();
     check.models();
     check.items();
@@ -48,6 +56,7 @@ pub fn run(arguments: &CheckArguments) -> Outcome {
     let Check { found, notes, .. } = check;
     let errors = found.iter().filter(|diagnostic| diagnostic.is_error()).count();
     let warnings = found.len() - errors;
+    let usage = of_command_line(&project.sources, &found);
     show(&project.sources, &first(found));
     if errors + warnings > MOST_SHOWN {
         say(&format!("note: {} more are not shown", errors + warnings - MOST_SHOWN));
@@ -61,7 +70,7 @@ pub fn run(arguments: &CheckArguments) -> Outcome {
         _ => {
             let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
             say(&format!("{}: {errors}, {warnings}", file.display()));
-            Err(Failure::Said)
+            Err(if usage { Failure::SaidUsage } else { Failure::Said })
         }
     }
 }
@@ -94,6 +103,8 @@ struct Check<'a> {
     notes: Vec<String>,
     /// The shapes of the samples of each train section, where there is data.
     shapes: Vec<Option<[usize; 3]>>,
+    /// The data sections of which every sample was read; none where only their heads are looked at.
+    reads: Option<Vec<DataSpec>>,
 }
 
 impl Check<'_> {
@@ -110,7 +121,7 @@ impl Check<'_> {
         match failure {
             Failure::Source(_, errors) => self.add(errors),
             Failure::Run(message) | Failure::Usage(message) => self.add(vec![Diagnostic::error(message)]),
-            Failure::Interrupted(_) | Failure::Said => {}
+            Failure::Interrupted(_) | Failure::Said | Failure::SaidUsage => {}
         }
     }
 
@@ -136,6 +147,7 @@ impl Check<'_> {
         let data = match self.project.read(&data_spec) {
             Ok(data) => {
                 self.pictures(spec, &data_spec, &data);
+                self.samples(&data_spec, &data);
                 Some(data)
             }
             Err(DataError::Missing { folder, .. } | DataError::NoFolder { folder, .. }) => {
@@ -146,11 +158,26 @@ impl Check<'_> {
             Err(error) => return self.add_failure(Failure::Run(error.to_string())),
         };
         self.shapes.push(data.as_ref().map(|data| data.shape));
-        match self.elaborate(spec, data.as_ref()) {
+        match self.elaborate(spec, &data_spec, data.as_ref()) {
             Err(TrainError::Source(errors)) => self.add(errors),
             Err(error) => self.add(vec![Diagnostic::error(error.to_string())]),
             Ok(warnings) => self.add(warnings),
         }
+    }
+
+    /// Reads every sample of a data section, once.
+    fn samples(&mut self, data_spec: &DataSpec, data: &Dataset) {
+        let Some(read) = self.reads.as_mut().filter(|read| !read.contains(data_spec)) else { return };
+        read.push(data_spec.clone());
+        let images =
+            [&data.train, &data.test].into_iter().chain(&data.holdout).map(Split::len).sum::<usize>();
+        let bar = Counting::new(&data_spec.name, images as u64);
+        let found = inspect::run(data, &|| bar.advance());
+        bar.finish();
+        let images = numbers::grouped(images as u64);
+        self.notes.push(format!("all {images} images of `{}` were read", data_spec.name));
+        self.add(found.errors.into_iter().map(Diagnostic::error).collect());
+        self.add(found.warnings.into_iter().map(Diagnostic::warning).collect());
     }
 
     /// Whether what is done to pictures fits the data.
@@ -164,12 +191,20 @@ impl Check<'_> {
     }
 
     /// Elaborates all that a training needs and gives the warnings about its layers.
-    fn elaborate(&self, spec: &TrainSpec, data: Option<&Dataset>) -> Result<Vec<Diagnostic>, TrainError> {
+    fn elaborate(
+        &self,
+        spec: &TrainSpec,
+        data_spec: &DataSpec,
+        data: Option<&Dataset>,
+    ) -> Result<Vec<Diagnostic>, TrainError> {
         let recipe = recipe(self.project, spec, data.map(|data| data.shape));
         let mut warnings = Vec::new();
         for phase in &spec.phases {
             self.check_work(phase.optim.span)?;
             let step = recipe.step(phase.batch, phase)?;
+            if let Some((data, false)) = data.map(|data| (data, data_spec.drop_last)) {
+                recipe.last_batch(data.train.len(), phase)?;
+            }
             warnings.extend(lints::layers::run(&step, &self.project.sources));
             let machine = Machine { fast_math: spec.fast_math, ..Machine::of(Target::host()) };
             let step_of = |batch| recipe.step(batch, phase).ok();
@@ -179,7 +214,12 @@ impl Check<'_> {
         let graph = recipe.evaluation(spec.phases[0].batch)?;
         match data {
             Some(data) => recipe.check_data(&graph, data)?,
-            None => recipe.check_loss(&graph)?,
+            // What the targets of arrays are, only the file says.
+            None if matches!(data_spec.source, Source::Npz(_)) => recipe.check_rules(&graph)?,
+            None => {
+                recipe.check_targets(&graph, &Targets::default())?;
+                recipe.check_rules(&graph)?;
+            }
         }
         Ok(warnings)
     }

@@ -6,7 +6,8 @@
 use crate::base::nearest::nearest;
 use crate::base::source::SourceMap;
 use crate::base::span::Span;
-use crate::elab::{Callable, Module, functions, joins, show_declared, show_expr};
+use crate::elab::{Callable, Module, foreign, functions, joins, show_declared, show_expr};
+use crate::report::output;
 use crate::report::table::{Align, Table};
 use crate::syntax::ast::{Name, Param, TypeExpr, TypeKind};
 use crate::syntax::token::lex;
@@ -59,7 +60,7 @@ impl Library {
         chapters.sort_by_key(|chapter| *chapter == "ops");
         let mut text = String::new();
         for chapter in chapters {
-            let mut table = Table::new(&[(chapter, Align::Left), ("", Align::Left)]);
+            let mut table = Table::new(&[(chapter, Align::Left), ("", Align::Left)]).within(output::width());
             let own = entries
                 .iter()
                 .filter(|(entry, _)| self.chapter(entry.span()) == chapter && !is_internal(*entry));
@@ -68,12 +69,13 @@ impl Library {
             }
             text += &format!("{table}\n");
         }
-        let mut table = Table::new(&[("joins", Align::Left), ("", Align::Left)]);
+        let mut table = Table::new(&[("joins", Align::Left), ("", Align::Left)]).within(output::width());
         for join in &joins::JOINS {
             table.row(vec![join.name.into(), join.doc.into()]);
         }
         text += &format!("{table}\n");
-        let mut table = Table::new(&[("compile-time functions", Align::Left), ("", Align::Left)]);
+        let mut table =
+            Table::new(&[("compile-time functions", Align::Left), ("", Align::Left)]).within(output::width());
         for function in functions::FUNCTIONS {
             table.row(vec![function.name.into(), function.doc.into()]);
         }
@@ -100,7 +102,9 @@ impl Library {
         let known = entries.iter().map(|(entry, _)| entry.name().text.as_str()).chain(functions);
         let known = known.chain(joins::JOINS.iter().map(|join| join.name));
         let near = nearest(name, known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-        Err(Failure::Run(format!("the library has no `{name}`{near}\n`cnnc doc` lists all that it has")))
+        let here = [foreign::CALLS, foreign::LOSSES].into_iter().find_map(|table| foreign::find(table, name));
+        let near = here.map_or(near, |here| format!("; {}", foreign::pointer(here)));
+        Err(Failure::Usage(format!("the library has no `{name}`{near}\n`cnnc doc` lists all that it has")))
     }
 
     fn entry(&self, entry: Callable<'_>, doc: &str) -> String {

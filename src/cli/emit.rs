@@ -1,9 +1,13 @@
 //! `cnnc emit`: prints a model as it is at a stage of the compiler.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+
+use clap::ValueEnum;
 
 use crate::base::diagnostic::Diagnostic;
 use crate::base::files;
+use crate::base::nearest::nearest;
 use crate::base::numbers;
 use crate::base::source::SourceMap;
 use crate::base::target::Level;
@@ -32,7 +36,8 @@ pub fn run(arguments: &EmitArguments) -> Outcome {
     let project = Project::load(&arguments.model, &[])?;
     let graph = graph(arguments, &project)?;
     let mut log = String::new();
-    let wanted = |name: &str| arguments.op.as_deref().is_none_or(|op| name.contains(op));
+    let filter = Filter::new(arguments.op.as_deref());
+    let wanted = |name: &str| filter.takes(name);
     let mut after = |pass: &passes::Pass, program: &Program| {
         if arguments.print_after_all {
             log +=
@@ -57,7 +62,56 @@ pub fn run(arguments: &EmitArguments) -> Outcome {
             low(arguments.stage, lowered, &machine, &wanted)?
         }
     };
+    filter.check(arguments.stage)?;
     print(&(log + &text))
+}
+
+/// What `--op` takes of a stage, and the names that it was asked about.
+struct Filter<'a> {
+    op: Option<&'a str>,
+    found: Cell<bool>,
+    /// Parts of names.
+    seen: RefCell<BTreeSet<String>>,
+}
+
+impl Filter<'_> {
+    fn new(op: Option<&str>) -> Filter<'_> {
+        Filter { op, found: Cell::new(false), seen: RefCell::default() }
+    }
+
+    /// Whether a name has the op's in it, as a whole part of it or as several.
+    fn takes(&self, name: &str) -> bool {
+        let Some(op) = self.op else { return true };
+        let ends = |text: &str, at: usize| {
+            let (before, behind) = text.split_at(at);
+            let is_inside = |letter: Option<char>| letter.is_some_and(|letter| !is_seam(letter));
+            !(is_inside(before.chars().next_back()) && is_inside(behind.chars().next()))
+        };
+        let takes = !op.is_empty()
+            && name.match_indices(op).any(|(at, _)| ends(name, at) && ends(name, at + op.len()));
+        self.found.set(self.found.get() || takes);
+        self.seen.borrow_mut().extend(name.split(is_seam).filter(|part| !part.is_empty()).map(str::to_owned));
+        takes
+    }
+
+    /// An error where nothing was taken.
+    fn check(&self, stage: Stage) -> Outcome {
+        let Some(op) = self.op.filter(|_| !self.found.get()) else { return Ok(()) };
+        let seen = self.seen.borrow();
+        let stage = stage.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned());
+        let seen = || seen.iter().map(String::as_str);
+        let begun = seen().find(|part| !op.is_empty() && part.starts_with(op));
+        let near = match begun.or_else(|| nearest(op, seen())) {
+            Some(near) => format!("; did you mean `{near}`?"),
+            None => format!("; `cnnc emit --stage {stage}` without --op shows all names"),
+        };
+        Err(Failure::Usage(format!("no op, layer or kernel of the stage {stage} is called `{op}`{near}")))
+    }
+}
+
+/// Whether a character stands between the parts of a name: `conv1.conv2d.y+relu.y`, `conv2d#1`.
+fn is_seam(letter: char) -> bool {
+    !(letter.is_alphanumeric() || letter == '_')
 }
 
 /// The stages before names have a meaning.

@@ -9,11 +9,12 @@ use crate::base::numbers;
 use crate::data::prepare::Prepare;
 use crate::data::{Dataset, Split};
 use crate::elab::config::Top;
-use crate::report::confusion;
+use crate::graph::Scores;
+use crate::report::{confusion, matrix, output};
 use crate::runtime::{Pool, Program, Store};
 use crate::sched::Machine;
 use crate::train::TrainError;
-use crate::train::confusion::Confusion;
+use crate::train::confusion::{ClassFigures, Confusion};
 use crate::train::evaluate::{Evaluation, Figures};
 use crate::train::programs::{Phases, advised, compile};
 use crate::train::recipe::Recipe;
@@ -22,7 +23,7 @@ use crate::train::records::FinalRecord;
 use super::arguments::{EvalArguments, SplitName};
 use super::project::{Project, execution};
 use super::trained::{self, Weights};
-use super::{Failure, Outcome, print, print_json};
+use super::{Failure, Outcome, print, print_json, say};
 
 /// From so many classes on, it also counts how often the label is among the best five.
 const TOP_FROM_CLASSES: i64 = 20;
@@ -35,16 +36,29 @@ struct Report<'a> {
     images: u64,
     #[serde(flatten)]
     figures: serde_json::Map<String, Value>,
+    /// Where the confusion matrix is asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    by_class: Vec<OfClass<'a>>,
 }
 
-/// The split that is evaluated.
-fn split_of(data: &Dataset, wanted: SplitName) -> Result<&Split, Failure> {
+/// The figures of a class.
+#[derive(Serialize)]
+struct OfClass<'a> {
+    class: &'a str,
+    #[serde(flatten)]
+    figures: ClassFigures,
+}
+
+/// The splits that are evaluated.
+fn splits_of(data: &Dataset, wanted: SplitName) -> Result<Vec<&Split>, Failure> {
+    let held_out = data.holdout.as_ref();
     match wanted {
-        _ if planted!("cli.eval.split") => Ok(&data.test),
-        SplitName::Train => Ok(&data.train),
-        SplitName::Test => Ok(&data.test),
-        SplitName::Val => data.holdout.as_ref().ok_or_else(|| {
-            Failure::Run(
+        _ if planted!("cli.eval.split") => Ok(vec![&data.test]),
+        SplitName::Train => Ok(vec![&data.train]),
+        SplitName::Test => Ok(vec![&data.test]),
+        SplitName::All => Ok([&data.train].into_iter().chain(held_out).chain([&data.test]).collect()),
+        SplitName::Val => held_out.map(|split| vec![split]).ok_or_else(|| {
+            Failure::Usage(
                 "nothing is held out for validation; `holdout = N` in the data section does that".into(),
             )
         }),
@@ -68,18 +82,22 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     let data_spec = project.data(&spec)?;
     let (machine, pool) = execution(&arguments.machine, spec.fast_math)?;
     let mut data = project.dataset(&data_spec)?;
+    data.notes.iter().for_each(|note| say(&format!("note: {note}")));
     let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;
     let mut recipe = project.recipe(&spec, Some(data.shape));
-    if arguments.confusion && !planted!("cli.eval.confusion") {
+    if arguments.confusion.is_some() && !planted!("cli.eval.confusion") {
         recipe.metrics.confusion.get_or_insert(spec.span);
     }
     if let Some(folder) = arguments.weights.as_deref() {
         trained::compare_settings(folder, &project.described(&spec)?);
     }
-    let batch = (spec.phases[0].batch as usize).min(split_of(&data, arguments.split)?.len());
+    let images = splits_of(&data, arguments.split)?.iter().map(|split| split.len()).max().unwrap_or(1);
+    let batch = (spec.phases[0].batch as usize).min(images);
     let graph = recipe.evaluation(batch as i64).map_err(|errors| project.failure(errors))?;
     let many = TOP_FROM_CLASSES + i64::from(planted!("cli.eval.top"));
-    if recipe.metrics.accuracy && graph.classes.is_some_and(|classes| classes >= many) {
+    if recipe.metrics.accuracy
+        && graph.scores.and_then(Scores::of_samples).is_some_and(|classes| classes >= many)
+    {
         recipe.metrics.top.get_or_insert(Top { k: TOP, span: spec.span });
     }
     let weights = Weights::read(&project, arguments.weights.as_deref())?;
@@ -93,23 +111,33 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     recipe.check_data(&graph, &data).map_err(|error| project.train_failure(error))?;
     let file = &arguments.model.file;
     let store = trained::store(&project, &spec.name, file, weights, &graph, &|_| false)?;
-    let split = split_of(&data, arguments.split)?;
-    let mut test = Test { recipe: &recipe, split, prepare: &prepare, batch, store, machine, pool };
+    let splits = splits_of(&data, arguments.split)?;
+    let mut test = Test { recipe: &recipe, splits, prepare: &prepare, batch, store, machine, pool };
     let mut counted = recipe.metrics.confusion.map(|_| Confusion::default());
     let figures = test.run(counted.as_mut()).map_err(|error| project.train_failure(error))?;
     let (images, figures) = (figures.images(), figures.of_test(&recipe.metrics, counted));
     let name = arguments.split.name();
+    if let (Some(path), Some(confusion)) = (arguments.confusion.iter().flatten().next(), &figures.confusion) {
+        matrix::write(path, confusion, &data.class_names)
+            .map_err(|error| Failure::Run(format!("{}: {error}", path.display())))?;
+    }
     if arguments.json {
-        return print_json(&Report { model: &spec.name, images, figures: keyed(&figures, name) });
+        let by_class = figures.confusion.as_ref().map(Confusion::by_class).unwrap_or_default();
+        let names = data.class_names.iter().map(String::as_str);
+        let by_class = names.zip(by_class).map(|(class, figures)| OfClass { class, figures }).collect();
+        return print_json(&Report { model: &spec.name, images, figures: keyed(&figures, name), by_class });
     }
     let images = numbers::grouped(images);
-    let head = format!("{} on {images} {name} images\n", spec.name);
+    let head = match arguments.split {
+        SplitName::All => format!("{} on all {images} images\n", spec.name),
+        _ => format!("{} on {images} {name} images\n", spec.name),
+    };
     print(&(head + &text(&figures, recipe.metrics.top_k(), &data.class_names)))
 }
 
 struct Test<'a> {
     recipe: &'a Recipe<'a>,
-    split: &'a Split,
+    splits: Vec<&'a Split>,
     prepare: &'a Prepare,
     batch: usize,
     store: Store,
@@ -118,11 +146,23 @@ struct Test<'a> {
 }
 
 impl Test<'_> {
-    /// Runs the split.
-    fn run(&mut self, confusion: Option<&mut Confusion>) -> Result<Figures, TrainError> {
-        let mut programs: HashMap<i64, Program> = HashMap::new();
+    /// Runs the splits.
+    fn run(&mut self, mut confusion: Option<&mut Confusion>) -> Result<Figures, TrainError> {
+        let (mut programs, mut figures) = (HashMap::new(), Figures::default());
+        for split in self.splits.clone() {
+            figures.merge(&self.run_split(split, confusion.as_deref_mut(), &mut programs)?);
+        }
+        Ok(figures)
+    }
+
+    fn run_split(
+        &mut self,
+        split: &Split,
+        confusion: Option<&mut Confusion>,
+        programs: &mut HashMap<i64, Program>,
+    ) -> Result<Figures, TrainError> {
         let test = Evaluation {
-            split: self.split,
+            split,
             prepare: self.prepare,
             batch: self.batch,
             store: &mut self.store,
@@ -158,8 +198,9 @@ fn text(figures: &FinalRecord, top: Option<usize>, names: &[String]) -> String {
     for (k, share) in top.into_iter().zip(figures.top.values().flatten()) {
         line(&format!("top {k}"), numbers::percent(*share));
     }
-    if let Some(matrix) = &figures.confusion {
-        text += &format!("\n{}", confusion::text(matrix, names));
+    if let Some(counts) = &figures.confusion {
+        let matrix = confusion::text(counts, names, output::width());
+        text += &format!("\n{matrix}\n{}", confusion::by_class(counts, names));
     }
     text
 }

@@ -9,6 +9,7 @@ mod doc;
 mod emit;
 mod eval;
 mod fmt;
+mod foreign;
 mod inputs;
 mod interrupts;
 mod lints;
@@ -22,6 +23,7 @@ mod recent;
 mod resume;
 mod run;
 mod runs;
+mod said;
 mod screen;
 mod sections;
 mod summary;
@@ -36,10 +38,14 @@ use clap::Parser;
 use crate::base::diagnostic::Diagnostic;
 use crate::base::source::SourceMap;
 use crate::base::visible;
+use crate::elab::config::SETTING;
 use crate::report::output;
 use crate::train::TrainError;
 
 use arguments::{Arguments, Command};
+
+/// The exit code of an error in the command line.
+const USAGE: u8 = 2;
 
 /// The exit code of an interrupted run.
 const INTERRUPTED: u8 = 130;
@@ -59,6 +65,17 @@ pub enum Failure {
     Interrupted(String),
     /// What is wrong has been printed.
     Said,
+    /// The same, of an error in the command line.
+    SaidUsage,
+}
+
+/// Whether all that is wrong is wrong in settings of the command line.
+fn of_command_line(sources: &SourceMap, errors: &[Diagnostic]) -> bool {
+    let is_setting = |error: &Diagnostic| match error.span() {
+        Some(span) => sources.file(span.file).name.starts_with(SETTING),
+        None => error.message.contains(SETTING),
+    };
+    errors.iter().filter(|error| error.is_error()).all(is_setting)
 }
 
 impl Failure {
@@ -72,15 +89,16 @@ impl Failure {
 
     fn report(self) -> ExitCode {
         let code = match &self {
+            Failure::Source(sources, errors) if of_command_line(sources, errors) => USAGE,
             Failure::Source(..) | Failure::Run(_) | Failure::Said => 1,
-            Failure::Usage(_) => 2,
+            Failure::Usage(_) | Failure::SaidUsage => USAGE,
             Failure::Interrupted(_) => INTERRUPTED,
         };
         match self {
             Failure::Source(sources, errors) => show(&sources, &errors),
             Failure::Run(message) | Failure::Usage(message) => say(&format!("error: {message}")),
             Failure::Interrupted(message) => say(&message),
-            Failure::Said => {}
+            Failure::Said | Failure::SaidUsage => {}
         }
         ExitCode::from(code)
     }
@@ -88,7 +106,7 @@ impl Failure {
 
 /// Prints diagnostics to standard error, with their source and an empty line after each that has one.
 fn show(sources: &SourceMap, diagnostics: &[Diagnostic]) {
-    let color = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let color = output::is_colored();
     for diagnostic in diagnostics {
         let end = if diagnostic.span().is_some() { "\n\n" } else { "\n" };
         output::tell(&(diagnostic.render(sources, color).trim_end().to_owned() + end));
@@ -131,7 +149,14 @@ cnnc compiles, trains and runs convolutional networks from one small file. To be
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     interrupts::outlive_full_files();
-    let Some(command) = Arguments::parse().command else {
+    let command = match Arguments::try_parse() {
+        Ok(arguments) => arguments.command,
+        Err(error) => match foreign::pointer(&error) {
+            Some(message) => return Failure::Usage(message).report(),
+            None => error.exit(),
+        },
+    };
+    let Some(command) = command else {
         let shown = print(&format!("{FIRST_STEPS}\n"));
         return shown.map_or_else(Failure::report, |()| ExitCode::SUCCESS);
     };

@@ -23,6 +23,14 @@ impl<'a> Nested<'a> {
     }
 }
 
+impl Nested<'_> {
+    /// Every element as text, row-major.
+    pub fn numbers(self) -> Vec<String> {
+        let count = self.shape.iter().product::<usize>();
+        (0..count).map(|at| Nested { shape: &[], from: self.from + at, ..self }.to_string()).collect()
+    }
+}
+
 impl Serialize for Nested<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         if let Some(parts) = self.parts() {

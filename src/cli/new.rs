@@ -8,6 +8,7 @@ use crate::base::nearest::nearest;
 use crate::base::source::SourceMap;
 use crate::elab::Module;
 use crate::elab::config::{Overrides, Source};
+use crate::report::output;
 use crate::report::table::{Align, Table};
 
 use super::arguments::NewArguments;
@@ -46,7 +47,7 @@ pub fn run(arguments: &NewArguments) -> Outcome {
     let Some(name) = &arguments.name else { return print(&list()) };
     let name = name.strip_suffix(".cnn").unwrap_or(name);
     let Some(example) = EXAMPLES.iter().find(|example| example.name == name) else {
-        return Err(Failure::Run(unknown(name)));
+        return Err(Failure::Usage(unknown(name)));
     };
     let path = arguments.file.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.cnn")));
     create(&path, example.text)?;
@@ -64,7 +65,8 @@ pub fn run(arguments: &NewArguments) -> Outcome {
 }
 
 fn list() -> String {
-    let mut table = Table::new(&[("example", Align::Left), ("what it is", Align::Left)]);
+    let mut table =
+        Table::new(&[("example", Align::Left), ("what it is", Align::Left)]).within(output::width());
     for example in EXAMPLES {
         table.row(vec![example.name.into(), example.description().into()]);
     }

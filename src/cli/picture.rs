@@ -1,4 +1,4 @@
-//! Picture files: PNG, JPEG and PNM to pixels, and outputs to PNG.
+//! Picture files to pixels, and outputs to PNG.
 //!
 //! Nothing is converted here that would lose something: a grey picture in three equal channels is one channel and the
 //! other way round, but colour is turned to grey and a picture is scaled only where `prepare` says so.
@@ -12,14 +12,15 @@ use crate::base::files::write_atomically;
 use crate::data::picture::{Picture, decode, from_image};
 use crate::runtime::Values;
 
-/// Reads a file as a picture of so many channels; without a number it has those of the file, 1 or 3.
+/// Reads a file as a picture of so many channels; without a number it has those of the file, 1 or 3. Where it is
+/// transparent, it lies over `background`.
 ///
 /// # Errors
 ///
 /// What is wrong with the file, in words.
-pub fn read(path: &Path, channels: Option<usize>) -> Result<Picture, String> {
+pub fn read(path: &Path, channels: Option<usize>, background: [u8; 3]) -> Result<Picture, String> {
     let name = path.display();
-    let image = decode(path).map_err(|error| error.to_string())?;
+    let image = decode(path, background).map_err(|error| error.to_string())?;
     let is_grey_format = is_grey_format(&image);
     let picture = from_image(&image.into_rgb8());
     let [red, green, blue] = picture.red_green_blue().expect("it has three channels");
@@ -80,6 +81,7 @@ fn level(value: i32) -> Result<u8, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::picture::WHITE;
 
     #[test]
     fn pictures_are_read_back() {
@@ -88,9 +90,9 @@ mod tests {
         let values = Values::F32(vec![0.0, 1.0, 0.2, -1.0, 2.0, 0.4]);
         write_png(&path, [1, 2, 3], &values).unwrap();
         let grey = Picture { shape: [1, 2, 3], pixels: vec![0, 255, 51, 0, 255, 102] };
-        assert_eq!(read(&path, Some(1)).unwrap(), grey);
-        assert_eq!(read(&path, None).unwrap(), grey);
-        let three = read(&path, Some(3)).unwrap();
+        assert_eq!(read(&path, Some(1), WHITE).unwrap(), grey);
+        assert_eq!(read(&path, None, WHITE).unwrap(), grey);
+        let three = read(&path, Some(3), WHITE).unwrap();
         assert_eq!((three.shape, three.pixels), ([3, 2, 3], grey.pixels.repeat(3)));
     }
 
@@ -112,15 +114,15 @@ mod tests {
         let path = folder.path().join("a.png");
         write_png(&path, [3, 1, 2], &Values::F32(vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0])).unwrap();
         assert_eq!(
-            read(&path, None).unwrap(),
+            read(&path, None, WHITE).unwrap(),
             Picture { shape: [3, 1, 2], pixels: vec![255, 0, 0, 255, 0, 0] }
         );
         assert!(
-            read(&path, Some(1))
+            read(&path, Some(1), WHITE)
                 .unwrap_err()
                 .ends_with("is in colour, but the model takes 1 channel; save it in grey")
         );
-        assert!(read(&path, Some(2)).is_err());
+        assert!(read(&path, Some(2), WHITE).is_err());
     }
 
     #[test]
@@ -128,7 +130,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
         std::fs::write(&path, b"\x89PNG\r\n\x1a\n").unwrap();
-        assert!(read(&path, None).is_err());
-        assert!(read(&folder.path().join("b.png"), None).unwrap_err().contains("No such file"));
+        assert!(read(&path, None, WHITE).is_err());
+        assert!(read(&folder.path().join("b.png"), None, WHITE).unwrap_err().contains("No such file"));
     }
 }

@@ -9,28 +9,24 @@ use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde::Serialize;
-
+use crate::base::files::write_atomically;
 use crate::base::philox::RandomState;
-use crate::base::{numbers, visible};
 use crate::data::{DataError, npy};
 use crate::elab::config::{DataSpec, Source};
-use crate::graph::{Graph, Role, Sink};
+use crate::graph::{Graph, Role, Scores, Sink, samples};
 use crate::runtime::{Pool, Program, Store, Values};
 use crate::sched::Machine;
 use crate::train::programs::{Phases, advised, compile};
 use crate::train::recipe::Recipe;
 
 use super::arguments::PredictArguments;
-use super::inputs::{self, Input};
+use super::inputs::{Input, Reader};
 use super::nested::Nested;
 use super::project::{Project, Subject, execution};
 use super::recent::Recent;
+use super::said::{Class, Line, Said, Table, probabilities};
 use super::trained::{self, Weights};
-use super::{Failure, Outcome, picture, print, print_json};
-
-/// Probabilities sum to 1 but for rounding.
-const SUM_TOLERANCE: f32 = 1e-3;
+use super::{Failure, Outcome, picture, print, print_json, say};
 
 /// What is printed of a picture has so many numbers at most, in rows at most.
 const MOST_PRINTED: usize = 64;
@@ -75,6 +71,14 @@ impl OutputFile<'_> {
     }
 }
 
+/// What pictures have been shown.
+struct Shown {
+    /// In place of lines, where `--csv` asks for it.
+    table: Option<Table>,
+    /// Whether the model gives scores of classes, once that is known.
+    has_classes: Option<bool>,
+}
+
 /// What a model made of a batch.
 struct Outputs {
     /// The size of the batch.
@@ -110,13 +114,14 @@ impl Runner<'_> {
                 array.shape
             )));
         }
-        let batch = self.arguments.batch.map_or(self.subject.batch() as usize, |batch| batch as usize);
+        let (batch, note) = self.batch(array.shape[0], &array.shape[1..])?;
         if batch < array.shape[0] {
             let help = format!("run all inputs at once: --batch {}", array.shape[0]);
             let rest = Some(array.shape[0] % batch).filter(|rest| *rest > 0);
             let batches: Vec<usize> = std::iter::once(batch).chain(rest).collect();
             self.check_joins(&batches, &array.shape[1..], &help)?;
         }
+        note.iter().for_each(|note| say(note));
         let mut all = None;
         for chunk in array.elements.chunks(batch.saturating_mul(len)) {
             let shape = [&[chunk.len() / len], &array.shape[1..]].concat();
@@ -125,7 +130,23 @@ impl Runner<'_> {
         write(all, output)
     }
 
-    /// Runs pictures one by one, and prints or writes what comes out.
+    /// How many of so many inputs are run at once, and what to say of that: as many as `--batch` says, else those of the
+    /// file's batch, but all where the model mixes them.
+    fn batch(&self, inputs: usize, sample: &[usize]) -> Result<(usize, Option<String>), Failure> {
+        let asked = self.arguments.batch.map(|batch| batch as usize);
+        let batch = asked.unwrap_or(self.subject.batch() as usize);
+        if batch >= inputs || samples::are_apart(&self.graph(&[&[batch.max(2)], sample].concat())?) {
+            return Ok((batch, None));
+        }
+        let name = self.subject.name();
+        let note = format!(
+            "note: `{name}` mixes the inputs of a batch, so with --batch {batch} it does not say what it says of all"
+        );
+        Ok(asked.map_or((inputs, None), |batch| (batch, Some(note))))
+    }
+
+    /// Runs pictures one by one, and prints or writes what comes out. Those that cannot be read are named, and the others
+    /// go on; then it ends as a failure.
     fn pictures(mut self, output: Option<OutputFile<'_>>) -> Outcome {
         let data = match self.subject {
             Subject::Trained(spec) => Some(self.project.data(spec)?),
@@ -133,29 +154,42 @@ impl Runner<'_> {
         };
         let data = data.as_ref();
         let known = self.weights.as_ref().and_then(|weights| weights.provenance().classes.clone());
-        let images = &self.arguments.images;
-        let inputs = inputs::read(images, self.project, self.subject, data, known.as_deref())?;
-        let names = known.or_else(|| data.map(|data| self.class_names(data))).unwrap_or_default();
+        let mut reader = Reader::new(self.project, self.subject, data, known.as_deref());
+        let words = reader.list(&self.arguments.images)?;
+        let names = known.clone().or_else(|| data.map(|data| self.class_names(data))).unwrap_or_default();
         self.weights.iter().for_each(|weights| weights.compare_prepare(data));
-        if output.is_some() && inputs.len() > 1 {
-            let shapes: BTreeSet<[usize; 3]> = inputs.iter().map(Input::shape).collect();
-            for shape in shapes {
-                self.check_joins(&[1], &shape, "take one picture at a time")?;
-            }
-        }
-        let (mut all, mut has_classes) = (None, None);
-        for input in &inputs {
+        let (mut all, mut joined, mut bad) = (None, BTreeSet::new(), 0);
+        let mut shown = Shown { table: self.arguments.csv.as_ref().map(|_| Table::new()), has_classes: None };
+        for word in &words {
+            let input = match reader.read(word)? {
+                Ok(input) => input,
+                Err(message) => {
+                    say(&format!("error: {message}"));
+                    bad += 1;
+                    continue;
+                }
+            };
             let shape = [&[1], &input.shape()[..]].concat();
+            if output.is_some() && words.len() > 1 && joined.insert(input.shape()) {
+                self.check_joins(&[1], &input.shape(), "take one picture at a time")?;
+            }
             let outputs = self.outputs(&shape, &input.values(self.project, data)?)?;
             match output {
                 Some(_) => join(&mut all, outputs)?,
-                None => {
-                    let has_classes = *has_classes.get_or_insert_with(|| self.has_classes(&shape));
-                    self.show(input, &outputs, &names, has_classes)?;
-                }
+                None => self.show(&input, &outputs, &names, &mut shown)?,
             }
         }
-        write(all, output)
+        if bad > 0 && output.is_some() {
+            say(&format!("error: nothing is written, as {bad} of {} pictures cannot be read", words.len()));
+            return Err(Failure::Said);
+        }
+        write(all, output)?;
+        if let (Some(path), Some(table)) = (&self.arguments.csv, &shown.table) {
+            let failed = |error: &dyn std::fmt::Display| Failure::Run(format!("{}: {error}", path.display()));
+            let bytes = table.bytes().map_err(|error| failed(&error))?;
+            write_atomically(path, &bytes).map_err(|error| failed(&error))?;
+        }
+        if bad > 0 { Err(Failure::Said) } else { Ok(()) }
     }
 
     fn outputs(&mut self, shape: &[usize], values: &[f32]) -> Result<Outputs, Failure> {
@@ -255,20 +289,31 @@ impl Runner<'_> {
     }
 
     /// Whether a prediction of one number a class is one score a class: what the loss says of it.
-    fn has_classes(&self, shape: &[usize]) -> bool {
-        let is_trained = matches!(self.subject, Subject::Trained(_));
-        !is_trained || self.evaluation(&shape[1..]).is_some_and(|graph| graph.classes.is_some())
+    fn has_classes(&self, sample: &[usize]) -> bool {
+        let scores = |graph: Graph| graph.scores.and_then(Scores::of_samples);
+        matches!(self.subject, Subject::Model(_)) || self.evaluation(sample).and_then(scores).is_some()
     }
 
-    /// Prints the most probable classes of a picture, or what the model says that is no score a class.
-    fn show(&self, input: &Input, outputs: &Outputs, names: &[String], has_classes: bool) -> Outcome {
+    /// Prints the most probable classes of a picture, or what the model says that is no score a class; or adds that to the
+    /// table.
+    fn show(&self, input: &Input, outputs: &Outputs, names: &[String], shown: &mut Shown) -> Outcome {
+        let sample = input.shape();
+        let has_classes = *shown.has_classes.get_or_insert_with(|| self.has_classes(&sample));
+        let is_long = shown.table.is_none() && !self.arguments.json && !outputs.is_short();
         let said = match (&outputs.shape[..], outputs.values.floats()) {
             ([1, _], Some(scores)) if has_classes => self.said_of(scores, names),
-            _ if self.arguments.json || outputs.is_short() => Said::Output { output: outputs.of_sample() },
-            _ => return Err(no_scores(outputs)),
+            _ if is_long => return Err(no_scores(outputs)),
+            _ => Said::Output { output: outputs.of_sample() },
         };
         let line = Line { picture: &input.name, label: input.label.as_deref(), said };
-        if self.arguments.json { print_json(&line) } else { print(&line.text()) }
+        match &mut shown.table {
+            Some(table) => {
+                table.add(&line);
+                Ok(())
+            }
+            None if self.arguments.json => print_json(&line),
+            None => print(&line.text()),
+        }
     }
 
     /// What scores say: no class where one is NaN, as it may be the best one.
@@ -367,96 +412,5 @@ fn write_npy(path: &Path, shape: &[usize], values: &Values) -> Result<(), DataEr
         Values::I32(values) => npy::write(path, shape, values),
         Values::U8(values) => npy::write(path, shape, values),
         Values::Bool(values) => npy::write(path, shape, values),
-    }
-}
-
-/// A line of output.
-#[derive(Serialize)]
-struct Line<'a> {
-    picture: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label: Option<&'a str>,
-    #[serde(flatten)]
-    said: Said<'a>,
-}
-
-/// What a model says of a picture.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Said<'a> {
-    /// The most probable first.
-    Classes {
-        classes: Vec<Class>,
-    },
-    /// Of scores that have no order; it says why.
-    NoClass {
-        classes: [Class; 0],
-        unclassified: String,
-    },
-    Output {
-        output: Nested<'a>,
-    },
-}
-
-#[derive(Serialize)]
-struct Class {
-    class: usize,
-    name: String,
-    probability: f32,
-}
-
-impl Line<'_> {
-    fn text(&self) -> String {
-        let percent = |class: &Class| numbers::percent(f64::from(class.probability));
-        let said = match &self.said {
-            Said::Classes { classes } => {
-                let classes =
-                    classes.iter().map(|class| format!("{} {}", visible::name(&class.name), percent(class)));
-                classes.collect::<Vec<_>>().join(", ")
-            }
-            Said::NoClass { unclassified, .. } => format!("no class: {unclassified}"),
-            Said::Output { output } => output.to_string(),
-        };
-        let label = self.label.map(|label| format!("   (labelled {})", visible::name(label)));
-        let label = label.unwrap_or_default();
-        format!("{:<12} {said}{label}\n", visible::name(self.picture))
-    }
-}
-
-/// The softmax of scores, or the scores themselves where they are probabilities. Where the highest score is infinite, this
-/// is the limit: all that have it share the probability.
-fn probabilities(scores: &[f32]) -> Vec<f32> {
-    let sum: f32 = scores.iter().sum();
-    if (sum - 1.0).abs() < SUM_TOLERANCE && scores.iter().all(|score| *score >= 0.0) {
-        return scores.to_vec();
-    }
-    let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let power = |score: &f32| if *score == highest { 1.0 } else { (score - highest).exp() };
-    let powers: Vec<f32> = scores.iter().map(power).collect();
-    let total: f32 = powers.iter().sum();
-    powers.iter().map(|power| power / total).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scores_become_probabilities_once() {
-        let sure = probabilities(&[0.0, 1000.0]);
-        assert_eq!(sure, [0.0, 1.0]);
-        assert_eq!(probabilities(&sure), sure);
-        assert_eq!(probabilities(&[3.0, 3.0]), [0.5, 0.5]);
-        assert_eq!(probabilities(&[0.25, 0.75]), [0.25, 0.75]);
-        let mixed = probabilities(&[-1.0, 2.0]);
-        assert!((mixed.iter().sum::<f32>() - 1.0).abs() < 1e-6 && mixed[1] > 0.9, "{mixed:?}");
-    }
-
-    #[test]
-    fn infinite_scores_have_probabilities() {
-        assert_eq!(probabilities(&[1.0, f32::INFINITY, f32::NEG_INFINITY]), [0.0, 1.0, 0.0]);
-        assert_eq!(probabilities(&[f32::INFINITY, 0.0, f32::INFINITY]), [0.5, 0.0, 0.5]);
-        assert_eq!(probabilities(&[f32::NEG_INFINITY, 0.0]), [0.0, 1.0]);
-        assert_eq!(probabilities(&[f32::NEG_INFINITY; 2]), [0.5, 0.5]);
     }
 }

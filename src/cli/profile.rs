@@ -6,6 +6,7 @@ use crate::base::numbers;
 use crate::base::philox::RandomState;
 use crate::loops::cost::{Cost, cost, traffic};
 use crate::plan::slices::Unit;
+use crate::report::output;
 use crate::report::table::{Align, Table};
 use crate::runtime::lower::lower_chosen;
 use crate::runtime::{Mismatch, Pool, Program, Store, peak};
@@ -170,7 +171,8 @@ fn text(report: &Report, top: usize) -> String {
         ("MB", Align::Right),
         ("GB/s", Align::Right),
         ("of roofline", Align::Right),
-    ]);
+    ])
+    .within(output::width());
     for line in kernels.iter().take(top + usize::from(planted!("cli.profile.top"))) {
         table.row(vec![
             short(&line.kernel),

@@ -1,7 +1,7 @@
 //! A model file as a command uses it: loaded, with a model chosen and settings replaced.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::diagnostic::Diagnostic;
@@ -93,6 +93,9 @@ pub struct Project<'a> {
 impl<'a> Project<'a> {
     /// Loads the file; `flags` are settings like those of `--set`, from flags of their own.
     pub fn load(arguments: &'a ModelArguments, flags: &[String]) -> Result<Project<'a>, Failure> {
+        if arguments.file.is_dir() {
+            return Err(folder_for_file(&arguments.file));
+        }
         Project::load_with(arguments, flags, &|sources| elab::load(sources, &arguments.file))
     }
 
@@ -169,6 +172,14 @@ impl<'a> Project<'a> {
             Subject::Model(model) => {
                 let file = self.arguments.file.display();
                 let name = &model.name.text;
+                let sections = self.module.train_sections();
+                let mut trainings = sections.iter().filter(|train| train.model.text == *name);
+                if let Some(Train { alias: Some(alias), .. }) = trainings.next() {
+                    let alias = &alias.text;
+                    return Err(Failure::Usage(format!(
+                        "{file} trains `{name}` by the train section `{alias}`; choose that with --model {alias}"
+                    )));
+                }
                 Err(Failure::Run(format!(
                     "{file} has no train section for `{name}`; add `train {name} on DATA {{ ... }}`"
                 )))
@@ -285,13 +296,13 @@ impl<'a> Project<'a> {
     ///
     /// What is wrong with the files or the settings.
     pub fn read(&self, spec: &DataSpec) -> Result<Dataset, DataError> {
-        let mut data = sections::load(&spec.source, self.arguments.choice.data.as_deref())?;
+        let mut data = sections::load(spec, self.arguments.choice.data.as_deref())?;
         data.prepare(&sections::geometry(&spec.prepare))?;
         if let Some(names) = spec.classes.as_ref().filter(|_| !planted!("cli.project.classes")) {
             data.name_classes(names.clone())?;
         }
-        if spec.holdout > 0 {
-            data.hold_out(spec.holdout)?;
+        if let Some(apart) = sections::held_out(spec) {
+            data.hold_out(&apart)?;
         }
         Ok(data)
     }
@@ -318,10 +329,14 @@ impl<'a> Project<'a> {
         }
         let steps = sections::augment(&spec.augment);
         let augment = Augment::new(steps, data.shape, data.full_scale, seed)?;
+        if data.train.has_numbers() {
+            augment.check_numbers()?;
+        }
         let augment = match sections::mix(&spec.augment) {
             Some(mix) => augment.with_mix(mix),
             None => augment,
         };
+        augment.check_targets(data.train.targets.shape(), data.shape)?;
         Ok(Some(Arc::new(augment)))
     }
 
@@ -330,6 +345,25 @@ impl<'a> Project<'a> {
         let sample = sample.map(|shape| shape.map(|extent| extent as i64).to_vec());
         Recipe { sample, ..Recipe::of(&self.module, spec) }
     }
+}
+
+/// The failure of a folder in the place of a model file, with the file that may be meant.
+fn folder_for_file(folder: &Path) -> Failure {
+    let shown = folder.display();
+    let entries =
+        std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let is_model =
+        |path: &PathBuf| path.extension().is_some_and(|extension| extension == "cnn") && path.is_file();
+    let first = entries.filter(is_model).min();
+    Failure::Run(match first {
+        _ if folder.join("run.json").is_file() => {
+            format!(
+                "{shown} is the folder of a run, not a model file; `cnnc run --resume {shown}` goes on with it"
+            )
+        }
+        Some(file) => format!("{shown} is a folder, not a model file; it has {}", file.display()),
+        None => format!("{shown} is a folder, not a model file"),
+    })
 }
 
 /// The machine of a vector level; the host's best by default.

@@ -287,6 +287,6 @@ pub fn manifest(
     manifest.classes.clone_from(&data.class_names);
     let weights = subject.init.as_deref().or(spec.weights.as_ref().map(|weights| weights.file.as_path()));
     // One that is not there is an error where it is read, if it is needed.
-    manifest.weights = weights.and_then(|file| files::hash(&trained::file_of(file)).ok());
+    manifest.weights = weights.and_then(|file| files::hash(&trained::file_of(file).ok()?).ok());
     Ok(manifest)
 }

@@ -10,9 +10,10 @@ use crate::base::files::{self, write_atomically};
 use crate::base::numbers;
 use crate::base::target::Level;
 use crate::base::visible;
-use crate::data::Dataset;
+use crate::data::{Dataset, inspect};
 use crate::elab::config::{Phase, Prepare, TrainSpec};
-use crate::report::{confusion, curves, gradients};
+use crate::report::curves::Course;
+use crate::report::{confusion, curves, gradients, matrix};
 use crate::runtime::Store;
 use crate::train::folder::Folder;
 use crate::train::manifest::Manifest;
@@ -46,7 +47,11 @@ pub fn run(arguments: &RunArguments) -> Outcome {
     let cpu = arguments.machine.cpu.or_else(|| stored.as_ref().and_then(Stored::level));
     let (machine, pool) = execution(&MachineArguments { cpu, ..arguments.machine.clone() }, spec.fast_math)?;
     check_out(arguments)?;
-    let data = phases.time("open data", || project.dataset(&data_spec))?;
+    let (data, is_read) = phases.time("open data", || -> Result<_, Failure> {
+        let data = project.dataset(&data_spec)?;
+        let is_read = inspect::read_small(&data).map_err(|error| project.train_failure(error.into()))?;
+        Ok((data, is_read))
+    })?;
     let fingerprinting = Fingerprinting::of(&data);
     let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;
     let augment = project.augment(&data_spec, &data, spec.seed);
@@ -85,6 +90,7 @@ pub fn run(arguments: &RunArguments) -> Outcome {
         init: subject.init.as_deref(),
         project: &project,
         texts: project.texts(),
+        is_read,
     };
     call.conduct(folder, phases).map_err(|end| match end {
         End::Failed(error) => project.train_failure(error),
@@ -142,6 +148,8 @@ struct Call<'a> {
     init: Option<&'a Path>,
     project: &'a Project<'a>,
     texts: Vec<(PathBuf, String)>,
+    /// Whether all pictures could be read before the run.
+    is_read: bool,
 }
 
 impl Call<'_> {
@@ -204,17 +212,22 @@ impl Call<'_> {
         }
     }
 
-    /// What `cnnc check` says of the layers, a line each.
+    /// What is to be known of the data, and what `cnnc check` says of the layers, a line each.
     fn notes(&self) -> Vec<String> {
+        let unread = "the pictures are read when they are needed; `cnnc check --data` reads them all before";
+        let unread = (!self.is_read).then(|| unread.to_owned());
+        let of_data =
+            self.session.data.notes.iter().cloned().chain(unread).map(|note| format!("note: {note}"));
         let phase = &self.session.spec.phases[0];
         // What is wrong with the model has been said.
-        let Ok(step) = self.session.recipe.step(phase.batch, phase) else { return Vec::new() };
+        let Ok(step) = self.session.recipe.step(phase.batch, phase) else { return of_data.collect() };
         let sources = &self.project.sources;
         let warnings = lints::layers::run(&step, sources);
         let place = |warning: &Diagnostic| {
             warning.span().map_or(String::new(), |span| format!("{}: ", sources.place(span)))
         };
-        warnings.iter().map(|warning| format!("note: {}{}", place(warning), warning.message)).collect()
+        let of_layers = warnings.iter().map(|warning| format!("note: {}{}", place(warning), warning.message));
+        of_data.chain(of_layers).collect()
     }
 
     /// The values to begin with: of a checkpoint, of a file, or none yet.
@@ -234,7 +247,7 @@ impl Call<'_> {
         }
         let graph = || session.recipe.forward(session.spec.phases[0].batch, None);
         if let Some(file) = self.init {
-            let file = trained::file_of(file);
+            let file = trained::file_of(file).map_err(TrainError::Other)?;
             let notes = restore::load(&file, &graph()?, store)?;
             trained::tell(&file, store, &notes);
         } else if let Some(from) = &session.spec.weights {
@@ -302,7 +315,17 @@ fn check_out(arguments: &RunArguments) -> Outcome {
 fn save(folder: &Path, session: &Session<'_>, store: &Store) -> Result<(), TrainError> {
     restore::save(&folder.join(trained::WEIGHTS), store, session.provenance)?;
     let path = folder.join("curves.svg");
-    curves::write(&path, &records::read_epochs(folder)?).map_err(|error| failed(&path, &error))?;
+    let epochs = records::read_epochs(folder)?;
+    // One epoch makes no curve, but its steps do.
+    let steps = if epochs.len() > 1 { Vec::new() } else { records::read_steps(folder)? };
+    let kept = checkpoint::position(folder)?.filter(|_| session.spec.save.is_some());
+    let course = Course {
+        name: &session.spec.name,
+        epochs: &epochs,
+        steps: &steps,
+        kept: kept.and_then(|kept| kept.best_epoch),
+    };
+    curves::write(&path, &course).map_err(|error| failed(&path, &error))?;
     let norms = records::read_gradients(folder)?;
     let path = folder.join("gradients.svg");
     if norms.is_empty() {
@@ -312,14 +335,19 @@ fn save(folder: &Path, session: &Session<'_>, store: &Store) -> Result<(), Train
     gradients::write(&path, &norms, is_weight).map_err(|error| failed(&path, &error))
 }
 
-/// Writes the confusion matrix, where it is among the metrics.
+/// Writes the confusion matrix as text and picture, where it is among the metrics.
 fn save_confusion(folder: &Path, record: &FinalRecord, names: &[String]) -> Result<(), TrainError> {
-    let path = folder.join(CONFUSION);
-    let written = match &record.confusion {
-        Some(matrix) => write_atomically(&path, confusion::text(matrix, names).as_bytes()),
-        None => files::remove(&path),
+    let [text, picture] = [CONFUSION, "confusion.svg"].map(|name| folder.join(name));
+    let (written, drawn) = match &record.confusion {
+        Some(confusion) => {
+            let rows = confusion::text(confusion, names, None);
+            let contents = format!("{rows}\n{}", confusion::by_class(confusion, names));
+            (write_atomically(&text, contents.as_bytes()), matrix::write(&picture, confusion, names))
+        }
+        None => (files::remove(&text), files::remove(&picture)),
     };
-    written.map_err(|error| failed(&path, &error))
+    written.map_err(|error| failed(&text, &error))?;
+    drawn.map_err(|error| failed(&picture, &error))
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> TrainError {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::base::{numbers, visible};
+use crate::report::output;
 use crate::report::table::{Align, Columns};
 use crate::train::claim::is_claimed;
 use crate::train::manifest::Manifest;
@@ -68,6 +69,9 @@ pub fn run(arguments: &RunsArguments) -> Outcome {
 /// The folders of runs in a folder, in the order of their names and numbers.
 fn folders(around: &Path) -> Result<Vec<PathBuf>, Failure> {
     let failed = |error: std::io::Error| Failure::Run(format!("{}: {error}", around.display()));
+    if around.is_file() {
+        return Err(Failure::Run(format!("{} is a file, not a folder with runs", around.display())));
+    }
     let mut folders = Vec::new();
     for entry in std::fs::read_dir(around).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
@@ -134,12 +138,13 @@ fn text(runs: &[Run]) -> String {
         ("run", Align::Left, width),
         ("state", Align::Left, 7),
         ("epochs", Align::Right, 6),
-        ("train loss", Align::Right, 10),
+        ("train loss", Align::Right, 8),
         ("val loss", Align::Right, 8),
         ("val acc", Align::Right, 8),
         ("test loss", Align::Right, 9),
         ("test acc", Align::Right, 8),
-    ]);
+    ])
+    .within(output::width());
     let mut text = format!("{}\n{}\n", columns.header(), columns.rule());
     for run in runs {
         text += &columns.line(&cells(run));

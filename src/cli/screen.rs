@@ -4,12 +4,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::base::{numbers, visible};
+use crate::data::Targets;
 use crate::elab::config::{Early, Metrics, Phase, Watch};
+use crate::report::output;
 use crate::report::progress::Progress;
 use crate::report::table::{Align, Columns};
 use crate::train::evaluate::Figures;
 use crate::train::programs::Phases;
-use crate::train::records::{EpochRecord, Evaluated, FinalRecord};
+use crate::train::records::{EpochRecord, Evaluated, FinalRecord, Versioned};
 use crate::train::trainer::{Observer, PhaseSize, Position, Session};
 
 use super::arguments::RunArguments;
@@ -24,9 +26,9 @@ fn columns(metrics: &Metrics, split: Evaluated) -> Vec<Column> {
     let titled = |split: &str| format!("{split} top{}", metrics.top_k().unwrap_or_default());
     let all: [(bool, Column); 9] = [
         (true, ("epoch".into(), 5, |record| record.epoch.to_string())),
-        (true, ("train loss".into(), 10, |record| numbers::loss(record.train_loss))),
-        (accuracy, ("train acc".into(), 9, |record| numbers::percent(record.train_accuracy))),
-        (top, (titled("train"), 9, |record| percent(record.top("train")))),
+        (true, ("train loss".into(), 8, |record| numbers::loss(record.train_loss))),
+        (accuracy, ("train acc".into(), 8, |record| numbers::percent(record.train_accuracy))),
+        (top, (titled("train"), 8, |record| percent(record.top("train")))),
         (true, (format!("{split} loss"), 8, |record| record.loss.map_or("-".into(), numbers::loss))),
         (accuracy, (format!("{split} acc"), 8, |record| percent(record.accuracy))),
         (top, (titled(split), 8, |record| percent(record.top(record.split.name())))),
@@ -90,7 +92,7 @@ impl<'a> Screen<'a> {
         // What is wrong with the model is said where it is compiled.
         let graph = session.recipe.forward(session.spec.phases[0].batch, None).unwrap_or_default();
         let metrics = Metrics {
-            accuracy: session.spec.metrics.accuracy && graph.classes.is_some(),
+            accuracy: session.spec.metrics.accuracy && graph.scores.is_some(),
             ..session.spec.metrics
         };
         let table = columns(&metrics, session.evaluated());
@@ -101,7 +103,7 @@ impl<'a> Screen<'a> {
             session,
             metrics,
             parameters: graph.parameters(),
-            columns: Columns::new(&titles),
+            columns: Columns::new(&titles).within(output::width()),
             cells: table.iter().map(|(_, _, cell)| *cell).collect(),
             epochs,
             begun: *begun,
@@ -122,7 +124,7 @@ impl<'a> Screen<'a> {
     }
 
     fn json(&self, value: &impl serde::Serialize) {
-        self.progress.print(&visible::json(&serde_json::to_string(value).expect("numbers")));
+        self.progress.print(&visible::json(&serde_json::to_string(&Versioned::new(value)).expect("numbers")));
     }
 
     pub fn done(&self, result: &FinalRecord, folder: &Path) {
@@ -158,14 +160,18 @@ impl<'a> Screen<'a> {
             .as_ref()
             .map_or(String::new(), |split| format!(", {} held out", grouped(split.len())));
         let [channels, height, width] = data.shape;
+        let targets = match &data.train.targets {
+            Targets::Classes(_) => format!("{} classes", data.classes),
+            targets @ Targets::Labels { .. } => format!("{}, of {}", targets.describe(), data.classes),
+            targets @ Targets::Numbers { .. } => targets.describe(),
+        };
         format!(
-            "{}, {} parameters, on {}: {} training images{held_out}, {} test images, {channels}×{height}×{width}, {} classes",
+            "{}, {} parameters, on {}: {} training images{held_out}, {} test images, {channels}×{height}×{width}, {targets}",
             spec.name,
             numbers::grouped(self.parameters),
             spec.data.text,
             grouped(data.train.len()),
             grouped(data.test.len()),
-            data.classes
         )
     }
 

@@ -2,20 +2,26 @@
 
 use std::path::Path;
 
+use crate::data::apart::{Amount, Apart, TestSplit};
 use crate::data::augment::Step;
 use crate::data::geometry::Geometry;
 use crate::data::mix::Mix;
 use crate::data::prepare::{Adjust, Normalize};
 use crate::data::synthetic::{self, Options};
 use crate::data::{DataError, Dataset, cifar, digits, folder, idx, npz};
-use crate::elab::config::{Augment, Prepare, Source};
+use crate::elab::config::{self, Augment, DataSpec, Prepare, Source};
 
-/// Opens a source; `place` stands for the folder or file that it names.
+/// Opens the source of a section; `place` stands for the folder or file that it names.
 ///
 /// # Errors
 ///
-/// What is wrong with the data, and a place for a source that has none.
-pub fn load(source: &Source, place: Option<&Path>) -> Result<Dataset, DataError> {
+/// What is wrong with the data, a place for a source that has none, and a test split of one that has its own.
+pub fn load(spec: &DataSpec, place: Option<&Path>) -> Result<Dataset, DataError> {
+    let test = TestSplit { amount: spec.test.map(amount), seed: spec.seed };
+    if !matches!(spec.source, Source::Folder(_)) {
+        test.check_none(&format!("the source of the data section `{}`", spec.name))?;
+    }
+    let source = &spec.source;
     let place = place.filter(|_| !planted!("cli.sections.place"));
     let instead = |path| place.unwrap_or(path);
     let nowhere = |source: &str| match place {
@@ -32,7 +38,7 @@ pub fn load(source: &Source, place: Option<&Path>) -> Result<Dataset, DataError>
         Source::Idx(path) => idx::load(instead(path)),
         Source::Cifar10(path) => cifar::load10(instead(path)),
         Source::Cifar100(path) => cifar::load100(instead(path)),
-        Source::Folder(path) => folder::load(instead(path)),
+        Source::Folder(path) => folder::load(instead(path), &test, spec.background),
         Source::Npz(path) => match (place, path.file_name()) {
             (Some(place), Some(name)) if place.is_dir() => npz::load(&place.join(name)),
             _ => npz::load(instead(path)),
@@ -41,6 +47,19 @@ pub fn load(source: &Source, place: Option<&Path>) -> Result<Dataset, DataError>
             nowhere("synthetic()")?;
             synthetic::load(&Options { classes, size, train, test, seed })
         }
+    }
+}
+
+/// What a section holds out for validation.
+pub fn held_out(spec: &DataSpec) -> Option<Apart> {
+    let seed = if planted!("cli.sections.seed") { 0 } else { spec.seed };
+    spec.holdout.map(|held| Apart { key: "holdout", amount: amount(held), seed })
+}
+
+fn amount(amount: config::Amount) -> Amount {
+    match amount {
+        config::Amount::Count(count) => Amount::Count(count as usize),
+        config::Amount::Share(share) => Amount::Share(share),
     }
 }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::base::numbers;
 use crate::report::layers::{self, Layer};
+use crate::report::output;
 use crate::report::table::{Align, Table};
 
 use super::arguments::SummaryArguments;
@@ -50,7 +51,8 @@ fn text(summary: &Summary) -> String {
         ("sees", Align::Right),
         ("jump", Align::Right),
         ("memory", Align::Right),
-    ]);
+    ])
+    .within(output::width());
     for layer in &summary.layers {
         let pair =
             |pair: Option<[i64; 2]>| pair.map_or("-".into(), |[rows, columns]| format!("{rows}×{columns}"));

@@ -27,7 +27,7 @@ impl Weights {
     /// Reads the file of a path, if there is one.
     pub fn read(project: &Project<'_>, path: Option<&Path>) -> Result<Option<Weights>, Failure> {
         let Some(path) = path else { return Ok(None) };
-        let file = file_of(path);
+        let file = file_of(path).map_err(Failure::Run)?;
         let contents = weights::load(&file);
         let contents = contents.map_err(|error| project.train_failure(TrainError::from(error)))?;
         Ok(Some(Weights { file, contents }))
@@ -68,20 +68,33 @@ impl Weights {
     }
 }
 
-/// Says where the run in a folder held out another number of images, or gave the model other arguments, than these
+/// Says where the run in a folder split its images in another way, or gave the model other arguments, than these
 /// settings do.
 pub fn compare_settings(folder: &Path, now: &Described) {
     // One that says nothing, or nothing that can be read, matters where the run goes on.
     let Some(run) = Manifest::load(folder).ok().flatten() else { return };
-    let matters = |key: &String| key == "data.holdout" || key.starts_with("args.");
+    const PICTURES: [&str; 4] = ["data.test", "data.holdout", "data.seed", "data.background"];
+    let matters = |key: &String| PICTURES.contains(&key.as_str()) || key.starts_with("args.");
     for difference in settings_differences(&run.settings, now).iter().filter(|other| matters(&other.key)) {
         say(&format!("note: the settings are not those of the run in {}: {difference}", folder.display()));
     }
 }
 
 /// The file of weights that a path means: a run's folder has one.
-pub fn file_of(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join(WEIGHTS) } else { path.to_owned() }
+///
+/// # Errors
+///
+/// A folder that has none, and a model file.
+pub fn file_of(path: &Path) -> Result<PathBuf, String> {
+    let shown = path.display();
+    let file = if path.is_dir() { path.join(WEIGHTS) } else { path.to_owned() };
+    if path.is_dir() && !file.exists() {
+        return Err(format!("{shown} has no {WEIGHTS}, so it is no folder of a run"));
+    }
+    if path.extension().is_some_and(|extension| extension == "cnn") && path.is_file() {
+        return Err(format!("{shown} is a model file; weights are a run's folder or a file of tensors"));
+    }
+    Ok(file)
 }
 
 /// The values of a graph's parameters and states. A graph that has none needs no weights. Tensors for which `spare`
@@ -102,7 +115,7 @@ pub fn store(
             tell(&file, &store, &notes.map_err(|error| project.train_failure(misfit(error, of.as_deref())))?);
         }
         None if graph.inputs.iter().any(|(_, role)| is_kept(role)) => {
-            return Err(Failure::Run(format!(
+            return Err(Failure::Usage(format!(
                 "`{name}` has parameters, so it needs --weights FILE; {}",
                 hint(name, file)
             )));

@@ -74,7 +74,12 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let beside = || arguments.model.file.with_extension("tune.json");
     let file = arguments.tune_file.clone().unwrap_or_else(beside);
     let subject = Subject::new(&spec.name, spec.phases[0].batch, tuned::mode(mode), machine.target.level);
-    let tuned = Tuned { subject: subject.clone(), threads: pool.threads(), choices };
+    let tuned = Tuned {
+        format: crate::train::tuned::FORMAT,
+        subject: subject.clone(),
+        threads: pool.threads(),
+        choices,
+    };
     tuned.save(&file).map_err(|error| Failure::Run(error.to_string()))?;
     let report = Report {
         subject,

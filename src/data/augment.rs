@@ -1,7 +1,7 @@
 //! Random changes of training images: each image is another one in every epoch.
 //!
-//! Steps and their parameters are those of torchvision's transforms for pictures. They work on bytes after `prepare`'s
-//! geometry, but for erasing, which clears what the model reads and so comes last. No step changes the size.
+//! Steps and their parameters are those of torchvision's transforms for pictures. They work on pixels after `prepare`'s
+//! geometry, bytes or numbers (`colorjitter` on bytes alone), but for erasing, which clears what the model reads and so comes last. No step changes the size.
 
 use super::DataError;
 use super::draws::Draws;
@@ -9,6 +9,7 @@ use super::feed::Batch;
 use super::jitter::{self, Property};
 use super::mix::Mix;
 use super::picture::Picture;
+use super::pixels::Number;
 use super::warp::Affine;
 use crate::base::philox;
 
@@ -94,6 +95,74 @@ impl Augment {
         })
     }
 
+    /// The same for an image `[C, H, W]` of numbers.
+    pub fn apply_to_numbers(
+        &self,
+        epoch: u64,
+        image: u32,
+        shape: [usize; 3],
+        numbers: Vec<Number>,
+    ) -> Vec<Number> {
+        self.steps.iter().enumerate().fold(numbers, |numbers, (at, step)| {
+            step.moved(&mut self.draws(epoch, image, at), shape, numbers)
+        })
+    }
+
+    /// Whether the steps are for images of numbers, too.
+    ///
+    /// # Errors
+    ///
+    /// The step that is not.
+    pub fn check_numbers(&self) -> Result<(), DataError> {
+        if !self.steps.iter().any(|step| matches!(step, Step::ColorJitter { .. })) {
+            return Ok(());
+        }
+        let problem = "`colorjitter` is for pictures of bytes, and these are floats; leave it out";
+        Err(DataError::Option(problem.into()))
+    }
+
+    /// Whether targets of this shape can go with images `[C, H, W]`: those that are pictures are moved with them.
+    ///
+    /// # Errors
+    ///
+    /// A step that moves pixels, where the targets are pictures of another size, and mixing by rectangles.
+    pub fn check_targets(&self, target: &[usize], shape: [usize; 3]) -> Result<(), DataError> {
+        if target.len() < 2 {
+            return Ok(());
+        }
+        let step = self.steps.iter().find_map(Step::mover).filter(|_| !is_picture(target, shape));
+        let problem = match (step, self.mix.and_then(Mix::mover)) {
+            (Some(step), _) => format!(
+                "`{step}` moves the pixels of pictures, and the targets {target:?} are of another size"
+            ),
+            (None, Some(mix)) => {
+                format!("`{mix}` moves the pixels of pictures, and not those of the targets {target:?}")
+            }
+            (None, None) => return Ok(()),
+        };
+        Err(DataError::Option(format!("{problem}; leave it out")))
+    }
+
+    /// For each pixel of this image's target, the one that it is in this epoch, or none where it comes from outside. Nothing
+    /// where the target is no picture of the image's size, or no step moves pixels.
+    pub fn places(
+        &self,
+        epoch: u64,
+        image: u32,
+        shape: [usize; 3],
+        target: &[usize],
+    ) -> Option<Vec<Option<u32>>> {
+        if !is_picture(target, shape) || self.steps.iter().all(|step| step.mover().is_none()) {
+            return None;
+        }
+        let [_, height, width] = shape;
+        let numbered: Vec<Option<u32>> = (0..(height * width) as u32).map(Some).collect();
+        let steps = self.steps.iter().enumerate();
+        Some(steps.fold(numbered, |places, (at, step)| {
+            step.moved(&mut self.draws(epoch, image, at), [1, height, width], places)
+        }))
+    }
+
     /// The parts of this image that the model reads as 0 in this epoch.
     pub fn erased(&self, epoch: u64, image: u32, shape: [usize; 3]) -> impl Iterator<Item = Rectangle> {
         let steps = self.steps.iter().enumerate();
@@ -132,28 +201,20 @@ impl Step {
         }
     }
 
+    /// The name of a step that moves pixels.
+    fn mover(&self) -> Option<&'static str> {
+        match self {
+            Step::Crop { .. } => Some("crop"),
+            Step::FlipHorizontally { .. } => Some("hflip"),
+            Step::FlipVertically { .. } => Some("vflip"),
+            Step::Rotate { .. } => Some("rotate"),
+            Step::Affine { .. } => Some("affine"),
+            Step::ColorJitter { .. } | Step::Erase { .. } => None,
+        }
+    }
+
     fn apply(&self, draws: &mut Draws, most: u8, picture: Picture) -> Picture {
         match self {
-            Step::Crop { pad, .. } => {
-                let [top, left] = pad.map(|pad| draws.below(2 * pad + 1));
-                shifted(&picture, [top, left], *pad)
-            }
-            Step::FlipHorizontally { p } => if_drawn(draws.chance(*p), picture, flip_horizontally),
-            Step::FlipVertically { p } => if_drawn(draws.chance(*p), picture, flip_vertically),
-            Step::Rotate { degrees } => {
-                let angle = draws.between(*degrees);
-                Affine::rotation(if planted!("data.augment.angle") { angle } else { -angle }).apply(&picture)
-            }
-            Step::Affine { degrees, translate, scale, shear } => {
-                let [_, height, width] = picture.shape;
-                let angle = draws.between(*degrees);
-                let wide = if planted!("data.augment.sides") { height } else { width };
-                let most = [translate[0] * wide as f64, translate[1] * height as f64];
-                let translate = most.map(|most| draws.between([-most, most]).round_ties_even());
-                let scale = draws.between(*scale);
-                let shear = [draws.between(*shear), 0.0];
-                Affine { angle, translate, scale, shear }.apply(&picture)
-            }
             Step::ColorJitter { brightness, contrast, saturation } => {
                 let factors = [
                     (Property::Brightness, *brightness),
@@ -162,26 +223,56 @@ impl Step {
                 ];
                 color_jitter(draws, factors, most, picture)
             }
-            Step::Erase { .. } => picture,
+            _ => Picture::new(picture.shape, self.moved(draws, picture.shape, picture.pixels)),
+        }
+    }
+
+    /// The pixels `[C, H, W]` of any type, where the step moves them; what comes from outside is 0.
+    fn moved<T: Copy + Default>(&self, draws: &mut Draws, shape: [usize; 3], mut pixels: Vec<T>) -> Vec<T> {
+        match self {
+            Step::Crop { pad, .. } => {
+                let [top, left] = pad.map(|pad| draws.below(2 * pad + 1));
+                shifted(&pixels, shape, [top, left], *pad)
+            }
+            Step::FlipHorizontally { p } => {
+                if draws.chance(*p) {
+                    pixels.chunks_exact_mut(shape[2]).for_each(<[T]>::reverse);
+                }
+                pixels
+            }
+            Step::FlipVertically { p } => {
+                if draws.chance(*p) {
+                    flip_vertically(&mut pixels, shape);
+                }
+                pixels
+            }
+            Step::Rotate { degrees } => {
+                let angle = draws.between(*degrees);
+                let angle = if planted!("data.augment.angle") { angle } else { -angle };
+                Affine::rotation(angle).apply(&pixels, shape)
+            }
+            Step::Affine { degrees, translate, scale, shear } => {
+                let [_, height, width] = shape;
+                let angle = draws.between(*degrees);
+                let wide = if planted!("data.augment.sides") { height } else { width };
+                let most = [translate[0] * wide as f64, translate[1] * height as f64];
+                let translate = most.map(|most| draws.between([-most, most]).round_ties_even());
+                let scale = draws.between(*scale);
+                let shear = [draws.between(*shear), 0.0];
+                Affine { angle, translate, scale, shear }.apply(&pixels, shape)
+            }
+            Step::ColorJitter { .. } | Step::Erase { .. } => pixels,
         }
     }
 }
 
-fn if_drawn(drawn: bool, mut picture: Picture, change: fn(&mut Picture)) -> Picture {
-    if drawn {
-        change(&mut picture);
-    }
-    picture
+/// Whether targets are pictures, of any number of channels, as large as images `[C, H, W]`.
+fn is_picture(target: &[usize], [_, height, width]: [usize; 3]) -> bool {
+    (2..4).contains(&target.len()) && target.ends_with(&[height, width])
 }
 
-fn flip_horizontally(picture: &mut Picture) {
-    let width = picture.shape[2];
-    picture.pixels.chunks_exact_mut(width).for_each(<[u8]>::reverse);
-}
-
-fn flip_vertically(picture: &mut Picture) {
-    let [_, height, width] = picture.shape;
-    for plane in picture.pixels.chunks_exact_mut(height * width) {
+fn flip_vertically<T>(pixels: &mut [T], [_, height, width]: [usize; 3]) {
+    for plane in pixels.chunks_exact_mut(height * width) {
         for row in 0..height / 2 {
             let (upper, lower) = plane.split_at_mut((height - 1 - row) * width);
             upper[row * width..][..width].swap_with_slice(&mut lower[..width]);
@@ -189,18 +280,23 @@ fn flip_vertically(picture: &mut Picture) {
     }
 }
 
-/// The window at `[top, left]` of the picture with a border of `pad` rows and columns of 0, as large as the picture.
-fn shifted(picture: &Picture, [top, left]: [usize; 2], pad: [usize; 2]) -> Picture {
-    let [_, height, width] = picture.shape;
-    let mut pixels = vec![0; picture.pixels.len()];
+/// The window at `[top, left]` of a picture with a border of `pad` rows and columns of 0, as large as the picture.
+fn shifted<T: Copy + Default>(
+    pixels: &[T],
+    [_, height, width]: [usize; 3],
+    [top, left]: [usize; 2],
+    pad: [usize; 2],
+) -> Vec<T> {
+    let mut shifted = vec![T::default(); pixels.len()];
     let (rows, columns) = (overlap(height, top, pad[0]), overlap(width, left, pad[1]));
-    for (plane, out) in picture.planes().zip(pixels.chunks_exact_mut(height * width)) {
+    let planes = pixels.chunks_exact(height * width);
+    for (plane, out) in planes.zip(shifted.chunks_exact_mut(height * width)) {
         for row in 0..rows.len {
             let from = &plane[(rows.from + row) * width + columns.from..][..columns.len];
             out[(rows.to + row) * width + columns.to..][..columns.len].copy_from_slice(from);
         }
     }
-    Picture::new(picture.shape, pixels)
+    shifted
 }
 
 /// Which pixels of a line go where.

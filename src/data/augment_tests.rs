@@ -54,8 +54,34 @@ fn flips_are_two_pictures() {
     assert_eq!(outcomes(Step::FlipHorizontally { p: 1.0 }, &picture), [[2, 1, 4, 3]]);
     assert_eq!(outcomes(Step::FlipVertically { p: 0.0 }, &picture), [[1, 2, 3, 4]]);
     let mut odd = counting([2, 3, 1]);
-    flip_vertically(&mut odd);
+    flip_vertically(&mut odd.pixels, odd.shape);
     assert_eq!(odd.pixels, [3, 2, 1, 6, 5, 4]);
+}
+
+/// Every step that moves pixels moves numbers as it does bytes.
+#[test]
+fn numbers_are_moved_as_bytes_are() {
+    let picture = counting([2, 5, 4]);
+    let numbers: Vec<Number> = picture.pixels.iter().map(|byte| f32::from(*byte).to_le_bytes()).collect();
+    let steps = vec![
+        Step::Crop { size: [5, 4], pad: [1, 2] },
+        Step::FlipHorizontally { p: 0.5 },
+        Step::FlipVertically { p: 0.5 },
+        Step::Rotate { degrees: [-50.0, 50.0] },
+        Step::Affine { degrees: [-9.0, 9.0], translate: [0.2; 2], scale: [0.8, 1.2], shear: [-5.0, 5.0] },
+        Step::Erase { p: 1.0 },
+    ];
+    let augment = Augment::new(steps, picture.shape, 255.0, 5).unwrap();
+    augment.check_numbers().unwrap();
+    for image in 0..20 {
+        let bytes = augment.apply(3, image, picture.clone()).pixels;
+        let moved = augment.apply_to_numbers(3, image, picture.shape, numbers.clone());
+        let moved: Vec<f32> = moved.into_iter().map(f32::from_le_bytes).collect();
+        assert_eq!(moved, bytes.into_iter().map(f32::from).collect::<Vec<_>>());
+    }
+    let jitter = Step::ColorJitter { brightness: Some([0.5, 1.5]), contrast: None, saturation: None };
+    let error = Augment::new(vec![jitter], picture.shape, 1.0, 5).unwrap().check_numbers().unwrap_err();
+    assert!(error.to_string().starts_with("`colorjitter` is for pictures of bytes"), "{error}");
 }
 
 #[test]
@@ -126,4 +152,53 @@ fn what_does_not_fit() {
         error(colour),
         "`colorjitter` cannot change the saturation of pictures of 1 channels; leave it out"
     );
+}
+
+/// Targets that are pictures are moved as their images are; there were none.
+#[test]
+fn targets_are_moved_with_their_images() {
+    let steps = vec![
+        Step::FlipHorizontally { p: 0.5 },
+        Step::Crop { size: [3, 4], pad: [1, 2] },
+        Step::ColorJitter { brightness: None, contrast: None, saturation: None },
+        Step::Rotate { degrees: [-90.0, 90.0] },
+        Step::FlipVertically { p: 0.5 },
+    ];
+    let shape = [1, 3, 4];
+    let augment = Augment::new(steps, shape, 255.0, 3).unwrap();
+    for (epoch, image) in (0..20).flat_map(|epoch| [(epoch, 0), (epoch, 7)]) {
+        let changed = augment.apply(epoch, image, counting(shape));
+        let places = augment.places(epoch, image, shape, &[3, 4]).unwrap();
+        let of_places: Vec<u8> =
+            places.iter().map(|place| place.map_or(0, |place| place as u8 + 1)).collect();
+        assert_eq!(changed.pixels, of_places);
+        assert_eq!(augment.places(epoch, image, shape, &[5, 3, 4]), Some(places));
+        for other in [&[][..], &[4], &[4, 3], &[1, 1, 3, 4]] {
+            assert_eq!(augment.places(epoch, image, shape, other), None);
+        }
+    }
+    let still = Augment::new(vec![Step::Erase { p: 1.0 }], shape, 255.0, 3).unwrap();
+    assert_eq!(still.places(0, 0, shape, &[3, 4]), None);
+}
+
+#[test]
+fn targets_that_cannot_be_moved() {
+    let shape = [1, 8, 8];
+    let check = |steps: Vec<Step>, target: &[usize], expect: Option<&str>| {
+        let checked = Augment::new(steps, shape, 255.0, 0).unwrap().check_targets(target, shape);
+        assert_eq!(checked.err().map(|error| error.to_string()).as_deref(), expect);
+    };
+    let flip = || vec![Step::Erase { p: 1.0 }, Step::FlipVertically { p: 0.5 }];
+    for target in [&[][..], &[4], &[8, 8], &[2, 8, 8]] {
+        check(flip(), target, None);
+    }
+    check(vec![Step::Erase { p: 1.0 }], &[2, 2], None);
+    let message =
+        "`vflip` moves the pixels of pictures, and the targets [4, 4] are of another size; leave it out";
+    check(flip(), &[4, 4], Some(message));
+    let mixed =
+        |mix| Augment::new(vec![], shape, 255.0, 0).unwrap().with_mix(mix).check_targets(&[8, 8], shape);
+    assert!(mixed(Mix::Blend { alpha: 1.0 }).is_ok());
+    let message = "`cutmix` moves the pixels of pictures, and not those of the targets [8, 8]; leave it out";
+    assert_eq!(mixed(Mix::Paste { alpha: 1.0 }).unwrap_err().to_string(), message);
 }

@@ -1,14 +1,20 @@
-//! Shared bytes that nobody copies: owned, or a memory-mapped file.
+//! Shared bytes that nobody copies, and whole files in memory.
+//!
+//! Files are read and not mapped: one that another process cuts off is an error where it is read, and no signal in the
+//! middle of a run.
 
-use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
 
-use memmap2::Mmap;
+use memmap2::MmapMut;
 
-use crate::base::files;
+use crate::base::{files, memory};
+
+/// Bytes from which on memory comes in large pages, where the system has them: to be given small ones takes several
+/// times as long as to read the file.
+const LARGE: usize = 1 << 22;
 
 /// A range of bytes; a clone or a slice shares the storage.
 #[derive(Clone)]
@@ -18,15 +24,33 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    /// The whole of a file, read on demand by the operating system.
-    pub fn map(path: &Path) -> io::Result<Bytes> {
-        let file = files::open(path)?;
-        if file.metadata()?.len() == 0 {
-            // Some systems refuse to map nothing.
-            return Ok(Bytes::from(Vec::new()));
+    /// The whole of a regular file.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read or that there is no memory for, and one whose length changes meanwhile.
+    pub fn read(path: &Path) -> io::Result<Bytes> {
+        let mut file = files::open(path)?;
+        let claim = file.metadata()?.len();
+        memory::check("it", claim)?;
+        let len = usize::try_from(claim).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let bytes = match len {
+            ..LARGE => Bytes::from(exactly(&mut file, len)?),
+            _ => Bytes::in_large_pages(&mut file, len)?,
+        };
+        match file.read(&mut [0])? {
+            0 => Ok(bytes),
+            _ => Err(io::Error::other(format!("it has more than the {len} bytes that it had before"))),
         }
-        let map = map_read_only(&file)?;
-        Ok(Bytes { range: 0..map.len(), storage: Arc::new(map) })
+    }
+
+    fn in_large_pages(file: &mut impl Read, len: usize) -> io::Result<Bytes> {
+        let mut pages = MmapMut::map_anon(len)?;
+        // Only a hint: a system without large pages, or without any left, gives small ones.
+        #[cfg(target_os = "linux")]
+        let _ = pages.advise(memmap2::Advice::HugePage);
+        fill(file, &mut pages)?;
+        Ok(Bytes { range: 0..len, storage: Arc::new(pages) })
     }
 
     /// The part `range` of these bytes, which must lie in them.
@@ -37,37 +61,20 @@ impl Bytes {
     }
 }
 
-fn map_read_only(file: &File) -> io::Result<Mmap> {
-    #[cfg(target_os = "linux")]
-    end_where_files_shrink();
-    // SAFETY: the map is read only and private to `Bytes`, and a `u8` may have any value, so the one thing that the
-    // type system does not see is another process that shortens the file meanwhile. Data sets and our own cache,
-    // whose files are renamed into place, are not written to during a run; where one is, the process ends.
-    unsafe { Mmap::map(file) }
+fn exactly(file: &mut impl Read, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    fill(file, &mut bytes)?;
+    Ok(bytes)
 }
 
-/// Ends the process in one line where a mapped file has become shorter: the system says so by a signal only, and to
-/// whoever reads at that moment.
-#[cfg(target_os = "linux")]
-fn end_where_files_shrink() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    // SAFETY: all zero is a valid `sigaction`, and the handler calls nothing but what a handler may.
-    ONCE.call_once(|| unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = end as extern "C" fn(libc::c_int) as usize;
-        action.sa_flags = libc::SA_ONSTACK;
-        libc::sigaction(libc::SIGBUS, &raw const action, std::ptr::null_mut());
-    });
-}
-
-#[cfg(target_os = "linux")]
-extern "C" fn end(_signal: libc::c_int) {
-    const MESSAGE: &[u8] = b"error: a file of the data has become shorter while it was read\n";
-    // SAFETY: the message is as long as it says, and the process ends whatever comes of writing it.
-    unsafe {
-        libc::write(2, MESSAGE.as_ptr().cast(), MESSAGE.len());
-        libc::_exit(1)
-    }
+fn fill(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<()> {
+    let len = bytes.len();
+    file.read_exact(bytes).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            io::Error::other(format!("it has less than the {len} bytes that it had before"))
+        }
+        _ => error,
+    })
 }
 
 impl From<Vec<u8>> for Bytes {
@@ -100,13 +107,35 @@ mod tests {
         assert_eq!(&*bytes.slice(1..5).slice(1..3), [2, 3]);
     }
 
+    /// Small files and those in large pages, of no whole number of them.
     #[test]
-    fn maps_files_even_empty_ones() {
+    fn reads_files_of_all_sizes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        std::fs::write(&path, b"").unwrap();
-        assert!(Bytes::map(&path).unwrap().is_empty());
-        std::fs::write(&path, b"abc").unwrap();
-        assert_eq!(&*Bytes::map(&path).unwrap(), b"abc");
+        for len in [0, 3, LARGE - 1, LARGE, LARGE + 4097] {
+            let contents: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+            std::fs::write(&path, &contents).unwrap();
+            assert!(*Bytes::read(&path).unwrap() == contents[..], "{len}");
+        }
+    }
+
+    /// Files of the system claim a page and hold less, as one that is cut off meanwhile; others claim nothing. Today the
+    /// first such file ends the process by a signal.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn files_that_change_while_they_are_read() {
+        let said = |path: &str| Bytes::read(Path::new(path)).unwrap_err().to_string();
+        assert_eq!(
+            said("/sys/kernel/mm/transparent_hugepage/enabled"),
+            "it has less than the 4096 bytes that it had before"
+        );
+        assert_eq!(said("/proc/self/status"), "it has more than the 0 bytes that it had before");
+        for len in [LARGE, LARGE / 2] {
+            let cut = fill(&mut io::repeat(7).take(len as u64 - 1), &mut vec![0; len]);
+            assert_eq!(
+                cut.unwrap_err().to_string(),
+                format!("it has less than the {len} bytes that it had before")
+            );
+        }
     }
 }

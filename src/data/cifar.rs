@@ -1,12 +1,14 @@
 //! CIFAR-10 and CIFAR-100 in their binary versions (<https://www.cs.toronto.edu/~kriz/cifar.html>).
 //!
-//! A file is records of a label byte, or a coarse and a fine one in CIFAR-100, and the 3×32×32 bytes of a picture. Files
-//! are memory-mapped; the labels of CIFAR-100 are the fine ones.
+//! A file is records of a label byte, or a coarse and a fine one in CIFAR-100, and the 3×32×32 bytes of a picture. The
+//! labels of CIFAR-100 are the fine ones.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use crate::base::{files, parallel};
 
 use super::bytes::Bytes;
-use super::images::{Images, Records};
+use super::images::{self, Images, Records};
 use super::{DataError, Dataset, Split};
 
 const SHAPE: [usize; 3] = [3, 32, 32];
@@ -186,35 +188,40 @@ fn find(kind: &Kind, folder: &Path) -> Result<(), DataError> {
 
 fn split(kind: &Kind, folder: &Path, names: &[&str]) -> Result<Split, DataError> {
     let len = kind.labels + SHAPE.iter().product::<usize>();
-    let mut files = Vec::new();
-    for name in names {
-        let path = folder.join(name);
-        files.push((records(&path, len)?, path));
-    }
-    let parts = files.iter().map(|(bytes, _)| Records::new(bytes.clone(), kind.labels, len)).collect();
+    let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+    let wrong = |problem| DataError::format(folder, problem);
     // A file with holes may claim any number of records, so they are counted before one is read.
-    let images = Images::records(parts, SHAPE).map_err(|problem| DataError::format(folder, problem))?;
-    let mut labels = Vec::with_capacity(images.count());
-    for (bytes, path) in &files {
+    let counts = paths.iter().map(|path| count(path, len)).collect::<Result<Vec<_>, _>>()?;
+    images::check_count(counts.iter().fold(0, |sum, count| sum.saturating_add(*count))).map_err(wrong)?;
+    let read = |path: &PathBuf| Bytes::read(path).map_err(|error| DataError::io(path, error));
+    let files = parallel::map(&paths, read).into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut labels = Vec::new();
+    for (bytes, path) in files.iter().zip(&paths) {
+        whole_records(bytes.len() as u64, len, path)?;
         for (at, record) in bytes.chunks_exact(len).enumerate() {
             let byte = if planted!("data.cifar.coarse") { 0 } else { kind.labels - 1 };
             labels.push(label(kind, record[byte], at, path)?);
         }
     }
-    Ok(Split::of(images, labels))
+    let parts = files.into_iter().map(|bytes| Records::new(bytes, kind.labels, len)).collect();
+    Ok(Split::of(Images::records(parts, SHAPE).map_err(wrong)?, labels))
 }
 
-/// A file of records of so many bytes, at least one.
-fn records(path: &Path, len: usize) -> Result<Bytes, DataError> {
-    let bytes = Bytes::map(path).map_err(|error| DataError::io(path, error))?;
-    if bytes.is_empty() || bytes.len() % len != 0 {
-        let problem = format!(
-            "the file is not whole records of {len} bytes: it has {} bytes; fetch it again",
-            bytes.len()
-        );
+/// The number of records in a file, at least one, by its length.
+fn count(path: &Path, len: usize) -> Result<usize, DataError> {
+    let file = files::open(path).and_then(|file| file.metadata());
+    let bytes = file.map_err(|error| DataError::io(path, error))?.len();
+    whole_records(bytes, len, path)
+}
+
+/// The number of records of so many bytes, at least one.
+fn whole_records(bytes: u64, len: usize, path: &Path) -> Result<usize, DataError> {
+    if bytes == 0 || !bytes.is_multiple_of(len as u64) {
+        let problem =
+            format!("the file is not whole records of {len} bytes: it has {bytes} bytes; fetch it again");
         return Err(DataError::format(path, problem));
     }
-    Ok(bytes)
+    Ok(usize::try_from(bytes / len as u64).unwrap_or(usize::MAX))
 }
 
 fn label(kind: &Kind, label: u8, at: usize, path: &Path) -> Result<i32, DataError> {
@@ -252,14 +259,14 @@ mod tests {
         write(&CIFAR10, folder.path(), [&[3], &[9]]);
         let data = load10(folder.path()).unwrap();
         assert_eq!((data.train.len(), data.test.len(), data.classes), (10, 2, 10));
-        assert_eq!(data.train.labels[..4], [3, 9, 3, 9]);
+        assert_eq!(data.train.classes()[..4], [3, 9, 3, 9]);
         for image in 0..10 {
             assert_eq!(data.train.image(image).unwrap()[..], [image as u8; 3072]);
         }
         assert_eq!(data.test.image(1).unwrap()[..], [11; 3072]);
         assert_eq!(data.class_names[3], "cat");
-        let (_, rest) = data.train.split_at(7);
-        assert_eq!(rest.image(0).unwrap()[0], 7);
+        let (others, apart) = data.train.set_apart(&[3, 7]);
+        assert_eq!([apart.image(1).unwrap()[0], others.image(3).unwrap()[0]], [7, 4]);
     }
 
     #[test]
@@ -270,7 +277,7 @@ mod tests {
         write(&CIFAR100, &inner, [&[4, 0], &[14, 99]]);
         let data = load100(folder.path()).unwrap();
         assert_eq!((data.train.len(), data.classes), (2, 100));
-        assert_eq!(data.test.labels, [0, 99]);
+        assert_eq!(data.test.classes(), [0, 99]);
         assert_eq!((&*data.class_names[0], &*data.class_names[99]), ("apple", "worm"));
         assert_eq!(data.test.image(1).unwrap()[..], [3; 3072]);
         assert!(CIFAR100.classes.is_sorted() && CIFAR10.classes.is_sorted());

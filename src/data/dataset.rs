@@ -1,73 +1,94 @@
 //! A data set: training and test images as bytes, their labels, and what the labels are called.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::visible;
 
 use super::DataError;
+use super::apart::{Apart, TestSplit};
 use super::bytes::Bytes;
 use super::geometry::Geometry;
 use super::images::{Images, Records};
+use super::pixels::Pixels;
+use super::targets::Targets;
 
 /// So many classes are named in an error.
 const MOST_NAMED: usize = 12;
 
-/// Images and their labels. A clone shares the images.
+/// Images and their targets. A clone shares the images.
 #[derive(Clone, Debug)]
 pub struct Split {
     images: Arc<Images>,
-    /// The number of the first image in `images`.
-    first: usize,
-    /// One class an image, from 0.
-    pub labels: Vec<i32>,
+    /// Their numbers in `images`, ascending; none where they are all of them.
+    chosen: Option<Arc<[u32]>>,
+    pub targets: Targets,
     /// `[C, H, W]`.
     pub shape: [usize; 3],
 }
 
 impl Split {
-    /// Images and as many labels. `pixels` holds exactly that many images of `shape`, row-major.
+    /// Images and as many targets. `pixels` holds exactly that many images of `shape`, row-major.
     ///
     /// # Errors
     ///
     /// More images than are counted, in words.
-    pub fn new(pixels: Bytes, labels: Vec<i32>, shape: [usize; 3]) -> Result<Split, String> {
+    pub fn new(pixels: Bytes, targets: impl Into<Targets>, shape: [usize; 3]) -> Result<Split, String> {
         let len = shape.iter().product::<usize>();
-        assert_eq!(pixels.len(), labels.len() * len);
-        Ok(Split::of(Images::records(vec![Records::new(pixels, 0, len)], shape)?, labels))
+        let targets = targets.into();
+        assert_eq!(pixels.len(), targets.len() * len);
+        Ok(Split::of(Images::records(vec![Records::new(pixels, 0, len)], shape)?, targets))
     }
 
-    /// Images and as many labels.
-    pub fn of(images: Images, labels: Vec<i32>) -> Split {
-        assert_eq!(images.count(), labels.len());
-        let shape = images.shape();
-        Split { images: Arc::new(images), first: 0, labels, shape }
+    /// Images and as many targets.
+    pub fn of(images: Images, targets: impl Into<Targets>) -> Split {
+        let (targets, shape) = (targets.into(), images.shape());
+        assert_eq!(images.count(), targets.len());
+        Split { images: Arc::new(images), chosen: None, targets, shape }
     }
 
     /// The number of images.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.targets.len()
     }
 
     /// Whether there is no image.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.targets.is_empty()
     }
 
-    /// Bytes of one image.
+    /// The class of each image; of other targets, none.
+    pub fn classes(&self) -> &[i32] {
+        match &self.targets {
+            Targets::Classes(classes) => classes,
+            Targets::Labels { .. } | Targets::Numbers { .. } => &[],
+        }
+    }
+
+    /// Pixels of one image, all channels together.
     pub fn image_len(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// The files of the images, where each has one.
-    pub fn files(&self) -> Option<&[PathBuf]> {
-        self.images.paths().map(|paths| &paths[self.first..self.first + self.len()])
+    /// The number of an image in its source.
+    pub fn place(&self, index: usize) -> usize {
+        self.chosen.as_ref().map_or(index, |chosen| chosen[index] as usize)
     }
 
-    /// The pixels of the images as they are stored, where they are no files.
-    pub fn stored(&self) -> impl Iterator<Item = &[u8]> {
-        (self.first..self.first + self.len()).filter_map(|index| self.images.stored(index))
+    /// The folder with those of the classes, where each image has a file.
+    pub fn root(&self) -> Option<&Path> {
+        self.images.as_files().map(|files| files.root.as_path())
+    }
+
+    /// The file of an image, where each has one.
+    pub fn file(&self, index: usize) -> Option<&PathBuf> {
+        self.images.as_files().map(|files| &files.paths[self.place(index)])
+    }
+
+    /// The pixels of an image as they are stored, where they are no file.
+    pub fn stored(&self, index: usize) -> Option<&[u8]> {
+        self.images.stored(self.place(index))
     }
 
     /// The pixels of one image, `[C, H, W]`.
@@ -75,8 +96,22 @@ impl Split {
     /// # Errors
     ///
     /// A file that cannot be read or does not fit.
+    pub fn pixels(&self, index: usize) -> Result<Pixels<'_>, DataError> {
+        self.images.pixels(self.place(index))
+    }
+
+    /// Whether pixels are numbers and not bytes.
+    pub fn has_numbers(&self) -> bool {
+        self.images.are_numbers()
+    }
+
+    /// The pixels of one image of bytes, `[C, H, W]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Split::pixels`], and images of numbers.
     pub fn image(&self, index: usize) -> Result<Cow<'_, [u8]>, DataError> {
-        self.images.get(self.first + index)
+        self.images.get(self.place(index))
     }
 
     /// Whether an image is there without decoding or other work.
@@ -84,28 +119,41 @@ impl Split {
         self.images.is_plain()
     }
 
-    /// The same images after some steps, before it is split.
-    fn prepared(&self, steps: &[Geometry]) -> Result<Split, String> {
-        Ok(Split::of(self.images.prepared(steps)?, self.labels.clone()))
+    /// The same with other images in place of its own, which have the same numbers.
+    fn with_images(&self, images: &Arc<Images>) -> Split {
+        Split { images: images.clone(), shape: images.shape(), ..self.clone() }
     }
 
     /// Checks the first image of each run of one class.
     fn check_sizes(&self) -> Result<(), DataError> {
-        let is_first = |at: &usize| *at == 0 || self.labels[at - 1] != self.labels[*at];
+        let classes = self.classes();
+        let is_first = |at: &usize| *at == 0 || classes.get(at - 1) != classes.get(*at);
         let mut firsts = (0..if self.is_plain() { 0 } else { self.len() }).filter(is_first);
-        firsts.try_for_each(|at| self.images.check_size(at))
+        firsts.try_for_each(|at| self.images.check_size(self.place(at)))
     }
 
-    /// The first `count` images and the others.
-    pub fn split_at(&self, count: usize) -> (Split, Split) {
-        let part = |first: usize, labels: &[i32]| Split {
-            images: self.images.clone(),
-            first: self.first + if planted!("data.dataset.part") { 0 } else { first },
-            labels: labels.to_vec(),
-            shape: self.shape,
-        };
-        let (first, others) = self.labels.split_at(count);
-        (part(0, first), part(count, others))
+    /// The places of images that are set apart: of every class, where they have classes.
+    fn draw(&self, apart: &Apart) -> Result<Vec<u32>, String> {
+        match &self.targets {
+            Targets::Classes(classes) => apart.draw(classes),
+            Targets::Labels { .. } | Targets::Numbers { .. } => apart.draw(&vec![0; self.len()]),
+        }
+    }
+
+    /// The images without some, and these. The places are ascending.
+    pub fn set_apart(&self, places: &[u32]) -> (Split, Split) {
+        let mut apart = places.iter().peekable();
+        let is_left = |at: &u32| apart.next_if_eq(&at).is_none();
+        let others: Vec<u32> = (0..self.len() as u32).filter(is_left).collect();
+        (self.part(&others), self.part(places))
+    }
+
+    fn part(&self, places: &[u32]) -> Split {
+        let is_wrong = planted!("data.dataset.part");
+        let source = |(index, at): (usize, &u32)| if is_wrong { index } else { self.place(*at as usize) };
+        let chosen = places.iter().enumerate().map(|at| source(at) as u32).collect();
+        let targets = self.targets.of(places);
+        Split { images: self.images.clone(), chosen: Some(chosen), targets, shape: self.shape }
     }
 }
 
@@ -126,13 +174,16 @@ pub struct Dataset {
     pub shape: [usize; 3],
     /// The pixel value that reaches a model as 1.0.
     pub full_scale: f32,
+    /// What people are to know of it, a line each.
+    pub notes: Vec<String>,
 }
 
 impl Dataset {
-    /// A data set whose classes are those of the training labels, named by their numbers. `what` names the source in
-    /// errors: a label of the test split that no training image has.
+    /// A data set whose classes are those of the training labels, named by their numbers; of numbers, it has none. `what`
+    /// names the source in errors: a label of the test split that no training image has.
     pub fn new(what: &str, train: Split, test: Split, full_scale: f32) -> Result<Dataset, DataError> {
-        let classes = train.labels.iter().max().map_or(0, |largest| *largest as usize + 1);
+        let largest = train.targets.labels().and_then(|labels| labels.iter().max());
+        let classes = largest.map_or(0, |largest| *largest as usize + 1);
         Dataset::numbered(what, train, test, full_scale, classes)
     }
 
@@ -169,15 +220,40 @@ impl Dataset {
             let problem = format!("training images are {:?} and test images {:?}", train.shape, test.shape);
             return Err(DataError::Option(format!("{what}: {problem} ([channels, height, width])")));
         }
+        let [first, other] = [&train, &test].map(|split| split.targets.describe());
+        if first != other {
+            let problem = format!("training images have {first}, and test images {other}");
+            return Err(DataError::Option(format!("{what}: {problem}")));
+        }
         if train.is_empty() || test.is_empty() {
             let empty = if train.is_empty() { "training" } else { "test" };
             return Err(DataError::Option(format!("{what}: the {empty} split has no images")));
         }
         let (classes, shape) = (class_names.len(), train.shape);
         let named = true;
-        let dataset = Dataset { train, holdout: None, test, classes, class_names, named, shape, full_scale };
+        let (holdout, notes) = (None, Vec::new());
+        let dataset = Dataset { train, holdout, test, classes, class_names, named, shape, full_scale, notes };
         dataset.check_labels(classes).map_err(|error| DataError::Option(format!("{what}: {error}")))?;
         Ok(dataset)
+    }
+
+    /// A data set whose classes have names, and whose test split is drawn from all images. `what` names the source in
+    /// errors.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`with_classes`](Dataset::with_classes), and too few images.
+    pub fn divided(
+        what: &str,
+        all: Split,
+        test: &TestSplit,
+        full_scale: f32,
+        class_names: Vec<String>,
+    ) -> Result<Dataset, DataError> {
+        let places = all.draw(&test.apart());
+        let places = places.map_err(|problem| DataError::Option(format!("{what}: {problem}")))?;
+        let (train, test) = all.set_apart(&places);
+        Dataset::with_classes(what, train, test, full_scale, class_names)
     }
 
     /// Does these steps to every image from now on.
@@ -188,8 +264,12 @@ impl Dataset {
     /// others after all steps. Further files are checked when they are decoded.
     pub fn prepare(&mut self, steps: &[Geometry]) -> Result<(), DataError> {
         if !steps.is_empty() {
-            self.train = self.train.prepared(steps).map_err(DataError::Option)?;
-            self.test = self.test.prepared(steps).map_err(DataError::Option)?;
+            let prepared =
+                |split: &Split| split.images.prepared(steps).map(Arc::new).map_err(DataError::Option);
+            let train = prepared(&self.train)?;
+            let is_shared = Arc::ptr_eq(&self.train.images, &self.test.images);
+            let test = if is_shared { train.clone() } else { prepared(&self.test)? };
+            (self.train, self.test) = (self.train.with_images(&train), self.test.with_images(&test));
             self.shape = self.train.shape;
         }
         self.train.check_sizes()?;
@@ -200,9 +280,10 @@ impl Dataset {
     pub fn check_labels(&self, classes: usize) -> Result<(), DataError> {
         let holdout = self.holdout.iter().map(|split| ("holdout", split));
         for (name, split) in [("training", &self.train), ("test", &self.test)].into_iter().chain(holdout) {
-            let wrong = split.labels.iter().position(|label| *label < 0 || *label as usize >= classes);
-            if let Some(image) = wrong {
-                let label = split.labels[image];
+            let labels = split.targets.labels().unwrap_or_default();
+            let wrong = labels.iter().position(|label| *label < 0 || *label as usize >= classes);
+            if let Some(at) = wrong {
+                let (label, image) = (labels[at], at * split.len() / labels.len());
                 let problem = format!("label {label} of {name} image {image} is out of range");
                 return Err(DataError::Option(format!("{problem}: there are {classes} classes, from 0")));
             }
@@ -244,7 +325,7 @@ impl Dataset {
                 self.class_names.iter().map(|name| place(name, names)).collect();
             let places = places?;
             let splits = [&mut self.train, &mut self.test].into_iter().chain(&mut self.holdout);
-            for label in splits.flat_map(|split| &mut split.labels) {
+            for label in splits.filter_map(|split| split.targets.labels_mut()).flatten() {
                 *label = places[*label as usize];
             }
         }
@@ -256,22 +337,18 @@ impl Dataset {
         Ok(())
     }
 
-    /// Takes the last `count` training images, in the order of the source, as the validation set. The last ones and
-    /// not a draw, so that the set does not depend on the seed.
-    pub fn hold_out(&mut self, count: usize) -> Result<(), DataError> {
-        let images = self.train.len();
-        if count >= images {
-            let problem = format!("`holdout = {count}` leaves no training image of {images}");
-            return Err(DataError::Option(format!("{problem}; take at most {}", images - 1)));
+    /// Takes training images as the validation set, of every class.
+    ///
+    /// # Errors
+    ///
+    /// More than there are, but one of each class, and none.
+    pub fn hold_out(&mut self, apart: &Apart) -> Result<(), DataError> {
+        let places = self.train.draw(apart).map_err(DataError::Option)?;
+        let (train, holdout) = self.train.set_apart(&places[usize::from(planted!("data.dataset.held"))..]);
+        if !planted!("data.dataset.both") {
+            self.train = train;
         }
-        if count > 0 {
-            let (train, holdout) =
-                self.train.split_at(images - count - usize::from(planted!("data.dataset.held")));
-            if !planted!("data.dataset.both") {
-                self.train = train;
-            }
-            self.holdout = Some(holdout);
-        }
+        self.holdout = Some(holdout);
         Ok(())
     }
 
@@ -304,7 +381,12 @@ fn listed(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::apart::Amount;
     use super::*;
+
+    fn apart(count: usize) -> Apart {
+        Apart { key: "holdout", amount: Amount::Count(count), seed: 3 }
+    }
 
     fn split(labels: &[i32]) -> Split {
         let pixels: Vec<u8> = (0..labels.len() * 4).map(|pixel| pixel as u8).collect();
@@ -312,15 +394,30 @@ mod tests {
     }
 
     #[test]
-    fn holdout_is_the_end_of_the_training_set() {
-        let mut dataset = Dataset::new("toy", split(&[0, 1, 2, 1]), split(&[0]), 255.0).unwrap();
+    fn held_out_images_are_no_training_images() {
+        let mut dataset = Dataset::new("toy", split(&[0, 1, 0, 1, 0, 1]), split(&[0]), 255.0).unwrap();
         assert_eq!(dataset.validation().len(), 1);
-        dataset.hold_out(1).unwrap();
-        assert_eq!(dataset.train.labels, [0, 1, 2]);
-        assert_eq!(dataset.validation().labels, [1]);
-        assert_eq!(dataset.validation().image(0).unwrap()[..], [12, 13, 14, 15]);
-        let error = dataset.hold_out(3).unwrap_err().to_string();
-        assert_eq!(error, "`holdout = 3` leaves no training image of 3; take at most 2");
+        dataset.hold_out(&apart(2)).unwrap();
+        let held = dataset.validation().clone();
+        assert_eq!((dataset.train.classes(), held.classes()), (&[0, 1, 0, 1][..], &[0, 1][..]));
+        let parts = [&dataset.train, &held];
+        let firsts =
+            parts.map(|part| (0..part.len()).map(|at| part.image(at).unwrap()[0] / 4).collect::<Vec<_>>());
+        assert!(firsts.iter().all(|places| places.is_sorted()), "{firsts:?}");
+        let mut all = firsts.concat();
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2, 3, 4, 5]);
+        for (part, places) in parts.iter().zip(&firsts) {
+            assert!(places.iter().zip(part.classes()).all(|(place, label)| i32::from(place % 2) == *label));
+        }
+        // A part of a part.
+        dataset.hold_out(&apart(1)).unwrap();
+        assert_eq!((dataset.train.len(), dataset.validation().len()), (3, 1));
+        assert!(firsts[0].contains(&(dataset.validation().image(0).unwrap()[0] / 4)));
+        let error = dataset.hold_out(&apart(2)).unwrap_err().to_string();
+        let expect =
+            "`holdout = 2` leaves a class without an image for training, of 3 in all; take at most 1";
+        assert_eq!(error, expect);
     }
 
     #[test]
@@ -360,14 +457,14 @@ mod tests {
         let named = |list: &[&str]| {
             let mut dataset =
                 Dataset::with_classes("toy", split(&[0, 1, 1]), split(&[1]), 255.0, names(list)).unwrap();
-            dataset.hold_out(1).unwrap();
+            dataset.hold_out(&apart(1)).unwrap();
             dataset
         };
         let mut dataset = named(&["c", "b"]);
         dataset.count_classes_as(&names(&["a", "b", "c"])).unwrap();
         let holdout = dataset.holdout.as_ref().unwrap();
         assert_eq!(
-            (&*dataset.train.labels, &*holdout.labels, &*dataset.test.labels),
+            (dataset.train.classes(), holdout.classes(), dataset.test.classes()),
             (&[2, 1][..], &[1][..], &[1][..])
         );
         assert_eq!((dataset.classes, &*dataset.class_names[2]), (3, "c"));
@@ -381,17 +478,17 @@ mod tests {
         // The same list is the same classes, whatever they are called.
         let mut dataset = named(&["a", "a"]);
         dataset.count_classes_as(&names(&["a", "a"])).unwrap();
-        assert_eq!(dataset.test.labels, [1]);
+        assert_eq!(dataset.test.classes(), [1]);
         // Numbers are no names.
         let mut dataset = Dataset::new("toy", split(&[0, 1]), split(&[0]), 255.0).unwrap();
         dataset.count_classes_as(&names(&["a", "b"])).unwrap();
-        assert_eq!((&*dataset.class_names, &*dataset.train.labels), (&names(&["a", "b"])[..], &[0, 1][..]));
+        assert_eq!((&*dataset.class_names, dataset.train.classes()), (&names(&["a", "b"])[..], &[0, 1][..]));
     }
 
     #[test]
     fn empty_or_unequal_splits_are_errors() {
         assert!(Dataset::new("toy", split(&[]), split(&[0]), 255.0).is_err());
-        let wide = Split::new(Bytes::from(vec![0; 4]), vec![0], [1, 1, 4]).unwrap();
+        let wide = Split::new(Bytes::from(vec![0; 4]), vec![0_i32], [1, 1, 4]).unwrap();
         let error = Dataset::new("toy", split(&[0]), wide, 255.0).unwrap_err().to_string();
         assert!(error.contains("training images are [1, 2, 2] and test images [1, 1, 4]"), "{error}");
     }

@@ -28,7 +28,7 @@ fn select(all: &Split, indices: &[usize]) -> Result<Split, DataError> {
     for index in indices {
         pixels.extend_from_slice(&all.image(*index)?);
     }
-    let labels = indices.iter().map(|index| all.labels[*index]).collect();
+    let labels: Vec<i32> = indices.iter().map(|index| all.classes()[*index]).collect();
     Split::new(Bytes::from(pixels), labels, all.shape).map_err(DataError::Option)
 }
 
@@ -54,12 +54,13 @@ mod tests {
         assert_eq!((digits.train.len(), digits.test.len()), (1438, 359));
         assert_eq!((digits.shape, digits.classes), ([1, 8, 8], 10));
         assert_eq!(&*digits.train.image(0).unwrap(), FIRST.as_flattened());
-        assert_eq!(digits.train.labels[..6], [0, 1, 2, 3, 5, 6]);
-        assert_eq!(digits.test.labels[..2], [4, 9]);
+        assert_eq!(digits.train.classes()[..6], [0, 1, 2, 3, 5, 6]);
+        assert_eq!(digits.test.classes()[..2], [4, 9]);
         let image = |split: &Split, at| split.image(at).unwrap().iter().map(|x| u64::from(*x)).sum::<u64>();
         let sum = |split: &Split| (0..split.len()).map(|at| image(split, at)).sum::<u64>();
         assert_eq!(sum(&digits.train) + sum(&digits.test), 561_718);
-        let counts = (0..10).map(|class| digits.test.labels.iter().filter(|label| **label == class).count());
+        let counts =
+            (0..10).map(|class| digits.test.classes().iter().filter(|label| **label == class).count());
         assert_eq!(counts.collect::<Vec<_>>(), [27, 21, 34, 52, 34, 28, 31, 43, 47, 42]);
     }
 }

@@ -4,7 +4,6 @@
 //! changed) are made by threads of their own while the step before runs, at most two batches ahead. What a batch holds
 //! depends on the images, the seed and the epoch alone.
 
-use std::borrow::Cow;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -15,16 +14,17 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::augment::{Augment, Rectangle};
 use super::picture::Picture;
+use super::pixels::Pixels;
 use super::prepare::Prepare;
-use super::{DataError, Split, batches};
+use super::{DataError, Split, Targets, batches};
 
 /// One batch as a step reads it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// `[N, C, H, W]`.
     pub pixels: Vec<f32>,
-    /// `[N]`.
-    pub labels: Vec<i32>,
+    /// Of `N` images.
+    pub targets: Targets,
     /// What is mixed into the images, where that is asked for.
     pub partners: Option<Partners>,
 }
@@ -32,8 +32,8 @@ pub struct Batch {
 /// The other halves of mixed images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Partners {
-    /// `[N]`: the labels of the images that were mixed in.
-    pub labels: Vec<i32>,
+    /// Those of the images that were mixed in.
+    pub targets: Targets,
     /// What is left of the images themselves, 0 to 1.
     pub share: f32,
 }
@@ -61,25 +61,26 @@ impl Maker {
 
     /// Writes one image, `[C, H, W]`.
     fn write(&self, index: u32, out: &mut [f32]) -> Result<(), DataError> {
-        let pixels = self.split.image(index as usize)?;
+        let pixels = self.split.pixels(index as usize)?;
         match &self.augment {
-            None => self.prepare.write(&pixels, out),
+            None => self.prepare.write_pixels(&pixels, out),
             Some((augment, epoch)) => self.write_changed(augment, *epoch, index, pixels, out),
         }
         Ok(())
     }
 
-    fn write_changed(
-        &self,
-        augment: &Augment,
-        epoch: u64,
-        index: u32,
-        pixels: Cow<'_, [u8]>,
-        out: &mut [f32],
-    ) {
+    fn write_changed(&self, augment: &Augment, epoch: u64, index: u32, pixels: Pixels<'_>, out: &mut [f32]) {
         let shape = self.split.shape;
-        let picture = augment.apply(epoch, index, Picture::new(shape, pixels.into_owned()));
-        self.prepare.write(&picture.pixels, out);
+        let changed = match pixels {
+            Pixels::Bytes(pixels) => {
+                let picture = augment.apply(epoch, index, Picture::new(shape, pixels.into_owned()));
+                Pixels::Bytes(picture.pixels.into())
+            }
+            Pixels::Numbers(numbers) => {
+                Pixels::Numbers(augment.apply_to_numbers(epoch, index, shape, numbers.into_owned()).into())
+            }
+        };
+        self.prepare.write_pixels(&changed, out);
         for rectangle in augment.erased(epoch, index, shape) {
             clear(out, shape, rectangle);
         }
@@ -87,8 +88,16 @@ impl Maker {
 
     fn size(&self, indices: &[u32], batch: &mut Batch) {
         batch.pixels.resize(indices.len() * self.split.image_len(), 0.0);
-        batch.labels.clear();
-        batch.labels.extend(indices.iter().map(|index| self.split.labels[*index as usize]));
+        self.split.targets.gather(indices, &mut batch.targets);
+        if let Some((augment, epoch)) = &self.augment {
+            for (at, index) in indices.iter().enumerate() {
+                if let Some(places) =
+                    augment.places(*epoch, *index, self.split.shape, self.split.targets.shape())
+                {
+                    batch.targets.shift(at, &places);
+                }
+            }
+        }
     }
 
     /// Makes a batch on this thread.
@@ -243,8 +252,8 @@ mod tests {
     fn images_follow_each_other() {
         let found = all(maker(None), &[2, 0, 4], 2, 1);
         let first = vec![100.0, 101.0, 110.0, 111.0, 0.0, 1.0, 10.0, 11.0];
-        assert_eq!(found[0], Batch { pixels: first, labels: vec![7, 5], partners: None });
-        assert_eq!((found[1].labels.as_slice(), found[1].pixels[0]), ([9].as_slice(), 200.0));
+        assert_eq!(found[0], Batch { pixels: first, targets: vec![7, 5].into(), partners: None });
+        assert_eq!((&found[1].targets, found[1].pixels[0]), (&vec![9].into(), 200.0));
         assert_eq!(found.len(), 2);
     }
 
@@ -283,10 +292,7 @@ mod tests {
         let whole = all(mixing(), &order, 2, 3);
         assert_eq!(whole[..], [all(mixing(), &order[..2], 2, 1), all(mixing(), &order[2..], 2, 1)].concat());
         let partners = whole[0].partners.as_ref().unwrap();
-        assert_eq!(
-            (whole[0].labels.as_slice(), partners.labels.as_slice()),
-            ([7, 5].as_slice(), [5, 7].as_slice())
-        );
+        assert_eq!((&whole[0].targets, &partners.targets), (&vec![7, 5].into(), &vec![5, 7].into()));
         assert_eq!(whole[0].pixels[0], partners.share * 100.0);
         assert_ne!(partners.share, whole[1].partners.as_ref().unwrap().share);
     }

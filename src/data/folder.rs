@@ -1,89 +1,238 @@
-//! Picture files, sorted into folders: `train/CLASS/*.png` and `test/CLASS/*.png`, also `.jpg` and `.jpeg`.
+//! Picture files, sorted into folders: `train/CLASS/*.png` and `test/CLASS/*.png`, also of the other formats.
 //!
-//! The classes are the names of the folders in `train`, sorted; the pictures of a class are in the order of their names,
-//! one class after the other. Every picture is read as three channels. Files with other endings, folders inside a
-//! class, and names that begin with a dot are left out.
+//! Without `test`, a test split is drawn of every class; without both, the classes are in the folder itself.
+//!
+//! The classes are the names of the folders in `train`, sorted; the pictures of a class, those of folders inside it among
+//! them, are in the order of their paths, one class after the other. Every picture is read as three channels. Files with
+//! other endings and files beside the folders of classes are left out, and a note says how many; names that begin with a
+//! dot are left out in silence.
 
-use std::fs::{self, FileType};
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::base::visible;
+use crate::base::{numbers, visible};
 
-use super::images::Images;
+use super::apart::TestSplit;
+use super::formats::ENDINGS;
+use super::images::{Files, Images};
 use super::{DataError, Dataset, Split, picture};
 
-const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
+/// The most folders inside each other of a class.
+const DEEPEST: usize = 32;
+/// The most folders of a class, so that links from many places to one have an end.
+const MOST_FOLDERS: usize = 100_000;
+/// So many endings are named in a note.
+const MOST_NAMED: usize = 8;
 
-/// The data set in `folder`, whose pictures are as large as the first one unless they are prepared.
+/// The data set in `folder`, whose pictures are as large as the first one unless they are prepared, and lie over
+/// `background` where they are transparent.
 ///
 /// # Errors
 ///
-/// Folders that are missing or hold no pictures, classes that have test pictures only, and a first picture that is
-/// none.
-pub fn load(folder: &Path) -> Result<Dataset, DataError> {
-    find(folder)?;
-    let (train, test) = (classes(&folder.join("train"))?, classes(&folder.join("test"))?);
-    let names: Vec<String> = train.iter().map(|(name, _)| name.clone()).collect();
-    check_classes(folder, &names, &test)?;
-    let size = picture::size(&train[0].1[0])?;
-    let split = |classes: Vec<(String, Vec<PathBuf>)>| {
-        split(classes, &names, size).map_err(|problem| DataError::format(folder, problem))
+/// Folders that are missing or hold no pictures, or that nest without an end; classes that have test pictures only; a first
+/// picture that is none; and another test split than the folder's own.
+pub fn load(folder: &Path, test_split: &TestSplit, background: [u8; 3]) -> Result<Dataset, DataError> {
+    let (train, test) = parts(folder)?;
+    let mut left = LeftOut::default();
+    let train = Part::find(train, &mut left)?;
+    let test = test.map(|test| Part::find(test, &mut left)).transpose()?;
+    let names: Vec<String> = train.classes.iter().map(|(name, _)| name.clone()).collect();
+    let size = picture::size(&train.classes[0].1[0])?;
+    let split = |part: Part| {
+        part.split(&names, size, background).map_err(|problem| DataError::format(folder, problem))
     };
-    let (train, test) = (split(train)?, split(test)?);
-    Dataset::with_classes(&folder.display().to_string(), train, test, 255.0, names.clone())
+    let place = folder.display().to_string();
+    let data = match test {
+        None => Dataset::divided(&place, split(train)?, test_split, 255.0, names.clone())?,
+        Some(test) => {
+            test_split.check_none(&place)?;
+            check_classes(folder, &names, &test)?;
+            Dataset::with_classes(&place, split(train)?, split(test)?, 255.0, names.clone())?
+        }
+    };
+    Ok(Dataset { notes: left.note().map(|note| format!("{place}: {note}")).into_iter().collect(), ..data })
 }
 
-fn find(folder: &Path) -> Result<(), DataError> {
-    let all = ["train", "test"];
-    let missing = all.iter().filter(|name| !folder.join(name).is_dir());
-    let missing: Vec<String> = missing.map(|name| (*name).to_owned()).collect();
-    if missing.is_empty() {
-        return Ok(());
+/// All picture files of a folder and of those inside it, sorted by their paths.
+///
+/// # Errors
+///
+/// A folder that cannot be read, that nests without an end, or that has no pictures.
+pub fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    Class::default().pictures(folder.to_owned(), &mut LeftOut::default())
+}
+
+/// Where the classes of the training pictures are, and those of the test split, if it has one. A folder with neither
+/// `train` nor `test` has the classes themselves.
+fn parts(folder: &Path) -> Result<(PathBuf, Option<PathBuf>), DataError> {
+    let [train, test] = ["train", "test"].map(|name| folder.join(name));
+    match (train.is_dir(), test.is_dir()) {
+        (true, true) => Ok((train, Some(test))),
+        (true, false) => Ok((train, None)),
+        (false, false) if !folder.is_dir() || entries(folder)?.0.is_empty() => {
+            Err(missing(folder, &["train", "test"]))
+        }
+        (false, false) => Ok((folder.to_owned(), None)),
+        (false, true) => Err(missing(folder, &["train"])),
     }
-    let (all, note) = (all.map(str::to_owned).to_vec(), ", each with a folder of pictures for every class");
-    Err(DataError::missing(folder, missing, all, note))
 }
 
-/// The classes of a part, by name, with their pictures. Each has at least one.
-fn classes(part: &Path) -> Result<Vec<(String, Vec<PathBuf>)>, DataError> {
-    let folders = entries(part, FileType::is_dir)?;
-    if folders.is_empty() {
-        let problem = "the folder has no folders; each class needs one with its pictures";
-        return Err(DataError::format(part, problem));
+fn missing(folder: &Path, names: &[&str]) -> DataError {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let note = ", each with a folder of pictures for every class, or these folders themselves";
+    DataError::missing(folder, owned(names), owned(&["train", "test"]), note)
+}
+
+/// What is not read.
+#[derive(Default)]
+struct LeftOut {
+    /// Files in classes, by their endings in small letters.
+    endings: BTreeMap<String, usize>,
+    /// Files beside the folders of classes.
+    loose: usize,
+}
+
+impl LeftOut {
+    fn add(&mut self, path: &Path) {
+        *self.endings.entry(ending(path)).or_default() += 1;
     }
-    folders.into_iter().map(|folder| Ok((class_name(&folder)?, pictures(&folder)?))).collect()
-}
 
-/// The picture files of a class.
-fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let mut found = entries(folder, FileType::is_file)?;
-    found.retain(|path| {
-        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
-    });
-    if found.is_empty() {
-        return Err(DataError::format(folder, "the folder has no pictures (.png, .jpg or .jpeg)"));
+    /// What is left out and why, in a line.
+    fn note(&self) -> Option<String> {
+        let files = |count: usize| {
+            format!("{} file{}", numbers::grouped(count as u64), if count == 1 { "" } else { "s" })
+        };
+        let (mut said, others) = (Vec::new(), self.endings.values().sum());
+        if others > 0 {
+            said.push(format!("{} with other endings than pictures ({})", files(others), self.listed()));
+        }
+        if self.loose > 0 {
+            said.push(format!("{} beside the folders of classes", files(self.loose)));
+        }
+        let what = said.join(", and ");
+        (!said.is_empty()).then(|| format!("left out: {what}"))
     }
-    Ok(found)
+
+    /// The endings with the most files.
+    fn listed(&self) -> String {
+        let mut endings: Vec<(&String, &usize)> = self.endings.iter().collect();
+        endings.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let one = |(ending, count): &(&String, &usize)| match ending.as_str() {
+            "" => format!("{count} without one"),
+            ending => format!("{count} .{}", visible::excerpt(ending)),
+        };
+        let mut listed: Vec<String> = endings.iter().take(MOST_NAMED).map(one).collect();
+        if endings.len() > MOST_NAMED {
+            listed.push("others".into());
+        }
+        listed.join(", ")
+    }
 }
 
-/// What is of a type in a folder, sorted, but for hidden names.
-fn entries(folder: &Path, is_wanted: fn(&FileType) -> bool) -> Result<Vec<PathBuf>, DataError> {
+/// The ending of a name, in small letters.
+fn ending(path: &Path) -> String {
+    path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default()
+}
+
+/// `train`, `test`, or what has no such folders.
+struct Part {
+    root: PathBuf,
+    /// By name, with their pictures. Each has at least one.
+    classes: Vec<(String, Vec<PathBuf>)>,
+}
+
+impl Part {
+    fn find(root: PathBuf, left: &mut LeftOut) -> Result<Part, DataError> {
+        let (folders, files) = entries(&root)?;
+        if folders.is_empty() {
+            let problem = "the folder has no folders; each class needs one with its pictures";
+            return Err(DataError::format(&root, problem));
+        }
+        left.loose += files.len();
+        let class = |folder: PathBuf| Ok((class_name(&folder)?, Class::default().pictures(folder, left)?));
+        let classes = folders.into_iter().map(class).collect::<Result<_, DataError>>()?;
+        Ok(Part { root, classes })
+    }
+
+    fn split(self, names: &[String], size: [usize; 2], background: [u8; 3]) -> Result<Split, String> {
+        let (mut paths, mut labels) = (Vec::new(), Vec::new());
+        for (at, (name, pictures)) in self.classes.into_iter().enumerate() {
+            let class = names.iter().position(|known| *known == name).expect("it was checked");
+            let class = if planted!("data.folder.classes") { at } else { class };
+            labels.resize(labels.len() + pictures.len(), class as i32);
+            paths.extend(pictures);
+        }
+        let files = Files { root: self.root, paths, background };
+        Ok(Split::of(Images::files(files, size)?, labels))
+    }
+}
+
+/// A walk through the folders of a class.
+#[derive(Default)]
+struct Class {
+    found: Vec<PathBuf>,
+    folders: usize,
+    /// The folders that we are in, without links.
+    inside: Vec<PathBuf>,
+}
+
+impl Class {
+    /// The picture files, sorted by their paths.
+    fn pictures(mut self, folder: PathBuf, left: &mut LeftOut) -> Result<Vec<PathBuf>, DataError> {
+        self.walk(&folder, left)?;
+        if self.found.is_empty() {
+            let problem = format!("the folder has no pictures (.{})", ENDINGS.join(", ."));
+            return Err(DataError::format(&folder, problem));
+        }
+        self.found.sort();
+        Ok(self.found)
+    }
+
+    fn walk(&mut self, folder: &Path, left: &mut LeftOut) -> Result<(), DataError> {
+        let place = fs::canonicalize(folder).map_err(|error| DataError::io(folder, error))?;
+        if self.inside.contains(&place) {
+            return Err(DataError::format(folder, "the link leads back to a folder that it is in"));
+        }
+        self.folders += 1;
+        if self.inside.len() > DEEPEST || self.folders > MOST_FOLDERS {
+            let problem = format!(
+                "a class has at most {} folders, at most {DEEPEST} inside each other",
+                numbers::grouped(MOST_FOLDERS as u64)
+            );
+            return Err(DataError::format(folder, problem));
+        }
+        self.inside.push(place);
+        let (folders, files) = entries(folder)?;
+        let (pictures, others): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|path| ENDINGS.contains(&ending(path).as_str()));
+        self.found.extend(pictures);
+        others.iter().for_each(|path| left.add(path));
+        folders.iter().try_for_each(|folder| self.walk(folder, left))?;
+        self.inside.pop();
+        Ok(())
+    }
+}
+
+/// The folders in a folder and what else is there, both sorted, but for hidden names.
+fn entries(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
     let io = |error| DataError::io(folder, error);
-    let mut found = Vec::new();
+    let (mut folders, mut files) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).map_err(io)? {
         let entry = entry.map_err(io)?;
         let (path, mut kind) = (entry.path(), entry.file_type().map_err(io)?);
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
         if kind.is_symlink() {
             // One that leads nowhere is an error that names it.
             kind = fs::metadata(&path).map_err(|error| DataError::io(&path, error))?.file_type();
         }
-        if is_wanted(&kind) && !name(&path).starts_with('.') {
-            found.push(path);
-        }
+        if kind.is_dir() { folders.push(path) } else { files.push(path) }
     }
-    found.sort();
-    Ok(found)
+    folders.sort();
+    files.sort();
+    Ok((folders, files))
 }
 
 /// The name of a folder as that of a class, which is printed and compared as text.
@@ -95,13 +244,9 @@ fn class_name(folder: &Path) -> Result<String, DataError> {
     name.map(str::to_owned)
 }
 
-fn name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
 /// An error if a class has test pictures only.
-fn check_classes(folder: &Path, names: &[String], test: &[(String, Vec<PathBuf>)]) -> Result<(), DataError> {
-    let unknown = test.iter().map(|(name, _)| name).filter(|name| !names.contains(name));
+fn check_classes(folder: &Path, names: &[String], test: &Part) -> Result<(), DataError> {
+    let unknown = test.classes.iter().map(|(name, _)| name).filter(|name| !names.contains(name));
     let unknown: Vec<&str> = unknown.map(String::as_str).collect();
     if unknown.is_empty() {
         return Ok(());
@@ -111,17 +256,6 @@ fn check_classes(folder: &Path, names: &[String], test: &[(String, Vec<PathBuf>)
         unknown.join(", test/")
     );
     Err(DataError::format(folder, problem))
-}
-
-fn split(classes: Vec<(String, Vec<PathBuf>)>, names: &[String], size: [usize; 2]) -> Result<Split, String> {
-    let (mut paths, mut labels) = (Vec::new(), Vec::new());
-    for (at, (name, pictures)) in classes.into_iter().enumerate() {
-        let class = names.iter().position(|known| *known == name).expect("it was checked");
-        let class = if planted!("data.folder.classes") { at } else { class };
-        labels.resize(labels.len() + pictures.len(), class as i32);
-        paths.extend(pictures);
-    }
-    Ok(Split::of(Images::files(paths, size)?, labels))
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use tempfile::TempDir;
 
 use super::*;
+use crate::data::apart::{Amount, Apart};
 use crate::data::geometry::Geometry;
+use crate::data::picture::WHITE;
 
 /// A grey PNG picture of one shade, with the folders above it.
 fn put(folder: &TempDir, name: &str, height: u32, width: u32, shade: u8) {
@@ -23,8 +25,8 @@ fn good() -> TempDir {
     folder
 }
 
-fn error(folder: &TempDir) -> String {
-    let data = load(folder.path()).and_then(|mut data| data.prepare(&[]));
+fn error_of(folder: &TempDir) -> String {
+    let data = load(folder.path(), &TestSplit::default(), WHITE).and_then(|mut data| data.prepare(&[]));
     let error = data.unwrap_err().to_string();
     error.replace(&folder.path().display().to_string(), "F")
 }
@@ -32,29 +34,82 @@ fn error(folder: &TempDir) -> String {
 #[test]
 fn classes_are_the_sorted_names() {
     let folder = good();
-    let mut data = load(folder.path()).unwrap();
+    let mut data = load(folder.path(), &TestSplit::default(), WHITE).unwrap();
     data.prepare(&[]).unwrap();
     assert_eq!(data.class_names, ["a", "b"]);
-    assert_eq!((&data.train.labels[..], &data.test.labels[..]), (&[0, 1, 1][..], &[1][..]));
+    assert_eq!((data.train.classes(), data.test.classes()), (&[0, 1, 1][..], &[1][..]));
     assert_eq!(data.shape, [3, 3, 2]);
     let shades = (0..3).map(|at| data.train.image(at).unwrap().into_owned());
     assert_eq!(shades.collect::<Vec<_>>(), [vec![10; 18], vec![20; 18], vec![30; 18]]);
     assert!(!data.train.is_plain());
 }
 
+/// Today folders in a class are left out in silence, as all other files are.
+#[test]
+fn folders_in_a_class_are_read_and_what_is_left_out_is_counted() {
+    let folder = good();
+    put(&folder, "train/a/inner/deep/1.png", 3, 2, 70);
+    put(&folder, "train/a/z.bmp", 3, 2, 80);
+    for name in ["train/a/inner/more.TXT", "train/a/LICENSE", "train/list.csv", "test/b/a.heic"] {
+        fs::write(folder.path().join(name), "no picture").unwrap();
+    }
+    let data = load(folder.path(), &TestSplit::default(), WHITE).unwrap();
+    assert_eq!(data.train.classes(), [0, 0, 0, 1, 1]);
+    let first = |at: usize| data.train.image(at).unwrap()[0];
+    assert_eq!([0, 1, 2, 3].map(first), [70, 10, 80, 20]);
+    let place = folder.path().display();
+    assert_eq!(
+        data.notes,
+        [format!(
+            "{place}: left out: 4 files with other endings than pictures (2 .txt, 1 without one, 1 .heic), and 1 file \
+             beside the folders of classes"
+        )]
+    );
+    assert_eq!(load(good().path(), &TestSplit::default(), WHITE).unwrap().notes.len(), 1);
+}
+
+/// Today pictures that are transparent are errors.
+#[test]
+fn transparent_pictures_lie_over_the_background() {
+    let folder = good();
+    let clear = image::RgbaImage::from_pixel(2, 3, image::Rgba([200, 200, 200, 0]));
+    clear.save(folder.path().join("train/a/x.png")).unwrap();
+    let data = load(folder.path(), &TestSplit::default(), [1, 2, 3]).unwrap();
+    assert_eq!(data.train.image(0).unwrap()[..], [[1; 6], [2; 6], [3; 6]].concat());
+}
+
+/// Today links to folders in a class are left out.
+#[test]
+#[cfg(unix)]
+fn links_are_followed_but_not_round_and_round() {
+    use std::os::unix::fs::symlink;
+    let folder = good();
+    put(&folder, "elsewhere/1.png", 3, 2, 90);
+    symlink(folder.path().join("elsewhere"), folder.path().join("train/a/link")).unwrap();
+    assert_eq!(load(folder.path(), &TestSplit::default(), WHITE).unwrap().train.classes(), [0, 0, 1, 1]);
+    symlink(folder.path().join("train"), folder.path().join("elsewhere/back")).unwrap();
+    let message = "F/train/a/link/back/a: the link leads back to a folder that it is in";
+    assert_eq!(error_of(&folder), message);
+    fs::remove_file(folder.path().join("elsewhere/back")).unwrap();
+    fs::create_dir_all(folder.path().join("train/b").join("d/".repeat(40))).unwrap();
+    let message = "a class has at most 100,000 folders, at most 32 inside each other";
+    assert!(error_of(&folder).ends_with(message), "{}", error_of(&folder));
+}
+
 #[test]
 fn steps_make_one_size() {
     let folder = good();
     put(&folder, "train/a/large.png", 50, 60, 50);
-    let mut data = load(folder.path()).unwrap();
+    let mut data = load(folder.path(), &TestSplit::default(), WHITE).unwrap();
     data.prepare(&[Geometry::Resize { height: 4, width: 4 }, Geometry::Grayscale]).unwrap();
     assert_eq!((data.shape, data.train.len()), ([1, 4, 4], 4));
     assert_eq!(data.train.image(0).unwrap()[..], [50; 16]);
     // The second time from memory, without the file.
     fs::remove_file(folder.path().join("train/a/large.png")).unwrap();
     assert_eq!(data.train.image(0).unwrap()[..], [50; 16]);
-    data.hold_out(1).unwrap();
-    assert_eq!(data.validation().image(0).unwrap()[..], [30; 16]);
+    data.hold_out(&Apart { key: "holdout", amount: Amount::Count(2), seed: 0 }).unwrap();
+    assert_eq!((data.validation().classes(), data.train.classes()), (&[0, 1][..], &[0, 1][..]));
+    assert!([[20; 16], [30; 16]].contains(&(*data.validation().image(1).unwrap()).try_into().unwrap()));
 }
 
 #[test]
@@ -62,7 +117,7 @@ fn pictures_of_another_size() {
     let folder = good();
     put(&folder, "test/b/large.png", 5, 6, 0);
     assert_eq!(
-        error(&folder),
+        error_of(&folder),
         "F/test/b/large.png: the picture is 5×6 pixels (height×width), but the first one is 3×2; give all one \
          size with `prepare = resize(h, w)`"
     );
@@ -70,22 +125,22 @@ fn pictures_of_another_size() {
 
 #[test]
 fn missing_folders() {
-    let folder = good();
-    fs::remove_dir_all(folder.path().join("test")).unwrap();
-    let should = "it should hold train, test, each with a folder of pictures for every class";
-    assert_eq!(error(&folder), format!("no test in the folder F; {should}"));
-    assert_eq!(error(&tempfile::tempdir().unwrap()), format!("no train, test in the folder F; {should}"));
+    let should = "it should hold train, test, each with a folder of pictures for every class, or these folders themselves";
+    assert_eq!(error_of(&tempfile::tempdir().unwrap()), format!("no train, test in the folder F; {should}"));
 }
 
 #[test]
 fn empty_folders() {
     let folder = good();
     fs::create_dir(folder.path().join("train/c")).unwrap();
-    assert_eq!(error(&folder), "F/train/c: the folder has no pictures (.png, .jpg or .jpeg)");
+    assert_eq!(
+        error_of(&folder),
+        "F/train/c: the folder has no pictures (.png, .jpg, .jpeg, .bmp, .gif, .tif, .tiff, .webp, .pbm, .pgm, .ppm, .pnm)"
+    );
     fs::remove_dir_all(folder.path().join("train")).unwrap();
     fs::create_dir(folder.path().join("train")).unwrap();
     let expect = "F/train: the folder has no folders; each class needs one with its pictures";
-    assert_eq!(error(&folder), expect);
+    assert_eq!(error_of(&folder), expect);
 }
 
 #[test]
@@ -93,7 +148,7 @@ fn classes_that_are_only_tested() {
     let folder = good();
     put(&folder, "test/z/1.png", 3, 2, 0);
     assert_eq!(
-        error(&folder),
+        error_of(&folder),
         "F: test/z has no folder of its name in train; every class needs training pictures"
     );
 }
@@ -104,10 +159,10 @@ fn broken_pictures_are_named() {
     let path = folder.path().join("train/a/x.png");
     let whole = fs::read(&path).unwrap();
     fs::write(&path, b"hello, world").unwrap();
-    assert!(error(&folder).starts_with("F/train/a/x.png: "), "{}", error(&folder));
+    assert!(error_of(&folder).starts_with("F/train/a/x.png: "), "{}", error_of(&folder));
     // The head is right, the pixels are cut off: that is seen when the picture is needed.
     fs::write(&path, &whole[..whole.len() - 20]).unwrap();
-    let data = load(folder.path()).unwrap();
+    let data = load(folder.path(), &TestSplit::default(), WHITE).unwrap();
     let error = data.train.image(0).unwrap_err().to_string();
     assert!(error.starts_with(&path.display().to_string()), "{error}");
     assert!(data.train.image(1).is_ok());
@@ -121,6 +176,35 @@ fn names_of_classes_can_be_printed() {
         let folder = good();
         let class = folder.path().join("train").join(std::ffi::OsStr::from_bytes(bytes));
         fs::create_dir(class).unwrap();
-        assert!(error(&folder).ends_with("the name has characters that cannot be printed"), "{bytes:?}");
+        assert!(error_of(&folder).ends_with("the name has characters that cannot be printed"), "{bytes:?}");
     }
+}
+
+/// Before, "no test in the folder F".
+#[test]
+fn a_folder_without_a_test_split_is_divided() {
+    for prefix in ["train/", ""] {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..10 {
+            put(&folder, &format!("{prefix}a/{number}.png"), 3, 2, number);
+        }
+        (0..5).for_each(|number| put(&folder, &format!("{prefix}b/{number}.png"), 3, 2, 100 + number));
+        let divided = |amount| load(folder.path(), &TestSplit { amount, seed: 1 }, WHITE).unwrap();
+        let shades =
+            |split: &Split| (0..split.len()).map(|at| split.image(at).unwrap()[0]).collect::<Vec<u8>>();
+        let mut data = divided(None);
+        data.prepare(&[]).unwrap();
+        assert_eq!((data.class_names.join(" "), data.test.classes()), ("a b".into(), &[0, 0, 1][..]));
+        let mut all = [shades(&data.train), shades(&data.test)].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..10).chain(100..105).collect::<Vec<_>>());
+        assert_eq!(divided(Some(Amount::Count(6))).test.classes(), [0, 0, 0, 0, 1, 1]);
+        assert_eq!(shades(&divided(Some(Amount::Share(0.2))).test), shades(&data.test));
+    }
+    let error =
+        load(good().path(), &TestSplit { amount: Some(Amount::Share(0.5)), seed: 0 }, WHITE).unwrap_err();
+    assert!(error.to_string().ends_with(" has a test split of its own; leave out `test = 0.5`"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    put(&folder, "test/a/1.png", 3, 2, 0);
+    assert!(error_of(&folder).starts_with("no train in the folder F; it should hold train, test, "));
 }

@@ -35,11 +35,28 @@ impl Geometry {
         }
     }
 
+    /// Whether the step is one for pictures of numbers, too.
+    ///
+    /// # Errors
+    ///
+    /// What it is for, in words.
+    pub fn check_numbers(self) -> Result<(), String> {
+        let step = match self {
+            Geometry::CenterCrop { .. } => return Ok(()),
+            Geometry::Resize { .. } => "resize",
+            Geometry::Grayscale => "grayscale",
+        };
+        Err(format!("`{step}` is for pictures of bytes, and these are floats; do it before they are saved"))
+    }
+
     fn apply(self, picture: Picture) -> Picture {
         match self {
             Geometry::Resize { height, width } if picture.shape[1..] == [height, width] => picture,
             Geometry::Resize { height, width } => resize(&picture, height, width),
-            Geometry::CenterCrop { height, width } => center(&picture, height, width),
+            Geometry::CenterCrop { height, width } => {
+                let pixels = middle(&picture.pixels, picture.shape, [height, width]);
+                Picture::new([picture.shape[0], height, width], pixels)
+            }
             Geometry::Grayscale => grey(picture),
         }
     }
@@ -66,14 +83,17 @@ pub fn apply(steps: &[Geometry], picture: Picture) -> Result<Picture, String> {
     })
 }
 
-/// The middle. Half pixels are rounded to the even number, as in torchvision.
-fn center(picture: &Picture, height: usize, width: usize) -> Picture {
-    let [channels, old_height, old_width] = picture.shape;
+/// The middle of a picture `[C, H, W]`. Half pixels are rounded to the even number, as in torchvision.
+pub fn middle<T: Copy>(
+    pixels: &[T],
+    [_, old_height, old_width]: [usize; 3],
+    [height, width]: [usize; 2],
+) -> Vec<T> {
     let margin = |old: usize, new: usize| ((old - new) as f64 / 2.0).round_ties_even() as usize;
     let (top, left) = (margin(old_height, height), margin(old_width, width));
-    let rows = picture.planes().flat_map(|plane| plane.chunks_exact(old_width).skip(top).take(height));
-    let pixels = rows.flat_map(|row| &row[left..left + width]).copied().collect();
-    Picture::new([channels, height, width], pixels)
+    let planes = pixels.chunks_exact(old_height * old_width);
+    let rows = planes.flat_map(|plane| plane.chunks_exact(old_width).skip(top).take(height));
+    rows.flat_map(|row| &row[left..left + width]).copied().collect()
 }
 
 fn grey(picture: Picture) -> Picture {

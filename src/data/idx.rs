@@ -1,9 +1,9 @@
 //! MNIST and alike: IDX files of unsigned bytes, as they are or compressed with gzip.
 //!
 //! An IDX file is `0 0 type rank`, the extents as big-endian `u32`, and the elements, row-major
-//! (<http://yann.lecun.com/exdb/mnist/>). Files as they are get memory-mapped; compressed ones are inflated once into
-//! the user's cache folder and mapped from there. What the reader takes follows what a file
-//! holds, and no header may claim more than 4 GiB, than its compressed file could hold, or than there is memory for.
+//! (<http://yann.lecun.com/exdb/mnist/>). Whether a file is compressed its first bytes say, not its name. Compressed ones
+//! are inflated once into the user's cache folder and read from there. What the reader takes follows what a file holds,
+//! and no header may claim more than 4 GiB, than its compressed file could hold, or than there is memory for.
 
 use std::cmp::Ordering;
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use crate::base::files;
+use crate::base::{files, parallel};
 
 use super::bytes::Bytes;
 use super::{DataError, Dataset, Split, cache};
@@ -26,6 +26,8 @@ const MOST_CHANNELS: usize = 4096;
 const MAX_LEN: u64 = u32::MAX as u64;
 /// DEFLATE writes at least two bits for 258 bytes.
 const MAX_RATIO: u64 = 1032;
+/// How a gzip file begins. An IDX file begins with two zeros.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 const TRAIN: [&str; 2] = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"];
 const TEST: [&str; 2] = ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
@@ -45,11 +47,12 @@ pub fn load(folder: &Path) -> Result<Dataset, DataError> {
 
 /// The same with another cache folder, or none.
 pub fn load_with_cache(folder: &Path, cache: Option<&Path>) -> Result<Dataset, DataError> {
-    let [train_images, train_labels, test_images, test_labels] = find(folder)?;
-    let read_split =
-        |images: &Path, labels: &Path| split((images, read(images, cache)?), (labels, read(labels, cache)?));
-    let train = read_split(&train_images, &train_labels)?;
-    let test = read_split(&test_images, &test_labels)?;
+    let paths = find(folder)?;
+    let arrays = parallel::map(&paths, |path| read(path, cache));
+    let mut arrays = paths.iter().map(PathBuf::as_path).zip(arrays);
+    let mut next = || arrays.next().map(|(path, array)| Ok((path, array?))).expect("four files");
+    let train = split(next()?, next()?)?;
+    let test = split(next()?, next()?)?;
     Dataset::new(&folder.display().to_string(), train, test, 255.0)
 }
 
@@ -72,33 +75,40 @@ fn find(folder: &Path) -> Result<[PathBuf; 4], DataError> {
     Err(DataError::missing(folder, missing, all, note))
 }
 
-/// One IDX file; compressed if its name ends in `.gz`.
+/// One IDX file, as it is or compressed.
+///
+/// # Errors
+///
+/// A file that cannot be read or is no such file, or not a whole one.
 pub fn read(path: &Path, cache: Option<&Path>) -> Result<Array, DataError> {
-    let map = || Bytes::map(path).map_err(|error| DataError::io(path, error));
-    if path.extension().is_none_or(|extension| extension != "gz") {
-        return parse(map()?, path);
+    let bytes = Bytes::read(path).map_err(|error| DataError::io(path, error))?;
+    if !bytes.starts_with(&GZIP) {
+        return parse(bytes, path);
     }
-    let entry = cache.and_then(|folder| cache::entry(folder, path).ok());
+    let entry = cache.map(|folder| cache::entry(folder, path, &bytes));
     if let Some(entry) = &entry
-        && let Ok(bytes) = Bytes::map(entry)
-        && let Ok(array) = parse(bytes, entry)
+        && let Some(bytes) = cache::load(entry)
     {
-        return Ok(array);
+        return parse(bytes, path);
     }
-    let inflated = inflate_bytes(&map()?, path)?;
+    let mut inflated = inflate_bytes(&bytes, path)?;
     if let Some(entry) = entry {
         // Without a place to keep it, the next run inflates again.
-        let _ = cache::store(&entry, &inflated);
+        let _ = cache::store(&entry, &mut inflated);
     }
-    parse(Bytes::from(inflated), path)
+    parse_inflated(inflated, path)
 }
 
 /// The elements of a compressed IDX file. `path` names it in errors.
+///
+/// # Errors
+///
+/// Bytes that are no such file, or not a whole one.
 pub fn inflate(compressed: &[u8], path: &Path) -> Result<Array, DataError> {
-    parse(Bytes::from(inflate_bytes(compressed, path)?), path)
+    parse_inflated(inflate_bytes(compressed, path)?, path)
 }
 
-/// The whole inflated file, header and all.
+/// The whole inflated file, header and all, behind as many bytes as an entry of the cache begins with.
 fn inflate_bytes(compressed: &[u8], path: &Path) -> Result<Vec<u8>, DataError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::OutOfMemory => DataError::io(path, error),
@@ -118,8 +128,9 @@ fn inflate_bytes(compressed: &[u8], path: &Path) -> Result<Vec<u8>, DataError> {
         return Err(DataError::format(path, problem));
     }
     // It reads to the end of what is there, where the checksum is.
-    let bytes = files::claimed((&header[..]).chain(decoder), claim).map_err(failed)?;
-    match (bytes.len() as u64).cmp(&claim) {
+    let whole = (&[0; cache::HEAD][..]).chain(&header[..]).chain(decoder);
+    let bytes = files::claimed(whole, cache::HEAD as u64 + claim).map_err(failed)?;
+    match ((bytes.len() - cache::HEAD) as u64).cmp(&claim) {
         Ordering::Equal => Ok(bytes),
         Ordering::Less => Err(failed(io::ErrorKind::UnexpectedEof.into())),
         Ordering::Greater => Err(DataError::format(
@@ -129,7 +140,12 @@ fn inflate_bytes(compressed: &[u8], path: &Path) -> Result<Vec<u8>, DataError> {
     }
 }
 
-/// The elements of a whole inflated file.
+fn parse_inflated(inflated: Vec<u8>, path: &Path) -> Result<Array, DataError> {
+    let len = inflated.len();
+    parse(Bytes::from(inflated).slice(cache::HEAD..len), path)
+}
+
+/// The elements of a whole file that is not compressed.
 fn parse(bytes: Bytes, path: &Path) -> Result<Array, DataError> {
     let header = Header::parse(&bytes, path)?;
     let (claim, len) = (header.file_len(), bytes.len() as u64);
@@ -223,7 +239,7 @@ pub(super) fn split(images: (&Path, Array), labels: (&Path, Array)) -> Result<Sp
             format!("{} labels for the {count} images of {}", labels.shape[0], images_path.display());
         return Err(DataError::format(labels_path, problem));
     }
-    let labels = labels.elements.iter().map(|label| i32::from(*label)).collect();
+    let labels: Vec<i32> = labels.elements.iter().map(|label| i32::from(*label)).collect();
     Split::new(images.elements, labels, shape).map_err(|problem| DataError::format(images_path, problem))
 }
 

@@ -1,11 +1,11 @@
-//! The pictures of a split, wherever they are: in memory, in mapped files, or in a file each.
+//! The pictures of a split, wherever they are: in memory, or in a file each.
 //!
 //! Pictures in files of their own are decoded when a batch needs them. What was decoded is kept for the epochs after,
 //! as bytes after `prepare`, until [`MOST_KEPT`] is used; the others are decoded again in every epoch. So memory is
 //! bounded whatever the size of the folder, and the results do not depend on what was kept.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +13,7 @@ use super::DataError;
 use super::bytes::Bytes;
 use super::geometry::{self, Geometry};
 use super::picture::{self, Picture};
+use super::pixels::{Number, Pixels};
 
 /// Bytes of decoded pictures that a split keeps.
 pub const MOST_KEPT: usize = 1 << 30;
@@ -41,12 +42,24 @@ impl Records {
     }
 }
 
+/// Picture files of a split.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The folder with those of the classes.
+    pub root: PathBuf,
+    pub paths: Vec<PathBuf>,
+    /// What transparent pictures lie over: red, green and blue.
+    pub background: [u8; 3],
+}
+
 #[derive(Clone, Debug)]
 enum Stored {
     /// `[C, H, W]` each, one part after the other.
     Records { parts: Vec<Records>, shape: [usize; 3] },
+    /// `[C, H, W]` each, of numbers: records of four bytes a pixel.
+    Numbers { records: Records, shape: [usize; 3] },
     /// Picture files, read as three channels.
-    Files(Arc<[PathBuf]>),
+    Files(Arc<Files>),
 }
 
 /// Pictures by their numbers, all of one shape.
@@ -73,18 +86,30 @@ impl Images {
         Ok(Images::new(Stored::Records { parts, shape }, Vec::new(), shape))
     }
 
+    /// Pictures `[C, H, W]` of numbers, one after the other, as `f32` of little-endian bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Images::records`].
+    pub fn numbers(bytes: Bytes, shape: [usize; 3]) -> Result<Images, String> {
+        let len = size_of::<Number>() * shape.iter().product::<usize>();
+        let records = Records::new(bytes, 0, len);
+        check_count(records.count())?;
+        Ok(Images::new(Stored::Numbers { records, shape }, Vec::new(), shape))
+    }
+
     /// Picture files that are of this size if no step changes it.
     ///
     /// # Errors
     ///
     /// As [`Images::records`].
-    pub fn files(paths: Vec<PathBuf>, [height, width]: [usize; 2]) -> Result<Images, String> {
-        check_count(paths.len())?;
-        Ok(Images::new(Stored::Files(paths.into()), Vec::new(), [3, height, width]))
+    pub fn files(files: Files, [height, width]: [usize; 2]) -> Result<Images, String> {
+        check_count(files.paths.len())?;
+        Ok(Images::new(Stored::Files(files.into()), Vec::new(), [3, height, width]))
     }
 
     fn new(stored: Stored, steps: Vec<Geometry>, shape: [usize; 3]) -> Images {
-        let files = if let Stored::Files(paths) = &stored { paths.len() } else { 0 };
+        let files = if let Stored::Files(files) = &stored { files.paths.len() } else { 0 };
         let kept = (0..files).map(|_| OnceLock::new()).collect();
         Images { stored, steps, shape, kept, room: AtomicUsize::new(MOST_KEPT) }
     }
@@ -95,6 +120,9 @@ impl Images {
     ///
     /// The step that does not fit the shape, in words.
     pub fn prepared(&self, steps: &[Geometry]) -> Result<Images, String> {
+        if self.are_numbers() {
+            steps.iter().try_for_each(|step| step.check_numbers())?;
+        }
         let shape = geometry::shape_after(steps, self.shape)?;
         Ok(Images::new(self.stored.clone(), [&self.steps, steps].concat(), shape))
     }
@@ -103,8 +131,14 @@ impl Images {
     pub fn count(&self) -> usize {
         match &self.stored {
             Stored::Records { parts, .. } => parts.iter().map(Records::count).sum(),
-            Stored::Files(paths) => paths.len(),
+            Stored::Numbers { records, .. } => records.count(),
+            Stored::Files(files) => files.paths.len(),
         }
+    }
+
+    /// Whether pixels are numbers and not bytes.
+    pub fn are_numbers(&self) -> bool {
+        matches!(self.stored, Stored::Numbers { .. })
     }
 
     /// `[C, H, W]`.
@@ -114,14 +148,14 @@ impl Images {
 
     /// Whether a picture is there without any work.
     pub fn is_plain(&self) -> bool {
-        self.steps.is_empty() && matches!(self.stored, Stored::Records { .. })
+        self.steps.is_empty() && !matches!(self.stored, Stored::Files(_))
     }
 
     /// Where the pictures are files of their own: these, in their order.
-    pub fn paths(&self) -> Option<&[PathBuf]> {
+    pub fn as_files(&self) -> Option<&Files> {
         match &self.stored {
-            Stored::Files(paths) => Some(paths),
-            Stored::Records { .. } => None,
+            Stored::Files(files) => Some(files),
+            Stored::Records { .. } | Stored::Numbers { .. } => None,
         }
     }
 
@@ -129,6 +163,7 @@ impl Images {
     pub fn stored(&self, index: usize) -> Option<&[u8]> {
         match &self.stored {
             Stored::Records { parts, .. } => Some(pixels(parts, index)),
+            Stored::Numbers { records, .. } => Some(records.pixels(index)),
             Stored::Files(_) => None,
         }
     }
@@ -138,12 +173,40 @@ impl Images {
     /// # Errors
     ///
     /// A file that cannot be read or whose picture has another size.
+    pub fn pixels(&self, index: usize) -> Result<Pixels<'_>, DataError> {
+        match &self.stored {
+            Stored::Numbers { records, shape } => {
+                Ok(Pixels::Numbers(self.of_numbers(records.pixels(index).as_chunks().0, *shape)))
+            }
+            Stored::Records { .. } | Stored::Files(_) => self.get(index).map(Pixels::Bytes),
+        }
+    }
+
+    /// Of the steps, those that numbers have.
+    fn of_numbers<'a>(&self, numbers: &'a [Number], shape: [usize; 3]) -> Cow<'a, [Number]> {
+        let mut shape = shape;
+        let mut numbers = Cow::Borrowed(numbers);
+        for step in &self.steps {
+            if let Geometry::CenterCrop { height, width } = *step {
+                numbers = Cow::Owned(geometry::middle(&numbers, shape, [height, width]));
+                shape = [shape[0], height, width];
+            }
+        }
+        numbers
+    }
+
+    /// The pixels of a picture of bytes, `[C, H, W]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Images::pixels`], and pictures of numbers.
     pub fn get(&self, index: usize) -> Result<Cow<'_, [u8]>, DataError> {
         match &self.stored {
             Stored::Records { parts, shape } => self.of_record(pixels(parts, index), *shape),
-            Stored::Files(paths) => match self.kept[index].get() {
+            Stored::Numbers { .. } => Err(DataError::Option("the pixels are no bytes".into())),
+            Stored::Files(files) => match self.kept[index].get() {
                 Some(pixels) => Ok(Cow::Borrowed(pixels)),
-                None => self.decode(&paths[index], &self.kept[index]),
+                None => self.decode(files, index),
             },
         }
     }
@@ -156,8 +219,9 @@ impl Images {
         picture.map(|picture| Cow::Owned(picture.pixels)).map_err(DataError::Option)
     }
 
-    fn decode<'a>(&'a self, path: &Path, place: &'a OnceLock<Box<[u8]>>) -> Result<Cow<'a, [u8]>, DataError> {
-        let picture = geometry::apply(&self.steps, picture::read(path)?);
+    fn decode(&self, files: &Files, index: usize) -> Result<Cow<'_, [u8]>, DataError> {
+        let (path, place) = (&files.paths[index], &self.kept[index]);
+        let picture = geometry::apply(&self.steps, picture::read(path, files.background)?);
         let picture = picture.map_err(|problem| DataError::format(path, problem))?;
         if picture.shape != self.shape {
             let [_, height, width] = picture.shape;
@@ -180,11 +244,11 @@ impl Images {
     ///
     /// A file that is no picture or whose picture has another size.
     pub fn check_size(&self, index: usize) -> Result<(), DataError> {
-        let Stored::Files(paths) = &self.stored else { return Ok(()) };
+        let Stored::Files(files) = &self.stored else { return Ok(()) };
         if self.steps.iter().any(|step| matches!(step, Geometry::Resize { .. })) {
             return Ok(());
         }
-        let path = &paths[index];
+        let path = &files.paths[index];
         let [height, width] = picture::size(path)?;
         let shape = geometry::shape_after(&self.steps, [3, height, width]);
         if shape.map_err(|problem| DataError::format(path, problem))? == self.shape {
@@ -195,7 +259,11 @@ impl Images {
 }
 
 /// An epoch has the numbers of its pictures in 32 bits each.
-fn check_count(count: usize) -> Result<(), String> {
+///
+/// # Errors
+///
+/// More pictures, in words.
+pub(super) fn check_count(count: usize) -> Result<(), String> {
     match u32::try_from(count) {
         Ok(_) => Ok(()),
         Err(_) => Err(format!("{count} images in one split; at most {} are read", u32::MAX)),
@@ -226,16 +294,12 @@ fn pixels(parts: &[Records], index: usize) -> &[u8] {
 mod tests {
     use super::*;
 
-    /// A file with holes has as many pictures as one likes.
+    /// Memory that nothing is written to costs addresses only.
     #[test]
     fn pictures_are_counted_in_32_bits() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x");
-        let images = |count: u64| {
-            std::fs::File::create(&path).unwrap().set_len(count).unwrap();
-            Images::records(vec![Records::new(Bytes::map(&path).unwrap(), 0, 1)], [1, 1, 1])
-        };
-        assert_eq!(images(u64::from(u32::MAX)).unwrap().count(), u32::MAX as usize);
+        let images =
+            |count: usize| Images::records(vec![Records::new(Bytes::from(vec![0; count]), 0, 1)], [1, 1, 1]);
+        assert_eq!(images(u32::MAX as usize).unwrap().count(), u32::MAX as usize);
         let error = images(1 << 32).unwrap_err();
         assert_eq!(error, "4294967296 images in one split; at most 4294967295 are read");
     }

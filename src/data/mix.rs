@@ -17,10 +17,18 @@ pub enum Mix {
 }
 
 impl Mix {
+    /// The name of a way that moves pixels.
+    pub fn mover(self) -> Option<&'static str> {
+        match self {
+            Mix::Blend { .. } => None,
+            Mix::Paste { .. } => Some("cutmix"),
+        }
+    }
+
     /// Mixes the images `[C, H, W]` of a batch, whose first one is numbered `first`.
     pub fn apply(self, seed: u64, epoch: u64, first: u32, [_, height, width]: [usize; 3], batch: &mut Batch) {
         let mut draws = Draws::new(seed, epoch, first, philox::stream("mix"));
-        let images = batch.labels.len();
+        let images = batch.targets.len();
         let share = match self {
             Mix::Blend { alpha } => {
                 let share = draws.beta(alpha) as f32;
@@ -48,12 +56,9 @@ impl Mix {
             }
         };
         let share = if planted!("data.mix.share") { 1.0 - share } else { share };
-        let mut labels = batch.labels.clone();
-        match planted!("data.mix.partner") {
-            true => labels.rotate_left(1),
-            false => labels.rotate_right(1),
-        }
-        batch.partners = Some(Partners { labels, share });
+        let targets =
+            if planted!("data.mix.partner") { batch.targets.clone() } else { batch.targets.rotated() };
+        batch.partners = Some(Partners { targets, share });
     }
 }
 
@@ -85,7 +90,7 @@ mod tests {
     /// Image `i` is all `i`.
     fn batch(images: usize) -> Batch {
         let pixels = (0..images).flat_map(|image| [image as f32; LEN]).collect();
-        Batch { pixels, labels: (10..).take(images).collect(), partners: None }
+        Batch { pixels, targets: (10..).take(images).collect::<Vec<_>>().into(), partners: None }
     }
 
     fn mixed(mix: Mix, epoch: u64, images: usize) -> (Batch, f32) {
@@ -98,8 +103,8 @@ mod tests {
     #[test]
     fn images_and_labels_are_mixed_with_those_before() {
         let (batch, share) = mixed(Mix::Blend { alpha: 1.0 }, 1, 3);
-        assert_eq!(batch.labels, [10, 11, 12]);
-        assert_eq!(batch.partners.unwrap().labels, [12, 10, 11]);
+        assert_eq!(batch.targets, vec![10, 11, 12].into());
+        assert_eq!(batch.partners.unwrap().targets, vec![12, 10, 11].into());
         for (image, partner) in [(0_usize, 2.0), (1, 0.0), (2, 1.0)] {
             let expected = share * image as f32 + (1.0 - share) * partner;
             assert!(batch.pixels[image * LEN..][..LEN].iter().all(|pixel| *pixel == expected));
@@ -125,6 +130,6 @@ mod tests {
     fn one_image_is_mixed_with_itself() {
         let (batch, _) = mixed(Mix::Blend { alpha: 0.2 }, 1, 1);
         assert_eq!(batch.pixels, [0.0; LEN]);
-        assert_eq!(batch.partners.unwrap().labels, [10]);
+        assert_eq!(batch.partners.unwrap().targets, vec![10].into());
     }
 }

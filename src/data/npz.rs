@@ -1,27 +1,30 @@
 //! NumPy's `.npz` files: a zip archive of the arrays `x_train y_train x_test y_test`.
 //!
-//! Pictures are `u8`, `[N, H, W]`, `[N, C, H, W]` or `[N, H, W, C]` with 1 or 3 channels (the second where both fit);
-//! labels are integers of any width, `[N]` or `[N, 1]`. Archives of `numpy.savez` and `numpy.savez_compressed` are read.
-//! An array may not claim more bytes than its part of the archive can hold, or than there is memory for.
+//! Pictures are `[N, H, W]`, `[N, C, H, W]` or `[N, H, W, C]`, as bytes (`u8`, or other integers from 0 to 255) or as floats,
+//! which a model reads as they are; targets are classes, integers of any width `[N]` or `[N, 1]`, classes of pixels,
+//! integers of other shapes, or floats of any shape. Both come in either order of bytes
+//! and of elements. Archives of `numpy.savez` and `numpy.savez_compressed` are read. An array may not claim more bytes than
+//! its part of the archive can hold, or than there is memory for.
+
+mod pictures;
+mod targets;
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
 
-use zip::ZipArchive;
+use zip::{CompressionMethod, ZipArchive};
 
 use crate::base::{files, visible};
 
-use super::bytes::Bytes;
-use super::npy::{self, Raw};
+use super::images::Images;
 use super::{DataError, Dataset, Split};
+use pictures::Pictures;
 
 const NAMES: [&str; 4] = ["x_train", "y_train", "x_test", "y_test"];
 /// The most bytes of an array, with its header.
 const MOST_BYTES: u64 = 1 << 32;
-/// Classes are counted from 0, and each has a name.
-const MOST_CLASSES: i32 = 1_000_000;
 /// So many arrays of an archive are named in an error.
 const MOST_NAMED: usize = 12;
 /// DEFLATE writes at least two bits for 258 bytes.
@@ -43,7 +46,14 @@ pub fn load(path: &Path) -> Result<Dataset, DataError> {
     let mut split = |x: &str, y: &str| split(&mut archive, x, y).map_err(wrong);
     let train = split(NAMES[0], NAMES[1])?;
     let test = split(NAMES[2], NAMES[3])?;
-    Dataset::new(&path.display().to_string(), train, test, 255.0)
+    if train.has_numbers() != test.has_numbers() {
+        let of = |split: &Split| if split.has_numbers() { "floats" } else { "integers" };
+        let (train, test) = (of(&train), of(&test));
+        let problem = format!("x_train holds {train} and x_test {test}; save both in one type");
+        return Err(DataError::format(path, problem));
+    }
+    let full_scale = if train.has_numbers() { 1.0 } else { 255.0 };
+    Dataset::new(&path.display().to_string(), train, test, full_scale)
 }
 
 fn check_names(archive: &Archive) -> Result<(), String> {
@@ -70,20 +80,25 @@ fn split(archive: &mut Archive, x: &str, y: &str) -> Result<Split, String> {
         let name = name.to_owned();
         move |problem: String| format!("{name}: {problem}")
     };
-    let images = entry(archive, x).map_err(named(x))?;
-    let (shape, pixels) = pictures(images).map_err(named(x))?;
+    let images = entry(archive, x).and_then(pictures::read).map_err(named(x))?;
     let bytes = entry(archive, y).map_err(named(y))?;
-    let labels = npy::raw(&bytes).and_then(|raw| labels(&raw)).map_err(named(y))?;
-    let count = pixels.len() / shape.iter().product::<usize>();
-    if labels.len() != count {
-        return Err(format!("{y}: {} labels for the {count} images of {x}", labels.len()));
+    let targets = targets::read(&bytes).map_err(named(y))?;
+    let Pictures { shape, pixels, are_numbers } = images;
+    let len = shape.iter().product::<usize>() * if are_numbers { size_of::<f32>() } else { 1 };
+    let count = pixels.len() / len;
+    if targets.len() != count {
+        return Err(format!("{y}: targets of {} samples for the {count} images of {x}", targets.len()));
     }
-    Split::new(pixels, labels, shape)
+    match are_numbers {
+        true => Ok(Split::of(Images::numbers(pixels, shape)?, targets)),
+        false => Split::new(pixels, targets, shape),
+    }
 }
 
 /// The bytes of an array's `.npy` file in the archive.
 fn entry(archive: &mut Archive, name: &str) -> Result<Vec<u8>, String> {
     let corrupt = |error: &dyn std::fmt::Display| format!("corrupt or cut off ({error})");
+    check_method(archive, name)?;
     let entry = archive.by_name(&format!("{name}.npy")).map_err(|error| corrupt(&error))?;
     let (claim, compressed) = (entry.size(), entry.compressed_size());
     if claim > MOST_BYTES {
@@ -102,70 +117,30 @@ fn entry(archive: &mut Archive, name: &str) -> Result<Vec<u8>, String> {
     }
 }
 
-/// The shape of a picture, `[C, H, W]`, and the pixels of all in that order, in the memory of their `.npy` file.
-fn pictures(mut file: Vec<u8>) -> Result<([usize; 3], Bytes), String> {
-    let raw = npy::raw(&file)?;
-    let (shape, is_last) = shape_and_order(&raw)?;
-    let (start, end) = (file.len() - raw.data.len(), file.len());
-    if is_last {
-        channels_first(&mut file[start..], shape);
-    }
-    Ok((shape, Bytes::from(file).slice(start..end)))
-}
-
-/// The shape of a picture, `[C, H, W]`, and whether its channels come last.
-fn shape_and_order(raw: &Raw<'_>) -> Result<([usize; 3], bool), String> {
-    if raw.element != "|u1" {
-        let problem = format!("pixels are bytes (uint8), not `{}`", visible::excerpt(raw.element));
-        return Err(format!("{problem}; save (x * 255).astype(\"uint8\") of numbers from 0 to 1"));
-    }
-    let has_pixels = raw.shape.len() > 1 && raw.shape[1..].iter().all(|extent| *extent > 0);
-    match raw.shape[..] {
-        _ if raw.data.is_empty() || !has_pixels => {
-            Err(format!("images of the shape {:?} have no pixels", raw.shape))
-        }
-        [_, height, width] => Ok(([1, height, width], false)),
-        [_, channels @ (1 | 3), height, width] => Ok(([channels, height, width], false)),
-        [_, height, width, channels @ (1 | 3)] => Ok(([channels, height, width], channels > 1)),
-        _ => Err(format!(
-            "images are [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels, not {:?}",
-            raw.shape
-        )),
-    }
-}
-
-/// Pixels `[N, H, W, C]` become `[N, C, H, W]`, by a copy of one picture at a time.
-fn channels_first(pixels: &mut [u8], [channels, height, width]: [usize; 3]) {
-    let plane = height * width;
-    let mut copy = vec![0; channels * plane];
-    for image in pixels.chunks_exact_mut(copy.len()) {
-        copy.copy_from_slice(image);
-        for (at, pixel) in copy.chunks_exact(channels).enumerate() {
-            for (channel, value) in pixel.iter().enumerate() {
-                image[channel * plane + at] = *value;
-            }
-        }
-    }
-}
-
-fn labels(raw: &Raw<'_>) -> Result<Vec<i32>, String> {
-    let ([_] | [_, 1]) = raw.shape[..] else {
-        return Err(format!("labels are [N] or [N, 1], not {:?}", raw.shape));
+/// Whether an array is compressed in a way that is read.
+fn check_method(archive: &mut Archive, name: &str) -> Result<(), String> {
+    let Some(index) = archive.index_for_name(&format!("{name}.npy")) else {
+        return Err(format!("the archive has `{name}` under another name than `{name}.npy`"));
     };
-    let integers = raw
-        .integers()
-        .ok_or_else(|| format!("labels are integers, not `{}`", visible::excerpt(raw.element)))?;
-    let label = |(at, value): (usize, i128)| {
-        let wrong = |_| format!("label {at} is {value}; classes are counted from 0");
-        match i32::try_from(value).map_err(wrong)? {
-            ..0 => Err(format!("label {at} is {value}; classes are counted from 0")),
-            label if label >= MOST_CLASSES => {
-                Err(format!("label {at} is {value}; there are at most {MOST_CLASSES} classes"))
-            }
-            label => Ok(label),
-        }
-    };
-    integers.enumerate().map(label).collect()
+    let entry = archive.by_index_raw(index).map_err(|error| format!("corrupt or cut off ({error})"))?;
+    if entry.encrypted() {
+        return Err("encrypted; numpy.savez writes arrays without a password".into());
+    }
+    let method = entry.compression();
+    if [CompressionMethod::STORE, CompressionMethod::DEFLATE].contains(&method) {
+        return Ok(());
+    }
+    let names = [
+        (CompressionMethod::DEFLATE64, "deflate64"),
+        (CompressionMethod::BZIP2, "bzip2"),
+        (CompressionMethod::LZMA, "LZMA"),
+        (CompressionMethod::ZSTD, "zstd"),
+        (CompressionMethod::XZ, "XZ"),
+        (CompressionMethod::PPMD, "PPMd"),
+    ];
+    let known = names.iter().find(|(known, _)| *known == method);
+    let how = known.map_or_else(|| format!("in an unknown way ({method})"), |(_, name)| format!("by {name}"));
+    Err(format!("compressed {how}; numpy.savez_compressed writes deflate, which is read"))
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ mod tests {
                 image.iter().zip(&*other).map(|(a, b)| (i64::from(*a) - i64::from(*b)).pow(2)).sum::<i64>()
             };
             let nearest = (0..31).min_by_key(|other| distance(*other)).unwrap();
-            assert_eq!(data.train.labels[nearest], data.test.labels[at]);
+            assert_eq!(data.train.classes()[nearest], data.test.classes()[at]);
             assert_ne!(distance(nearest), 0);
         }
     }
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn labels_are_balanced_and_pictures_repeat_by_seed() {
         let data = load(&options()).unwrap();
-        let count = |class: i32| data.train.labels.iter().filter(|label| **label == class).count();
+        let count = |class: i32| data.train.classes().iter().filter(|label| **label == class).count();
         assert_eq!([count(0), count(1), count(2)], [11, 10, 10]);
         let image = |seed| load(&Options { seed, ..options() }).unwrap().train.image(3).unwrap().into_owned();
         assert_eq!(image(5), image(5));

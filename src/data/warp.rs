@@ -2,8 +2,6 @@
 //!
 //! The map and the place of pixel centres are those of torchvision's `affine` on pictures, whose parameters these are.
 
-use super::picture::Picture;
-
 /// A map about the middle of a picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine {
@@ -38,26 +36,25 @@ impl Affine {
         [row(d / scale, -b / scale, center_x), row(-c / scale, a / scale, center_y)]
     }
 
-    /// The picture under the map, of the same size.
-    pub fn apply(&self, picture: &Picture) -> Picture {
-        let [_, height, width] = picture.shape;
+    /// A picture `[C, H, W]` under the map, of the same size.
+    pub fn apply<T: Copy + Default>(&self, pixels: &[T], [_, height, width]: [usize; 3]) -> Vec<T> {
         let [across, down] = self.inverse([width as f64 / 2.0, height as f64 / 2.0]);
-        let mut pixels = Vec::with_capacity(picture.pixels.len());
-        for plane in picture.planes() {
+        let mut moved = Vec::with_capacity(pixels.len());
+        for plane in pixels.chunks_exact(height * width) {
             for at in 0..height * width {
                 let (x, y) = ((at % width) as f64 + 0.5, (at / width) as f64 + 0.5);
                 let from_x = (across[0] * x + across[1] * y + across[2]).floor();
                 let from_y = (down[0] * x + down[1] * y + down[2]).floor();
-                pixels.push(pixel(plane, [height, width], [from_y, from_x]));
+                moved.push(pixel(plane, [height, width], [from_y, from_x]));
             }
         }
-        Picture::new(picture.shape, pixels)
+        moved
     }
 }
 
-fn pixel(plane: &[u8], [height, width]: [usize; 2], [y, x]: [f64; 2]) -> u8 {
+fn pixel<T: Copy + Default>(plane: &[T], [height, width]: [usize; 2], [y, x]: [f64; 2]) -> T {
     let is_inside = y >= 0.0 && y < height as f64 && x >= 0.0 && x < width as f64;
-    if is_inside { plane[y as usize * width + x as usize] } else { 0 }
+    if is_inside { plane[y as usize * width + x as usize] } else { T::default() }
 }
 
 #[cfg(test)]
@@ -65,8 +62,7 @@ mod tests {
     use super::*;
 
     fn check(map: Affine, expect: &[u8]) {
-        let picture = Picture::new([1, 3, 3], vec![1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        assert_eq!(map.apply(&picture).pixels, expect);
+        assert_eq!(map.apply(&[1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 3, 3]), expect);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use super::Outcome;
 use super::evaluate::{Argument, at};
+use super::foreign;
 use crate::base::diagnostic::Diagnostic;
-use crate::base::nearest::nearest;
 use crate::syntax::ast::Name;
 
 /// For every parameter the place of its argument, where it has one.
@@ -42,9 +42,8 @@ pub fn match_all(callee: &Name, parameters: &[&str], arguments: &[Argument]) -> 
 
 fn by_name(callee: &Name, parameters: &[&str], name: &Name) -> Outcome<usize> {
     parameters.iter().position(|parameter| *parameter == name.text).ok_or_else(|| {
-        at(format!("`{}` has no argument `{}`", callee.text, name.text), name.span)
-            .did_you_mean(nearest(&name.text, parameters.iter().copied()))
-            .note(takes(callee, parameters))
+        let error = at(format!("`{}` has no argument `{}`", callee.text, name.text), name.span);
+        foreign::suggest_argument(error.note(takes(callee, parameters)), &name.text, parameters)
     })
 }
 

@@ -2,10 +2,11 @@
 
 use super::Outcome;
 use super::elaborator::Elaborator;
-use super::evaluate::{Argument, at, unknown_function};
-use super::module::Callable;
+use super::evaluate::{Argument, at, function_with_name, is_function, unknown_function};
+use super::module::{Callable, Module};
 use super::value::{TensorValue, Value};
 use super::{block, joins, op, tensors};
+use crate::base::diagnostic::Diagnostic;
 use crate::base::span::Span;
 use crate::graph;
 use crate::syntax::ast::{Label, Name, OpItem};
@@ -19,8 +20,12 @@ impl<'m> Elaborator<'m> {
         label: Option<&Label>,
     ) -> Outcome<Value> {
         match self.module.find(&callee.text, self.in_library()) {
-            Some(Callable::Fn(item)) => self.call_fn(item, callee, &arguments, label),
-            Some(Callable::Op(item)) => self.call_op(item, callee, &arguments, label),
+            Some(Callable::Fn(item)) => self
+                .call_fn(item, callee, &arguments, label)
+                .map_err(|error| hidden(self.module, Callable::Fn(item), callee, error)),
+            Some(Callable::Op(item)) => self
+                .call_op(item, callee, &arguments, label)
+                .map_err(|error| hidden(self.module, Callable::Op(item), callee, error)),
             None => self.call_builtin(callee, arguments, label),
         }
     }
@@ -61,15 +66,11 @@ impl<'m> Elaborator<'m> {
         {
             return tensors::function(self, callee, &arguments, label);
         }
-        if label.is_some() {
-            return Err(at(format!("`{}` is a function and has no name", callee.text), callee.span));
+        if label.is_some() && is_function(&callee.text) {
+            return Err(function_with_name(callee));
         }
-        super::evaluate::call_known(callee, &arguments).unwrap_or_else(|| {
-            let mut others = self.module.callable_names();
-            others.extend(joins::JOINS.iter().map(|join| join.name.into()));
-            others.sort_unstable();
-            Err(unknown_function(callee, others))
-        })
+        let known = super::evaluate::call_known(callee, &arguments);
+        known.unwrap_or_else(|| Err(unknown_function(callee, Some(self.module), true)))
     }
 
     /// The results of an op.
@@ -127,6 +128,21 @@ impl<'m> Elaborator<'m> {
         let instance = self.instance();
         Ok(format!("{}{part}", self.instances[instance].prefix))
     }
+}
+
+/// The error of a call of a user's item; where the library has one of its name, that one may be meant.
+pub(super) fn hidden(module: &Module, item: Callable<'_>, callee: &Name, error: Diagnostic) -> Diagnostic {
+    let name = &callee.text;
+    let is_own = !module.in_library(item.span().file);
+    // What is wrong inside of the item begins otherwise.
+    let rest = error.message.strip_prefix(&format!("`{name}` "));
+    let verbs = ["takes ", "gets ", "needs ", "has no argument ", "calls itself "];
+    let is_of_call = rest.is_some_and(|rest| verbs.iter().any(|verb| rest.starts_with(verb)));
+    if !(is_own && is_of_call && module.find(name, true).is_some()) {
+        return error;
+    }
+    let note = format!("`{name}` is a {} of yours, which hides the library's", item.word());
+    if error.notes.contains(&note) { error } else { error.note(note).help("give it another name") }
 }
 
 /// One result as a tensor, several as a list of them.

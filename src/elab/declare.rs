@@ -119,7 +119,8 @@ pub(super) fn check_result(
         at(format!("the result is {tensor}, but {declared} is declared"), span).secondary(ty.span, text)
     };
     if tensor.dtype != *dtype || tensor.shape.len() != dims.len() {
-        return Err(wrong(format!("{} axes of {dtype}", dims.len())));
+        let error = wrong(format!("{} axes of {dtype}", dims.len()));
+        return Err(types::reshaped(error, dims.len(), &tensor.shape));
     }
     for (axis, (dim, extent)) in dims.iter().zip(&tensor.shape).enumerate() {
         types::unify(elaborator, dim, *extent).map_err(|error| match error {

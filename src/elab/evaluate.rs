@@ -4,8 +4,9 @@
 //! names are in scope, whether there are tensors) is behind [`Context`]; its defaults are those of a place without
 //! tensors.
 
+use super::module::Module;
 use super::value::{TensorValue, Value};
-use super::{Outcome, arithmetic, functions, interpolate, op};
+use super::{Outcome, arithmetic, foreign, functions, interpolate, joins, op};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::span::Span;
@@ -74,7 +75,7 @@ pub trait Context {
         }
         let arguments = arguments(self.as_context(), call, piped)?;
         call_known(&call.callee, &arguments)
-            .unwrap_or_else(|| Err(unknown_function(&call.callee, Vec::new())))
+            .unwrap_or_else(|| Err(unknown_function(&call.callee, None, false)))
     }
 
     /// Arithmetic where at least one side is a tensor.
@@ -215,8 +216,7 @@ fn evaluate_name(context: &mut dyn Context, name: &str, span: Span) -> Outcome<V
         return Err(at(format!("`{name}` is {what}, and what stands here is known at compile time"), span));
     }
     let known = context.names();
-    let error = at(format!("unknown name `{name}`"), span);
-    Err(error.did_you_mean(nearest(name, known.iter().map(String::as_str))))
+    Err(unknown_name(name, span, known.iter().map(String::as_str)))
 }
 
 fn evaluate_list(context: &mut dyn Context, items: &[Arg]) -> Outcome<Value> {
@@ -418,13 +418,39 @@ pub fn refused(callee: &Name, message: String) -> Diagnostic {
     at(named, callee.span)
 }
 
-/// "unknown layer", with the nearest of the functions and of `others`.
-pub fn unknown_function(name: &Name, others: Vec<String>) -> Diagnostic {
+/// Whether a function, of compile-time values or of numbers, has the name.
+pub fn is_function(name: &str) -> bool {
+    functions::find(name).is_some() || op::is_elementwise(name)
+}
+
+/// The error of a function with `as`.
+pub fn function_with_name(callee: &Name) -> Diagnostic {
+    at(format!("`{}` is a function and has no name", callee.text), callee.span)
+        .help("leave out `as`: names are for what has parameters or states")
+}
+
+/// "unknown name", with the nearest of those that are known.
+pub fn unknown_name<'a>(name: &str, span: Span, known: impl IntoIterator<Item = &'a str>) -> Diagnostic {
+    let error = at(format!("unknown name `{name}`"), span);
+    let near = nearest(name, known);
+    let table = if foreign::find(foreign::NAMES, name).is_some() { foreign::NAMES } else { foreign::CALLS };
+    foreign::suggest(error, table, name, near)
+}
+
+/// "unknown layer", with what it is called here, or the nearest of the functions, of what the module has and, where
+/// tensors are joined, of what does that. An item of the user's that is nearest goes before a foreign name.
+pub fn unknown_function(name: &Name, module: Option<&Module>, joins: bool) -> Diagnostic {
+    let error = at(format!("unknown layer, op or function `{}`", name.text), name.span);
+    let (own, mut library) = module.map(Module::callable_names).unwrap_or_default();
+    library.extend(joins::JOINS.iter().filter(|_| joins).map(|join| join.name.to_owned()));
+    library.sort_unstable();
     let functions = functions::FUNCTIONS.iter().map(|function| function.name);
     let scalar = op::FUNCTIONS.iter().map(|(name, _)| *name);
-    let known = others.iter().map(String::as_str).chain(functions).chain(scalar);
-    at(format!("unknown layer, op or function `{}`", name.text), name.span)
-        .did_you_mean(nearest(&name.text, known))
+    let items = own.iter().chain(&library).map(String::as_str);
+    match nearest(&name.text, items.chain(functions).chain(scalar)) {
+        Some(near) if own.iter().any(|own| own == near) => error.did_you_mean(Some(near)),
+        near => foreign::suggest(error, foreign::CALLS, &name.text, near),
+    }
 }
 
 /// A string with its compile-time values in braces put in.

@@ -7,6 +7,7 @@ use super::model::{ModelCall, Request};
 use super::show::show_declared;
 use super::value::{TensorValue, Value, show_type};
 use super::{Outcome, arguments, types};
+use crate::base::diagnostic::Diagnostic;
 use crate::graph::Role;
 use crate::syntax::ast::{Expr, ExprKind, FnItem, Param, TypeKind};
 use crate::te::DType;
@@ -26,6 +27,9 @@ impl<'m> Elaborator<'m> {
             let message = format!("the input `{}` is a tensor of f32", param.name.text);
             return Err(at(message, param.ty.span).help("such as `x: f32[N, 1, 28, 28]`"));
         };
+        if let Some(second) = others.iter().find(|param| is_second_input(param)) {
+            return Err(second_input(item, param, second));
+        }
         let given = self.model_arguments(model)?;
         let names: Vec<&str> = others.iter().map(|param| param.name.text.as_str()).collect();
         let places = arguments::match_arguments(&model.name, &names, &given)?;
@@ -97,6 +101,21 @@ impl<'m> Elaborator<'m> {
         self.bind(name, Value::Int(extent));
         Ok(extent)
     }
+}
+
+/// Whether a parameter can only be given a tensor, which nothing but data could be.
+pub(super) fn is_second_input(param: &Param) -> bool {
+    types::has_axes(&param.ty) && param.default.is_none()
+}
+
+fn second_input(item: &FnItem, first: &Param, second: &Param) -> Diagnostic {
+    let message = format!("the model `{}` has a second input, `{}`", item.name.text, second.name.text);
+    at(message, second.name.span)
+        .secondary(first.name.span, "the first one")
+        .note(
+            "a batch of data is one tensor; the other parameters of a model are options such as `k: int = 2`",
+        )
+        .help("join both on an axis of one input, and take its parts with an op")
 }
 
 fn check_sample(item: &FnItem, shape: &[i64], request: &Request<'_>) -> Outcome<()> {

@@ -2,7 +2,7 @@
 //!
 //! [`load`] reads a model file with what it uses; [`Module::graph`] inlines the blocks of a model, evaluates what is
 //! known at compile time, and turns ops into equations with concrete extents. The library (`src/std`) goes the same
-//! way as a user's own blocks and ops: nothing here knows a layer.
+//! way as a user's own blocks and ops: nothing here knows a layer, but for the texts of help about foreign names.
 
 mod arguments;
 mod arithmetic;
@@ -13,6 +13,7 @@ pub mod config;
 mod declare;
 mod elaborator;
 mod evaluate;
+pub mod foreign;
 pub mod functions;
 pub mod gradients;
 mod input;

@@ -6,14 +6,15 @@ use super::Outcome;
 use super::config::Metrics;
 use super::elaborator::{Elaborator, InitRule};
 use super::evaluate::{Argument, at, evaluate};
+use super::foreign;
 use super::module::{Callable, Module};
 use super::ratio::{Loss, TOTAL, WEIGHT};
 use super::selection::Selection;
 use super::value::{TensorValue, Value};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
-use crate::graph::{Graph, Role, Sink};
-use crate::syntax::ast::{self, Expr, ExprKind, FnItem, FnKind, Name, TypeKind};
+use crate::graph::{Graph, Role, Scores, Sink};
+use crate::syntax::ast::{self, Expr, ExprKind, FnItem, FnKind, Name, Param, TypeKind};
 use crate::te::DType;
 
 /// A model with the arguments of its other parameters.
@@ -97,14 +98,33 @@ impl Module {
     pub fn model(&self, name: &Name) -> Result<&FnItem, Diagnostic> {
         match self.find(&name.text, false) {
             Some(Callable::Fn(item)) if item.kind == FnKind::Model => Ok(item),
-            Some(_) => Err(at(format!("`{}` is not a model", name.text), name.span)),
-            None => {
-                let models = self.models();
-                let known = models.iter().map(|model| model.name.text.as_str());
-                Err(at(format!("unknown model `{}`", name.text), name.span)
-                    .did_you_mean(nearest(&name.text, known)))
-            }
+            Some(_) => Err(self.no_model(format!("`{}` is not a model", name.text), name)),
+            None => Err(self.no_model(format!("unknown model `{}`", name.text), name)),
         }
+    }
+}
+
+impl Module {
+    fn no_model(&self, message: String, name: &Name) -> Diagnostic {
+        let models = self.models();
+        let known: Vec<&str> = models.iter().map(|model| model.name.text.as_str()).collect();
+        let error = listed(at(message, name.span), "models", name, &known);
+        let is_data = self.data_sections().iter().any(|data| data.name.text == name.text);
+        if is_data {
+            error.help(format!("`{}` is a data section: `train MODEL on DATA`", name.text))
+        } else {
+            error
+        }
+    }
+}
+
+/// The error of a name that is none of these, with the nearest and all of them.
+pub(super) fn listed(error: Diagnostic, what: &str, name: &Name, known: &[&str]) -> Diagnostic {
+    let error = error.did_you_mean(nearest(&name.text, known.iter().copied()));
+    match known {
+        [] => error.note(format!("this file has no {what}")),
+        [only] => error.note(format!("the only one is `{only}`")),
+        _ => error.note(format!("the {what} are {}", known.join(", "))),
     }
 }
 
@@ -170,16 +190,17 @@ impl<'m> Elaborator<'m> {
             _ => return Err(at("a loss is the name of a block or an op", loss.span)),
         };
         let Some(item) = self.module.find(&callee.text, false) else {
-            let known = self.module.callable_names();
-            return Err(at(format!("unknown loss `{}`", callee.text), callee.span)
-                .did_you_mean(nearest(&callee.text, known.iter().map(String::as_str))));
+            let (own, library) = self.module.callable_names();
+            let known = own.iter().chain(&library).map(String::as_str);
+            let error = at(format!("unknown loss `{}`", callee.text), callee.span);
+            return Err(foreign::suggest(error, foreign::LOSSES, &callee.text, known));
         };
         let (dtype, shape) = target_type(item, &callee, prediction, request.batch)?;
         let id = self.graph.input("target", dtype, shape.clone(), Role::Target);
         let target = self.tensor(id);
         self.labels.extend((dtype == DType::I32).then_some(id));
         let Loss { mut value, parts } = self.loss_of(loss, (&callee, args), prediction, &target)?;
-        self.graph.classes = self.classes(prediction);
+        self.graph.scores = self.scores(prediction, &target);
         let mut counts = self.count(&request.metrics, prediction, &target)?;
         counts.extend(parts.into_iter().flat_map(|parts| [TOTAL, WEIGHT].into_iter().zip(parts)));
         if request.mixed {
@@ -216,19 +237,27 @@ impl<'m> Elaborator<'m> {
             arguments.push(Argument { name: arg.name.clone(), value, span: Some(arg.value.span) });
         }
         self.site = Some(callee.span);
-        let value = self.call_with(callee, arguments, None).map_err(|error| self.relocate(error, callee))?;
+        let value = self.call_with(callee, arguments, None).map_err(|error| {
+            let error = self.relocate(error, callee);
+            let of_pixels = format!("{}2d", callee.text);
+            match prediction.shape.len() == 4 && self.module.find(&of_pixels, true).is_some() {
+                true => error.note(format!("for labels of every pixel there is `{of_pixels}`")),
+                false => error,
+            }
+        })?;
         self.loss_value(value, loss.span)
     }
 
-    /// How many classes a prediction has a score for: one for each position of its second axis, where the loss looks
-    /// for labels among so many positions.
-    fn classes(&self, prediction: &TensorValue) -> Option<i64> {
-        match prediction.shape[..] {
-            [_, scores] if prediction.dtype == DType::F32 => {
-                Some(scores).filter(|scores| self.label_axes.contains(scores))
-            }
-            _ => None,
-        }
+    /// The classes that a prediction has scores for: one for each position of its second axis, where the loss looks for
+    /// labels among so many positions.
+    fn scores(&self, prediction: &TensorValue, target: &TensorValue) -> Option<Scores> {
+        let scores = match (&prediction.shape[..], &target.shape[..]) {
+            ([_, scores], _) => Scores::Samples(*scores),
+            ([n, scores, h, w], labels) if *labels == [*n, *h, *w] => Scores::Pixels(*scores),
+            _ => return None,
+        };
+        let is_compared = self.label_axes.contains(&scores.classes());
+        (prediction.dtype == DType::F32 && is_compared).then_some(scores)
     }
 
     /// The numbers of predictions that metrics ask for, by the names of the library's ops; none where predictions are
@@ -239,14 +268,15 @@ impl<'m> Elaborator<'m> {
         prediction: &TensorValue,
         target: &TensorValue,
     ) -> Outcome<Vec<(&'static str, TensorValue)>> {
-        let classes = self.graph.classes;
-        metrics.check(classes)?;
+        let scores = self.graph.scores;
+        metrics.check(scores.and_then(Scores::of_samples))?;
         let k = metrics.top_k().map(|k| k as i64 + i64::from(planted!("elab.model.top")));
         let k = k.map(|k| Argument { name: None, value: Value::Int(k), span: None });
-        let asked = [(CORRECT, metrics.accuracy, None), (IN_TOP, k.is_some(), k)];
+        let correct = if matches!(scores, Some(Scores::Pixels(_))) { CORRECT_PIXELS } else { CORRECT };
+        let asked = [(CORRECT, correct, metrics.accuracy, None), (IN_TOP, IN_TOP, k.is_some(), k)];
         let mut counts = Vec::new();
-        for (name, _, k) in asked.into_iter().filter(|(_, asked, _)| *asked && classes.is_some()) {
-            let Some(Callable::Op(item)) = self.module.find(name, true) else { continue };
+        for (name, op, _, k) in asked.into_iter().filter(|(_, _, asked, _)| *asked && scores.is_some()) {
+            let Some(Callable::Op(item)) = self.module.find(op, true) else { continue };
             let arguments: Vec<Argument> =
                 [prediction, target].map(tensor_argument).into_iter().chain(k).collect();
             if let Value::Tensor(count) = self.call_op(item, &item.name, &arguments, None)? {
@@ -261,8 +291,8 @@ impl<'m> Elaborator<'m> {
         let Some(unused) = self.used_rules.iter().position(|used| !used) else { return Ok(()) };
         let rule = &self.rules[unused];
         let mut known: Vec<&str> = self.paths.keys().filter_map(|path| path.rsplit('.').next()).collect();
-        let blocks = self.module.callable_names();
-        known.extend(blocks.iter().map(String::as_str));
+        let (own, library) = self.module.callable_names();
+        known.extend(own.iter().chain(&library).map(String::as_str));
         known.sort_unstable();
         Err(at(format!("`init` names `{}`, but the model has no such parameter", rule.target), rule.span)
             .did_you_mean(nearest(&rule.target, known.into_iter().filter(|name| *name != rule.target)))
@@ -285,21 +315,48 @@ impl<'m> Elaborator<'m> {
     }
 }
 
-/// The type of the target that a loss takes as its second parameter: labels, or numbers like the prediction's.
+/// The type of the target that a loss takes as its second parameter: labels, or numbers. Its axes are those of the
+/// prediction that have their names; where others stand there, it is as large as the prediction.
 fn target_type(
     item: Callable<'_>,
     callee: &Name,
     prediction: &TensorValue,
     batch: i64,
 ) -> Outcome<(DType, Vec<i64>)> {
-    let [_, param, ..] = item.params() else {
+    let [first, param, ..] = item.params() else {
         return Err(at(format!("`{}` does not take a prediction and a target", callee.text), callee.span)
             .note("a loss has two parameters without defaults: the prediction and the target"));
     };
-    Ok(match &param.ty.kind {
-        TypeKind::Tensor { dtype: DType::I32, .. } => (DType::I32, vec![batch]),
-        TypeKind::Tensor { .. } | TypeKind::Named(_) => (DType::F32, prediction.shape.clone()),
+    let TypeKind::Tensor { dtype, dims } = &param.ty.kind else {
+        return Ok((DType::F32, prediction.shape.clone()));
+    };
+    let dims = dims.as_deref().unwrap_or_default();
+    let extents: Option<Vec<i64>> = dims.iter().map(|dim| extent_of(dim, first, prediction)).collect();
+    Ok(match (dtype, extents) {
+        // Labels of samples, whatever their axis is called.
+        (DType::I32, _) if dims.len() < 2 => (DType::I32, vec![batch]),
+        (DType::I32, Some(shape)) => (DType::I32, shape),
+        (DType::I32, None) => {
+            let message =
+                format!("the labels of `{}` have axes that its prediction does not have", callee.text);
+            let error = at(message, callee.span);
+            return Err(error.note("such as `prediction: f32[N, C, H, W], label: i32[N, H, W]`"));
+        }
+        (_, Some(shape)) if !dims.is_empty() => (DType::F32, shape),
+        _ => (DType::F32, prediction.shape.clone()),
     })
+}
+
+/// The extent of an axis that the declared prediction names, too, or of a number.
+fn extent_of(dim: &Expr, declared: &Param, prediction: &TensorValue) -> Option<i64> {
+    match (&dim.kind, &declared.ty.kind) {
+        (ExprKind::Number { value, integer: true }, _) => Some(*value as i64),
+        (ExprKind::Name(name), TypeKind::Tensor { dims: Some(dims), .. }) => {
+            let has_name = |dim: &Expr| matches!(&dim.kind, ExprKind::Name(other) if other == name);
+            prediction.shape.get(dims.iter().position(has_name)?).copied()
+        }
+        _ => None,
+    }
 }
 
 fn tensor_argument(tensor: &TensorValue) -> Argument {
@@ -308,6 +365,8 @@ fn tensor_argument(tensor: &TensorValue) -> Argument {
 
 /// The library's op that counts right predictions, and the name of its metric.
 pub const CORRECT: &str = "correct";
+/// The library's op that adds up the shares of right pixels of each sample.
+const CORRECT_PIXELS: &str = "correct2d";
 /// The library's op that counts labels among the best scores, and the name of its metric.
 pub const IN_TOP: &str = "in_top";
 /// The library's block for the losses of mixed pictures.

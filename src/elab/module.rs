@@ -40,6 +40,17 @@ impl<'m> Callable<'m> {
         }
     }
 
+    /// "block", "model" or "op".
+    pub fn word(self) -> &'static str {
+        match self {
+            Callable::Fn(item) => match item.kind {
+                FnKind::Model => "model",
+                FnKind::Block => "block",
+            },
+            Callable::Op(_) => "op",
+        }
+    }
+
     /// The whole item.
     pub fn span(self) -> Span {
         match self {
@@ -196,9 +207,14 @@ impl Module {
         self.files[self.own..].iter().any(|loaded| loaded.id == file)
     }
 
-    /// The names of all blocks, models and ops, for suggestions.
-    pub fn callable_names(&self) -> Vec<String> {
-        self.callables.keys().chain(self.library.keys()).cloned().collect()
+    /// The names of all blocks, models and ops, sorted, for suggestions: the user's and the library's.
+    pub fn callable_names(&self) -> (Vec<String>, Vec<String>) {
+        let names = |table: &HashMap<String, Place>| {
+            let mut names: Vec<String> = table.keys().cloned().collect();
+            names.sort_unstable();
+            names
+        };
+        (names(&self.callables), names(&self.library))
     }
 
     /// The user's models in the order in which they stand, those of the model file last.

@@ -228,7 +228,8 @@ fn find<'m>(module: &'m Module, name: &Name) -> Outcome<&'m OpItem> {
 
 /// The names of all ops that are optimisers.
 fn optimisers(module: &Module) -> Vec<String> {
-    let mut names = module.callable_names();
+    let (own, library) = module.callable_names();
+    let mut names = [own, library].concat();
     names.retain(|name| match module.find(name, false) {
         Some(Callable::Op(item)) => Layout::of(item).is_ok(),
         Some(Callable::Fn(_)) | None => false,

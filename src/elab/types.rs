@@ -2,10 +2,10 @@
 
 use super::Outcome;
 use super::evaluate::{Context, at, evaluate};
+use super::foreign;
 use super::show::{show_declared, show_expr, show_values};
 use super::value::{TensorValue, Value, show_type};
 use crate::base::diagnostic::Diagnostic;
-use crate::base::nearest::nearest;
 use crate::base::span::Span;
 use crate::syntax::ast::{Expr, ExprKind, Param, TypeExpr, TypeKind};
 use crate::te::DType;
@@ -102,9 +102,9 @@ pub fn is_named(name: &str) -> bool {
 
 /// The error of a type that is not one.
 pub fn unknown_type(name: &str, span: Span) -> Diagnostic {
-    at(format!("unknown type `{name}`"), span)
-        .did_you_mean(nearest(name, NAMED))
-        .note(format!("types are tensors such as f32[N, C], and {}", NAMED.join(", ")))
+    let error = at(format!("unknown type `{name}`"), span)
+        .note(format!("types are tensors such as f32[N, C], and {}", NAMED.join(", ")));
+    foreign::suggest(error, foreign::TYPES, name, NAMED)
 }
 
 fn accept_tensor(
@@ -122,7 +122,8 @@ fn accept_tensor(
     };
     if tensor.shape.len() != dims.len() {
         let (has, needs) = (tensor.shape.len(), dims.len());
-        return Err(wrong(Some(format!("it has {has} {}, and {needs} are needed", axes_word(has)))));
+        let error = wrong(Some(format!("it has {has} {}, and {needs} are needed", axes_word(has))));
+        return Err(reshaped(error, needs, &tensor.shape));
     }
     if tensor.dtype != dtype {
         return Err(wrong(None));
@@ -136,6 +137,18 @@ fn accept_tensor(
         })?;
     }
     Ok(())
+}
+
+/// The error of a tensor with other axes than so many, with how layers of pictures and of features go together.
+pub fn reshaped(error: Diagnostic, needs: usize, shape: &[i64]) -> Diagnostic {
+    match (shape, needs) {
+        ([batch, _, _, ..], 2) => {
+            let features = elements(&shape[1..]).unwrap_or_default();
+            error.help(format!("`|> flatten` makes {} of it", show_type(DType::F32, &[*batch, features])))
+        }
+        ([_, _], 4) => error.help("layers for pictures stand before `flatten`"),
+        _ => error,
+    }
 }
 
 fn axes_word(count: usize) -> &'static str {

@@ -8,6 +8,7 @@ pub mod dot;
 pub mod interpreter;
 pub mod parser;
 pub mod printer;
+pub mod samples;
 pub mod verifier;
 
 #[cfg(test)]
@@ -115,8 +116,34 @@ pub struct Graph {
     /// In an order in which every value is defined before it is used.
     pub nodes: Vec<Node>,
     pub outputs: Vec<(Value, Sink)>,
-    /// How many classes the prediction has a score for: none where it is something else, as the loss says.
-    pub classes: Option<i64>,
+    /// The classes that the prediction has scores for: none where it is something else, as the loss says.
+    pub scores: Option<Scores>,
+}
+
+/// What a prediction has a score a class for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scores {
+    /// `[N, K]`: each sample.
+    Samples(i64),
+    /// `[N, K, H, W]`: each pixel of a sample.
+    Pixels(i64),
+}
+
+impl Scores {
+    /// The number of classes.
+    pub fn classes(self) -> i64 {
+        match self {
+            Scores::Samples(classes) | Scores::Pixels(classes) => classes,
+        }
+    }
+
+    /// The number of classes of samples.
+    pub fn of_samples(self) -> Option<i64> {
+        match self {
+            Scores::Samples(classes) => Some(classes),
+            Scores::Pixels(_) => None,
+        }
+    }
 }
 
 impl Graph {

@@ -38,11 +38,12 @@ fn svg(
         x_title: "weight, in the order of the model",
         x: 1.0..weights,
         y: value_range(&curves, f64::INFINITY),
-        y_text: |exponent| format!("{:.0e}", 10_f64.powf(exponent)),
+        y_text: Some(|exponent| format!("{:.0e}", 10_f64.powf(exponent))),
         curves,
         legend: Legend::Below,
+        marks: Vec::new(),
     };
-    chart::svg(SIZE, &[panel])
+    chart::svg("Gradients", SIZE, &[panel])
 }
 
 #[cfg(test)]

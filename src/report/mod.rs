@@ -6,6 +6,7 @@ pub mod confusion;
 pub mod curves;
 pub mod gradients;
 pub mod layers;
+pub mod matrix;
 pub mod output;
 pub mod progress;
 mod reach;

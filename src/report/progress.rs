@@ -75,6 +75,30 @@ impl Progress {
     }
 }
 
+/// The bar of pictures that are counted, by several threads.
+#[derive(Debug)]
+pub struct Counting(ProgressBar);
+
+impl Counting {
+    /// A bar for so many images of a data set.
+    pub fn new(name: &str, images: u64) -> Counting {
+        let bar = ProgressBar::with_draw_target(Some(images), ProgressDrawTarget::stderr());
+        bar.set_style(style());
+        bar.set_prefix(visible::excerpt(name));
+        Counting(bar)
+    }
+
+    /// One more is done.
+    pub fn advance(&self) {
+        self.0.inc(1);
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
 fn style() -> ProgressStyle {
     let style = ProgressStyle::with_template(TEMPLATE).expect("the template is well formed");
     style

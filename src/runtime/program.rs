@@ -253,12 +253,9 @@ impl Program {
     pub fn set_labels(&mut self, role: &Role, labels: &[i32]) {
         let Some((tensor, offset)) = self.input(role) else { return };
         assert_eq!(self.dtypes[&tensor], DType::I32, "labels are i32");
-        let len = self.layouts[&tensor].len();
-        let memory = self.arena.bytes_mut(offset, 4 * len);
-        for (lane, bytes) in memory.chunks_exact_mut(4).enumerate() {
-            let label = labels.get(lane).or(labels.last()).copied().unwrap_or(0);
-            bytes.copy_from_slice(&label.to_ne_bytes());
-        }
+        let layout = &self.layouts[&tensor];
+        let memory = self.arena.bytes_mut(offset, 4 * layout.len());
+        rows::pack(layout, labels, bytemuck::cast_slice_mut(memory));
     }
 
     /// Gives a number of the host by name; names the program does not read are ignored.

@@ -132,6 +132,10 @@ impl Planner<'_> {
         if extent == 1 {
             plan.replace.insert(axis, Index::from(axis));
         }
+        // Its loop has been unrolled for a choice, and no other way has lanes along it.
+        if !plan.mentions(axis) {
+            return None;
+        }
         let (_, lane) = plan.split(&mut self.kernels.program, axis, lanes);
         if ragged && reduced {
             plan.mask = Some((Index::from(axis), extent));

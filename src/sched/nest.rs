@@ -107,6 +107,11 @@ impl LoopNest {
         }
     }
 
+    /// Whether an axis of the nest depends on this one.
+    pub fn mentions(&self, axis: Axis) -> bool {
+        self.replace.values().any(|index| index.mentions(axis))
+    }
+
     /// Splits a loop into blocks: `axis = factor * block + rest`. The rest is not placed yet. The blocks cover the
     /// extent; where it is not a multiple, the caller sees to the points beyond.
     ///
@@ -115,8 +120,7 @@ impl LoopNest {
     /// Where the factor is no positive number, or the nest has no such axis.
     pub fn split(&mut self, program: &mut Program, axis: Axis, factor: i64) -> (Axis, Axis) {
         let data = program.axes[axis].clone();
-        let is_used = self.replace.values().any(|index| index.mentions(axis));
-        assert!(factor > 0 && is_used, "split {} by {factor}", data.name);
+        assert!(factor > 0 && self.mentions(axis), "split {} by {factor}", data.name);
         let block = program.axis(format!("{}b", data.name), (data.extent + factor - 1) / factor);
         let rest = program.axis(format!("{}l", data.name), factor);
         let single = program.axes[block].extent == 1;

@@ -38,6 +38,7 @@ pub const RULES: &[Rule] = &[
     branch_without_braces,
     loop_without_range,
     assert_without_message,
+    module_of_a_layer,
     call_of_a_value,
     parameter_without_type,
     head_without_parameters,
@@ -404,6 +405,19 @@ fn assert_without_message(site: &Site) -> Option<Explanation> {
     }
     let error = error(site, "expected `,` and a message, found `;`", "what is wrong otherwise?");
     skip(error.help("as in `assert k > 0, \"the kernel is empty\";`"))
+}
+
+/// `x |> nn.Conv2d(8, 3)`, `F.relu(x)`, `x.view(8)`
+fn module_of_a_layer(site: &Site) -> Option<Explanation> {
+    use Kind::{Dot, Name, OpenParen};
+    let name = match (site.kind(-2), site.kind(-1), site.found()?, site.kind(1)) {
+        (_, Some(Name), Dot, Some(Name)) => 1,
+        (Some(Dot), Some(Name), OpenParen, _) => -1,
+        _ => return None,
+    };
+    let (dot, name) = (site.span(name - 1), site.word(name));
+    let error = Diagnostic::error("a call has no `.` before its name").primary(dot, "");
+    skip(error.help(format!("write the name alone: `{name}(...)`, or `x |> {name}(...)` for a layer")))
 }
 
 /// `x[0](3)`

@@ -13,6 +13,19 @@ pub struct Confusion {
     unclassified: u64,
 }
 
+/// How well a class is told from the others. A share of nothing is NaN, and null in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ClassFigures {
+    /// Images whose label it is.
+    pub images: u64,
+    /// The share of right ones among those that are taken for it.
+    pub precision: f64,
+    /// The share of its images that are taken for it.
+    pub recall: f64,
+    /// The harmonic mean of both: `2 right / (images + taken)`.
+    pub f1: f64,
+}
+
 impl Confusion {
     /// Adds a batch: its scores `[N, classes]`, always of the same classes, and its labels `[N]`, each below `classes`.
     pub fn add(&mut self, scores: &[f32], labels: &[i32]) {
@@ -33,6 +46,22 @@ impl Confusion {
     /// The counts of each label, by prediction.
     pub fn rows(&self) -> &[Vec<u64>] {
         &self.rows
+    }
+
+    /// The figures of each class.
+    pub fn by_class(&self) -> Vec<ClassFigures> {
+        let of = |class: usize| {
+            let images: u64 = self.rows[class].iter().sum();
+            let taken: u64 = self.rows.iter().map(|row| row[class]).sum();
+            let right = self.rows[class][class] as f64;
+            ClassFigures {
+                images,
+                precision: right / if planted!("train.confusion.precision") { images } else { taken } as f64,
+                recall: right / images as f64,
+                f1: 2.0 * right / (images + taken) as f64,
+            }
+        };
+        (0..self.rows.len()).map(of).collect()
     }
 
     /// How many images have no class, because a score of theirs is NaN.
@@ -90,5 +119,22 @@ mod tests {
         let text = serde_json::to_string(&confusion).unwrap();
         assert_eq!(text, "{\"confusion\":[[1,0],[0,0]],\"unclassified\":1}");
         assert_eq!(serde_json::from_str::<Confusion>(&text).unwrap(), confusion);
+    }
+
+    /// Against figures by hand: of 5, 3 and 2 images; nothing is taken for the last class.
+    #[test]
+    fn classes_have_figures_of_their_own() {
+        let confusion =
+            Confusion { rows: vec![vec![4, 1, 0], vec![1, 2, 0], vec![2, 0, 0]], unclassified: 0 };
+        let found = confusion.by_class();
+        assert_eq!(found.iter().map(|class| class.images).collect::<Vec<_>>(), [5, 3, 2]);
+        let near = |found: f64, expect: f64| assert!((found - expect).abs() < 1e-12, "{found}, not {expect}");
+        near(found[0].precision, 4.0 / 7.0);
+        near(found[0].recall, 0.8);
+        near(found[0].f1, 2.0 / (7.0 / 4.0 + 5.0 / 4.0));
+        near(found[1].precision, 2.0 / 3.0);
+        near(found[1].recall, 2.0 / 3.0);
+        assert!(found[2].precision.is_nan());
+        assert_eq!((found[2].recall, found[2].f1), (0.0, 0.0));
     }
 }

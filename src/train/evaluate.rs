@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::philox::RandomState;
 use crate::data::feed::{Batch, Feed, Maker, Plan};
 use crate::data::prepare::Prepare;
-use crate::data::{Split, batches};
+use crate::data::{Split, Targets, batches};
 use crate::elab::config::Metrics;
 use crate::elab::{CORRECT, IN_TOP, SHARE, TOTAL, WEIGHT};
 use crate::graph::{Role, Sink};
@@ -79,6 +79,22 @@ impl Figures {
         self.in_top += f64::from(batch.in_top);
     }
 
+    /// Adds those of another part of the images.
+    pub fn merge(&mut self, other: &Figures) {
+        let is_first = self.images == 0;
+        self.weight = match (self.weight, other.weight) {
+            (None, weight) if is_first => weight,
+            (Some(own), Some(other)) => Some(own + other),
+            (own, None) if other.images == 0 => own,
+            (None, None) => None,
+            _ => Some(f64::NAN),
+        };
+        self.images += other.images;
+        self.loss += other.loss;
+        self.correct += other.correct;
+        self.in_top += other.in_top;
+    }
+
     /// The number of images.
     pub fn images(&self) -> u64 {
         self.images
@@ -113,10 +129,17 @@ impl Figures {
 /// Gives a program a batch.
 pub fn set_batch(program: &mut Program, batch: &Batch) {
     program.set_data(&batch.pixels);
-    program.set_labels(&Role::Target, &batch.labels);
+    set_targets(program, &Role::Target, &batch.targets);
     if let Some(partners) = &batch.partners {
-        program.set_labels(&Role::Partner, &partners.labels);
+        set_targets(program, &Role::Partner, &partners.targets);
         program.set_scalar(SHARE, partners.share);
+    }
+}
+
+fn set_targets(program: &mut Program, role: &Role, targets: &Targets) {
+    match targets {
+        Targets::Classes(labels) | Targets::Labels { labels, .. } => program.set_labels(role, labels),
+        Targets::Numbers { numbers, .. } => program.set_targets(role, numbers),
     }
 }
 
@@ -168,7 +191,7 @@ impl Evaluation<'_> {
         let drop_last = planted!("train.evaluate.rest");
         let mut feed = Feed::new(maker, Plan { order, batch, drop_last }, pool.threads())?;
         while let Some(batch) = feed.next_batch()? {
-            let images = batch.labels.len() as u64;
+            let images = batch.targets.len() as u64;
             let mut loss = f32::NAN;
             program((Purpose::Evaluation, images as i64), &mut |program| {
                 set_batch(program, batch);
@@ -178,9 +201,9 @@ impl Evaluation<'_> {
                 loss = found.loss;
                 if let Some(confusion) = &mut confusion
                     && let Some(scores) = program.output(&Sink::Prediction, store)
-                    && let Some(scores) = scores.floats()
+                    && let (Some(scores), Targets::Classes(labels)) = (scores.floats(), &batch.targets)
                 {
-                    confusion.add(scores, &batch.labels);
+                    confusion.add(scores, labels);
                 }
                 Ok(())
             })?;
@@ -224,6 +247,23 @@ mod tests {
         let mut none = Figures::default();
         none.add(2, &batch(f32::NAN, Some([0.0, 0.0])));
         assert!(none.loss().is_nan());
+    }
+
+    #[test]
+    fn parts_are_added_up() {
+        for parts in [None, Some([1.0, 0.5])] {
+            let (mut whole, mut merged) = (Figures::default(), Figures::default());
+            for (images, loss) in [(3, 2.0), (1, 6.0)] {
+                let batch = batch(loss, parts);
+                whole.add(images, &batch);
+                let mut part = Figures::default();
+                part.add(images, &batch);
+                merged.merge(&part);
+            }
+            merged.merge(&Figures::default());
+            assert_eq!((merged.images(), merged.loss()), (whole.images(), whole.loss()));
+            assert_eq!(merged.accuracy(), whole.accuracy());
+        }
     }
 
     /// An older version has averaged by images what has weights: that stays unknown, also in the next checkpoint.

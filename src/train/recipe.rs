@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::span::Span;
-use crate::data::Dataset;
+use crate::data::{Dataset, Targets};
 use crate::elab::config::{Metrics, Phase, TrainSpec};
 use crate::elab::optimiser::{self, OptimSpec};
 use crate::elab::selection::Selection;
 use crate::elab::{InitRule, ModelCall, Module, Request, gradients};
-use crate::graph::{Graph, Role, Sink, Value};
+use crate::graph::{Graph, Role, Sink, Value, ValueData};
 use crate::passes::accept;
 use crate::passes::autodiff::{self, TooLarge};
 use crate::syntax::ast::Expr;
@@ -89,34 +89,63 @@ impl<'m> Recipe<'m> {
         Ok(graph)
     }
 
-    /// Whether data with labels fits a graph with a loss.
+    /// Whether the targets of data are those that the loss of a graph is for.
     ///
     /// # Errors
     ///
-    /// Those of [`check_loss`](Recipe::check_loss), and a label that is no class of the prediction.
+    /// Other targets, a label that is no class of the prediction, and those of [`check_rules`](Recipe::check_rules).
     pub fn check_data(&self, graph: &Graph, data: &Dataset) -> Result<(), TrainError> {
-        self.check_loss(graph)?;
-        match graph.classes {
-            Some(classes) => Ok(data.check_labels(classes as usize)?),
+        self.check_targets(graph, &data.train.targets)?;
+        self.check_rules(graph)?;
+        match graph.scores {
+            Some(scores) => Ok(data.check_labels(scores.classes() as usize)?),
             None => Ok(()),
         }
     }
 
-    /// Whether labels of classes are what the loss and the rules of a graph are for.
+    /// Whether targets are of the type and shape that the loss of a graph takes.
     ///
     /// # Errors
     ///
-    /// Where the loss compares with something else than labels, or an accuracy is watched of what has no classes.
-    pub fn check_loss(&self, graph: &Graph) -> Result<(), Vec<Diagnostic>> {
+    /// At the loss, where they are not.
+    pub fn check_targets(&self, graph: &Graph, targets: &Targets) -> Result<(), Vec<Diagnostic>> {
         let Some(loss) = &self.loss else { return Ok(()) };
         let target = graph.inputs.iter().find(|(_, role)| *role == Role::Target);
-        if target.is_some_and(|(target, _)| graph.values[*target].dtype != DType::I32) {
-            let error = Diagnostic::error("this loss compares numbers, but the data has labels of classes");
-            let error = error.primary(loss.span, "");
-            return Err(vec![error.help("a loss for labels declares its second parameter as `i32[N]`")]);
+        let Some(ValueData { dtype, shape, .. }) = target.map(|(target, _)| &graph.values[*target]) else {
+            return Ok(());
+        };
+        let wanted: Vec<usize> = shape.iter().skip(1).map(|extent| *extent as usize).collect();
+        let error = |text: &str| Diagnostic::error(text).primary(loss.span, "");
+        match (targets, *dtype == DType::I32) {
+            (Targets::Classes(_), false) => {
+                let error = error("this loss compares numbers, but the data has labels of classes");
+                Err(vec![error.help("a loss for labels declares its second parameter as `i32[N]`")])
+            }
+            (Targets::Numbers { .. }, true) => {
+                let error = error("this loss compares labels of classes, but the data has numbers");
+                Err(vec![error.help("labels of classes are saved as integers; `mse` compares numbers")])
+            }
+            (Targets::Labels { .. }, false) => {
+                let error = error("this loss compares numbers, but the data has labels of classes");
+                Err(vec![error.help("numbers are saved as float32")])
+            }
+            // One number may have axes of its own.
+            _ if trimmed(targets.shape()) == trimmed(&wanted) => Ok(()),
+            _ => {
+                let (wants, has) = (shown(&wanted), shown(targets.shape()));
+                Err(vec![error(&format!("this loss takes targets {wants}, but those of the data are {has}"))])
+            }
         }
+    }
+
+    /// Whether the prediction of a graph is what the rules watch.
+    ///
+    /// # Errors
+    ///
+    /// Where an accuracy is watched of what has no classes.
+    pub fn check_rules(&self, graph: &Graph) -> Result<(), Vec<Diagnostic>> {
         match self.watched {
-            Some(span) if graph.classes.is_none() => {
+            Some(span) if graph.scores.is_none() => {
                 let error = "the accuracy is watched here, but the prediction is not one score a class";
                 Err(vec![Diagnostic::error(error).primary(span, "").note(NO_CLASSES).help("watch a loss")])
             }
@@ -132,6 +161,28 @@ impl<'m> Recipe<'m> {
     pub fn step(&self, batch: i64, phase: &Phase) -> Result<Graph, Vec<Diagnostic>> {
         let freeze = phase.freeze.as_ref().filter(|_| !planted!("train.recipe.freeze"));
         self.step_of(self.forward(batch, freeze)?, phase)
+    }
+
+    /// Elaborates the smaller last batch of an epoch of so many images, where there is one.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the model for so few samples, and how they are left out.
+    pub fn last_batch(&self, images: usize, phase: &Phase) -> Result<(), Vec<Diagnostic>> {
+        let batch = (phase.batch as usize).min(images).max(1);
+        let rest = images % batch;
+        if rest == 0 {
+            return Ok(());
+        }
+        let samples = if rest == 1 { "sample" } else { "samples" };
+        let advice = format!(
+            "the last batch of an epoch has {rest} {samples}: `drop_last = true` in the data section leaves it out, \
+             or take another `batch` than {batch}"
+        );
+        match self.forward(rest as i64, phase.freeze.as_ref()) {
+            Ok(_) => Ok(()),
+            Err(errors) => Err(errors.into_iter().map(|error| error.help(advice.clone())).collect()),
+        }
     }
 
     /// The training step of a [`forward`](Recipe::forward) graph.
@@ -214,6 +265,17 @@ impl<'m> Recipe<'m> {
     pub fn inference(&self, batch: i64) -> Result<Graph, Vec<Diagnostic>> {
         self.module.graph(&self.model, &Request { loss: None, ..self.request(batch) })
     }
+}
+
+/// A shape without axes of extent 1.
+fn trimmed(shape: &[usize]) -> Vec<usize> {
+    shape.iter().copied().filter(|extent| *extent != 1).collect()
+}
+
+/// The axes of a sample's target, after that of the batch.
+fn shown(shape: &[usize]) -> String {
+    let extents: Vec<String> = shape.iter().map(|extent| format!(", {extent}")).collect();
+    format!("[N{}]", extents.concat())
 }
 
 /// The error of a gradient that is too large.

@@ -3,6 +3,8 @@
 //! Every line is appended by one write. A checkpoint says how long the files were, so what came later, whole or torn, is
 //! dropped when a run goes on.
 
+mod reading;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -17,6 +19,8 @@ use crate::elab::config::Metrics;
 
 use super::confusion::Confusion;
 use super::evaluate::Figures;
+
+pub use reading::{read_epochs, read_final, read_gradients, read_steps};
 
 const METRICS: &str = "metrics.jsonl";
 const STEPS: &str = "steps.jsonl";
@@ -87,6 +91,8 @@ pub struct EpochRecord {
     pub seconds: f64,
     pub images_per_second: f64,
     pub learning_rate: f64,
+    /// The name of its phase, where the train section has phases.
+    pub phase: Option<String>,
     pub top: TopFigures,
 }
 
@@ -109,6 +115,8 @@ struct EpochLine {
     seconds: f64,
     images_per_second: f64,
     learning_rate: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    phase: Option<String>,
     #[serde(flatten)]
     top: TopFigures,
 }
@@ -122,6 +130,7 @@ impl From<EpochLine> for EpochRecord {
             seconds,
             images_per_second,
             learning_rate,
+            phase,
             top,
             ..
         } = line;
@@ -139,6 +148,7 @@ impl From<EpochLine> for EpochRecord {
             seconds,
             images_per_second,
             learning_rate,
+            phase,
             top,
         }
     }
@@ -158,6 +168,7 @@ impl From<EpochRecord> for EpochLine {
             seconds: record.seconds,
             images_per_second: record.images_per_second,
             learning_rate: record.learning_rate,
+            phase: record.phase,
             top: record.top,
         }
     }
@@ -234,6 +245,37 @@ pub struct FinalRecord {
     pub confusion: Option<Confusion>,
     #[serde(flatten)]
     pub top: TopFigures,
+}
+
+/// What is written here; a line without a number is of an earlier version, and has the same keys.
+const FORMAT: u32 = 1;
+
+/// A record as a file or a line of JSON has it: with the number of its format.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Versioned<T> {
+    #[serde(flatten)]
+    record: T,
+    #[serde(default = "current")]
+    format: u32,
+}
+
+fn current() -> u32 {
+    FORMAT
+}
+
+impl<T> Versioned<T> {
+    /// A record of this version.
+    pub fn new(record: T) -> Versioned<T> {
+        Versioned { format: FORMAT, record }
+    }
+
+    /// The record, where this version reads its format.
+    fn open(self) -> io::Result<T> {
+        match self.format {
+            FORMAT => Ok(self.record),
+            other => Err(io::Error::other(format!("it is of format {other}; this version reads {FORMAT}"))),
+        }
+    }
 }
 
 fn failed(path: &Path, source: io::Error) -> RecordsError {
@@ -356,59 +398,6 @@ impl Records {
     }
 }
 
-/// The lines of a run's `metrics.jsonl`; one that a crash tore is left out.
-pub fn read_epochs(folder: &Path) -> Result<Vec<EpochRecord>, RecordsError> {
-    let path = folder.join(METRICS);
-    let mut epochs = Vec::new();
-    let read = each_line(&path, |line| {
-        epochs.extend(serde_json::from_slice::<EpochRecord>(line));
-        Ok(())
-    });
-    read.map(|()| epochs).map_err(|source| failed(&path, source))
-}
-
-/// The final figures of a run; none where it has not come to them.
-///
-/// # Errors
-///
-/// A file that cannot be read, or is none of this kind.
-pub fn read_final(folder: &Path) -> Result<Option<FinalRecord>, RecordsError> {
-    let path = folder.join(FINAL);
-    let text = match files::read_text(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        read => read.map_err(|source| failed(&path, source))?,
-    };
-    let problem = |error: serde_json::Error| io::Error::other(visible::excerpt(&error.to_string()));
-    serde_json::from_str(&text).map(Some).map_err(|error| failed(&path, problem(error)))
-}
-
-/// The mean of every gradient's norm in each epoch of a run, by the parameters' paths; none where they were not
-/// written down. Steps with a norm that is not finite are left out.
-pub fn read_gradients(folder: &Path) -> Result<GradientNorms, RecordsError> {
-    let path = folder.join(GRADIENTS);
-    let mut sums: BTreeMap<u64, IndexMap<String, (f64, u64)>> = BTreeMap::new();
-    let read = each_line(&path, |line| {
-        let Ok(record) = serde_json::from_slice::<GradientRecord>(line) else { return Ok(()) };
-        let epoch = sums.entry(record.epoch).or_default();
-        for (param, norm) in record.norms {
-            let Some(norm) = norm else { continue };
-            let (sum, steps) = epoch.entry(param).or_default();
-            if *steps == 0 || !planted!("train.records.means") {
-                *sum += f64::from(norm);
-                *steps += 1;
-            }
-        }
-        Ok(())
-    });
-    if let Err(source) = read
-        && source.kind() != io::ErrorKind::NotFound
-    {
-        return Err(failed(&path, source));
-    }
-    let mean = |(param, (sum, steps)): (String, (f64, u64))| (param, sum / steps as f64);
-    Ok(sums.into_iter().map(|(epoch, sums)| (epoch, sums.into_iter().map(mean).collect())).collect())
-}
-
 /// Gives the lines of a file in turn, each with its end, as many as there are now: another run may add to it.
 fn each_line(path: &Path, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let file = files::open(path)?;
@@ -446,7 +435,7 @@ impl Lines {
 }
 
 fn line_of(record: &impl Serialize) -> Vec<u8> {
-    let text = serde_json::to_string(record).expect("records are numbers and strings");
+    let text = serde_json::to_string(&Versioned::new(record)).expect("records are numbers and strings");
     (visible::json(&text) + "\n").into_bytes()
 }
 

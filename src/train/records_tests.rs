@@ -15,6 +15,7 @@ fn epoch(epoch: u64) -> EpochRecord {
         seconds: 1.5,
         images_per_second: 1000.0,
         learning_rate: 0.001,
+        phase: None,
         top: TopFigures::new(),
     }
 }
@@ -39,14 +40,17 @@ fn the_files_have_their_keys() {
     assert_eq!(
         text(folder.path(), "metrics.jsonl"),
         "{\"epoch\":1,\"train_loss\":0.5,\"train_accuracy\":0.75,\"val_loss\":0.25,\"val_accuracy\":null,\
-         \"seconds\":1.5,\"images_per_second\":1000.0,\"learning_rate\":0.001}\n"
+         \"seconds\":1.5,\"images_per_second\":1000.0,\"learning_rate\":0.001,\"format\":1}\n"
     );
     assert_eq!(
         text(folder.path(), "steps.jsonl"),
-        "{\"split\":\"train\",\"epoch\":1,\"step\":1,\"loss\":2.25}\n\
-         {\"split\":\"train\",\"epoch\":1,\"step\":1,\"loss\":null}\n"
+        "{\"split\":\"train\",\"epoch\":1,\"step\":1,\"loss\":2.25,\"format\":1}\n\
+         {\"split\":\"train\",\"epoch\":1,\"step\":1,\"loss\":null,\"format\":1}\n"
     );
-    assert_eq!(text(folder.path(), "final.json"), "{\"test_loss\":0.5,\"test_accuracy\":0.875}\n");
+    assert_eq!(
+        text(folder.path(), "final.json"),
+        "{\"test_loss\":0.5,\"test_accuracy\":0.875,\"format\":1}\n"
+    );
     assert_eq!(read_epochs(folder.path()).unwrap(), [epoch(1)]);
 }
 
@@ -60,6 +64,39 @@ fn figures_that_are_not_finite_are_read_back() {
     let read = &read_epochs(folder.path()).unwrap()[0];
     assert!(read.train_loss.is_nan());
     assert_eq!((read.top("train"), read.top("val")), (Some(0.5), None));
+}
+
+/// Today a line of a later version is read as if it were one of this.
+#[test]
+fn formats_are_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    put("metrics.jsonl", &text_of_earlier(&epoch(1)));
+    put(
+        "steps.jsonl",
+        "{\"split\":\"train\",\"epoch\":1,\"step\":3,\"loss\":2.5}\n{\"format\":1,\"split\":\"va",
+    );
+    put("final.json", "{\"test_loss\":0.5,\"test_accuracy\":0.875}\n");
+    assert_eq!(read_epochs(folder.path()).unwrap(), [epoch(1)]);
+    assert_eq!(read_steps(folder.path()).unwrap(), [(3, 2.5)]);
+    assert!(read_final(folder.path()).unwrap().unwrap().top.is_empty());
+    put(
+        "metrics.jsonl",
+        "{\"format\":2,\"epoch\":1,\"train_loss\":0.5,\"train_accuracy\":0.75,\"seconds\":1.5,\"images_per_second\":1000.0,\"learning_rate\":0.001}\n",
+    );
+    put("steps.jsonl", "{\"format\":2,\"split\":\"train\",\"step\":3,\"loss\":2.5}\n");
+    put("final.json", "{\"format\":2,\"test_loss\":0.5,\"test_accuracy\":0.875}\n");
+    let errors =
+        [read_epochs(folder.path()).err(), read_steps(folder.path()).err(), read_final(folder.path()).err()];
+    for error in errors {
+        let error = error.expect("a later format").to_string();
+        assert!(error.ends_with("it is of format 2; this version reads 1"), "{error}");
+    }
+}
+
+/// A line as versions without formats wrote it.
+fn text_of_earlier(record: &EpochRecord) -> String {
+    serde_json::to_string(record).unwrap() + "\n"
 }
 
 /// A line without an end is not read to it, and a file that is refused stays as it is.
@@ -119,7 +156,7 @@ fn resuming_drops_later_and_torn_lines() {
     let steps = text(folder.path(), "steps.jsonl");
     assert_eq!(steps.lines().count(), 4, "{steps}");
     assert!(!steps.contains("val") && !steps.contains("\"step\":4"), "{steps}");
-    assert!(steps.ends_with("\"loss\":9.0}\n"));
+    assert!(steps.ends_with("\"loss\":9.0,\"format\":1}\n"));
 }
 
 #[test]
@@ -188,7 +225,7 @@ fn what_was_evaluated_gives_the_keys() {
     let val = line(Evaluated::Validation, None);
     assert!(val.contains("\"val_loss\":0.25,\"val_accuracy\":null,") && !val.contains("test"), "{val}");
     for text in [test, val] {
-        let read: EpochRecord = serde_json::from_str(&text).unwrap();
-        assert_eq!(line_of(&read), text.as_bytes());
+        let read: Versioned<EpochRecord> = serde_json::from_str(&text).unwrap();
+        assert_eq!(line_of(&read.open().unwrap()), text.as_bytes());
     }
 }

@@ -58,6 +58,7 @@ impl Running<'_, '_, '_> {
             seconds,
             images_per_second: trained.images() as f64 / seconds,
             learning_rate: self.learning_rate(),
+            phase: self.run.phase.name.clone(),
             top: top_figures(
                 &self.run.session.spec.metrics,
                 &[("train", &trained), (split.name(), &validation)],
@@ -158,7 +159,7 @@ impl Running<'_, '_, '_> {
                 Err(error) => return Err(self.stopped_by_data(error, None)?),
             };
             let figures = self.step(epoch, batch)?;
-            let images = batch.labels.len() as u64;
+            let images = batch.targets.len() as u64;
             self.position.begun.add(images, &figures);
             self.observer.step(images, &self.position.begun);
             self.check_interrupt()?;
@@ -223,7 +224,7 @@ impl Running<'_, '_, '_> {
         let step = self.position.steps;
         let seed = if planted!("train.trainer.seed") { 0 } else { spec.seed };
         let drawn = if planted!("train.trainer.draws") { epoch } else { step };
-        let program = self.programs.get((Purpose::Step, batch.labels.len() as i64))?;
+        let program = self.programs.get((Purpose::Step, batch.targets.len() as i64))?;
         set_batch(program, batch);
         for (name, value) in self.run.phase.scalars(self.run.moment(self.position)) {
             program.set_scalar(&name, value as f32);

@@ -255,8 +255,8 @@ impl PhaseRun<'_> {
             let freeze = self.phase.freeze.as_ref();
             let forward = recipe.forward(batch, freeze)?;
             recipe.check_data(&forward, data)?;
-            if let Some(rest) = self.rest() {
-                recipe.forward(rest, freeze)?;
+            if self.rest().is_some() {
+                recipe.last_batch(data.train.len(), self.phase)?;
             }
             Ok(recipe.step_of(forward, self.phase)?)
         })?;

@@ -45,9 +45,19 @@ impl Subject {
     }
 }
 
+/// What is written here; another one is of another version.
+pub const FORMAT: u32 = 1;
+
+fn current() -> u32 {
+    FORMAT
+}
+
 /// Choices and what they were measured for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tuned {
+    /// That of the file; those of earlier versions have none.
+    #[serde(default = "current")]
+    pub format: u32,
     #[serde(flatten)]
     pub subject: Subject,
     /// Those that it was measured with; the choices serve any number.
@@ -80,7 +90,12 @@ impl Tuned {
         if bytes.len() as u64 > LARGEST {
             return Err(malformed(format!("it has more than {LARGEST} bytes")));
         }
-        serde_json::from_slice(&bytes).map_err(|error| malformed(visible::excerpt(&error.to_string())))
+        let read = serde_json::from_slice::<Tuned>(&bytes);
+        let tuned = read.map_err(|error| malformed(visible::excerpt(&error.to_string())))?;
+        match tuned.format {
+            FORMAT => Ok(tuned),
+            other => Err(malformed(format!("it is of format {other}; this version reads {FORMAT}"))),
+        }
     }
 
     /// Writes a file.
@@ -132,7 +147,12 @@ mod tests {
     fn tuned() -> Tuned {
         let mut choices = Choices::default();
         choices.choose("conv1+relu 0", "o 4, j 7");
-        Tuned { subject: Subject::new("M", 64, Mode::Train, Level::Avx2), threads: 2, choices }
+        Tuned {
+            format: FORMAT,
+            subject: Subject::new("M", 64, Mode::Train, Level::Avx2),
+            threads: 2,
+            choices,
+        }
     }
 
     fn fails(contents: &[u8], reason: &str) {
@@ -150,6 +170,9 @@ mod tests {
         let path = folder.path().join("t.json");
         tuned().save(&path).unwrap();
         assert_eq!(Tuned::load(&path).unwrap(), tuned());
+        let earlier = serde_json::to_string(&tuned()).unwrap().replace("\"format\":1,", "");
+        std::fs::write(&path, earlier).unwrap();
+        assert_eq!(Tuned::load(&path).unwrap(), tuned());
         assert!(Tuned::load(&folder.path().join("no")).is_err() && Tuned::load(folder.path()).is_err());
     }
 
@@ -161,6 +184,11 @@ mod tests {
         fails(&text.as_bytes()[..text.len() - 1], "EOF");
         fails(text.replace("\"batch\":64", "\"batch\":1e99").as_bytes(), "invalid type: floating point");
         fails(text.replace("\"o 4, j 7\"", "4").as_bytes(), "invalid type: integer");
+        // Today a file has no format, and one of a later format is read as if it had this.
+        fails(
+            text.replace("\"format\":1", "\"format\":2").as_bytes(),
+            "it is of format 2; this version reads 1",
+        );
         fails(text.replace("\"train\"", &format!("{:?}", "\n".repeat(9999))).as_bytes(), "unknown variant");
         fails("[".repeat(9999).as_bytes(), "");
         fails(&[b' '; LARGEST as usize + 1], "it has more than 4194304 bytes");

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use cnnc::data::npy;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
@@ -114,7 +115,7 @@ fn random_changes_are_resumed() {
 #[test]
 fn folders_that_do_not_fit() {
     let place = place(8, "source = folder(\"data\");");
-    let should = "which should hold train, test, each with a folder of pictures for every class";
+    let should = "which should hold train, test, each with a folder of pictures for every class, or these folders themselves";
     let error = format!("error: there is no folder data, {should}; --data DIR names another one");
     place.bad(&["run", "m.cnn"], 1, &error);
     pictures(&place, 8, 8);
@@ -133,23 +134,68 @@ fn folders_that_do_not_fit() {
 fn broken_pictures_stop_a_run() {
     let place = place(8, "source = folder(\"data\");  shuffle = false;");
     pictures(&place, 8, 8);
-    let name = "data/train/light/5.jpg";
+    let (name, large) = ("data/train/light/5.jpg", "data/train/light/3.jpg");
     let whole = place.read(name);
     place.write(name, b"no picture");
+    // So large that not all is read before; what is behind the end of a JPEG is no matter.
+    place.write(large, [place.read(large), vec![0; 33 << 20]].concat());
     let said = place.run(&["run", "m.cnn", "--out", "run"]);
     assert_eq!(said.code, Some(1));
-    assert!(said.err.contains(&format!("error: {name}: ")), "{}", said.err);
+    let note =
+        "note: the pictures are read when they are needed; `cnnc check --data` reads them all before\n";
+    assert!(said.err.contains(&format!("error: {name}: ")) && said.err.contains(note), "{}", said.err);
     place.write(name, whole);
     place.good(&["run", "m.cnn", "--resume", "run", "--allow-changes"]);
     place.good(&["run", "m.cnn", "--out", "other"]);
     assert_eq!(place.read("run/model.safetensors"), place.read("other/model.safetensors"));
 }
 
-/// The `.npy` file of bytes.
-fn array(shape: &str, data: &[u8]) -> Vec<u8> {
-    let header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({shape}), }}\n");
+/// The `.npy` file of an array.
+fn array(element: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': '{element}', 'fortran_order': False, 'shape': ({shape}), }}\n");
     let len = (header.len() as u16).to_le_bytes();
     [b"\x93NUMPY\x01\x00", &len[..], header.as_bytes(), data].concat()
+}
+
+/// A model that gives what it reads: floats themselves. Today such arrays are refused.
+#[test]
+fn arrays_of_floats_are_what_a_model_reads() {
+    let text = |body: &str, steps: &str| {
+        format!(
+            "model M(x: f32[N, 1, 1, 2]) -> f32[N, 2] {{ x |> flatten{body} }}\n\
+             data D {{ source = npz(\"data.npz\");{steps} }}\n\
+             train M on D {{ loss = cross_entropy;  optim = adam(1e-2);  batch = 2;  epochs = 2; }}\n"
+        )
+    };
+    let layer = " |> linear(2) as fc";
+    let place = Place::with("m.cnn", &text(layer, ""));
+    let mut archive = ZipWriter::new(std::fs::File::create(place.path("data.npz")).expect("a file"));
+    let numbers = [1.0_f64, -2.5, 300.0, 0.1].map(f64::to_be_bytes).concat();
+    for name in ["x_train", "y_train", "x_test", "y_test"] {
+        archive.start_file(format!("{name}.npy"), SimpleFileOptions::default()).expect("an entry");
+        let array = match name.starts_with('x') {
+            true => array(">f8", "2, 1, 2", &numbers),
+            false => array("|u1", "2,", &[0, 1]),
+        };
+        archive.write_all(&array).expect("it is written");
+    }
+    archive.finish().expect("it is written");
+    place.good(&["check", "m.cnn"]);
+    place.good(&["run", "m.cnn", "--out", "run"]);
+    for (steps, expect) in
+        [("", [300.0, 0.1]), ("  prepare = scale(2) |> normalize(1, 0.5);", [1198.0, -1.6])]
+    {
+        place.write("same.cnn", text("", steps));
+        place.good(&["predict", "same.cnn", "test:1", "--output", "y.npy"]);
+        assert_eq!(npy::read(&place.path("y.npy")).expect("an array").elements, expect);
+    }
+    for (steps, name) in [("prepare = resize(1, 2)", "resize"), ("augment = colorjitter(0.5)", "colorjitter")]
+    {
+        place.write("m.cnn", text(layer, &format!("  {steps};")));
+        let said = place.run(&["run", "m.cnn"]);
+        let problem = format!("`{name}` is for pictures of bytes, and these are floats; ");
+        assert!(said.code == Some(1) && said.err.contains(&problem), "{}", said.err);
+    }
 }
 
 #[test]
@@ -161,9 +207,9 @@ fn arrays_of_numpy() {
         for name in names {
             archive.start_file(format!("{name}.npy"), SimpleFileOptions::default()).expect("an entry");
             let array = if name.starts_with('x') {
-                array("6, 4, 4, 3", &pixels)
+                array("|u1", "6, 4, 4, 3", &pixels)
             } else {
-                array("6,", &[0, 1, 2, 0, 1, 2])
+                array("|u1", "6,", &[0, 1, 2, 0, 1, 2])
             };
             archive.write_all(&array).expect("it is written");
         }

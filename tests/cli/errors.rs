@@ -160,7 +160,7 @@ fn settings_of_the_command_line() {
     let place = Place::tiny();
     place.bad(
         &["run", "tiny.cnn", "--batch", "0"],
-        1,
+        2,
         "\
 error: `batch` is at least 1, not 0
  --> --set train.batch=0:1:20
@@ -170,14 +170,14 @@ error: `batch` is at least 1, not 0
     );
     place.bad(
         &["run", "tiny.cnn", "--set", "batch=3"],
-        1,
+        2,
         "\
 error: `--set batch=3` is not understood
  |
  = help: write `train.KEY=VALUE`, `data.KEY=VALUE` or `args.NAME=VALUE`",
     );
     let said = place.run(&["run", "tiny.cnn", "--set", "train.bach=3"]);
-    assert_eq!(said.code, Some(1));
+    assert_eq!(said.code, Some(2));
     assert!(said.err.starts_with("error: unknown key `bach` of a train section\n"), "{}", said.err);
     assert!(said.err.contains("= help: did you mean `batch`?"), "{}", said.err);
     place.good(&[
@@ -261,13 +261,13 @@ fn weights_that_do_not_fit() {
     let place = Place::trained();
     place.bad(
         &["predict", "tiny.cnn", "test:0"],
-        1,
+        2,
         "error: `Tiny` has parameters, so it needs --weights FILE; `cnnc run tiny.cnn` makes them",
     );
     place.good(&["run", "tiny.cnn", "--steps", "1"]);
     let hint = "error: `Tiny` has parameters, so it needs --weights FILE; the newest run has runs/Tiny-1/model.safetensors";
-    place.bad(&["eval", "tiny.cnn"], 1, hint);
-    place.bad(&["predict", "tiny.cnn", "test:0"], 1, hint);
+    place.bad(&["eval", "tiny.cnn"], 2, hint);
+    place.bad(&["predict", "tiny.cnn", "test:0"], 2, hint);
     place.write("other.cnn", TINY.replace("conv(4, 3) as conv1", "conv(5, 3) as first"));
     place.bad(
         &["eval", "other.cnn", "--weights", "run/model.safetensors"],

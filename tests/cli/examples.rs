@@ -32,7 +32,7 @@ fn noise(count: usize) -> Vec<f32> {
 
 #[test]
 fn all_are_formatted_and_right() {
-    for name in ["notes", "zoo"] {
+    for name in ["notes", "targets", "zoo"] {
         for file in names_in(&folder(name)).iter().filter(|file| file.ends_with(".cnn")) {
             let path = folder(name).join(file).display().to_string();
             let place = Place::new();
@@ -79,4 +79,23 @@ fn layers_of_a_user_train() {
     place.good(&["run", &example("attention.cnn"), "--out", "run"]);
     let record: serde_json::Value = serde_json::from_str(&place.text("run/final.json")).expect("JSON");
     assert!(record["test_accuracy"].as_f64().expect("a number") > 0.95, "{record}");
+}
+
+/// A regression and a segmentation learn from arrays that come with them.
+#[test]
+fn other_targets_are_learnt() {
+    let place = Place::new();
+    let test = |name: &str, key: &str| {
+        let file = folder("targets").join(name).display().to_string();
+        place.good(&["run", &file, "--out", name]);
+        let record: serde_json::Value =
+            serde_json::from_str(&place.text(&format!("{name}/final.json"))).expect("JSON");
+        record[key].as_f64().expect("a figure")
+    };
+    // A model that always says the middle has 0.027.
+    let loss = test("places.cnn", "test_loss");
+    assert!(loss < 0.002, "{loss}");
+    // Six of seven pixels are paper.
+    let accuracy = test("strokes.cnn", "test_accuracy");
+    assert!(accuracy > 0.97, "{accuracy}");
 }

@@ -62,7 +62,7 @@ fn samples(split: &Split) -> Vec<Sample> {
         };
         (0..10).map(|class| pixels.iter().enumerate().map(|pixel| term(pixel, class)).sum()).collect()
     };
-    split.labels.iter().enumerate().map(|(at, label)| (scores(at), *label as usize)).collect()
+    split.classes().iter().enumerate().map(|(at, label)| (scores(at), *label as usize)).collect()
 }
 
 /// The loss of a sample and what it counts for.
@@ -178,12 +178,13 @@ fn a_loss_without_a_weight_is_averaged_by_pictures() {
 /// A batch without weight counts for nothing, and a split without any has no figure.
 #[test]
 fn batches_without_weight() {
-    let (_, last) = digits::load().expect("embedded").test.split_at(340);
+    let last: Vec<u32> = (340..359).collect();
+    let (_, last) = digits::load().expect("embedded").test.set_apart(&last);
     let only = |class: i32| {
         let weights: Vec<u8> = (0..10).map(|other| u8::from(class == other)).collect();
         format!("cross_entropy(weight={weights:?})")
     };
-    assert!(last.labels.contains(&2) && !last.labels.contains(&10));
+    assert!(last.classes().contains(&2) && !last.classes().contains(&10));
     let [single, whole] = figures(&only(2), &last, [1, last.len()]).map(|figures| figures.loss());
     check("one class, picture by picture", single, whole);
     assert!(whole > 0.0, "{whole}");

@@ -23,7 +23,7 @@ fn new_writes_an_example_once() {
     place.bad(&["new", "digits"], 1, "error: digits.cnn already exists; nothing was written");
     place.bad(
         &["new", "lenett"],
-        1,
+        2,
         "error: no example `lenett`; there are digits, lenet, convnet_gap, convnet_gmp, mnist_cnn, mnist_cnn_all; \
          did you mean `lenet`?",
     );
@@ -153,7 +153,7 @@ fn doc_explains_the_library() {
     assert!(place.good(&["doc", "cross_entropy"]).contains("\n  loss = cross_entropy;\n"));
     place.bad(
         &["doc", "batchnom"],
-        1,
+        2,
         "error: the library has no `batchnom`; did you mean `batchnorm`?\n`cnnc doc` lists all that it has",
     );
 }
@@ -214,7 +214,7 @@ fn a_model_uses_models_only() {
         ("/proc/self/environ", "`/proc/self/environ` is no model file"),
         ("/dev/zero", "`/dev/zero` is no model file"),
         ("pipe.cnn", "cannot read pipe.cnn: it is no regular file"),
-        ("folder.cnn", "cannot read folder.cnn: it is no regular file"),
+        ("folder.cnn", "cannot read folder.cnn: it is a folder"),
     ] {
         place.write("m.cnn", format!("use \"{file}\";\n{model}"));
         let Said { code, out, err } = place.run(&["check", "m.cnn"]);
@@ -293,10 +293,9 @@ fn runs_go_on_from_regular_files_only() {
     place.good(&["run", "tiny.cnn", "--resume", "run"]);
 }
 
-/// Data are mapped, so a reader learns by a signal that a file has become shorter.
+/// Data are read before the first step. Today they are mapped, and the run ends by a signal.
 #[test]
-#[cfg(target_os = "linux")]
-fn data_that_shrink_end_a_run_in_one_line() {
+fn data_that_shrink_during_a_run_do_not_matter() {
     use std::io::BufRead;
     let images: u32 = 4096;
     let head = |extents: &[u32]| {
@@ -311,7 +310,7 @@ fn data_that_shrink_end_a_run_in_one_line() {
         place.write(&format!("{part}-labels-idx1-ubyte"), labels);
     }
     place.write("shrinks.cnn", place.text("tiny.cnn").replace("digits()", "idx(\".\")"));
-    let arguments = ["run", "shrinks.cnn", "--json", "--epochs", "1000000", "--out", "run"];
+    let arguments = ["run", "shrinks.cnn", "--json", "--epochs", "40", "--out", "run"];
     let mut child =
         place.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut lines = std::io::BufReader::new(child.stdout.take().expect("a pipe")).lines();
@@ -321,8 +320,11 @@ fn data_that_shrink_end_a_run_in_one_line() {
     lines.for_each(drop);
     let output = child.wait_with_output().expect("it ends");
     let err = String::from_utf8(output.stderr).expect("text");
-    assert_eq!(output.status.code(), Some(1), "{err}");
-    assert_eq!(err, "error: a file of the data has become shorter while it was read\n");
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    let Said { code, err, .. } = place.run(&["run", "shrinks.cnn", "--epochs", "1", "--out", "next"]);
+    assert_eq!(code, Some(1), "{err}");
+    let problem = "the file is cut off: its header claims 262160 bytes, but it has 16";
+    assert!(err.ends_with(&format!("train-images-idx3-ubyte: {problem}\n")), "{err}");
 }
 
 /// What a name on the command line would do to a terminal, and what stands in a model.

@@ -40,7 +40,7 @@ fn samples(split: &Split) -> Vec<(Option<Vec<f64>>, usize)> {
         let score = |class: usize| pixels.iter().enumerate().map(|pixel| term(pixel, class)).sum();
         (pixels[3 * 8 + 4] <= 8).then(|| (0..10).map(score).collect())
     };
-    split.labels.iter().enumerate().map(|(at, label)| (scores(at), *label as usize)).collect()
+    split.classes().iter().enumerate().map(|(at, label)| (scores(at), *label as usize)).collect()
 }
 
 /// The share of samples whose label is among the best.
@@ -91,7 +91,7 @@ fn rows_with_nan_are_wrong_and_have_no_class() {
         let right: u64 = rows.iter().enumerate().map(|(class, row)| row[class]).sum();
         assert!((right as f64 / test.len() as f64 - share(&test, 1)).abs() < 1e-9);
         let line = format!("\n{without} images have no class: a score of each is NaN\n");
-        assert!(place.text(&format!("{folder}/confusion.txt")).ends_with(&line));
+        assert!(place.text(&format!("{folder}/confusion.txt")).contains(&line));
     }
     let eval = ["eval", "spoiled.cnn", "--weights", "run9/model.safetensors"];
     let said = json_of(&place.good(&[&eval[..], &["--json"]].concat()));

@@ -424,7 +424,9 @@ fn runs_are_listed() {
     assert_eq!(column("run"), ["Tiny-1", "Tiny-2", "Tiny-10"]);
     assert_eq!(column("state"), ["done", "stopped", "done"]);
     assert_eq!((column("epochs"), column("of")), (vec![2.into(), 1.into(), 2.into()], vec![2.into(); 3]));
-    let last: serde_json::Value = serde_json::from_str(&place.text("runs/Tiny-1/final.json")).expect("JSON");
+    let mut last: serde_json::Value =
+        serde_json::from_str(&place.text("runs/Tiny-1/final.json")).expect("JSON");
+    last.as_object_mut().expect("an object").remove("format");
     assert_eq!(lines[0]["final"], last);
     assert_eq!(lines[1]["differences"], serde_json::json!(["data.holdout: 0 -> 100", "train.seed: 3 -> 4"]));
     assert_eq!(lines[2]["differences"], serde_json::json!([]));
@@ -466,9 +468,14 @@ fn every_split_is_evaluated() {
     assert!(number(&json, "train_loss") < number(&line, "train_loss"), "{json} {line}");
     let (json, _) = eval("test");
     assert_eq!(number(&json, "test_loss"), number(&place.text("run/final.json"), "test_loss"));
+    let of = |split: &str| number(&eval(split).0, &format!("{split}_loss"));
+    let mean = (1338.0 * of("train") + 100.0 * of("val") + 359.0 * of("test")) / 1797.0;
+    assert!(
+        (of("all") - mean).abs() < 1e-6 * mean && eval("all").1.starts_with("Tiny on all 1,797 images\n")
+    );
     place.bad(
         &["eval", "tiny.cnn", "--weights", "run", "--split", "val"],
-        1,
+        2,
         "note: the settings are not those of the run in run: data.holdout: 100 -> 0\n\
          error: nothing is held out for validation; `holdout = N` in the data section does that",
     );

@@ -359,11 +359,11 @@ fn rules_do_not_choose_by_the_test_split_unless_they_are_told() {
     for rule in rules {
         for command in ["run", "check"] {
             let said = place.run(&[command, "net.cnn", "--set", rule]);
-            assert_eq!(said.code, Some(1), "{command} {rule}");
+            assert_eq!(said.code, Some(2), "{command} {rule}");
             assert!(
                 said.err
                     .starts_with("error: there are no validation images: nothing is held out in `Digits`\n")
-                    && said.err.contains("help: `holdout = N` in the data section")
+                    && said.err.contains("help: `holdout = 0.1` in the data section")
                     && said.err.contains("`validate = test` chooses by the test"),
                 "{}",
                 said.err
@@ -391,7 +391,7 @@ fn rules_do_not_choose_by_the_test_split_unless_they_are_told() {
     ] {
         let sets: Vec<&str> = data.iter().flat_map(|set| ["--set", set]).collect();
         let said = place.run(&[&["check", "net.cnn"], &sets[..]].concat());
-        assert!(said.code == Some(1) && said.err.starts_with(&format!("error: {problem}")), "{}", said.err);
+        assert!(said.code == Some(2) && said.err.starts_with(&format!("error: {problem}")), "{}", said.err);
     }
 }
 

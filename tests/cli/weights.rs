@@ -271,7 +271,7 @@ fn settings_of_the_run_are_compared() {
     assert_eq!((said.code, said.err.as_str()), (Some(0), note));
     let said = place.run(&["eval", "tiny.cnn", "--weights", "run", "--split", "val"]);
     assert!(
-        said.code == Some(1) && said.err.starts_with(&format!("{note}error: nothing is held out")),
+        said.code == Some(2) && said.err.starts_with(&format!("{note}error: nothing is held out")),
         "{}",
         said.err
     );

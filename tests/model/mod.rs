@@ -50,6 +50,12 @@ impl Model {
         self
     }
 
+    /// The same, whose graphs count nothing.
+    pub fn counting_nothing(mut self) -> Model {
+        self.metrics.accuracy = false;
+        self
+    }
+
     /// The optimiser of the train section.
     pub fn optimiser(&self) -> Option<OptimSpec> {
         let expr = self.setting("optim")?;

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 pub use draw::Draw;
 
 /// All options that programs note.
-pub const OPTIONS: [&str; 57] = [
+pub const OPTIONS: [&str; 60] = [
     "conv dilation",
     "conv pad same",
     "conv stride",
@@ -59,6 +59,9 @@ pub const OPTIONS: [&str; 57] = [
     "cross_entropy smoothing",
     "cross_entropy weights",
     "nll",
+    "labels of pixels",
+    "labels of pixels, smoothing",
+    "labels of pixels, weights",
     "mse",
     "l1",
     "huber",
@@ -182,7 +185,7 @@ pub fn program(seed: u64) -> Program {
     for _ in 0..writer.draw.from(2, 5) {
         step(&mut writer);
     }
-    finish(writer, &shape)
+    finish(writer, &shape, seed)
 }
 
 /// A program with a linear layer so large that its sums are split.
@@ -241,12 +244,17 @@ fn join(writer: &mut Writer, one: &Tensor) {
     }
 }
 
-/// The losses over classes, and those over numbers.
+/// The losses over classes of samples and of pixels, and those over numbers.
 const CLASS_LOSSES: [(&str, &str); 4] = [
     ("cross_entropy", "cross_entropy"),
     ("cross_entropy smoothing", "cross_entropy(label_smoothing=0.2)"),
     ("cross_entropy weights", "cross_entropy(weight=[0.5, 1.0, 2.0])"),
     ("nll", "nll"),
+];
+const PIXEL_LOSSES: [(&str, &str); 3] = [
+    ("labels of pixels", "cross_entropy2d"),
+    ("labels of pixels, smoothing", "cross_entropy2d(label_smoothing=0.2)"),
+    ("labels of pixels, weights", "cross_entropy2d(weight=[0.5, 1.0, 2.0])"),
 ];
 const NUMBER_LOSSES: [(&str, &str); 5] = [
     ("mse", "mse"),
@@ -255,6 +263,13 @@ const NUMBER_LOSSES: [(&str, &str); 5] = [
     ("bce_with_logits", "bce_with_logits"),
     ("bce", "bce"),
 ];
+
+/// The seeds of the draws of pixel losses are others.
+const PIXELS: u64 = 1 << 40;
+
+fn is_loss(option: &str) -> bool {
+    CLASS_LOSSES.iter().chain(&NUMBER_LOSSES).any(|(known, _)| *known == option)
+}
 
 /// The optimisers with options that choose among their ops.
 const OPTIMISERS: [(&str, &str); 8] = [
@@ -268,12 +283,12 @@ const OPTIMISERS: [(&str, &str); 8] = [
     ("rmsprop momentum", "rmsprop(0.01, momentum=0.9)"),
 ];
 
-fn finish(mut writer: Writer, shape: &[i64]) -> Program {
-    let last = writer.tensors[writer.tensors.len() - 1].clone();
+fn finish(mut writer: Writer, shape: &[i64], seed: u64) -> Program {
+    let results = writer.tensors[writer.tensors.len() - 1].clone();
     let (last, loss) = if writer.draw.chance(0.6) {
-        let mut flat = last.name.clone();
-        if last.shape.len() == 3 {
-            flat = writer.define(&format!("{flat} |> flatten"), vec![last.shape.iter().product()]).name;
+        let mut flat = results.name.clone();
+        if results.shape.len() == 3 {
+            flat = writer.define(&format!("{flat} |> flatten"), vec![results.shape.iter().product()]).name;
         }
         let (option, loss) = writer.draw.pick(&CLASS_LOSSES);
         writer.note(option);
@@ -284,7 +299,18 @@ fn finish(mut writer: Writer, shape: &[i64]) -> Program {
         let (option, loss) = writer.draw.pick(&NUMBER_LOSSES);
         writer.note(option);
         let end = if loss == "bce" { " |> sigmoid" } else { "" };
-        (format!("{}{end}", last.name), loss)
+        (format!("{}{end}", results.name), loss)
+    };
+    // Draws of their own, which leave the others as they are.
+    let mut pixels = Draw::new(seed ^ PIXELS);
+    let (last, loss) = match results.shape.len() == 3 && pixels.chance(0.25) {
+        true => {
+            let (option, loss) = pixels.pick(&PIXEL_LOSSES);
+            writer.options.retain(|option| !is_loss(option));
+            writer.note(option);
+            (format!("{} |> conv(3, 1)", results.name), loss)
+        }
+        false => (last, loss),
     };
     let (option, optimiser) = writer.draw.pick(&OPTIMISERS);
     if writer.training {

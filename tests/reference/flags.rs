@@ -1,7 +1,7 @@
 //! Every flag has its effect.
 
 use crate::place::Place;
-use crate::reference::network::{COLUMNS, MODEL, PIXELS, ROWS, evaluate, probabilities, start};
+use crate::reference::network::{CLASSES, COLUMNS, MODEL, PIXELS, ROWS, evaluate, probabilities, start};
 use crate::reference::program::{
     DATA, HELD_OUT, LOGGED, TEST, TRAIN, all_close, check_run, check_test, check_with, close, json, label,
     lines, losses, place, run, sample, samples, text, training, weights, with, write_pictures,
@@ -161,6 +161,7 @@ fn eval() {
         .lines()
         .skip_while(|line| !line.starts_with('─'))
         .skip(1)
+        .take(CLASSES)
         .map(|line| line.split_whitespace().skip(1).map(|cell| cell.replace('·', "0")).collect())
         .collect();
     assert_eq!(shown, rows.map(|row| row.map(|count| count.to_string()).to_vec()));

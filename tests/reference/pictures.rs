@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::place::idx;
 use crate::reference::network::{COLUMNS, PIXELS, ROWS, Sample, Sums, Tensors, evaluate, norm, start};
 use crate::reference::program::{
-    HELD_OUT, LOGGED, TEST, TRAIN, all_close, check, check_run, check_with, close, label, lines, losses,
-    pixels, place, run, sample, sample_of, samples, training, with,
+    HELD_OUT, IN_FILES, LOGGED, TEST, TRAIN, all_close, check, check_run, check_with, close, label, lines,
+    losses, pixels, place, run, sample, sample_of, samples, training, with,
 };
 use crate::reference::trainer::{Phase, Training, sgd};
 
@@ -62,10 +62,10 @@ fn preparation() {
 #[test]
 fn the_middle() {
     let place = place("holdout = 6;  shuffle = false;", &format!("{LOGGED}  {SETTINGS}"));
-    for (split, images) in [("train", 0..TRAIN), ("t10k", TRAIN..TRAIN + TEST)] {
+    for (split, images) in [("train", IN_FILES.to_vec()), ("t10k", (TRAIN..TRAIN + TEST).collect())] {
         let (high, wide) = (ROWS + 2, COLUMNS + 4);
         let mut bytes = Vec::new();
-        for image in images.clone() {
+        for image in images.iter().copied() {
             let inner = pixels(image);
             bytes.extend((0..high * wide).map(|at| match (at / wide, at % wide) {
                 (row @ 1..=ROWS, column) if (2..COLUMNS + 2).contains(&column) => {

@@ -12,25 +12,30 @@ use crate::reference::network::{
 };
 use crate::reference::trainer::{Epoch, Phase, Trained, Training};
 
-/// Pictures of the training split, of which cases hold out the last ones, and of the test split.
+/// Pictures of the training split, of which cases hold out some, and of the test split. The numbers of those held out are
+/// the last ones.
 pub const TRAIN: usize = 23;
 pub const TEST: usize = 8;
 pub const HELD_OUT: usize = 6;
 
 /// What every data section of a case begins with; the pixels are normalised by numbers that are no powers of two.
-pub const DATA: &str = "source = idx(\"data\");  prepare = normalize(0.4, 0.3);";
+pub const DATA: &str = "source = idx(\"data\");  prepare = normalize(0.4, 0.3);  seed = 4;";
+
+/// The training pictures as they lie in their files: those that [`DATA`] holds out are the last ones.
+pub const IN_FILES: [usize; TRAIN] =
+    [0, 1, 2, 3, 4, 5, 17, 6, 18, 19, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 20, 21, 22];
 
 /// The bytes of a picture, no two alike.
 pub fn pixels(image: usize) -> Vec<u8> {
     (0..PIXELS).map(|pixel| ((image * 89 + pixel * 57 + image * image * pixel * 11) % 251) as u8).collect()
 }
 
-/// Its label: what its pixels say, but for every fifth one.
+/// Its label: what its pixels say, but for some.
 pub fn label(image: usize) -> usize {
     let pixels = pixels(image);
     let sums = [pixels[0], pixels[2], pixels[4]].map(u32::from);
     let largest = (0..CLASSES).max_by_key(|class| sums[*class]).expect("a class");
-    if image % 5 == 3 { (largest + 1) % CLASSES } else { largest }
+    if image % 5 == 3 && image != 18 { (largest + 1) % CLASSES } else { largest }
 }
 
 /// A picture as the network reads it.
@@ -96,9 +101,8 @@ pub fn write_pictures(place: &Place, folder: &str, train: &[usize], test: &[usiz
 /// A place with the pictures, the weights to begin with, and a file with these sections.
 pub fn place(data: &str, train: &str) -> Place {
     let place = Place::new();
-    let (train_images, test_images): (Vec<usize>, Vec<usize>) =
-        ((0..TRAIN).collect(), (TRAIN..TRAIN + TEST).collect());
-    write_pictures(&place, "data", &train_images, &test_images);
+    let test_images: Vec<usize> = (TRAIN..TRAIN + TEST).collect();
+    write_pictures(&place, "data", &IN_FILES, &test_images);
     place.write("start.safetensors", weights(&start()));
     place.write("net.cnn", text(data, train));
     place

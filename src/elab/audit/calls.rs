@@ -1,7 +1,8 @@
 //! Calls: whether there is what they call, and whether the arguments are those that it takes.
 
 use super::{Audit, Blank, Known, Place};
-use crate::elab::evaluate::{Argument, at, call_known, unknown_function};
+use crate::elab::call::hidden;
+use crate::elab::evaluate::{Argument, at, call_known, function_with_name, is_function, unknown_function};
 use crate::elab::module::Callable;
 use crate::elab::value::Value;
 use crate::elab::{arguments, functions, joins, op, types};
@@ -56,7 +57,7 @@ impl Audit<'_> {
             self.text(text, place);
         }
         if place == Place::Constant {
-            return self.function_call(&call.callee, given, Vec::new());
+            return self.function_call(&call.callee, given, false);
         }
         match self.module.find(&call.callee.text, false) {
             Some(callable) => self.item_call(callable, &call.callee, &given),
@@ -72,14 +73,15 @@ impl Audit<'_> {
         let places = match arguments::match_arguments(callee, &names, &plain) {
             Ok(places) => places,
             Err(error) => {
-                self.report(error);
+                self.report(hidden(self.module, callable, callee, error));
                 return Known::Unknown;
             }
         };
         for (param, place) in params.iter().zip(places) {
             match place.map(|place| &given[place]) {
                 None if param.default.is_none() => {
-                    self.report(arguments::missing(callee, &param.name.text));
+                    let error = arguments::missing(callee, &param.name.text);
+                    self.report(hidden(self.module, callable, callee, error));
                     return Known::Unknown;
                 }
                 Some(Given { argument, known: Known::Value(value) }) if *value != Value::None => {
@@ -102,15 +104,11 @@ impl Audit<'_> {
             self.join(callee, &given);
             return Known::Unknown;
         }
-        let mut others = self.module.callable_names();
-        others.extend(joins::JOINS.iter().map(|join| join.name.into()));
-        others.sort_unstable();
         let known = given.iter().all(|given| matches!(given.known, Known::Value(_)));
-        let is_function = functions::find(&callee.text).is_some() || op::is_elementwise(&callee.text);
-        if label.is_some() && is_function && (known || !op::is_elementwise(&callee.text)) {
-            self.report(at(format!("`{}` is a function and has no name", callee.text), callee.span));
+        if label.is_some() && is_function(&callee.text) && (known || !op::is_elementwise(&callee.text)) {
+            self.report(function_with_name(callee));
         }
-        self.function_call(callee, given, others)
+        self.function_call(callee, given, true)
     }
 
     fn join(&mut self, callee: &Name, given: &[Given]) {
@@ -126,7 +124,7 @@ impl Audit<'_> {
     }
 
     /// A call of a function of compile-time values, or of a scalar function.
-    pub(super) fn function_call(&mut self, callee: &Name, given: Vec<Given>, others: Vec<String>) -> Known {
+    pub(super) fn function_call(&mut self, callee: &Name, given: Vec<Given>, joins: bool) -> Known {
         let known = given.iter().all(|given| matches!(given.known, Known::Value(_)));
         let plain: Vec<Argument> = given.into_iter().map(|given| given.argument).collect();
         let scalar = op::elementwise_function(&callee.text);
@@ -147,7 +145,7 @@ impl Audit<'_> {
                 })
             }
             (None, Some(function)) => arguments::match_all(callee, function.parameters(), &plain).map(|_| ()),
-            (None, None) => Err(unknown_function(callee, others)),
+            (None, None) => Err(unknown_function(callee, Some(self.module), joins)),
         };
         if let Err(error) = matched {
             self.report(error);

@@ -315,9 +315,7 @@ impl Audit<'_> {
             }
             Some(_) => self.report(op::no_scalar_op(callee)),
             None => {
-                let mut others = self.module.callable_names();
-                others.sort_unstable();
-                return match self.function_call(callee, given, others) {
+                return match self.function_call(callee, given, false) {
                     Known::Unknown => result,
                     known => known,
                 };

@@ -11,12 +11,11 @@ mod equations;
 
 use std::collections::{HashMap, HashSet};
 
-use super::evaluate::{Context, at};
+use super::evaluate::{Context, at, unknown_name};
 use super::module::Module;
 use super::value::Value;
 use super::{interpolate, types};
 use crate::base::diagnostic::Diagnostic;
-use crate::base::nearest::nearest;
 use crate::base::span::Span;
 use crate::syntax::ast::{
     Block, Else, Expr, ExprKind, FnItem, FnKind, IfExpr, Item, Name, Param, Stmt, StmtKind, Text, TypeExpr,
@@ -131,8 +130,8 @@ impl<'m> Audit<'m> {
             self.scopes.iter().flat_map(|scope| scope.keys().map(String::as_str)).collect();
         known.extend(self.axes.iter().map(String::as_str));
         known.sort_unstable();
-        let error = at(format!("unknown name `{name}`"), span);
-        self.report(error.did_you_mean(nearest(name, known)));
+        let error = unknown_name(name, span, known);
+        self.report(error);
     }
 
     fn function(&mut self, item: &FnItem) {

@@ -7,16 +7,29 @@ use super::overrides::Overrides;
 use super::pictures::{Augment, Prepare, augment, prepare};
 use super::settings::{Section, Settings, as_call, constant};
 use crate::base::diagnostic::Diagnostic;
-use crate::base::nearest::nearest;
 use crate::base::span::Span;
 use crate::base::visible;
 use crate::elab::evaluate::at;
+use crate::elab::foreign;
+use crate::elab::model::listed;
 use crate::elab::{Module, Outcome, Value};
 use crate::syntax::ast::{Call, Data, Expr, ExprKind, Name};
 
 pub(super) const DATA: Section = Section {
     word: "data",
-    keys: &["source", "holdout", "validate", "shuffle", "drop_last", "prepare", "augment", "classes"],
+    keys: &[
+        "source",
+        "test",
+        "holdout",
+        "seed",
+        "validate",
+        "shuffle",
+        "drop_last",
+        "prepare",
+        "augment",
+        "classes",
+        "background",
+    ],
 };
 
 const SOURCES: [&str; 7] = ["digits", "idx", "cifar10", "cifar100", "folder", "npz", "synthetic"];
@@ -47,14 +60,27 @@ pub enum Source {
     },
 }
 
+/// How many samples are set apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Amount {
+    /// At least 1.
+    Count(u32),
+    /// Of all, above 0 and below 1.
+    Share(f64),
+}
+
 /// A data section.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataSpec {
     pub name: String,
     pub source: Source,
-    /// Samples of the training split that are used for validation; with 0 there is no validation split, and the figures of
-    /// an epoch are those of the test split.
-    pub holdout: usize,
+    /// Samples that become the test split, of a source that has none of its own.
+    pub test: Option<Amount>,
+    /// Samples of the training split that are used for validation; with none there is no validation split, and the figures
+    /// of an epoch are those of the test split.
+    pub holdout: Option<Amount>,
+    /// Numbers the draws of these.
+    pub seed: u64,
     /// Whether rules may choose by the figures of the test split, where nothing is held out.
     pub validates_on_test: bool,
     pub shuffle: bool,
@@ -66,6 +92,8 @@ pub struct DataSpec {
     pub augment: Vec<Augment>,
     /// The names of the classes.
     pub classes: Option<Vec<String>>,
+    /// What transparent pictures lie over: red, green and blue.
+    pub background: [u8; 3],
     pub span: Span,
 }
 
@@ -77,10 +105,10 @@ impl Module {
     /// Where there is none.
     pub fn data(&self, name: &Name) -> Result<&Data, Diagnostic> {
         let sections = self.data_sections();
-        let known = sections.iter().map(|data| data.name.text.as_str());
         sections.iter().find(|data| data.name.text == name.text).copied().ok_or_else(|| {
-            at(format!("unknown data section `{}`", name.text), name.span)
-                .did_you_mean(nearest(&name.text, known))
+            let known: Vec<&str> = sections.iter().map(|data| data.name.text.as_str()).collect();
+            let error = at(format!("unknown data section `{}`", name.text), name.span);
+            listed(error, "data sections", name, &known)
         })
     }
 
@@ -92,9 +120,11 @@ impl Module {
     pub fn data_spec(&self, data: &Data, overrides: &Overrides) -> Result<DataSpec, Vec<Diagnostic>> {
         let mut settings = Settings::new(&DATA, &data.settings, &overrides.data);
         let source = settings.required("source", data.name.span, |expr| source(expr, self.directory()));
-        let holdout = settings.integer("holdout", 0, i64::from(u32::MAX), 0) as usize;
+        let test = settings.read("test", |expr| amount("test", expr));
+        let holdout = settings.read("holdout", holdout).flatten();
+        let seed = settings.integer("seed", 0, i64::MAX, 0) as u64;
         let validates_on_test = settings.read("validate", validate).unwrap_or(false);
-        if validates_on_test && holdout > 0 {
+        if validates_on_test && holdout.is_some() {
             let span = settings.get("validate").map_or(data.span, |expr| expr.span);
             let error = at("images are held out, so `validate = test` says nothing", span);
             settings.errors.push(error.help("leave out `validate` or `holdout`"));
@@ -103,21 +133,50 @@ impl Module {
         let prepare = settings.read("prepare", prepare).unwrap_or_default();
         let augment = settings.read("augment", augment).unwrap_or_default();
         let classes = settings.read("classes", classes);
+        let background = settings.read("background", background).unwrap_or([u8::MAX; 3]);
         match (source, settings.errors.is_empty()) {
             (Some(source), true) => Ok(DataSpec {
                 name: data.name.text.clone(),
                 source,
+                test,
                 holdout,
+                seed,
                 validates_on_test,
                 shuffle,
                 drop_last,
                 prepare,
                 augment,
                 classes,
+                background,
                 span: data.span,
             }),
             _ => Err(settings.errors),
         }
+    }
+}
+
+/// A count or a share; with 0, nothing is held out.
+fn holdout(expr: &Expr) -> Outcome<Option<Amount>> {
+    match constant(expr)? {
+        Value::Int(0) => Ok(None),
+        _ => amount("holdout", expr).map(Some),
+    }
+}
+
+/// A count or a share.
+fn amount(key: &str, expr: &Expr) -> Outcome<Amount> {
+    let most = i64::from(u32::MAX);
+    let wrong = |what: &str| at(format!("`{key}` is {what}"), expr.span);
+    match constant(expr)? {
+        Value::Int(count) if count < 1 => Err(wrong(&format!("at least 1, not {count}"))),
+        Value::Int(count) if count > most => Err(wrong(&format!("at most {most}, not {count}"))),
+        Value::Int(count) => Ok(Amount::Count(count as u32)),
+        Value::Real(share) if share > 0.0 && share < 1.0 => Ok(Amount::Share(share)),
+        Value::Real(number) => {
+            let error = wrong(&format!("a count, or a share between 0 and 1, not {number:?}"));
+            Err(error.help("a count is an integer, such as 500; a share is a number, such as 0.1"))
+        }
+        value => Err(wrong(&format!("a count, or a share between 0 and 1, not {}", value.kind()))),
     }
 }
 
@@ -126,7 +185,7 @@ fn validate(expr: &Expr) -> Outcome<bool> {
     match &expr.kind {
         ExprKind::Name(name) if name == "test" => Ok(true),
         _ => Err(at("`validate` is `test`, or left out", expr.span)
-            .note("with `holdout = N`, the last N training images validate")),
+            .note("with `holdout = N`, so many training images validate, drawn of every class")),
     }
 }
 
@@ -142,8 +201,8 @@ fn source(expr: &Expr, directory: &Path) -> Outcome<Source> {
         "synthetic" => synthetic(&call),
         name => {
             let error = at(format!("unknown source `{name}`"), call.callee.span);
-            let error = error.did_you_mean(nearest(name, SOURCES));
-            Err(error.note(format!("the sources are {}", SOURCES.join(", "))))
+            let error = error.note(format!("the sources are {}", SOURCES.join(", ")));
+            Err(foreign::suggest(error, foreign::SOURCES, name, SOURCES))
         }
     }
 }
@@ -178,4 +237,17 @@ fn classes(expr: &Expr) -> Outcome<Vec<String>> {
         _ => Err(wrong()),
     };
     values.iter().map(name).collect()
+}
+
+/// A colour in hexadecimal, `"#rrggbb"`.
+fn background(expr: &Expr) -> Outcome<[u8; 3]> {
+    let wrong = || {
+        let error = at("`background` is a colour such as \"#ffffff\"", expr.span);
+        error.note("two hexadecimal digits each say how much red, green and blue there is")
+    };
+    let Value::String(text) = constant(expr)? else { return Err(wrong()) };
+    let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6).ok_or_else(wrong)?;
+    let digit = |at: usize| char::from(digits.as_bytes()[at]).to_digit(16).ok_or_else(wrong);
+    let part = |at: usize| Ok((16 * digit(at)? + digit(at + 1)?) as u8);
+    Ok([part(0)?, part(2)?, part(4)?])
 }

@@ -15,11 +15,12 @@ use crate::syntax::{ast_text, expr_text};
 pub type Described = BTreeMap<String, String>;
 
 /// The keys that hold where nobody gives them, with their values.
-const DEFAULTS: [(&str, &str); 8] = [
+const DEFAULTS: [(&str, &str); 9] = [
     ("train.seed", "0"),
     ("train.fast_math", "true"),
     ("train.metrics", "[accuracy]"),
     ("data.holdout", "0"),
+    ("data.seed", "0"),
     ("data.shuffle", "true"),
     ("data.drop_last", "false"),
     ("data.prepare", "[]"),

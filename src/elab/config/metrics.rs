@@ -3,9 +3,9 @@
 use super::phase::{Phase, Watch};
 use super::settings::{as_call, call_values};
 use crate::base::diagnostic::Diagnostic;
-use crate::base::nearest::nearest;
 use crate::base::span::Span;
 use crate::elab::evaluate::at;
+use crate::elab::foreign;
 use crate::elab::{Outcome, arguments};
 use crate::syntax::ast::{Call, Expr, ExprKind};
 
@@ -67,9 +67,9 @@ impl Metrics {
             "top" => self.top.is_none(),
             "confusion" => self.confusion.replace(span).is_none(),
             _ => {
-                return Err(at(format!("unknown metric `{name}`"), span)
-                    .did_you_mean(nearest(name, KNOWN))
-                    .note("the metrics are accuracy, top(k), confusion"));
+                let error = at(format!("unknown metric `{name}`"), span)
+                    .note("the metrics are accuracy, top(k), confusion");
+                return Err(foreign::suggest(error, foreign::METRICS, name, KNOWN));
             }
         };
         if !is_new {

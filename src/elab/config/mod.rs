@@ -14,10 +14,10 @@ mod schedule;
 mod settings;
 mod train;
 
-pub use data::{DataSpec, Source};
+pub use data::{Amount, DataSpec, Source};
 pub use described::Described;
 pub use metrics::{Metrics, Top};
-pub use overrides::Overrides;
+pub use overrides::{Overrides, SETTING};
 pub use phase::{Clip, Early, Group, Phase, Watch};
 pub use pictures::{Augment, Prepare};
 pub use schedule::{Moment, Schedule};

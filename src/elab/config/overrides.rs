@@ -4,6 +4,9 @@ use crate::base::diagnostic::Diagnostic;
 use crate::base::source::SourceMap;
 use crate::syntax::ast::{Arg, Expr, Item, Name, SettingKind};
 
+/// What the names of the sources of such settings begin with.
+pub const SETTING: &str = "--set ";
+
 /// Values that replace those of the sections and of the model's arguments.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
@@ -31,7 +34,7 @@ impl Overrides {
     fn add(&mut self, sources: &mut SourceMap, text: &str) -> Result<(), Vec<Diagnostic>> {
         let wrong = || {
             vec![
-                Diagnostic::error(format!("`--set {text}` is not understood"))
+                Diagnostic::error(format!("`{SETTING}{text}` is not understood"))
                     .help("write `train.KEY=VALUE`, `data.KEY=VALUE` or `args.NAME=VALUE`"),
             ]
         };
@@ -71,7 +74,7 @@ fn parse_setting(
     value: &str,
 ) -> Result<Option<(Name, Expr)>, Vec<Diagnostic>> {
     let text = format!("data set {{ {key} = {value}; }}");
-    let file = sources.add(format!("--set {shown}"), text.as_str());
+    let file = sources.add(format!("{SETTING}{shown}"), text.as_str());
     let (parsed, errors) = crate::syntax::parse(file, &text);
     if !errors.is_empty() {
         return Err(errors);

@@ -8,9 +8,9 @@ use std::fmt;
 use super::call::Values;
 use super::settings::as_call;
 use crate::base::diagnostic::Diagnostic;
-use crate::base::nearest::nearest;
 use crate::elab::Outcome;
 use crate::elab::evaluate::at;
+use crate::elab::foreign;
 use crate::syntax::ast::{Call, Expr, ExprKind};
 
 /// The most pixels of a side.
@@ -169,9 +169,9 @@ fn in_order<T>(steps: &[(Call, T)], is_late: impl Fn(&T) -> bool, why: &str) -> 
 
 fn unknown(call: &Call, known: &[&str]) -> Diagnostic {
     let name = call.callee.text.as_str();
-    let near = nearest(name, known.iter().copied());
-    let error = at(format!("unknown step `{name}`"), call.callee.span).did_you_mean(near);
-    error.note(format!("the steps are {}", known.join(", ")))
+    let error = at(format!("unknown step `{name}`"), call.callee.span);
+    let error = error.note(format!("the steps are {}", known.join(", ")));
+    foreign::suggest(error, foreign::STEPS, name, known.iter().copied())
 }
 
 fn prepare_step(call: &Call) -> Outcome<Prepare> {

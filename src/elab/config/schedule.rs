@@ -8,8 +8,8 @@
 use std::f64::consts::PI;
 
 use super::settings::{as_call, call_values};
-use crate::base::nearest::nearest;
 use crate::elab::evaluate::{Argument, at};
+use crate::elab::foreign;
 use crate::elab::{Outcome, Value};
 use crate::syntax::ast::{Call, Expr, ExprKind};
 
@@ -190,9 +190,11 @@ fn stage(call: &Call) -> Outcome<Stage> {
                 final_div: number("final_div", &values[2], Some(1e4), &below_one)?,
             })
         }
-        name => Err(at(format!("unknown schedule `{name}`"), call.callee.span)
-            .did_you_mean(nearest(name, NAMES))
-            .note(format!("the schedules are {}", NAMES.join(", ")))),
+        name => {
+            let error = at(format!("unknown schedule `{name}`"), call.callee.span)
+                .note(format!("the schedules are {}", NAMES.join(", ")));
+            Err(foreign::suggest(error, foreign::SCHEDULES, name, NAMES))
+        }
     }
 }
 

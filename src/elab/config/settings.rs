@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
+use super::data::DATA;
+use super::train::TRAIN;
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::span::Span;
 use crate::elab::arguments::match_arguments;
 use crate::elab::evaluate::{Argument, Context, arguments, at, evaluate};
+use crate::elab::foreign;
 use crate::elab::{Outcome, Value, types};
 use crate::syntax::ast::{Call, Expr, ExprKind, Name, Param, Setting, SettingKind};
 
@@ -70,13 +73,28 @@ impl<'a> Settings<'a> {
     fn add(&mut self, name: &'a Name, value: &'a Expr) {
         let key = name.text.as_str();
         if !self.section.keys.contains(&key) {
-            let known = self.section.keys.iter().copied();
-            let message = format!("unknown key `{key}` of a {} section", self.section.word);
-            let error = at(message, name.span).did_you_mean(nearest(key, known));
-            self.errors.push(error.note(format!("the keys are {}", self.section.keys.join(", "))));
+            self.errors.push(self.unknown_key(name));
         } else if let Some((_, first)) = self.values.insert(key, (value, name.span)) {
             let error = at(format!("`{key}` is given twice"), name.span);
             self.errors.push(error.secondary(first, "first here"));
+        }
+    }
+
+    /// The error of a key that is none of this section, with that of another framework's name, or the section that
+    /// has it.
+    fn unknown_key(&self, name: &Name) -> Diagnostic {
+        let (key, Section { word, keys }) = (name.text.as_str(), self.section);
+        let error = at(format!("unknown key `{key}` of a {word} section"), name.span)
+            .note(format!("the keys are {}", keys.join(", ")));
+        let near = nearest(key, keys.iter().copied());
+        let here = foreign::find(foreign::KEYS, key).unwrap_or(key);
+        let section = [&TRAIN, &DATA].into_iter().find(|section| section.keys.contains(&here));
+        match section {
+            Some(section) if !keys.contains(&here) => {
+                let own = if here == key { String::new() } else { format!(" is called `{here}` here and") };
+                error.help(format!("`{key}`{own} belongs in the {} section", section.word))
+            }
+            _ => foreign::suggest(error, foreign::KEYS, key, near),
         }
     }
 

@@ -146,7 +146,7 @@ impl Module {
         phases: &[Phase],
     ) -> Vec<Diagnostic> {
         let spec = self.data(data).ok().and_then(|section| self.data_spec(section, overrides).ok());
-        let Some(spec) = spec.filter(|spec| spec.holdout == 0 && !spec.validates_on_test) else {
+        let Some(spec) = spec.filter(|spec| spec.holdout.is_none() && !spec.validates_on_test) else {
             return Vec::new();
         };
         let stops = phases.iter().filter_map(|phase| phase.stop).map(|stop| stop.watch);
@@ -156,8 +156,8 @@ impl Module {
         spans.dedup();
         let error = |span| {
             at(format!("there are no validation images: nothing is held out in `{}`", spec.name), span).help(
-                "`holdout = N` in the data section takes the last N training images; `validate = test` chooses by the test \
-                 split, whose figures then say nothing of images that nobody has seen",
+                "`holdout = 0.1` in the data section holds out a tenth of the training images; `validate = test` chooses by the \
+                 test split, whose figures then say nothing of images that nobody has seen",
             )
         };
         spans.into_iter().map(error).collect()

@@ -74,11 +74,7 @@ impl Equations<'_> {
         match self.module.find(&name.text, self.library) {
             Some(Callable::Op(item)) if super::is_scalar(item) => self.inline(item, call, &terms),
             Some(_) => Err(no_scalar_op(name)),
-            None => {
-                let mut others = self.module.callable_names();
-                others.sort_unstable();
-                Err(unknown_function(name, others))
-            }
+            None => Err(unknown_function(name, Some(self.module), false)),
         }
     }
 }
@@ -108,5 +104,5 @@ fn constant_call(call: &Call, terms: Vec<TermArgument>) -> Outcome<Term> {
     let spans = call.args.iter().map(|arg| arg.value.span);
     let arguments: Vec<Argument> = terms.into_iter().zip(spans).map(argument).collect();
     let value = call_known(&call.callee, &arguments);
-    value.unwrap_or_else(|| Err(unknown_function(&call.callee, Vec::new()))).map(Term::Const)
+    value.unwrap_or_else(|| Err(unknown_function(&call.callee, None, false))).map(Term::Const)
 }

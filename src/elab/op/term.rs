@@ -5,11 +5,10 @@
 
 use super::{Equations, Symbol, index, integers, operators};
 use crate::base::diagnostic::Diagnostic;
-use crate::base::nearest::nearest;
 use crate::base::span::Span;
 use crate::elab::Outcome;
 use crate::elab::arithmetic;
-use crate::elab::evaluate::{at, calls_itself, count_steps, element, evaluate, number};
+use crate::elab::evaluate::{at, calls_itself, count_steps, element, evaluate, number, unknown_name};
 use crate::elab::value::Value;
 use crate::syntax::ast::{BinaryOp, Binder, Block, Else, Expr, ExprKind, IfExpr, ReduceOp, UnaryOp};
 use crate::te::size::MOST_ELEMENTS;
@@ -184,8 +183,7 @@ impl Equations<'_> {
 
     fn unknown(&self, name: &str, span: Span) -> Diagnostic {
         let known = super::Context::names(self);
-        at(format!("unknown name `{name}`"), span)
-            .did_you_mean(nearest(name, known.iter().map(String::as_str)))
+        unknown_name(name, span, known.iter().map(String::as_str))
     }
 
     fn index_term(&mut self, base: &Expr, indices: &[Expr], fill: Option<f64>, span: Span) -> Outcome<Term> {

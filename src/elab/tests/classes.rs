@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::elab::{CORRECT, IN_TOP};
+use crate::graph::Scores;
 
 /// The classes of a prediction of so many numbers, for a loss and the items that it needs.
 fn classes(outputs: usize, items: &str, loss: &str) -> Option<i64> {
@@ -10,9 +11,9 @@ fn classes(outputs: usize, items: &str, loss: &str) -> Option<i64> {
     );
     let graph = graph(&text, 3, false);
     let counted = graph.outputs.iter().any(|(_, sink)| *sink == Sink::Metric(CORRECT.into()));
-    assert_eq!(counted, graph.classes.is_some(), "{text}");
+    assert_eq!(counted, graph.scores.is_some(), "{text}");
     assert!(!graph.outputs.iter().any(|(_, sink)| *sink == Sink::Metric(IN_TOP.into())));
-    graph.classes
+    graph.scores.and_then(Scores::of_samples)
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Sections and optimisers.
 
 use super::*;
-use crate::elab::config::{Augment, DataSpec, Metrics, Overrides, Prepare, Source, TrainSpec};
+use crate::elab::config::{Amount, Augment, DataSpec, Metrics, Overrides, Prepare, Source, TrainSpec};
 use crate::elab::optimiser::{self, OptimSpec};
 
 const MODEL: &str = "model M(x: f32[N, 2], width: int = 3) { x |> linear(width) }\n";
@@ -34,7 +34,8 @@ train M(width=4) on D as small {
 fn sections_are_typed() {
     let (train, data) = parsed(FULL, &[]).expect("it is right");
     assert_eq!(data.source, Source::Idx("dir/mnist".into()));
-    assert_eq!((data.holdout, data.shuffle, data.drop_last), (500, false, true));
+    assert_eq!((data.holdout, data.shuffle, data.drop_last), (Some(Amount::Count(500)), false, true));
+    assert_eq!((data.test, data.seed), (None, 0));
     assert_eq!(data.prepare, [Prepare::Normalize { mean: vec![0.1, 0.2], std: vec![1.0, 2.0] }]);
     assert_eq!(data.classes, Some(vec!["a".to_owned(), "b".to_owned()]));
     assert_eq!((train.name.as_str(), train.seed, train.init.len()), ("small", 7, 2));
@@ -49,7 +50,7 @@ fn sections_are_typed() {
 fn overrides_replace() {
     let set = ["train.batch=8", "data.holdout=0", "args.width=5", "train.optim=adam(0.5)"];
     let (train, data) = parsed(FULL, &set).expect("it is right");
-    assert_eq!((train.phases[0].batch, data.holdout), (8, 0));
+    assert_eq!((train.phases[0].batch, data.holdout), (8, None));
     assert_eq!(train.phases[0].optim.op, "adam");
     assert_eq!(train.model.args.len(), 1);
 }
@@ -78,7 +79,7 @@ fn described_settings_are_those_that_hold() {
         .filter(|(key, _)| !given.contains(&key.as_str()))
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
-    assert_eq!(defaults.len(), 11, "{defaults:?}");
+    assert_eq!(defaults.len(), 12, "{defaults:?}");
     let set: Vec<&str> = defaults.iter().map(String::as_str).collect();
     let (silent, told) = (parsed(text, &[]).expect("it is right"), parsed(text, &set).expect("it is right"));
     assert_eq!(shown(&silent), shown(&told));
@@ -248,6 +249,20 @@ fn train_sections_choose_initialisers() {
 fn data(settings: &str) -> DataSpec {
     let text = format!("data D {{ {settings} }} train M on D {{ loss = mse; optim = adam; }}");
     parsed(&text, &[]).expect("it is right").1
+}
+
+/// Today there is no such key.
+#[test]
+fn backgrounds_are_colours() {
+    assert_eq!(data("source = digits();").background, [255, 255, 255]);
+    assert_eq!(data("source = digits(); background = \"#0aFf10\";").background, [10, 255, 16]);
+    for wrong in ["\"0aff10\"", "\"#0aff1\"", "\"#0aff1g\"", "\"#+1+1+1\"", "\"#ééé\"", "\"white\"", "7"] {
+        let text = format!(
+            "data D {{ source = digits(); background = {wrong}; }} train M on D {{ loss = mse; optim = adam; }}"
+        );
+        let errors = parsed(&text, &[]).expect_err("it is no colour");
+        assert!(errors.contains("`background` is a colour such as"), "{wrong}: {errors}");
+    }
 }
 
 #[test]

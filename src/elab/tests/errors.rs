@@ -127,6 +127,18 @@ fn uncalled_items_that_are_right() {
     }
 }
 
+/// Names of PyTorch and Keras. Today most of these have no help, or the wrong one: `Conv2d` was said to be the op `conv2d`.
+#[test]
+fn foreign() {
+    check("foreign");
+}
+
+/// What is forgotten, hidden or in the wrong place.
+#[test]
+fn forgotten() {
+    check("forgotten");
+}
+
 #[test]
 fn data() {
     check("data");

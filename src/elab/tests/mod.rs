@@ -9,6 +9,8 @@ mod functions;
 mod more_layers;
 mod mutations;
 mod proofs;
+mod samples;
+mod targets;
 mod values;
 
 use super::{Library, ModelCall, Module, Request};

@@ -1,5 +1,7 @@
 //! Elements of files, which have several types, as `f32`.
 
+use crate::base::half;
+
 /// The types that become `f32`; every other one is known by its name alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
@@ -25,21 +27,11 @@ pub fn convert(of: Type, data: &[u8]) -> Vec<f32> {
     match of {
         Type::F32 => data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
         Type::F64 => data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect(),
-        Type::F16 => data.as_chunks().0.iter().map(|bytes| half(u16::from_le_bytes(*bytes))).collect(),
+        Type::F16 => {
+            data.as_chunks().0.iter().map(|bytes| half::to_f32(u16::from_le_bytes(*bytes))).collect()
+        }
         Type::BF16 => data.as_chunks().0.iter().map(|bytes| brain(u16::from_le_bytes(*bytes))).collect(),
     }
-}
-
-/// The value of an IEEE half-precision number: 1 bit sign, 5 bits exponent, 10 bits fraction.
-pub(super) fn half(bits: u16) -> f32 {
-    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
-    let magnitude = match exponent {
-        0 => fraction * 2_f32.powi(-24),
-        31 if fraction == 0.0 => f32::INFINITY,
-        31 => f32::NAN,
-        _ => (1.0 + fraction / 1024.0) * 2_f32.powi(exponent - 15),
-    };
-    if bits >> 15 == 0 { magnitude } else { -magnitude }
 }
 
 /// The value of a bfloat16, the upper half of an `f32`.

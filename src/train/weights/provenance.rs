@@ -12,9 +12,15 @@ use crate::data::Dataset;
 /// The key of the metadata.
 const KEY: &str = "cnnc";
 
+/// What is written here; another one is of another version.
+const FORMAT: u32 = 1;
+
 /// Where weights come from. A file of another tool says nothing of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
+    /// The number of these keys' format; earlier versions wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<u32>,
     /// The version of this program that wrote them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -36,6 +42,7 @@ impl Provenance {
     /// That of a model that is trained on data after some steps.
     pub fn of(model: &str, data: &Dataset, prepare: String) -> Provenance {
         Provenance {
+            format: Some(FORMAT),
             version: Some(env!("CARGO_PKG_VERSION").into()),
             model: Some(model.into()),
             classes: data.named.then(|| data.class_names.clone()),
@@ -57,7 +64,11 @@ impl Provenance {
     /// Where they have the key, but not such a text under it.
     pub(super) fn read(metadata: &BTreeMap<String, String>) -> Result<Provenance, String> {
         let Some(text) = metadata.get(KEY) else { return Ok(Provenance::default()) };
-        serde_json::from_str(text)
-            .map_err(|error| format!("its metadata `{KEY}`: {}", visible::excerpt(&error.to_string())))
+        let failed = |problem: &str| format!("its metadata `{KEY}`: {}", visible::excerpt(problem));
+        let read: Provenance = serde_json::from_str(text).map_err(|error| failed(&error.to_string()))?;
+        match read.format {
+            None | Some(FORMAT) => Ok(read),
+            Some(other) => Err(failed(&format!("it is of format {other}; this version reads {FORMAT}"))),
+        }
     }
 }
