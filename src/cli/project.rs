@@ -280,6 +280,11 @@ impl<'a> Project<'a> {
         self.read(spec).map_err(|error| self.train_failure(error.into()))
     }
 
+    /// The same, whose pictures may still be on their way: see [`Dataset::ready`].
+    pub fn dataset_soon(&self, spec: &DataSpec) -> Result<Dataset, Failure> {
+        self.begin(spec).map_err(|error| self.train_failure(error.into()))
+    }
+
     /// The settings of a data section.
     pub fn data_spec(&self, section: &Data) -> Result<DataSpec, Vec<Diagnostic>> {
         self.module.data_spec(section, &self.overrides)
@@ -296,6 +301,12 @@ impl<'a> Project<'a> {
     ///
     /// What is wrong with the files or the settings.
     pub fn read(&self, spec: &DataSpec) -> Result<Dataset, DataError> {
+        let data = self.begin(spec)?;
+        data.ready()?;
+        Ok(data)
+    }
+
+    fn begin(&self, spec: &DataSpec) -> Result<Dataset, DataError> {
         let mut data = sections::load(spec, self.arguments.choice.data.as_deref())?;
         data.prepare(&sections::geometry(&spec.prepare))?;
         if let Some(names) = spec.classes.as_ref().filter(|_| !planted!("cli.project.classes")) {

@@ -48,7 +48,7 @@ pub fn run(arguments: &RunArguments) -> Outcome {
     let (machine, pool) = execution(&MachineArguments { cpu, ..arguments.machine.clone() }, spec.fast_math)?;
     check_out(arguments)?;
     let (data, is_read) = phases.time("open data", || -> Result<_, Failure> {
-        let data = project.dataset(&data_spec)?;
+        let data = project.dataset_soon(&data_spec)?;
         let is_read = inspect::read_small(&data).map_err(|error| project.train_failure(error.into()))?;
         Ok((data, is_read))
     })?;

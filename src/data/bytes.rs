@@ -1,14 +1,18 @@
-//! Shared bytes that nobody copies, and whole files in memory.
+//! Shared bytes that nobody copies, and whole files in memory, which another thread may read meanwhile.
 //!
 //! Files are read and not mapped: one that another process cuts off is an error where it is read, and no signal in the
 //! middle of a run.
 
 use std::io::{self, Read};
 use std::ops::{Deref, Range};
+use std::panic::resume_unwind;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 
 use memmap2::MmapMut;
+
+use super::DataError;
 
 use crate::base::{files, memory};
 
@@ -21,9 +25,76 @@ const LARGE: usize = 1 << 22;
 pub struct Bytes {
     storage: Arc<dyn AsRef<[u8]> + Send + Sync>,
     range: Range<usize>,
+    /// The same, where they may not be there yet.
+    later: Option<Arc<Later>>,
+}
+
+/// Bytes that a thread reads.
+struct Later {
+    len: usize,
+    thread: Mutex<Option<JoinHandle<Result<Bytes, DataError>>>>,
+    read: OnceLock<Result<Bytes, String>>,
+}
+
+impl Later {
+    fn wait(&self) -> &Result<Bytes, String> {
+        self.read.get_or_init(|| {
+            let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let read =
+                thread.expect("it is waited for once").join().unwrap_or_else(|panic| resume_unwind(panic));
+            match read {
+                Ok(bytes) if bytes.len() == self.len => Ok(bytes),
+                Ok(_) => Err("a file of the data has changed while it was read".into()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+    }
+}
+
+impl AsRef<[u8]> for Later {
+    fn as_ref(&self) -> &[u8] {
+        self.wait().as_ref().expect("`Bytes::ready` said so")
+    }
 }
 
 impl Bytes {
+    /// So many bytes that `read` gives, which another thread calls meanwhile. They may be looked at once
+    /// [`Bytes::ready`] says that they are there.
+    ///
+    /// # Errors
+    ///
+    /// Where no thread can be started.
+    pub fn later(
+        len: usize,
+        read: impl FnOnce() -> Result<Bytes, DataError> + Send + 'static,
+    ) -> io::Result<Bytes> {
+        let thread = std::thread::Builder::new().name("read".into()).spawn(read)?;
+        let later = Arc::new(Later { len, thread: Mutex::new(Some(thread)), read: OnceLock::new() });
+        Ok(Bytes { range: 0..len, storage: later.clone(), later: Some(later) })
+    }
+
+    /// Waits for bytes that another thread reads.
+    ///
+    /// # Errors
+    ///
+    /// Where they could not be read, each time that one asks.
+    pub fn ready(&self) -> Result<(), DataError> {
+        match self.later.as_ref().map(|later| later.wait()) {
+            None | Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(DataError::Option(error.clone())),
+        }
+    }
+
+    /// How many there are, whether they are there or not.
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
     /// The whole of a regular file.
     ///
     /// # Errors
@@ -50,14 +121,15 @@ impl Bytes {
         #[cfg(target_os = "linux")]
         let _ = pages.advise(memmap2::Advice::HugePage);
         fill(file, &mut pages)?;
-        Ok(Bytes { range: 0..len, storage: Arc::new(pages) })
+        Ok(Bytes { range: 0..len, storage: Arc::new(pages), later: None })
     }
 
     /// The part `range` of these bytes, which must lie in them.
     pub fn slice(&self, range: Range<usize>) -> Bytes {
         assert!(range.start <= range.end && range.end <= self.range.len());
         let start = self.range.start;
-        Bytes { storage: self.storage.clone(), range: start + range.start..start + range.end }
+        let range = start + range.start..start + range.end;
+        Bytes { storage: self.storage.clone(), range, later: self.later.clone() }
     }
 }
 
@@ -79,7 +151,7 @@ fn fill(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<()> {
 
 impl From<Vec<u8>> for Bytes {
     fn from(bytes: Vec<u8>) -> Bytes {
-        Bytes { range: 0..bytes.len(), storage: Arc::new(bytes) }
+        Bytes { range: 0..bytes.len(), storage: Arc::new(bytes), later: None }
     }
 }
 
@@ -100,6 +172,29 @@ impl std::fmt::Debug for Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_may_come_later() {
+        let wait = std::sync::Arc::new(std::sync::Barrier::new(2));
+        let theirs = wait.clone();
+        let bytes = Bytes::later(3, move || {
+            theirs.wait();
+            Ok(Bytes::from(vec![1, 2, 3]))
+        });
+        let part = bytes.unwrap().slice(1..3);
+        assert_eq!(part.len(), 2);
+        wait.wait();
+        part.ready().unwrap();
+        assert_eq!(*part, [2, 3]);
+        for (read, expect) in [
+            (Ok(Bytes::from(vec![1])), "a file of the data has changed while it was read"),
+            (Err(DataError::Option("cut off".into())), "cut off"),
+        ] {
+            let bytes = Bytes::later(3, move || read).unwrap();
+            let said = [bytes.ready(), bytes.slice(0..1).ready()].map(|ready| ready.unwrap_err().to_string());
+            assert_eq!(said, [expect, expect]);
+        }
+    }
 
     #[test]
     fn slices_of_slices() {

@@ -38,6 +38,7 @@ pub type Fingerprint = indexmap::IndexMap<String, Part>;
 ///
 /// A picture file that cannot be read.
 pub fn of(data: &Dataset) -> Result<Fingerprint, DataError> {
+    data.ready()?;
     let mut parts = Fingerprint::new();
     let held_out = data.holdout.iter();
     let training: Vec<&Split> = std::iter::once(&data.train).chain(held_out).collect();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use crate::base::{files, parallel};
+use crate::base::files;
 
 use super::bytes::Bytes;
 use super::{DataError, Dataset, Split, cache};
@@ -28,6 +28,8 @@ const MAX_LEN: u64 = u32::MAX as u64;
 const MAX_RATIO: u64 = 1032;
 /// How a gzip file begins. An IDX file begins with two zeros.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// A head is in the first bytes of a file, also of a compressed one.
+const MOST_OF_HEAD: u64 = 1 << 12;
 
 const TRAIN: [&str; 2] = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"];
 const TEST: [&str; 2] = ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
@@ -40,19 +42,36 @@ pub struct Array {
     pub elements: Bytes,
 }
 
-/// The data set in `folder`, which holds the four files of MNIST under their names, each with or without `.gz`.
+/// The data set in `folder`, which holds the four files of MNIST under their names, each with or without `.gz`. Pictures
+/// are read on threads of their own, from heads that are right on: [`Dataset::ready`] waits for them.
+///
+/// # Errors
+///
+/// Files that are missing, that cannot be read or are no such files, and splits that do not fit each other.
 pub fn load(folder: &Path) -> Result<Dataset, DataError> {
-    load_with_cache(folder, cache::folder().as_deref())
+    begin(folder, cache::folder())
 }
 
-/// The same with another cache folder, or none.
+/// The same with another cache folder, or none, and all of it there.
+///
+/// # Errors
+///
+/// As [`load`].
 pub fn load_with_cache(folder: &Path, cache: Option<&Path>) -> Result<Dataset, DataError> {
+    let data = begin(folder, cache.map(Path::to_owned))?;
+    data.ready()?;
+    Ok(data)
+}
+
+fn begin(folder: &Path, cache: Option<PathBuf>) -> Result<Dataset, DataError> {
     let paths = find(folder)?;
-    let arrays = parallel::map(&paths, |path| read(path, cache));
-    let mut arrays = paths.iter().map(PathBuf::as_path).zip(arrays);
-    let mut next = || arrays.next().map(|(path, array)| Ok((path, array?))).expect("four files");
-    let train = split(next()?, next()?)?;
-    let test = split(next()?, next()?)?;
+    let mut images = [&paths[0], &paths[2]].map(|path| read_later(path, cache.clone())).into_iter();
+    let mut labels = [&paths[1], &paths[3]].map(|path| read(path, cache.as_deref())).into_iter();
+    let mut next = |at: usize| {
+        let (images, labels) = images.next().zip(labels.next()).expect("two splits");
+        split((&paths[at], images?), (&paths[at + 1], labels?))
+    };
+    let (train, test) = (next(0)?, next(2)?);
     Dataset::new(&folder.display().to_string(), train, test, 255.0)
 }
 
@@ -97,6 +116,44 @@ pub fn read(path: &Path, cache: Option<&Path>) -> Result<Array, DataError> {
         let _ = cache::store(&entry, &mut inflated);
     }
     parse_inflated(inflated, path)
+}
+
+/// The same, where the head of the file is right: then its elements are read on a thread of their own.
+///
+/// # Errors
+///
+/// A file whose head is not right.
+fn read_later(path: &Path, cache: Option<PathBuf>) -> Result<Array, DataError> {
+    let Some(shape) = head_of(path) else { return read(path, cache.as_deref()) };
+    let (file, of_head) = (path.to_owned(), shape.clone());
+    let elements = Bytes::later(shape.iter().product(), move || {
+        let Array { shape, elements } = read(&file, cache.as_deref())?;
+        match shape == of_head {
+            true => Ok(elements),
+            false => Err(DataError::format(&file, "it has changed while it was read")),
+        }
+    });
+    // Without another thread, this one reads.
+    elements.map_or_else(|_| read(path, None), |elements| Ok(Array { shape, elements }))
+}
+
+/// The shape that the head of a file says, compressed or not; none where anything is odd about it.
+fn head_of(path: &Path) -> Option<Vec<usize>> {
+    let mut start = Vec::new();
+    let file = files::open(path).ok()?;
+    let len = file.metadata().ok()?.len();
+    file.take(MOST_OF_HEAD).read_to_end(&mut start).ok()?;
+    let longest = 4 + 4 * usize::from(MAX_RANK);
+    let mut head = Vec::new();
+    let is_compressed = start.starts_with(&GZIP);
+    match is_compressed {
+        true => _ = MultiGzDecoder::new(&start[..]).take(longest as u64).read_to_end(&mut head),
+        false => head.extend_from_slice(&start[..longest.min(start.len())]),
+    }
+    let header = Header::parse(&head, path).ok()?;
+    let claim = header.file_len();
+    let can_be = if is_compressed { claim <= len.saturating_mul(MAX_RATIO) } else { claim == len };
+    can_be.then_some(header.shape)
 }
 
 /// The elements of a compressed IDX file. `path` names it in errors.

@@ -159,7 +159,19 @@ impl Images {
         }
     }
 
-    /// The pixels of a picture as they are stored, where they are no file of their own.
+    /// Waits for pictures that are still read from their files.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading.
+    pub fn ready(&self) -> Result<(), DataError> {
+        match &self.stored {
+            Stored::Records { parts, .. } => parts.iter().try_for_each(|part| part.bytes.ready()),
+            Stored::Numbers { .. } | Stored::Files(_) => Ok(()),
+        }
+    }
+
+    /// The pixels of a picture as they are stored, where they are no file of their own. They are [`ready`](Images::ready).
     pub fn stored(&self, index: usize) -> Option<&[u8]> {
         match &self.stored {
             Stored::Records { parts, .. } => Some(pixels(parts, index)),
@@ -202,7 +214,10 @@ impl Images {
     /// As [`Images::pixels`], and pictures of numbers.
     pub fn get(&self, index: usize) -> Result<Cow<'_, [u8]>, DataError> {
         match &self.stored {
-            Stored::Records { parts, shape } => self.of_record(pixels(parts, index), *shape),
+            Stored::Records { parts, shape } => {
+                self.ready()?;
+                self.of_record(pixels(parts, index), *shape)
+            }
             Stored::Numbers { .. } => Err(DataError::Option("the pixels are no bytes".into())),
             Stored::Files(files) => match self.kept[index].get() {
                 Some(pixels) => Ok(Cow::Borrowed(pixels)),

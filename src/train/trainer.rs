@@ -266,6 +266,8 @@ impl PhaseRun<'_> {
         let program = compile_chosen(&graph, machine, &choices, phases);
         let step_of = &mut |batch| recipe.step(batch, self.phase).ok();
         let program = program.map_err(|error| advised(error, batch, machine, step_of))?;
+        // Before the run leaves anything behind.
+        data.ready()?;
         Ok(((Purpose::Step, batch), program))
     }
 
