@@ -3,7 +3,7 @@
 //! Every model is elaborated, for inference and, where a train section names it, as a training step; what no elaboration
 //! comes by is looked at as far as that goes without a call. Data that is
 //! there is opened, because it says the sizes that a model leaves open; data that is not there is no mistake of the
-//! file.
+//! file, unless all of it is to be read.
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -150,7 +150,9 @@ impl Check<'_> {
                 self.samples(&data_spec, &data);
                 Some(data)
             }
-            Err(DataError::Missing { folder, .. } | DataError::NoFolder { folder, .. }) => {
+            Err(DataError::Missing { folder, .. } | DataError::NoFolder { folder, .. })
+                if self.reads.is_none() =>
+            {
                 let (name, folder) = (&spec.name, folder.display());
                 self.notes.push(format!("the data of `{name}` was not looked at: it is not in {folder}"));
                 None

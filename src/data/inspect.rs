@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::pixels::Pixels;
 use super::{DataError, Dataset, Split};
 use crate::base::{parallel, visible};
 
@@ -28,8 +29,11 @@ pub fn run(data: &Dataset, done: &(dyn Fn() + Sync)) -> Inspection {
     let split_of = |at: usize| (0..splits[at].1.len()).map(move |index| (at, index));
     let samples: Vec<Sample> = (0..splits.len()).flat_map(split_of).collect();
     let read = |(split, index): &Sample| {
-        let pixels = splits[*split].1.image(*index);
-        let hash = pixels.map(|pixels| *blake3::hash(&pixels).as_bytes());
+        let pixels = splits[*split].1.pixels(*index);
+        let hash = pixels.map(|pixels| match &pixels {
+            Pixels::Bytes(bytes) => *blake3::hash(bytes).as_bytes(),
+            Pixels::Numbers(numbers) => *blake3::hash(numbers.as_flattened()).as_bytes(),
+        });
         done();
         hash
     };
@@ -67,7 +71,7 @@ pub fn read_small(data: &Dataset) -> Result<bool, DataError> {
             return Ok(false);
         }
     }
-    let read = parallel::map(&samples, |(split, index)| split.image(*index).err());
+    let read = parallel::map(&samples, |(split, index)| split.pixels(*index).err());
     let mut errors = read.into_iter().flatten();
     match (errors.next(), errors.count()) {
         (None, _) => Ok(true),
@@ -125,6 +129,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::super::bytes::Bytes;
+    use super::super::images::Images;
     use super::*;
 
     fn split(pixels: &[u8], labels: &[i32]) -> Split {
@@ -145,5 +150,19 @@ mod tests {
         ];
         assert_eq!((found.errors, found.warnings), (vec![], warnings.map(String::from).to_vec()));
         assert!(read_small(&data).unwrap());
+    }
+
+    /// Pictures of floats were errors, all of them.
+    #[test]
+    fn pictures_of_floats_are_read() {
+        let split = |numbers: &[f32], labels: &[i32]| {
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            Split::of(Images::numbers(Bytes::from(bytes), [1, 1, 1]).unwrap(), labels.to_vec())
+        };
+        let data =
+            Dataset::new("toy", split(&[0.5, 2.5], &[0, 1]), split(&[-1.0, 2.5], &[0, 1]), 1.0).unwrap();
+        let found = run(&data, &|| ());
+        let repeated = "test image 1 is the same picture as training image 1, in another split";
+        assert_eq!((found.images, found.errors, found.warnings), (4, vec![], vec![repeated.to_owned()]));
     }
 }

@@ -181,6 +181,14 @@ fn check_reads_all_the_data() {
     assert_eq!(place.run(&["check", "net.cnn"]).code, Some(0));
     std::fs::rename(place.path("photos"), place.path("elsewhere")).expect("it moves");
     assert_eq!(place.run(&["check", "net.cnn", "--data", "elsewhere"]).code, Some(1));
+    // Where there is nothing to read, nothing was read.
+    let said = place.run(&["check", "net.cnn", "--data"]);
+    assert!(
+        said.code == Some(1) && said.err.starts_with("error: there is no folder photos, "),
+        "{}",
+        said.err
+    );
+    assert_eq!(place.run(&["check", "net.cnn"]).code, Some(0));
 }
 
 /// A broken test picture was found when the first epoch was trained.
