@@ -277,11 +277,14 @@ impl<'a> Project<'a> {
 
     /// The data itself, with its validation split and class names.
     pub fn dataset(&self, spec: &DataSpec) -> Result<Dataset, Failure> {
-        self.read(spec).map_err(|error| self.train_failure(error.into()))
+        let data = self.dataset_soon(spec)?;
+        data.ready().map_err(|error| self.train_failure(error.into()))?;
+        Ok(data)
     }
 
     /// The same, whose pictures may still be on their way: see [`Dataset::ready`].
     pub fn dataset_soon(&self, spec: &DataSpec) -> Result<Dataset, Failure> {
+        sections::check_place(spec, self.arguments.choice.data.as_deref()).map_err(Failure::Usage)?;
         self.begin(spec).map_err(|error| self.train_failure(error.into()))
     }
 

@@ -11,7 +11,7 @@ use crate::base::numbers;
 use crate::base::target::Level;
 use crate::base::visible;
 use crate::data::{Dataset, inspect};
-use crate::elab::config::{Phase, Prepare, TrainSpec};
+use crate::elab::config::{DataSpec, Phase, Prepare, TrainSpec};
 use crate::report::curves::Course;
 use crate::report::{confusion, curves, gradients, matrix};
 use crate::runtime::Store;
@@ -52,6 +52,7 @@ pub fn run(arguments: &RunArguments) -> Outcome {
         let is_read = inspect::read_small(&data).map_err(|error| project.train_failure(error.into()))?;
         Ok((data, is_read))
     })?;
+    check_validation(&project, &spec, &data_spec, &data)?;
     let fingerprinting = Fingerprinting::of(&data);
     let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;
     let augment = project.augment(&data_spec, &data, spec.seed);
@@ -96,6 +97,25 @@ pub fn run(arguments: &RunArguments) -> Outcome {
         End::Failed(error) => project.train_failure(error),
         End::Interrupted(message) => Failure::Interrupted(message),
     })
+}
+
+/// Holds what a section asks of a validation split against the one that the data turn out to have.
+fn check_validation(
+    project: &Project<'_>,
+    spec: &TrainSpec,
+    data_spec: &DataSpec,
+    data: &Dataset,
+) -> Outcome {
+    let errors = match &data.holdout {
+        None => spec.check_without_validation(data_spec),
+        Some(_) if data_spec.validates_on_test => {
+            let problem =
+                format!("`{}` has a validation split, so `validate = test` says nothing", data_spec.name);
+            return Err(Failure::Run(format!("{problem}; leave it out")));
+        }
+        Some(_) => Vec::new(),
+    };
+    if errors.is_empty() { Ok(()) } else { Err(project.failure(errors)) }
 }
 
 /// What tiles of `--tuned` may be for.

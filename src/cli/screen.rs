@@ -158,7 +158,7 @@ impl<'a> Screen<'a> {
         let held_out = data
             .holdout
             .as_ref()
-            .map_or(String::new(), |split| format!(", {} held out", grouped(split.len())));
+            .map_or(String::new(), |split| format!(", {} validation images", grouped(split.len())));
         let [channels, height, width] = data.shape;
         let targets = match &data.train.targets {
             Targets::Classes(_) => format!("{} classes", data.classes),

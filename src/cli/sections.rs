@@ -24,17 +24,9 @@ pub fn load(spec: &DataSpec, place: Option<&Path>) -> Result<Dataset, DataError>
     let source = &spec.source;
     let place = place.filter(|_| !planted!("cli.sections.place"));
     let instead = |path| place.unwrap_or(path);
-    let nowhere = |source: &str| match place {
-        Some(_) => {
-            Err(DataError::Option(format!("the data are those of {source}, which has no place for --data")))
-        }
-        None => Ok(()),
-    };
+    check_place(spec, place).map_err(DataError::Option)?;
     match source {
-        Source::Digits => {
-            nowhere("digits()")?;
-            digits::load()
-        }
+        Source::Digits => digits::load(),
         Source::Idx(path) => idx::load(instead(path)),
         Source::Cifar10(path) => cifar::load10(instead(path)),
         Source::Cifar100(path) => cifar::load100(instead(path)),
@@ -44,9 +36,21 @@ pub fn load(spec: &DataSpec, place: Option<&Path>) -> Result<Dataset, DataError>
             _ => npz::load(instead(path)),
         },
         &Source::Synthetic { classes, size, train, test, seed } => {
-            nowhere("synthetic()")?;
             synthetic::load(&Options { classes, size, train, test, seed })
         }
+    }
+}
+
+/// An error where a place is given for a source that has none.
+pub fn check_place(spec: &DataSpec, place: Option<&Path>) -> Result<(), String> {
+    let source = match spec.source {
+        Source::Digits => "digits()",
+        Source::Synthetic { .. } => "synthetic()",
+        _ => return Ok(()),
+    };
+    match place {
+        Some(_) => Err(format!("the data are those of {source}, which has no place for --data")),
+        None => Ok(()),
     }
 }
 

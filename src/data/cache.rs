@@ -4,6 +4,11 @@
 //! either of these contents or not looked at. It begins with a mark, the length and the CRC-32 of the inflated bytes, and
 //! counts only where these hold. The cache only saves time: where it cannot be read or written, the file is inflated
 //! again. It has at most [`MOST_BYTES`]; of more, those go first that were written first.
+//!
+//! To hash the one and sum up the other takes longer than to compile a small network. So a [`stamp`] says of a compressed
+//! file which entry it led to, as long as by the system's own records neither has changed since.
+
+pub mod stamp;
 
 use std::fs;
 use std::io;
@@ -106,6 +111,7 @@ fn make_room(folder: &Path, most: u64) -> io::Result<()> {
 
 /// What a file of the folder is.
 enum Kind {
+    /// An entry or a stamp.
     Entry,
     /// One that nobody reads any more.
     Earlier,
@@ -118,7 +124,7 @@ fn kind(name: &str) -> Option<Kind> {
         let hash = name.rsplit_once('-').map(|(_, hash)| hash);
         hash.is_some_and(|hash| hash.len() == digits && hash.bytes().all(is_digit))
     };
-    match name.strip_suffix(SUFFIX) {
+    match name.strip_suffix(SUFFIX).or_else(|| name.strip_suffix(stamp::SUFFIX)) {
         Some(name) => has_hash(name, DIGITS).then_some(Kind::Entry),
         None => has_hash(name, EARLIER_DIGITS).then_some(Kind::Earlier),
     }
@@ -167,6 +173,7 @@ mod tests {
         let hash = "0123456789abcdef".repeat(2);
         put(&format!("old-{hash}.inflated"), 30);
         put(&format!("new-{hash}.inflated"), 10);
+        put(&format!("older-{hash}.stamp"), 40);
         put("mine-0123456789abcdef.txt", 50);
         put("mine-hash", 50);
         put("earlier-version-0123456789abcdef", 1);
@@ -180,6 +187,8 @@ mod tests {
         };
         let mine = ["mine-0123456789abcdef.txt", "mine-hash"].map(str::to_owned);
         let [old, new] = ["old", "new"].map(|name| format!("{name}-{hash}.inflated"));
+        let stamp = format!("older-{hash}.stamp");
+        assert_eq!(names(30), [&mine[..], &[new.clone(), old.clone(), stamp]].concat());
         assert_eq!(names(20), [&mine[..], &[new.clone(), old]].concat());
         assert_eq!(names(19), [&mine[..], &[new]].concat());
         assert_eq!(names(0), mine);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::visible;
+use crate::base::{numbers, visible};
 
 use super::DataError;
 use super::apart::{Apart, TestSplit};
@@ -237,6 +237,23 @@ impl Dataset {
         Ok(dataset)
     }
 
+    /// The same with a validation set of its own. `what` names the source in errors.
+    ///
+    /// # Errors
+    ///
+    /// One of another kind of images, or of none.
+    pub fn validated(mut self, what: &str, holdout: Split) -> Result<Dataset, DataError> {
+        if holdout.is_empty() {
+            return Err(DataError::Option(format!("{what}: the validation split has no images")));
+        }
+        assert_eq!(
+            self.train.shape, holdout.shape,
+            "a source that has such a split has pictures of one kind"
+        );
+        self.holdout = Some(holdout);
+        Ok(self)
+    }
+
     /// A data set whose classes have names, and whose test split is drawn from all images. `what` names the source in
     /// errors.
     ///
@@ -269,11 +286,13 @@ impl Dataset {
             let train = prepared(&self.train)?;
             let is_shared = Arc::ptr_eq(&self.train.images, &self.test.images);
             let test = if is_shared { train.clone() } else { prepared(&self.test)? };
+            if let Some(holdout) = &mut self.holdout {
+                *holdout = holdout.with_images(&prepared(holdout)?);
+            }
             (self.train, self.test) = (self.train.with_images(&train), self.test.with_images(&test));
             self.shape = self.train.shape;
         }
-        self.train.check_sizes()?;
-        self.test.check_sizes()
+        self.splits().try_for_each(Split::check_sizes)
     }
 
     /// An error if a label is not below `classes`, the number that a model tells apart.
@@ -341,8 +360,15 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// More than there are, but one of each class, and none.
+    /// More than there are, but one of each class, and none; and a data set that has a validation set already.
     pub fn hold_out(&mut self, apart: &Apart) -> Result<(), DataError> {
+        if let Some(own) = &self.holdout {
+            let images = numbers::grouped(own.len() as u64);
+            return Err(DataError::Option(format!(
+                "the data has a validation split of its own, of {images} images; leave out `{}`",
+                apart.key
+            )));
+        }
         let places = self.train.draw(apart).map_err(DataError::Option)?;
         let (train, holdout) = self.train.set_apart(&places[usize::from(planted!("data.dataset.held"))..]);
         if !planted!("data.dataset.both") {
@@ -358,7 +384,12 @@ impl Dataset {
     ///
     /// Those of reading.
     pub fn ready(&self) -> Result<(), DataError> {
-        [&self.train, &self.test].into_iter().try_for_each(|split| split.images.ready())
+        self.splits().try_for_each(|split| split.images.ready())
+    }
+
+    /// All that there are.
+    fn splits(&self) -> impl Iterator<Item = &Split> {
+        [&self.train, &self.test].into_iter().chain(&self.holdout)
     }
 
     /// What an epoch is evaluated on: the images held out, or else the test split.

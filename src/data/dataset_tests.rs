@@ -30,9 +30,11 @@ fn held_out_images_are_no_training_images() {
         assert!(places.iter().zip(part.classes()).all(|(place, label)| i32::from(place % 2) == *label));
     }
     // A part of a part.
+    dataset.holdout = None;
     dataset.hold_out(&apart(1)).unwrap();
     assert_eq!((dataset.train.len(), dataset.validation().len()), (3, 1));
     assert!(firsts[0].contains(&(dataset.validation().image(0).unwrap()[0] / 4)));
+    dataset.holdout = None;
     let error = dataset.hold_out(&apart(2)).unwrap_err().to_string();
     let expect = "`holdout = 2` leaves a class without an image for training, of 3 in all; take at most 1";
     assert_eq!(error, expect);

@@ -32,7 +32,8 @@ pub struct Part {
 /// The parts by their names: `train`, `test`, or `train/cat` where each class has a folder.
 pub type Fingerprint = indexmap::IndexMap<String, Part>;
 
-/// The fingerprint of a data set. What is held out counts as training pictures.
+/// The fingerprint of a data set. What is held out counts as training pictures; a validation split that lies in a folder of
+/// its own is a part.
 ///
 /// # Errors
 ///
@@ -40,9 +41,13 @@ pub type Fingerprint = indexmap::IndexMap<String, Part>;
 pub fn of(data: &Dataset) -> Result<Fingerprint, DataError> {
     data.ready()?;
     let mut parts = Fingerprint::new();
-    let held_out = data.holdout.iter();
-    let training: Vec<&Split> = std::iter::once(&data.train).chain(held_out).collect();
+    let (of_training, own): (Vec<&Split>, Vec<&Split>) =
+        data.holdout.iter().partition(|holdout| holdout.root() == data.train.root());
+    let training: Vec<&Split> = std::iter::once(&data.train).chain(of_training).collect();
     add(&mut parts, "train", &training)?;
+    if !own.is_empty() {
+        add(&mut parts, "val", &own)?;
+    }
     add(&mut parts, "test", &[&data.test])?;
     Ok(parts)
 }

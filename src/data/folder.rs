@@ -1,6 +1,7 @@
 //! Picture files, sorted into folders: `train/CLASS/*.png` and `test/CLASS/*.png`, also of the other formats.
 //!
-//! Without `test`, a test split is drawn of every class; without both, the classes are in the folder itself.
+//! Without `test`, a test split is drawn of every class; without both, the classes are in the folder itself. Beside `train`
+//! there may be `val`, a validation split, which others call `valid` or `validation`.
 //!
 //! The classes are the names of the folders in `train`, sorted; the pictures of a class, those of folders inside it among
 //! them, are in the order of their paths, one class after the other. Every picture is read as three channels. Files with
@@ -18,6 +19,8 @@ use super::formats::ENDINGS;
 use super::images::{Files, Images};
 use super::{DataError, Dataset, Split, picture};
 
+/// What a validation split is called.
+const VAL: [&str; 3] = ["val", "valid", "validation"];
 /// The most folders inside each other of a class.
 const DEEPEST: usize = 32;
 /// The most folders of a class, so that links from many places to one have an end.
@@ -33,23 +36,30 @@ const MOST_NAMED: usize = 8;
 /// Folders that are missing or hold no pictures, or that nest without an end; classes that have test pictures only; a first
 /// picture that is none; and another test split than the folder's own.
 pub fn load(folder: &Path, test_split: &TestSplit, background: [u8; 3]) -> Result<Dataset, DataError> {
-    let (train, test) = parts(folder)?;
+    let Parts { train, val, test } = parts(folder)?;
     let mut left = LeftOut::default();
     let train = Part::find(train, &mut left)?;
-    let test = test.map(|test| Part::find(test, &mut left)).transpose()?;
+    let [val, test] = [val, test].map(|part| part.map(|part| Part::find(part, &mut left)).transpose());
+    let (val, test) = (val?, test?);
     let names: Vec<String> = train.classes.iter().map(|(name, _)| name.clone()).collect();
     let size = picture::size(&train.classes[0].1[0])?;
     let split = |part: Part| {
         part.split(&names, size, background).map_err(|problem| DataError::format(folder, problem))
     };
     let place = folder.display().to_string();
+    for part in val.iter().chain(&test) {
+        check_classes(folder, &names, part)?;
+    }
     let data = match test {
         None => Dataset::divided(&place, split(train)?, test_split, 255.0, names.clone())?,
         Some(test) => {
             test_split.check_none(&place)?;
-            check_classes(folder, &names, &test)?;
             Dataset::with_classes(&place, split(train)?, split(test)?, 255.0, names.clone())?
         }
+    };
+    let data = match val {
+        None => data,
+        Some(val) => data.validated(&place, split(val)?)?,
     };
     Ok(Dataset { notes: left.note().map(|note| format!("{place}: {note}")).into_iter().collect(), ..data })
 }
@@ -63,18 +73,37 @@ pub fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Class::default().pictures(folder.to_owned(), &mut LeftOut::default())
 }
 
-/// Where the classes of the training pictures are, and those of the test split, if it has one. A folder with neither
-/// `train` nor `test` has the classes themselves.
-fn parts(folder: &Path) -> Result<(PathBuf, Option<PathBuf>), DataError> {
+/// Where the classes of each split are.
+struct Parts {
+    train: PathBuf,
+    val: Option<PathBuf>,
+    test: Option<PathBuf>,
+}
+
+/// Where the splits are. A folder with neither `train` nor `test` has the classes themselves.
+fn parts(folder: &Path) -> Result<Parts, DataError> {
     let [train, test] = ["train", "test"].map(|name| folder.join(name));
     match (train.is_dir(), test.is_dir()) {
-        (true, true) => Ok((train, Some(test))),
-        (true, false) => Ok((train, None)),
+        (true, has_test) => Ok(Parts { train, val: val(folder)?, test: has_test.then_some(test) }),
         (false, false) if !folder.is_dir() || entries(folder)?.0.is_empty() => {
             Err(missing(folder, &["train", "test"]))
         }
-        (false, false) => Ok((folder.to_owned(), None)),
+        (false, false) => Ok(Parts { train: folder.to_owned(), val: None, test: None }),
         (false, true) => Err(missing(folder, &["train"])),
+    }
+}
+
+/// The validation split beside `train`, whatever it is called.
+fn val(folder: &Path) -> Result<Option<PathBuf>, DataError> {
+    let mut found = VAL.map(|name| folder.join(name)).into_iter().filter(|path| path.is_dir());
+    match (found.next(), found.next()) {
+        (Some(one), Some(other)) => {
+            let [one, other] =
+                [one, other].map(|path| path.file_name().unwrap_or_default().display().to_string());
+            let problem = format!("it has both {one} and {other}; a data set has one validation split");
+            Err(DataError::format(folder, problem))
+        }
+        (found, _) => Ok(found),
     }
 }
 
@@ -135,7 +164,7 @@ fn ending(path: &Path) -> String {
     path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
-/// `train`, `test`, or what has no such folders.
+/// A split: `train`, `val`, `test`, or what has no such folders.
 struct Part {
     root: PathBuf,
     /// By name, with their pictures. Each has at least one.
@@ -244,16 +273,17 @@ fn class_name(folder: &Path) -> Result<String, DataError> {
     name.map(str::to_owned)
 }
 
-/// An error if a class has test pictures only.
-fn check_classes(folder: &Path, names: &[String], test: &Part) -> Result<(), DataError> {
-    let unknown = test.classes.iter().map(|(name, _)| name).filter(|name| !names.contains(name));
+/// An error if a class of another split has no training pictures.
+fn check_classes(folder: &Path, names: &[String], part: &Part) -> Result<(), DataError> {
+    let unknown = part.classes.iter().map(|(name, _)| name).filter(|name| !names.contains(name));
     let unknown: Vec<&str> = unknown.map(String::as_str).collect();
     if unknown.is_empty() {
         return Ok(());
     }
+    let part = part.root.file_name().unwrap_or_default().display();
     let problem = format!(
-        "test/{} has no folder of its name in train; every class needs training pictures",
-        unknown.join(", test/")
+        "{part}/{} has no folder of its name in train; every class needs training pictures",
+        unknown.join(&format!(", {part}/"))
     );
     Err(DataError::format(folder, problem))
 }

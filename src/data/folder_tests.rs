@@ -208,3 +208,49 @@ fn a_folder_without_a_test_split_is_divided() {
     put(&folder, "test/a/1.png", 3, 2, 0);
     assert!(error_of(&folder).starts_with("no train in the folder F; it should hold train, test, "));
 }
+
+/// Today `val` is left unread in silence, and a tenth of the training pictures has to be held out instead.
+#[test]
+fn a_folder_may_have_validation_pictures() {
+    for name in VAL {
+        let folder = good();
+        put(&folder, &format!("{name}/b/z.png"), 6, 4, 90);
+        put(&folder, &format!("{name}/a/z.png"), 3, 2, 80);
+        let mut data = load(folder.path(), &TestSplit::default(), WHITE).unwrap();
+        let said = data.prepare(&[]).unwrap_err().to_string();
+        assert!(said.contains("z.png") && said.contains("6"), "{said}");
+        data.prepare(&[Geometry::Resize { height: 3, width: 2 }]).unwrap();
+        let held_out = data.validation();
+        assert_eq!((held_out.classes(), data.train.len(), data.test.len()), (&[0, 1][..], 3, 1));
+        assert_eq!([0, 1].map(|at| held_out.image(at).unwrap()[0]), [80, 90]);
+        let parts: Vec<String> = crate::data::fingerprint::of(&data).unwrap().into_keys().collect();
+        assert_eq!(parts, ["train/a", "train/b", "val/a", "val/b", "test/b"]);
+        let said = data.hold_out(&Apart { key: "holdout", amount: Amount::Count(1), seed: 0 }).unwrap_err();
+        let expect = "the data has a validation split of its own, of 2 images; leave out `holdout`";
+        assert_eq!(said.to_string(), expect);
+    }
+}
+
+/// Without `test`, beside a class without validation pictures, of two names, and with a class of its own.
+#[test]
+fn what_is_beside_validation_pictures() {
+    let folder = good();
+    put(&folder, "val/b/z.png", 3, 2, 90);
+    fs::remove_dir_all(folder.path().join("test")).unwrap();
+    let data = load(folder.path(), &TestSplit { amount: Some(Amount::Count(1)), seed: 0 }, WHITE).unwrap();
+    assert_eq!((data.train.len(), data.validation().len(), data.test.len()), (2, 1, 1));
+    put(&folder, "val/c/z.png", 3, 2, 90);
+    let expect = "F: val/c has no folder of its name in train; every class needs training pictures";
+    assert_eq!(error_of(&folder), expect);
+    fs::rename(folder.path().join("val/c"), folder.path().join("validation")).unwrap();
+    assert_eq!(error_of(&folder), "F: it has both val and validation; a data set has one validation split");
+    // What stands beside no `train` is a class.
+    let folder = tempfile::tempdir().unwrap();
+    put(&folder, "val/1.png", 3, 2, 10);
+    put(&folder, "val/2.png", 3, 2, 10);
+    put(&folder, "other/1.png", 3, 2, 10);
+    put(&folder, "other/2.png", 3, 2, 10);
+    let data = load(folder.path(), &TestSplit { amount: Some(Amount::Count(1)), seed: 0 }, WHITE).unwrap();
+    assert_eq!(data.class_names, ["other", "val"]);
+    assert!(data.holdout.is_none());
+}

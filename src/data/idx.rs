@@ -14,6 +14,7 @@ use flate2::read::MultiGzDecoder;
 use crate::base::files;
 
 use super::bytes::Bytes;
+use super::cache::stamp;
 use super::{DataError, Dataset, Split, cache};
 
 /// The element type "unsigned byte".
@@ -100,20 +101,25 @@ fn find(folder: &Path) -> Result<[PathBuf; 4], DataError> {
 ///
 /// A file that cannot be read or is no such file, or not a whole one.
 pub fn read(path: &Path, cache: Option<&Path>) -> Result<Array, DataError> {
+    if let Some(bytes) = cache.and_then(|folder| stamp::follow(folder, path)) {
+        return parse(bytes, path);
+    }
+    let source = cache.and_then(|_| stamp::Source::new(path));
     let bytes = Bytes::read(path).map_err(|error| DataError::io(path, error))?;
     if !bytes.starts_with(&GZIP) {
         return parse(bytes, path);
     }
-    let entry = cache.map(|folder| cache::entry(folder, path, &bytes));
-    if let Some(entry) = &entry
-        && let Some(bytes) = cache::load(entry)
-    {
+    let Some(folder) = cache else { return inflate(&bytes, path) };
+    let entry = cache::entry(folder, path, &bytes);
+    let stamp = || source.iter().for_each(|source| source.leads_to(&entry));
+    if let Some(bytes) = cache::load(&entry) {
+        stamp();
         return parse(bytes, path);
     }
     let mut inflated = inflate_bytes(&bytes, path)?;
-    if let Some(entry) = entry {
-        // Without a place to keep it, the next run inflates again.
-        let _ = cache::store(&entry, &mut inflated);
+    // Without a place to keep it, the next run inflates again.
+    if let Ok(()) = cache::store(&entry, &mut inflated) {
+        stamp();
     }
     parse_inflated(inflated, path)
 }

@@ -255,3 +255,35 @@ fn steps_that_do_not_fit_the_data() {
         "the `mean` of normalize(mean, std) lists 2 numbers, but images have 3 channels",
     );
 }
+
+/// Today `val` is left out in silence, and a rule for its figures is refused whatever the folder has.
+#[test]
+fn validation_pictures_of_a_folder() {
+    let place = place(8, "source = folder(\"data\");");
+    let saved = place.text("m.cnn").replace("seed = 3;", "seed = 3;  save = best(val.accuracy);");
+    place.write("m.cnn", &saved);
+    pictures(&place, 8, 8);
+    let said = place.run(&["run", "m.cnn", "--out", "run"]);
+    let start = "error: there are no validation images: nothing is held out in `D`\n";
+    assert!(said.code == Some(1) && said.err.starts_with(start), "{}", said.err);
+    for class in ["dark", "grey", "light"] {
+        std::fs::create_dir_all(place.path(&format!("data/val/{class}"))).expect("a folder");
+        let [from, to] = ["train", "val"].map(|part| place.path(&format!("data/{part}/{class}/5.jpg")));
+        std::fs::rename(from, to).expect("it moves");
+    }
+    let out = place.good(&["run", "m.cnn", "--out", "run", "--steps", "3"]);
+    assert!(out.contains("15 training images, 3 validation images, 6 test images"), "{out}");
+    place.good(&["run", "--resume", "run"]);
+    let out = place.good(&["eval", "m.cnn", "--weights", "run", "--split", "val"]);
+    assert!(out.contains("val accuracy"), "{out}");
+    let shade = image::RgbImage::from_pixel(8, 8, image::Rgb([7; 3]));
+    shade.save(place.path("data/val/dark/5.jpg")).expect("a picture");
+    let said = place.run(&["run", "--resume", "run", "--epochs", "3"]);
+    assert!(said.code == Some(1) && said.err.contains("val/dark"), "{}", said.err);
+    place.write("m.cnn", saved.replace("(\"data\")", "(\"data\");  validate = test"));
+    let error = "error: `D` has a validation split, so `validate = test` says nothing; leave it out";
+    place.bad(&["run", "m.cnn"], 1, error);
+    place.write("m.cnn", saved.replace("(\"data\")", "(\"data\");  holdout = 3"));
+    let error = "error: the data has a validation split of its own, of 3 images; leave out `holdout`";
+    place.bad(&["run", "m.cnn"], 1, error);
+}

@@ -205,7 +205,7 @@ fn numbers_are_held_out_and_resumed() {
     place.good(&["run", "net.cnn", "--out", "whole"]);
     let header = place.good(&["run", "net.cnn", "--out", "cut", "--steps", "5"]);
     assert!(
-        header.contains("7 training images, 3 held out, 5 test images, 1×4×4, 2 numbers each"),
+        header.contains("7 training images, 3 validation images, 5 test images, 1×4×4, 2 numbers each"),
         "{header}"
     );
     place.good(&["run", "--resume", "cut"]);

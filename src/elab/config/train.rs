@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::data::{DataSpec, Source};
 use super::metrics::{Metrics, watched};
 use super::overrides::Overrides;
 use super::phase::{self, PHASE, Phase, Watch};
@@ -137,7 +138,7 @@ impl Module {
     }
 
     /// Errors where a rule watches figures of the validation split, and there is none. What is wrong with the data section
-    /// is said where it is read.
+    /// is said where it is read; whether a folder has such pictures of its own shows only there.
     fn check_validation(
         &self,
         data: &Name,
@@ -146,21 +147,8 @@ impl Module {
         phases: &[Phase],
     ) -> Vec<Diagnostic> {
         let spec = self.data(data).ok().and_then(|section| self.data_spec(section, overrides).ok());
-        let Some(spec) = spec.filter(|spec| spec.holdout.is_none() && !spec.validates_on_test) else {
-            return Vec::new();
-        };
-        let stops = phases.iter().filter_map(|phase| phase.stop).map(|stop| stop.watch);
-        let mut spans: Vec<Span> =
-            save.into_iter().chain(stops).filter(|watch| watch.validation).map(|watch| watch.span).collect();
-        // A rule of the section is that of several phases.
-        spans.dedup();
-        let error = |span| {
-            at(format!("there are no validation images: nothing is held out in `{}`", spec.name), span).help(
-                "`holdout = 0.1` in the data section holds out a tenth of the training images; `validate = test` chooses by the \
-                 test split, whose figures then say nothing of images that nobody has seen",
-            )
-        };
-        spans.into_iter().map(error).collect()
+        let spec = spec.filter(|spec| spec.holdout.is_none() && !matches!(spec.source, Source::Folder(_)));
+        spec.map_or(Vec::new(), |spec| without_validation(&spec, save, phases))
     }
 
     /// Whether a data section mixes images; what is wrong with it is said where it is read.
@@ -204,6 +192,32 @@ impl Module {
         }
         phases
     }
+}
+
+impl TrainSpec {
+    /// Errors where a rule watches figures of the validation split, of data that have none.
+    pub fn check_without_validation(&self, data: &DataSpec) -> Vec<Diagnostic> {
+        without_validation(data, self.save, &self.phases)
+    }
+}
+
+/// Errors where a rule watches figures of a split that is not there.
+fn without_validation(data: &DataSpec, save: Option<Watch>, phases: &[Phase]) -> Vec<Diagnostic> {
+    if data.validates_on_test {
+        return Vec::new();
+    }
+    let stops = phases.iter().filter_map(|phase| phase.stop).map(|stop| stop.watch);
+    let mut spans: Vec<Span> =
+        save.into_iter().chain(stops).filter(|watch| watch.validation).map(|watch| watch.span).collect();
+    // A rule of the section is that of several phases.
+    spans.dedup();
+    let error = |span| {
+        at(format!("there are no validation images: nothing is held out in `{}`", data.name), span).help(
+            "`holdout = 0.1` in the data section holds out a tenth of the training images; `validate = test` chooses by the \
+             test split, whose figures then say nothing of images that nobody has seen",
+        )
+    };
+    spans.into_iter().map(error).collect()
 }
 
 /// `load("file.safetensors", except=head)`
