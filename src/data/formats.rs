@@ -1,8 +1,8 @@
 //! The formats of picture files: which one bytes are, what their head says, and what they hold.
 //!
 //! JPEG has a module of its own, and so has what is special of TIFF; the rest is done by the `image` crate, whose gaps are
-//! closed here: an orientation behind the pixels of a PNG, and chunks of a WebP that claim to be longer than the file. Of
-//! files with several pictures the first one counts.
+//! closed here: an orientation behind the pixels of a PNG, a palette of no whole colours, and chunks of a WebP that claim
+//! to be longer than the file. Of files with several pictures the first one counts.
 
 use std::io::Cursor;
 
@@ -98,9 +98,12 @@ fn format(bytes: &[u8]) -> Result<ImageFormat, String> {
 }
 
 fn decoder(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder + '_, String> {
-    if format == ImageFormat::WebP {
+    match format {
         // The decoder takes memory for as much as a chunk claims to have.
-        exif_of_webp(bytes)?;
+        ImageFormat::WebP => _ = exif_of_webp(bytes)?,
+        // The decoder panics.
+        ImageFormat::Png => check_palette(bytes)?,
+        _ => {}
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
@@ -117,20 +120,31 @@ fn orientation(
     decoder: &mut impl ImageDecoder,
 ) -> Result<Orientation, String> {
     let exif = match format {
-        ImageFormat::Png => exif_of_png(bytes),
+        // It may stand before the pixels or behind them.
+        ImageFormat::Png => chunk_of_png(bytes, b"eXIf"),
         ImageFormat::WebP => exif_of_webp(bytes)?,
         _ => return decoder.orientation().map_err(in_a_line),
     };
     Ok(exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms))
 }
 
-/// The EXIF of a PNG file, which may stand before its pixels or behind them.
-fn exif_of_png(bytes: &[u8]) -> Option<&[u8]> {
+/// An error where the palette of a PNG file is no list of colours.
+fn check_palette(bytes: &[u8]) -> Result<(), String> {
+    match chunk_of_png(bytes, b"PLTE") {
+        Some(palette) if palette.len() % 3 != 0 => {
+            Err(format!("the palette has {} bytes, and a colour has three", palette.len()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The first chunk of a name in a PNG file.
+fn chunk_of_png<'a>(bytes: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
     let mut rest = bytes.get(8..)?;
     loop {
         let length = u32::from_be_bytes(*rest.first_chunk()?) as usize;
         let chunk = rest.get(4..)?.get(..length.checked_add(4)?)?;
-        match chunk.strip_prefix(b"eXIf") {
+        match chunk.strip_prefix(name) {
             Some(contents) => return Some(contents),
             None => rest = rest.get(length + 12..)?,
         }
