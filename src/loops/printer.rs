@@ -113,7 +113,7 @@ impl Names {
         for (buffer, data) in &function.buffers {
             names.buffers[buffer] = distinct(&data.name, "b", &mut taken);
         }
-        for (axis, data) in &function.axes {
+        for (axis, data) in function.axes.iter() {
             names.axes[axis] = distinct(&data.name, "i", &mut taken);
         }
         for (local, data) in &function.locals {

@@ -185,7 +185,9 @@ fn lower_over(
     verified("fuse", || kernels::verifier::verify(&kernels, Some(&layouts)));
     between(Stage::Layouts(&mut layouts));
     let machine = Machine { over, ..*machine };
-    let launches = sched::schedule(&mut kernels, &layouts, &machine, &groups, choices);
+    kernels.program.share();
+    let subject = sched::Subject { kernels: &kernels, layouts: &layouts, machine: &machine };
+    let launches = sched::schedule(subject, &groups, choices);
     let output = |wanted: Sink| graph.outputs.iter().position(|(_, sink)| *sink == wanted);
     let verdict = output(Sink::Accepted).or_else(|| output(Sink::Loss));
     let verdict = verdict.map(|at| kernels.program.outputs[at]);

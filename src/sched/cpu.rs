@@ -18,7 +18,7 @@ use crate::te::{Axis, Expr, Index, Program, Reduction};
 
 use super::emit::SHORT_SUM;
 use super::nest::{LONG_SUM, LoopNest};
-use super::{Machine, Over};
+use super::{Machine, Over, Subject};
 
 /// Straight-line copies of a reduction's body, at most: with wide vectors, and with those of 128 bits, whose back end
 /// takes longer over long code.
@@ -41,19 +41,19 @@ const LONGEST_SINGLE_SUM: i64 = 16;
 const LEAST_BLOCK: i64 = 4;
 
 /// The scheduled loops of a nest: one, or two where a vector axis leaves a rest; and each of them in two parts where no
-/// tile divides an extent. `cuts` count through the slices in which the nest's group runs, and `wanted` says which
+/// tile divides an extent. Their axes are added to the `program`. `cuts` count through the slices in which the nest's group runs, and `wanted` says which
 /// register tile was chosen for which part.
 pub fn plan<'c>(
-    kernels: &mut Kernels,
-    layouts: &Layouts,
-    machine: &Machine,
+    subject: Subject<'_>,
+    program: &mut Program,
     nest: &Nest,
     cuts: &[Cut],
     wanted: &dyn Fn(usize) -> Option<&'c str>,
 ) -> Vec<LoopNest> {
-    let mut plain = LoopNest::new(&kernels.program, nest);
+    let Subject { kernels, layouts, machine } = subject;
+    let mut plain = LoopNest::new(program, nest);
     plain.digits = !machine.fast_math || machine.over == Over::Channels;
-    let mut planner = Planner { kernels, layouts, machine, nest, cuts };
+    let mut planner = Planner { kernels, layouts, machine, program, nest, cuts };
     planner.settle(&mut plain);
     let plans = match planner.lane_axis() {
         Some(axis) => planner.over_lanes(&plain, axis),
@@ -72,20 +72,18 @@ pub fn plan<'c>(
 }
 
 struct Planner<'a> {
-    kernels: &'a mut Kernels,
+    kernels: &'a Kernels,
     layouts: &'a Layouts,
     machine: &'a Machine,
+    /// The axes of the loops are added to it.
+    program: &'a mut Program,
     nest: &'a Nest,
     cuts: &'a [Cut],
 }
 
 impl Planner<'_> {
-    fn program(&self) -> &Program {
-        &self.kernels.program
-    }
-
     fn extent(&self, axis: Axis) -> i64 {
-        self.program().axes[axis].extent
+        self.program.axes[axis].extent
     }
 
     /// The axis that indexes the lanes of a stored tensor, a free one before one that is reduced.
@@ -94,7 +92,7 @@ impl Planner<'_> {
         for (tensor, index) in self.accesses() {
             if let Some(layout) = self.layouts.get(&tensor)
                 && let Some(at) = layout.across
-                && let Some(axis) = lane_axis(&index[at], self.machine.lanes, &self.program().axes)
+                && let Some(axis) = lane_axis(&index[at], self.machine.lanes, &self.program.axes)
             {
                 found.push(axis);
             }
@@ -110,8 +108,8 @@ impl Planner<'_> {
             if self.kernels.stored.contains(&statement.result) {
                 found.push((statement.result, statement.at.clone()));
             }
-            self.program().for_each_expr(statement.body, &mut |id| {
-                if let Expr::Read { tensor, index, .. } = &self.program().exprs[id]
+            self.program.for_each_expr(statement.body, &mut |id| {
+                if let Expr::Read { tensor, index, .. } = &self.program.exprs[id]
                     && self.layouts.contains_key(tensor)
                 {
                     found.push((*tensor, index.clone()));
@@ -136,14 +134,14 @@ impl Planner<'_> {
         if !plan.mentions(axis) {
             return None;
         }
-        let (_, lane) = plan.split(&mut self.kernels.program, axis, lanes);
+        let (_, lane) = plan.split(self.program, axis, lanes);
         if ragged && reduced {
             plan.mask = Some((Index::from(axis), extent));
         }
         if !self.vectorizes(&plan, lane, reduced) {
             return None;
         }
-        plan.vectorize(self.program(), lane, reduced);
+        plan.vectorize(self.program, lane, reduced);
         if plan.digits && extent * FEW_IN_LANES <= lanes {
             plan.long_sum /= 2;
         }
@@ -168,7 +166,7 @@ impl Planner<'_> {
 
     /// Whether every address moves by a constant from lane to lane, and no condition depends on the lane.
     fn vectorizes(&self, plan: &LoopNest, lane: Axis, reduced: bool) -> bool {
-        let axes = &self.program().axes;
+        let axes = &self.program.axes;
         let regular = |index: &Index| {
             let step = index.coefficient(lane);
             !index.add_scaled(&Index::from(lane), -step, axes).mentions(lane)
@@ -183,13 +181,13 @@ impl Planner<'_> {
             // Lanes are folded as floats.
             fits &= !reduced
                 || planted!("sched.cpu.whole")
-                || !is_beyond(self.program(), statement.result, statement.body);
-            self.program().for_each_expr(statement.body, &mut |id| {
-                fits &= match &self.program().exprs[id] {
+                || !is_beyond(self.program, statement.result, statement.body);
+            self.program.for_each_expr(statement.body, &mut |id| {
+                fits &= match &self.program.exprs[id] {
                     Expr::Read { tensor, index, fill } => {
                         let fixed = |index: &Index| !replaced(index).mentions(lane);
                         let across = self.layouts.get(tensor).and_then(|layout| layout.across);
-                        let guarded = fill.is_some() && !self.program().in_bounds(*tensor, index);
+                        let guarded = fill.is_some() && !self.program.in_bounds(*tensor, index);
                         let guards =
                             index.iter().enumerate().all(|(at, index)| Some(at) == across || fixed(index));
                         address(tensor, index) && (!guarded || guards)
@@ -211,7 +209,7 @@ impl Planner<'_> {
         for first in plan.slices..plan.outer.len() - 1 {
             let axes = plan.outer[first..].to_vec();
             let mut flat = plan.clone();
-            let axis = flat.flatten(&mut self.kernels.program, &axes);
+            let axis = flat.flatten(self.program, &axes);
             if self.vectorizes(&flat, axis, false) {
                 *plan = flat;
                 return;
@@ -235,17 +233,17 @@ impl Planner<'_> {
         }
         let rest = extent % lanes;
         let mut main = whole.clone();
-        main.restrict(&mut self.kernels.program, axis, 0, extent - rest);
+        main.restrict(self.program, axis, 0, extent - rest);
         let main_axis = *main.outer.last()?;
-        let (_, lane) = main.split(&mut self.kernels.program, main_axis, lanes);
+        let (_, lane) = main.split(self.program, main_axis, lanes);
         // An address that is linear in the loop may lose that form when the loop is split.
         if !self.vectorizes(&main, lane, false) {
             return None;
         }
-        main.vectorize(self.program(), lane, false);
+        main.vectorize(self.program, lane, false);
         let mut plans = vec![main];
         if rest > i64::from(planted!("sched.cpu.rest")) {
-            whole.restrict(&mut self.kernels.program, axis, extent - rest, rest);
+            whole.restrict(self.program, axis, extent - rest, rest);
             plans.push(whole);
         }
         Some(plans)
@@ -263,7 +261,7 @@ impl Planner<'_> {
         let mut end = plan.reduce.len() - unrolled.count();
         while self.factors().is_some() && at + 1 < end {
             let mut joined = plan.clone();
-            let axis = joined.join(&mut self.kernels.program, plan.reduce[at]);
+            let axis = joined.join(self.program, plan.reduce[at]);
             match axis.filter(|axis| self.vectorizes(&joined, *axis, false)) {
                 Some(_) => {
                     *plan = joined;
@@ -284,7 +282,7 @@ impl Planner<'_> {
             let (lanes, extent) = (self.machine.lanes, self.extent(axis));
             let vectors = (2..=lanes).rev().find(|part| lanes % part == 0 && extent % part == 0);
             if let Some(part) = vectors {
-                plan.block(&mut self.kernels.program, axis, part);
+                plan.block(self.program, axis, part);
             }
         }
         let mut points = plan.tile.iter().chain(&plan.windows).map(|axis| self.extent(*axis));
@@ -306,7 +304,7 @@ impl Planner<'_> {
             if extent > LONGEST_LOOP
                 && let Some(factor) = (LONGEST_LOOP / 4..=LONGEST_LOOP).rev().find(divides)
             {
-                plan.block(&mut self.kernels.program, axis, factor);
+                plan.block(self.program, axis, factor);
             }
         }
     }
@@ -318,7 +316,7 @@ impl Planner<'_> {
             let extent = self.extent(axis);
             let block = (LEAST_BLOCK..=SHORT_SUM).rev().find(|factor| extent % factor == 0);
             match block.filter(|_| extent > LONGEST_SINGLE_SUM) {
-                Some(factor) => plan.block(&mut self.kernels.program, axis, factor),
+                Some(factor) => plan.block(self.program, axis, factor),
                 None => at += 1,
             }
         }
@@ -343,7 +341,7 @@ impl Planner<'_> {
                 let long = plan.long_sum;
                 let blocks = (2..extent).filter(|factor| extent % factor == 0 && inside * factor >= long);
                 if let Some(factor) = blocks.min_by_key(|factor| inside * factor + all / (inside * factor)) {
-                    plan.block(&mut self.kernels.program, axis, factor);
+                    plan.block(self.program, axis, factor);
                     return;
                 }
             }
@@ -368,15 +366,15 @@ impl Planner<'_> {
             if copies > LARGEST_UNROLL[usize::from(self.machine.target.lanes == 4)] {
                 break;
             }
-            plan.unroll(self.program());
+            plan.unroll(self.program);
         }
     }
 
     /// How often the body of a reduction is written, before its own loops are unrolled.
     fn copies(&self, plan: &LoopNest) -> i64 {
-        let extent = |axis: &Axis| self.program().axes[*axis].extent;
-        let is_reduction = |s: &&Statement| matches!(self.program().exprs[s.body], Expr::Reduce { .. });
-        let inner = self.nest.levels(self.program()).0;
+        let extent = |axis: &Axis| self.program.axes[*axis].extent;
+        let is_reduction = |s: &&Statement| matches!(self.program.exprs[s.body], Expr::Reduce { .. });
+        let inner = self.nest.levels(self.program).0;
         let reductions = inner.iter().filter(is_reduction).count() as i64;
         plan.tile.iter().chain(&plan.windows).map(extent).product::<i64>() * reductions
     }
@@ -387,19 +385,19 @@ impl Planner<'_> {
         if plan.slices > 0 {
             let axes = plan.outer[..plan.slices].to_vec();
             if axes.len() > 1 {
-                plan.flatten(&mut self.kernels.program, &axes);
+                plan.flatten(self.program, &axes);
             }
             return;
         }
         while plan.outer.len() > 1 && self.extent(plan.outer[0]) < 8 && !self.tests_indices() {
             let axes = plan.outer[..2].to_vec();
-            plan.flatten(&mut self.kernels.program, &axes);
+            plan.flatten(self.program, &axes);
         }
     }
 
     /// Whether a read may lie outside its tensor and the halo that holds its fill value.
     fn tests_indices(&self) -> bool {
-        let program = self.program();
+        let program = &*self.program;
         let mut found = false;
         for statement in &self.nest.statements {
             program.for_each_expr(statement.body, &mut |id| {

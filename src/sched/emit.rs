@@ -10,25 +10,18 @@ use std::collections::HashMap;
 
 use super::nest::LoopNest;
 use super::value::{Scope, Value, Writer};
-use super::{Launch, Machine};
-use crate::kernels::{Kernels, Layouts, Nest, Statement};
+use super::{Launch, Subject};
+use crate::kernels::{Nest, Statement};
 use crate::loops::verifier;
 use crate::loops::{Binary, Expr, Fold, ForKind, Scalar, Stmt, Type};
 use crate::te::whole::is_beyond;
-use crate::te::{self, Axis, Index, Reduction};
+use crate::te::{self, Axis, Index, Program, Reduction};
 
-/// Writes the function of a nest, whose launch has that key.
-pub fn emit(
-    kernels: &mut Kernels,
-    layouts: &Layouts,
-    machine: &Machine,
-    name: &str,
-    nest: &Nest,
-    plan: &LoopNest,
-    key: String,
-) -> Launch {
+/// Writes the function of a nest, whose launch has no key yet. The points of a register tile have expressions of their
+/// own, which are added to the `program`.
+pub fn emit(subject: Subject<'_>, program: Program, name: &str, nest: &Nest, plan: &LoopNest) -> Launch {
     let lane = plan.lane.as_ref().map(|lane| lane.axis);
-    let mut writer = Writer::new(kernels, layouts, machine, lane);
+    let mut writer = Writer::new(subject, program, lane);
     let mut body = Emitter { writer: &mut writer, nest, plan }.body();
     for (depth, axis) in plan.outer.iter().enumerate().rev() {
         let kind = if depth == 0 { ForKind::Parallel } else { ForKind::Serial };
@@ -42,6 +35,7 @@ pub fn emit(
     {
         panic!("schedule of {name}:\n{}\n{function}", findings.join("\n"));
     }
+    let key = String::new();
     Launch { function, buffers, schedule: plan.to_string(), group: None, key, tiles: plan.tiles.clone() }
 }
 

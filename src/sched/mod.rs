@@ -11,8 +11,9 @@ pub mod nest;
 pub mod printer;
 pub mod value;
 
-use std::collections::HashMap;
+use indexmap::IndexMap;
 
+use crate::base::parallel;
 use crate::base::target::Target;
 use crate::kernels::slices::Group;
 use crate::kernels::{Kernels, Layouts};
@@ -84,41 +85,64 @@ pub struct Launch {
     pub tiles: Vec<String>,
 }
 
+/// What is scheduled, and for what.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    pub kernels: &'a Kernels,
+    pub layouts: &'a Layouts,
+    pub machine: &'a Machine,
+}
+
 /// Schedules all kernels, in order, with the register tiles that were chosen. Those of a group count through the slices
 /// with their parallel loops.
-pub fn schedule(
-    kernels: &mut Kernels,
-    layouts: &Layouts,
-    machine: &Machine,
-    groups: &[Group],
-    choices: &Choices,
-) -> Vec<Launch> {
-    let mut launches: Vec<Launch> = Vec::new();
-    // Nothing keeps two kernels from having one name.
-    let mut named: HashMap<String, usize> = HashMap::new();
-    let mut group_of: Vec<Option<usize>> = vec![None; kernels.kernels.len()];
+pub fn schedule(subject: Subject<'_>, groups: &[Group], choices: &Choices) -> Vec<Launch> {
+    let kernels = &subject.kernels.kernels;
+    let mut group_of: Vec<Option<usize>> = vec![None; kernels.len()];
     for (at, group) in groups.iter().enumerate() {
         group_of[group.kernels.clone()].fill(Some(at));
     }
-    for (at, kernel) in kernels.kernels.clone().into_iter().enumerate() {
-        let group = group_of[at];
-        let cuts = group.map_or(&[] as &[_], |group| {
-            let group = &groups[group];
-            &group.cuts[at - group.kernels.start]
-        });
-        for nest in &kernel.nests {
-            let known = kernels.program.exprs.len();
-            let first = named.get(&kernel.name).copied().unwrap_or(0);
-            let key = |part: usize| choices::key(&kernel.name, first + part);
-            let wanted = |part: usize| choices.tile(&key(part));
-            let plans = cpu::plan(kernels, layouts, machine, nest, cuts, &wanted);
-            named.insert(kernel.name.clone(), first + plans.len());
-            for (part, plan) in plans.into_iter().enumerate() {
-                let launch = emit::emit(kernels, layouts, machine, &kernel.name, nest, &plan, key(part));
-                launches.push(Launch { group, ..launch });
-            }
-            // Each point of a register tile had expressions of its own, which no one needs again.
-            kernels.program.exprs.truncate(known);
+    // Launches of one name are numbered, so kernels of one name are scheduled in order.
+    let mut named: IndexMap<&str, Vec<usize>> = IndexMap::new();
+    for (at, kernel) in kernels.iter().enumerate() {
+        named.entry(&kernel.name).or_default().push(at);
+    }
+    let of_name = |(name, kernels): &(&str, Vec<usize>)| {
+        let mut launches: Vec<(usize, Launch)> = Vec::new();
+        for at in kernels {
+            let group = group_of[*at].map(|group| (group, &groups[group]));
+            let first = launches.len();
+            let wanted = |number: usize| choices.tile(&choices::key(name, first + number));
+            let of_kernel = schedule_kernel(subject, *at, group, &wanted);
+            launches.extend(of_kernel.into_iter().map(|launch| (*at, launch)));
+        }
+        for (number, (_, launch)) in launches.iter_mut().enumerate() {
+            launch.key = choices::key(name, number);
+        }
+        launches
+    };
+    let named: Vec<(&str, Vec<usize>)> = named.into_iter().collect();
+    let mut launches: Vec<(usize, Launch)> = parallel::map(&named, of_name).into_iter().flatten().collect();
+    launches.sort_by_key(|(kernel, _)| *kernel);
+    launches.into_iter().map(|(_, launch)| launch).collect()
+}
+
+/// The launches of a kernel, which may belong to a group. `wanted` says which tile was chosen for which of them.
+fn schedule_kernel<'c>(
+    subject: Subject<'_>,
+    at: usize,
+    group: Option<(usize, &Group)>,
+    wanted: &dyn Fn(usize) -> Option<&'c str>,
+) -> Vec<Launch> {
+    let kernel = &subject.kernels.kernels[at];
+    let cuts = group.map_or(&[] as &[_], |(_, group)| &group.cuts[at - group.kernels.start]);
+    let mut launches: Vec<Launch> = Vec::new();
+    for nest in &kernel.nests {
+        let mut program = subject.kernels.program.workspace();
+        let first = launches.len();
+        let plans = cpu::plan(subject, &mut program, nest, cuts, &|part| wanted(first + part));
+        for plan in &plans {
+            let launch = emit::emit(subject, program.clone(), &kernel.name, nest, plan);
+            launches.push(Launch { group: group.map(|(group, _)| group), ..launch });
         }
     }
     launches

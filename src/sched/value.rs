@@ -8,7 +8,7 @@ mod whole;
 
 use std::collections::HashMap;
 
-use super::Machine;
+use super::{Machine, Subject};
 use crate::kernels::{Kernels, Layouts};
 use crate::loops::{
     Access, Axis as LoopAxis, Binary, Buffer, BufferData, DType, Expr, Function, Local, LocalData, Scalar,
@@ -54,9 +54,10 @@ impl Scope {
 
 /// Writes one function.
 pub struct Writer<'a> {
-    kernels: &'a mut Kernels,
+    kernels: &'a Kernels,
     layouts: &'a Layouts,
     machine: &'a Machine,
+    program: Program,
     lane: Option<Axis>,
     function: Function,
     axes: HashMap<Axis, LoopAxis>,
@@ -66,17 +67,14 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// A writer of a function whose vectors run over `lane`.
-    pub fn new(
-        kernels: &'a mut Kernels,
-        layouts: &'a Layouts,
-        machine: &'a Machine,
-        lane: Option<Axis>,
-    ) -> Writer<'a> {
+    pub fn new(subject: Subject<'a>, program: Program, lane: Option<Axis>) -> Writer<'a> {
         let (axes, buffers) = (HashMap::new(), HashMap::new());
+        let Subject { kernels, layouts, machine } = subject;
         Writer {
             kernels,
             layouts,
             machine,
+            program,
             lane,
             function: Function::default(),
             axes,
@@ -92,7 +90,7 @@ impl<'a> Writer<'a> {
     }
 
     pub fn program(&self) -> &Program {
-        &self.kernels.program
+        &self.program
     }
 
     pub fn extent(&self, axis: Axis) -> i64 {
@@ -105,12 +103,12 @@ impl<'a> Writer<'a> {
 
     /// An expression at a point.
     pub fn at_point(&mut self, body: ExprId, replace: &HashMap<Axis, Index>) -> ExprId {
-        self.kernels.program.substitute_and_decide(body, replace)
+        self.program.substitute_and_decide(body, replace)
     }
 
     /// The function's axis for one of the program.
     pub fn axis(&mut self, axis: Axis) -> LoopAxis {
-        let data = &self.kernels.program.axes[axis];
+        let data = &self.program.axes[axis];
         let function = &mut self.function;
         *self.axes.entry(axis).or_insert_with(|| function.axes.push(data.clone()))
     }
@@ -143,7 +141,7 @@ impl<'a> Writer<'a> {
             }
             return *buffer;
         }
-        let data = &self.kernels.program.tensors[tensor];
+        let data = &self.program.tensors[tensor];
         let len = self.layouts[&tensor].len();
         let buffer = self.function.buffers.push(BufferData {
             name: data.name.clone(),

@@ -5,8 +5,8 @@
 //! `Reduce` brings its own axes into scope for its body.
 
 use cranelift_entity::{EntityRef, entity_impl};
-use indexmap::IndexSet;
 
+use super::arena::Pool;
 use super::index::{Axis, Index};
 use super::program::Tensor;
 
@@ -166,7 +166,7 @@ impl Expr {
 
 /// The hash-consed arena: the id of an expression is its place in the order in which they were added.
 #[derive(Clone, Debug, Default)]
-pub struct Exprs(IndexSet<Expr>);
+pub struct Exprs(Pool<Expr>);
 
 impl std::ops::Index<ExprId> for Exprs {
     type Output = Expr;
@@ -184,17 +184,17 @@ impl Exprs {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 
     /// The id of an expression, which is added if it is new.
     pub fn add(&mut self, expr: Expr) -> ExprId {
-        ExprId::new(self.0.insert_full(expr).0)
+        ExprId::new(self.0.add(expr))
     }
 
-    /// Drops all but the first `len`, for whoever made the others for himself and is done with them.
-    pub fn truncate(&mut self, len: usize) {
-        self.0.truncate(len);
+    /// Makes all that there is common to these and their clones to come.
+    pub fn share(&mut self) {
+        self.0.share();
     }
 
     /// A constant.

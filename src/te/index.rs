@@ -5,8 +5,9 @@
 //! as the extents of the axes allow, so equal indices of the usual kinds compare equal: `(8*c + u) / 8` is `c` where
 //! `u < 8`, and `x / k * k + x % k` is `x`. Division rounds down, as everywhere in the language.
 
-use cranelift_entity::{PrimaryMap, entity_impl};
+use cranelift_entity::entity_impl;
 
+use super::arena::Arena;
 use super::range;
 
 /// An axis of iteration: a name and an extent, counted from 0.
@@ -24,7 +25,7 @@ pub struct AxisData {
 }
 
 /// The axes that an index may mention.
-pub type Axes = PrimaryMap<Axis, AxisData>;
+pub type Axes = Arena<Axis, AxisData>;
 
 /// A part of an index that sums do not open.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,6 +4,7 @@
 //! that computes (adjoints, fusion, layouts, loops) reads and writes this form, and [`interpreter`] says what it means.
 
 pub mod adjoint;
+pub mod arena;
 pub mod cover;
 pub mod derivative;
 pub mod expr;

@@ -1,7 +1,8 @@
 //! Programs of equations: tensors, and the equations that define them in order.
 
-use cranelift_entity::{PrimaryMap, entity_impl};
+use cranelift_entity::entity_impl;
 
+use super::arena::Arena;
 use super::expr::{ExprId, Exprs};
 use super::index::{Axes, Axis, AxisData, Index};
 
@@ -39,6 +40,9 @@ impl std::fmt::Display for DType {
         })
     }
 }
+
+/// The tensors of a program.
+pub type Tensors = Arena<Tensor, TensorData>;
 
 /// What is known of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +88,7 @@ pub struct Equation {
 pub struct Program {
     pub axes: Axes,
     pub exprs: Exprs,
-    pub tensors: PrimaryMap<Tensor, TensorData>,
+    pub tensors: Tensors,
     /// The tensors that are given.
     pub inputs: Vec<Tensor>,
     /// In an order in which every tensor is defined before it is read.
@@ -94,6 +98,20 @@ pub struct Program {
 }
 
 impl Program {
+    /// Makes all that there is common to this program and its clones to come: such a clone costs little, and what is added
+    /// to one of them is not in the others.
+    pub fn share(&mut self) {
+        self.axes.share();
+        self.exprs.share();
+        self.tensors.share();
+    }
+
+    /// The same axes, expressions and tensors without the equations, for whoever adds to them.
+    pub fn workspace(&self) -> Program {
+        let (axes, exprs, tensors) = (self.axes.clone(), self.exprs.clone(), self.tensors.clone());
+        Program { axes, exprs, tensors, ..Program::default() }
+    }
+
     /// A new axis.
     pub fn axis(&mut self, name: impl Into<String>, extent: i64) -> Axis {
         self.axes.push(AxisData { name: name.into(), extent })

@@ -81,12 +81,12 @@ impl Verifier<'_> {
     }
 
     fn extents(&mut self) {
-        for (axis, data) in &self.program.axes {
+        for (axis, data) in self.program.axes.iter() {
             if data.extent < 0 {
                 self.findings.push(format!("axis {} ({axis}) has extent {}", data.name, data.extent));
             }
         }
-        for (tensor, data) in &self.program.tensors {
+        for (tensor, data) in self.program.tensors.iter() {
             let negative = data.shape.iter().any(|extent| *extent < 0);
             if negative || data.shape.iter().copied().try_fold(1_i64, i64::checked_mul).is_none() {
                 self.report(tensor, format!("its shape {:?} is none", data.shape));

@@ -68,7 +68,7 @@ impl Planner<'_> {
     }
 
     fn text(&self, tile: &Tile) -> String {
-        let name = |axis| &self.program().axes[axis].name;
+        let name = |axis| &self.program.axes[axis].name;
         let blocks: Vec<String> =
             tile.iter().flatten().map(|(axis, factor)| format!("{} {factor}", name(*axis))).collect();
         if blocks.is_empty() { "of one element".into() } else { blocks.join(", ") }

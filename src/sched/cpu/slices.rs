@@ -13,7 +13,7 @@ impl Planner<'_> {
     /// Makes the loops that count through the slices the outermost ones. Where the cuts are no loops of the nest, it has
     /// none, and the plan finds that the group has no common slices.
     pub(super) fn slice(&mut self, plan: &mut LoopNest) {
-        let axes = &self.program().axes;
+        let axes = &self.program.axes;
         let counts = self.cuts.iter().flatten().map(|(axis, by)| plan.replace[axis].div(*by, axes));
         let counts: Vec<Index> = counts.collect();
         let several = counts.iter().filter(|index| index.as_constant().is_none());
@@ -22,7 +22,7 @@ impl Planner<'_> {
             return;
         };
         if !loops.is_empty() {
-            plan.slice(self.program(), loops);
+            plan.slice(self.program, loops);
         }
     }
 
@@ -43,7 +43,7 @@ impl Planner<'_> {
     /// The indices that are compared with numbers to choose an expression, the outermost choice first: what the points
     /// of an inner one share is then at hand for a short while only.
     fn choices(&self) -> Vec<Index> {
-        let program = self.program();
+        let program = &*self.program;
         let mut found: Vec<Index> = Vec::new();
         for statement in &self.nest.statements {
             program.for_each_expr(statement.body, &mut |id| {
@@ -65,7 +65,7 @@ impl Planner<'_> {
         let points: i64 = plan.tile.iter().chain(&plan.windows).map(|axis| self.extent(*axis)).product();
         for factor in (2..=extent.min(LARGEST_TILE / points)).filter(|factor| extent % factor == 0) {
             let mut tiled = plan.clone();
-            tiled.tile(&mut self.kernels.program, axis, factor);
+            tiled.tile(self.program, axis, factor);
             let blocks: Vec<Axis> =
                 tiled.outer.iter().copied().filter(|axis| !plan.outer.contains(axis)).collect();
             let index = self.replaced(&tiled, index);
@@ -78,6 +78,6 @@ impl Planner<'_> {
     }
 
     fn replaced(&self, plan: &LoopNest, index: &Index) -> Index {
-        index.substitute(&|axis| plan.replace.get(&axis).cloned(), &self.program().axes)
+        index.substitute(&|axis| plan.replace.get(&axis).cloned(), &self.program.axes)
     }
 }

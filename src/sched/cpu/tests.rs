@@ -2,7 +2,7 @@
 
 use crate::base::target::{Level, Target};
 use crate::kernels::{fuse, layout};
-use crate::sched::{Choices, Launch, Machine, choices, schedule};
+use crate::sched::{Choices, Launch, Machine, Subject, choices, schedule};
 use crate::te::{Axis, Binary, DType, Index, Program, Reduction};
 
 const EXTENTS: [(&str, i64); 4] = [("n", 32), ("o", 8), ("i", 14), ("c", 5)];
@@ -23,9 +23,9 @@ fn scheduled(choices: &Choices) -> Vec<Launch> {
     program.outputs.push(y);
     let machine = Machine::of(Target::of(Level::Avx512));
     let across = [(x, 0)].into_iter().collect();
-    let mut kernels = fuse::run(program, &across, machine.lanes);
+    let kernels = fuse::run(program, &across, machine.lanes);
     let layouts = layout::choose(&kernels, &across, machine.lanes);
-    schedule(&mut kernels, &layouts, &machine, &[], choices)
+    schedule(Subject { kernels: &kernels, layouts: &layouts, machine: &machine }, &[], choices)
 }
 
 fn chosen(tile: &str) -> (Launch, usize) {

@@ -70,14 +70,14 @@ pub(super) struct Contraction {
 impl Planner<'_> {
     /// The two factors of the nest's only contraction.
     pub(super) fn factors(&self) -> Option<(ExprId, ExprId)> {
-        let statements = self.nest.levels(self.program()).0;
-        let bodies = statements.iter().filter_map(|s| match &self.program().exprs[s.body] {
+        let statements = self.nest.levels(self.program).0;
+        let bodies = statements.iter().filter_map(|s| match &self.program.exprs[s.body] {
             Expr::Reduce { op, body, .. } => Some((*op, *body)),
             _ => None,
         });
         let bodies: Vec<(Reduction, ExprId)> = bodies.collect();
         let [(Reduction::Sum, body)] = bodies.as_slice() else { return None };
-        match &self.program().exprs[*body] {
+        match &self.program.exprs[*body] {
             Expr::Binary(Binary::Mul, x, y) => Some((*x, *y)),
             _ => None,
         }
@@ -109,7 +109,7 @@ impl Planner<'_> {
 
     /// The loops that are added to a reduction in an index of a factor.
     fn sliding(&self, plan: &LoopNest, factor: ExprId) -> Vec<Axis> {
-        let Expr::Read { index, .. } = &self.program().exprs[factor] else { return Vec::new() };
+        let Expr::Read { index, .. } = &self.program.exprs[factor] else { return Vec::new() };
         let mut found = Vec::new();
         for index in index {
             let mut axes = Vec::new();
@@ -130,9 +130,9 @@ impl Planner<'_> {
         let Some((axis, first)) = self.cut(&plan) else { return vec![plan] };
         let extent = self.extent(axis);
         let mut halves = [plan.clone(), plan];
-        halves[0].restrict(&mut self.kernels.program, axis, 0, first);
+        halves[0].restrict(self.program, axis, 0, first);
         let rest = extent - first - i64::from(planted!("sched.tile.part"));
-        halves[1].restrict(&mut self.kernels.program, axis, first, rest);
+        halves[1].restrict(self.program, axis, first, rest);
         halves.into()
     }
 
@@ -165,14 +165,14 @@ impl Planner<'_> {
         let tile = self.choose(plan, &contraction, wanted);
         self.order(plan, &contraction);
         for (axis, factor) in tile.into_iter().flatten() {
-            plan.tile(&mut self.kernels.program, axis, factor);
+            plan.tile(self.program, axis, factor);
         }
     }
 
     /// The loop axes that an expression depends on.
     fn loop_axes(&self, plan: &LoopNest, id: ExprId) -> Vec<Axis> {
         let mut found = Vec::new();
-        for axis in self.program().free_axes(id) {
+        for axis in self.program.free_axes(id) {
             if let Some(index) = plan.replace.get(&axis) {
                 index.for_each_axis(&mut |axis| found.push(axis));
             }
@@ -271,7 +271,7 @@ impl Planner<'_> {
         };
         let mut order = plan.outer.clone();
         order[plan.slices..].sort_by_key(place);
-        plan.reorder(self.program(), order);
+        plan.reorder(self.program, order);
     }
 
     fn is_larger(&self, x: &Side, y: &Side) -> bool {
@@ -280,8 +280,8 @@ impl Planner<'_> {
 
     /// Elements of the tensor behind a factor.
     fn footprint(&self, id: ExprId) -> usize {
-        let tensors = self.program().reads(id);
-        tensors.into_iter().map(|tensor| self.program().tensors[tensor].len()).max().unwrap_or(0)
+        let tensors = self.program.reads(id);
+        tensors.into_iter().map(|tensor| self.program.tensors[tensor].len()).max().unwrap_or(0)
     }
 }
 
