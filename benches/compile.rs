@@ -10,9 +10,9 @@ use cnnc::base::source::SourceMap;
 use cnnc::base::target::Target;
 use cnnc::elab;
 use cnnc::elab::config::Overrides;
+use cnnc::lower::Goal;
+use cnnc::lower::lower;
 use cnnc::runtime::Program;
-use cnnc::runtime::lower::lower;
-use cnnc::sched::Machine;
 use cnnc::train::recipe::Recipe;
 
 const ROUNDS: usize = 5;
@@ -68,10 +68,10 @@ fn once(file: &str, model: &str, settings: &[String]) -> Measured {
     let spec = module.train_spec(section, &overrides).expect("the section is right");
     let phase = &spec.phases[0];
     let graph = Recipe::of(&module, &spec).step(phase.batch, phase).expect("it elaborates");
-    let machine = Machine::of(Target::host());
-    let lowered = lower(&graph, &machine, &mut |_, _| {});
+    let goal = Goal::of(Target::host());
+    let lowered = lower(&graph, &goal);
     let (launches, functions) = (lowered.launches.len(), lowered.unique_functions());
-    let program = Program::compile(&graph, lowered, &machine).expect("it compiles");
+    let program = Program::compile(&graph, lowered).expect("it compiles");
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
     drop(program);
     Measured { milliseconds, launches, functions }

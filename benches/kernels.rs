@@ -10,9 +10,9 @@ use cnnc::base::source::SourceMap;
 use cnnc::base::target::{Level, Target};
 use cnnc::elab::config::Overrides;
 use cnnc::elab::{Library, Module};
-use cnnc::runtime::lower::lower;
+use cnnc::lower::Goal;
+use cnnc::lower::lower;
 use cnnc::runtime::{Pool, Program, Store, peak};
-use cnnc::sched::Machine;
 use cnnc::train::programs::initialise;
 use cnnc::train::recipe::Recipe;
 
@@ -54,9 +54,9 @@ fn main() {
         println!("{level}, one thread{:24}forward         to the input    to the weights", "");
         for shape in &shapes {
             for fast_math in if shape.4 == 3 && shape.5 == 1 { vec![false, true] } else { vec![false] } {
-                let machine = Machine { fast_math, ..Machine::of(Target::of(level)) };
-                let peak = peak::measure(&machine, &pool).expect("the peak is measured");
-                let rates = measure(shape, &machine, &pool)
+                let goal = Goal { fast_math, ..Goal::of(Target::of(level)) };
+                let peak = peak::measure(&goal.machine, &pool).expect("the peak is measured");
+                let rates = measure(shape, &goal, &pool)
                     .map(|rate| format!("{rate:6.1} ({:3.0} %)", 100.0 * rate / peak));
                 let name = format!("{}{}", label(shape), if fast_math { " tiles" } else { "" });
                 println!("{name:18} peak {peak:6.1} GFLOP/s   {}", rates.join("   "));
@@ -75,7 +75,7 @@ fn label((batch, inputs, outputs, size, kernel, groups): &(i64, i64, i64, i64, i
 }
 
 /// GFLOP/s of each direction: its multiply-adds over the time of all its kernels.
-fn measure(shape: &(i64, i64, i64, i64, i64, i64), machine: &Machine, pool: &Pool) -> [f64; 3] {
+fn measure(shape: &(i64, i64, i64, i64, i64, i64), goal: &Goal, pool: &Pool) -> [f64; 3] {
     let (batch, inputs, outputs, size, kernel, groups) = *shape;
     let settings = [
         format!("args.inputs={inputs}"),
@@ -93,14 +93,14 @@ fn measure(shape: &(i64, i64, i64, i64, i64, i64), machine: &Machine, pool: &Poo
     let graph = Recipe::of(&module, &spec).step(batch, &spec.phases[0]).expect("it elaborates");
     let mut store = Store::default();
     initialise(&graph, spec.seed, &mut store).expect("memory");
-    let lowered = lower(&graph, machine, &mut |_, _| {});
+    let lowered = lower(&graph, goal);
     let names: Vec<String> = lowered
         .plan
         .units
         .iter()
         .map(|unit| lowered.launches[unit.launches.start].function.name.clone())
         .collect();
-    let mut program = Program::compile(&graph, lowered, machine).expect("it compiles");
+    let mut program = Program::compile(&graph, lowered).expect("it compiles");
     let mut best = vec![f64::INFINITY; names.len()];
     for step in 0..ROUNDS {
         let times =

@@ -12,9 +12,9 @@ use cnnc::base::source::SourceMap;
 use cnnc::base::target::Target;
 use cnnc::elab::Module;
 use cnnc::elab::config::Overrides;
+use cnnc::lower::Goal;
+use cnnc::lower::lower;
 use cnnc::runtime::Program;
-use cnnc::runtime::lower::lower;
-use cnnc::sched::Machine;
 use cnnc::train::recipe::Recipe;
 
 const KINDS: [&str; 5] = ["element-wise", "equal", "distinct", "residual", "dense"];
@@ -67,9 +67,9 @@ fn child(kind: &str, layers: usize) {
     let spec = module.train_spec(module.train_sections()[0], &overrides).expect("a right section");
     let phase = &spec.phases[0];
     let graph = Recipe::of(&module, &spec).step(phase.batch, phase).expect("it elaborates");
-    let machine = Machine::of(Target::host());
-    let lowered = lower(&graph, &machine, &mut |_, _| {});
-    let program = Program::compile(&graph, lowered, &machine).expect("it compiles");
+    let goal = Goal::of(Target::host());
+    let lowered = lower(&graph, &goal);
+    let program = Program::compile(&graph, lowered).expect("it compiles");
     println!("{} {}", start.elapsed().as_secs_f64(), peak_megabytes());
     drop(program);
 }

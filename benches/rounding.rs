@@ -14,10 +14,11 @@ use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::data::npy;
 use cnnc::graph::{Graph, Role, Sink, Value};
+use cnnc::lower::Goal;
+use cnnc::lower::lower;
 use cnnc::runtime::Pool;
 use cnnc::runtime::agreement::{Native, Tensors};
-use cnnc::runtime::lower::lower;
-use cnnc::sched::{Machine, Over};
+use cnnc::sched::Over;
 use model::Model;
 use serde::Deserialize;
 
@@ -57,10 +58,10 @@ fn compute(folder: &Path, case: &Case, target: Target, pool: &Pool) {
         false => model.forward(case.batch, false).unwrap_or_else(|error| panic!("{}: {error}", case.name)),
     };
     // A training step has its lanes over the batch.
-    let over = if trains { Over::Batch } else { Over::Best };
-    let machine = Machine { fast_math: case.fast_math, over, ..Machine::of(target) };
-    let lowered = lower(&graph, &machine, &mut |_, _| {});
-    let mut native = Native::compile(&graph, lowered, &machine).expect("it compiles");
+    let over = trains.then_some(Over::Batch);
+    let goal = Goal { fast_math: case.fast_math, over, ..Goal::of(target) };
+    let lowered = lower(&graph, &goal);
+    let mut native = Native::compile(&graph, lowered).expect("it compiles");
     for (draw, values) in case.values.iter().enumerate() {
         let outputs = native.run(&inputs(folder, values, &graph), pool, RandomState::default());
         for ((value, sink), elements) in graph.outputs.iter().zip(&outputs) {

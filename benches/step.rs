@@ -12,8 +12,8 @@ use cnnc::base::target::Target;
 use cnnc::elab;
 use cnnc::elab::config::{Moment, Overrides};
 use cnnc::graph::Role;
+use cnnc::lower::Goal;
 use cnnc::runtime::{Pool, Program, Store};
-use cnnc::sched::Machine;
 use cnnc::train::programs::{Phases, compile, initialise};
 use cnnc::train::recipe::Recipe;
 
@@ -49,8 +49,8 @@ fn measure(model: &str, pool: &Pool) -> (i64, Vec<f64>) {
     let graph = recipe.step(phase.batch, phase).expect("it elaborates");
     let mut store = Store::default();
     initialise(&graph, spec.seed, &mut store).expect("memory");
-    let machine = Machine::of(Target::host());
-    let mut program = compile(&graph, &machine, &mut Phases::default()).expect("it compiles");
+    let goal = Goal::of(Target::host());
+    let mut program = compile(&graph, &goal, &mut Phases::default()).expect("it compiles");
     let pixels = (0..phase.batch * 784).map(|at| (at * 37 % 101) as f32 / 101.0);
     program.set_data(&pixels.collect::<Vec<_>>());
     program.set_labels(&Role::Target, &(0..phase.batch).map(|at| (at * 7 % 10) as i32).collect::<Vec<_>>());

@@ -147,7 +147,6 @@ fn lowered(graph: &Graph) -> bool {
         return false;
     }
     let mut program = passes::lower::run(graph);
-    passes::verify_after("lower", &program);
-    passes::simplify(&mut program, &mut |_, _| {});
+    cnnc::lower::simplify(&mut program);
     true
 }

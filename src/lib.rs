@@ -15,6 +15,7 @@
 //! | [`sched`] | kernels | loop functions: tiled, vectorised, parallel |
 //! | [`loops`] | | the loop IR: printed, parsed, verified, interpreted |
 //! | [`plan`] | loop functions | the place of every tensor in one arena |
+//! | [`lower`] | a graph | the list of all of these, from passes to the plan |
 //! | [`codegen`] | loop functions | machine code in memory |
 //! | [`runtime`] | all of these | programs that run on a thread pool, and the tensors that outlive a step |
 //! | [`data`] | files of pictures and labels | batches |
@@ -27,7 +28,7 @@
 //! The way from a text to a loss:
 //!
 //! ```
-//! use cnnc::{base::*, elab::*, runtime::*, sched::Machine, train::programs};
+//! use cnnc::{base::*, elab::*, lower::Goal, runtime::*, train::programs};
 //!
 //! let text = "model Tiny(x: f32[N, 1, 4, 4]) -> f32[N, 2] { x |> conv(3, 3) |> relu |> flatten |> linear(2) }
 //!             data Digits { source = digits(); }
@@ -35,10 +36,10 @@
 //! let module = Module::from_text(&mut source::SourceMap::default(), "tiny.cnn", text).unwrap();
 //! let spec = module.train_spec(module.train_sections()[0], &config::Overrides::default()).unwrap();
 //! let recipe = cnnc::train::recipe::Recipe::of(&module, &spec);
-//! let (step, machine) = (recipe.step(8, &spec.phases[0]).unwrap(), Machine::of(target::Target::host()));
+//! let (step, goal) = (recipe.step(8, &spec.phases[0]).unwrap(), Goal::of(target::Target::host()));
 //! let (mut store, pool) = (Store::default(), Pool::new(1).unwrap());
 //! programs::initialise(&step, spec.seed, &mut store).unwrap();
-//! let mut program = programs::compile(&step, &machine, &mut programs::Phases::default()).unwrap();
+//! let mut program = programs::compile(&step, &goal, &mut programs::Phases::default()).unwrap();
 //! program.set_data(&[0.5; 8 * 16]); // All labels are class 0, as new memory is.
 //! program.run(&mut store, &pool, philox::RandomState { seed: spec.seed, step: 0 }).unwrap();
 //! assert!(program.scalar(&cnnc::graph::Sink::Loss, &store).unwrap() > 0.0);
@@ -57,6 +58,7 @@ pub mod elab;
 pub mod graph;
 pub mod kernels;
 pub mod loops;
+pub mod lower;
 pub mod passes;
 pub mod plan;
 pub mod report;

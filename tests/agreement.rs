@@ -13,11 +13,11 @@ use cnnc::base::target::{Level, Target};
 use cnnc::elab::Callable;
 use cnnc::graph::Graph;
 use cnnc::kernels::Kernels;
-use cnnc::passes::PIPELINE;
+use cnnc::lower::stages::{Form, PIPELINE, common};
+use cnnc::lower::{Goal, lower, lower_observed};
 use cnnc::runtime::Pool;
 use cnnc::runtime::agreement::{self, Native};
-use cnnc::runtime::lower::{Stage, lower, lower_through};
-use cnnc::sched::{Machine, Over};
+use cnnc::sched::{Choices, Over};
 use model::Model;
 use random::checks::{Case, Checker};
 use random::faults::FAULTS;
@@ -39,8 +39,8 @@ fn graph(text: &str, batch: i64) -> Graph {
 }
 
 fn check(text: &str, batch: i64) {
-    let machine = Machine::of(Target::host());
-    if let Err(error) = agreement::check(&graph(text, batch), &machine) {
+    let goal = Goal::of(Target::host());
+    if let Err(error) = agreement::check(&graph(text, batch), &goal) {
         panic!("{error}");
     }
 }
@@ -173,15 +173,15 @@ op any(x: f32[N, C, H, W]) -> y: bool { y = (sum[n < N, c < C, i < H, j < W] x[n
             let graph = model.forward(batch, false).expect("it elaborates");
             let inputs = agreement::inputs(&graph, state);
             let oracle = agreement::oracle(&graph, &agreement::doubles(&inputs), state);
-            for over in [Over::Batch, Over::Channels] {
-                let machine = Machine { over, ..Machine::of(Target::of(level)) };
-                let lowered = lower(&graph, &machine, &mut |_, _| {});
+            for over in [Some(Over::Batch), Some(Over::Channels)] {
+                let goal = Goal { over, ..Goal::of(Target::of(level)) };
+                let lowered = lower(&graph, &goal);
                 let interpreted = agreement::interpreted(&lowered, &inputs, state).expect("it runs");
-                let mut native = Native::compile(&graph, lowered, &machine).expect("it compiles");
+                let mut native = Native::compile(&graph, lowered).expect("it compiles");
                 let found = native.run(&inputs, &pool, state);
                 let same = agreement::same_bits(&graph, &interpreted, &found);
                 let near = agreement::within_bound(&graph, &found, &oracle).map(|_| ());
-                let way = format!("{body}, batch {batch}, {level}, lanes over {over}");
+                let way = format!("{body}, batch {batch}, {level}, lanes over {over:?}");
                 assert_eq!((same, near), (Ok(()), Ok(())), "{way}");
             }
         }
@@ -197,12 +197,17 @@ fn reversed_channels() {
              block turn(x: f32[N, O]) {{ param weight: f32[O] = uniform(-1, 1); turned(x, weight) }}
              model M(x: f32[N, {channels}]) {{ x |> turn }}"
         ));
-        for (batch, over) in [(1, Over::Channels), (1, Over::Batch), (3, Over::Channels), (9, Over::Best)] {
+        let [across, along] = [Over::Channels, Over::Batch].map(Some);
+        for (batch, over) in [(1, across), (1, along), (3, across), (9, None)] {
             let graph = model.forward(batch, false).expect("it elaborates");
             for level in [Level::Sse4, Target::host().level] {
-                let machine = Machine { over, ..Machine::of(Target::of(level)) };
-                let checked = agreement::check(&graph, &machine);
-                assert_eq!(checked, Ok(()), "{channels} channels, batch {batch}, {level}, lanes over {over}");
+                let goal = Goal { over, ..Goal::of(Target::of(level)) };
+                let checked = agreement::check(&graph, &goal);
+                assert_eq!(
+                    checked,
+                    Ok(()),
+                    "{channels} channels, batch {batch}, {level}, lanes over {over:?}"
+                );
             }
         }
     }
@@ -249,26 +254,23 @@ fn for_each_seed(count: u64, work: impl Fn(u64, &Checker) + Sync) {
 
 /// The passes that changed something in a program, and what the stages after them did.
 fn stages(graph: &Graph) -> Vec<String> {
-    let machine = Machine::of(Target::of(Level::Fma));
-    let mut seen = Vec::new();
-    let mut before = format!("{:?}", cnnc::passes::lower::run(graph));
+    let goal = Goal::of(Target::of(Level::Fma));
+    let mut seen_passes = Vec::new();
+    let mut before = String::new();
     let mut kernels: Option<Kernels> = None;
-    let lowered = lower_through(
-        graph,
-        &machine,
-        &mut |pass, program| {
-            let after = format!("{program:?}");
+    let lowered = lower_observed(graph, &goal, &Choices::default(), &mut |seen| {
+        if seen.stage.form == Form::Equations {
+            let after = format!("{:?}", seen.state.program);
             if after != before {
-                seen.push(format!("pass {}", pass.name));
+                seen_passes.push(format!("pass {}", seen.stage.name));
             }
             before = after;
-        },
-        &mut |stage| {
-            if let Stage::Kernels(fused) = stage {
-                kernels = Some(fused.clone());
-            }
-        },
-    );
+        }
+        if seen.stage.name == "order" {
+            kernels = Some(seen.state.kernels.clone());
+        }
+    });
+    let mut seen = seen_passes;
     let kernels = kernels.expect("there are kernels");
     if kernels.program.tensors.values().any(|tensor| tensor.name.ends_with(".part")) {
         seen.push("pass split".into());
@@ -295,7 +297,7 @@ fn wanted() -> Vec<String> {
         Callable::Op(item) => Some(format!("op {}", item.name.text)),
         Callable::Fn(_) => None,
     });
-    let passes = PIPELINE.iter().map(|pass| pass.name).chain(["split", "fuse"]);
+    let passes = PIPELINE[..common()].iter().map(|pass| pass.name).chain(["split", "fuse"]);
     let schedule = ["vectorize", "tile", "unroll", "flatten", "restrict", "summed apart"];
     // The last one: see `Case::new`; `targets_of_pixels_and_of_other_shapes` has it.
     ops.filter(|op| op != "op correct2d")
@@ -401,13 +403,12 @@ fn planted_faults_are_found() {
 #[test]
 #[ignore = "prints"]
 fn show() {
-    use cnnc::runtime::lower::lower;
     let name = std::env::var("EXAMPLE").unwrap_or("convnet_gap".into());
     let text = std::fs::read_to_string(format!("examples/{name}.cnn")).unwrap();
     let graph = graph(&text, 16);
-    lower(&graph, &Machine::of(Target::host()), &mut |pass, program| {
-        if pass.name == "prune" {
-            println!("{program}");
+    lower_observed(&graph, &Goal::of(Target::host()), &Choices::default(), &mut |seen| {
+        if seen.stage.name == "prune" {
+            println!("{}", seen.state.program);
         }
     });
 }

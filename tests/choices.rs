@@ -9,10 +9,10 @@ mod model;
 use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::graph::{Graph, Role, Sink};
+use cnnc::lower::Goal;
+use cnnc::lower::lower;
 use cnnc::runtime::Pool;
 use cnnc::runtime::agreement::{self, Native, Tensors};
-use cnnc::runtime::lower::lower;
-use cnnc::sched::Machine;
 use model::Model;
 
 /// Where every expression is tried.
@@ -300,9 +300,9 @@ fn check(
         oracle.iter().map(|o| o.iter().map(|number| number.value).collect()).collect();
     compare(&format!("{what}, oracle"), ops, &graph, &oracle, &wanted);
     for level in levels.iter().filter(|level| **level <= Target::host().level) {
-        let machine = Machine::of(Target::of(*level));
-        let lowered = lower(&graph, &machine, &mut |_, _| {});
-        let mut native = Native::compile(&graph, lowered, &machine).expect("native code");
+        let goal = Goal::of(Target::of(*level));
+        let lowered = lower(&graph, &goal);
+        let mut native = Native::compile(&graph, lowered).expect("native code");
         let found = native.run(&inputs, &Pool::new(1).expect("a thread"), state);
         compare(&format!("{what}, {level}"), ops, &graph, &agreement::numbers(&found), &wanted);
     }

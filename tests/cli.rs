@@ -3,6 +3,7 @@
 mod place;
 
 mod cli {
+    mod bits;
     mod broken;
     mod data;
     mod errors;

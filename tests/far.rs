@@ -8,9 +8,9 @@ use cnnc::base::target::{Level, Target};
 use cnnc::elab::config::Overrides;
 use cnnc::elab::{ModelCall, Module, Request};
 use cnnc::graph::{Graph, Role, Sink};
-use cnnc::runtime::lower::lower;
+use cnnc::lower::Goal;
+use cnnc::lower::lower;
 use cnnc::runtime::{Pool, Program, Store};
-use cnnc::sched::Machine;
 use cnnc::train::programs::initialise;
 use cnnc::train::recipe::Recipe;
 
@@ -30,9 +30,9 @@ fn module(text: &str) -> Module {
 }
 
 /// The machines of all levels that this one has.
-fn machines() -> impl Iterator<Item = Machine> {
+fn machines() -> impl Iterator<Item = Goal> {
     let levels = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512].into_iter();
-    levels.filter(|level| *level <= Target::host().level).map(|level| Machine::of(Target::of(level)))
+    levels.filter(|level| *level <= Target::host().level).map(|level| Goal::of(Target::of(level)))
 }
 
 fn data(batch: usize) -> Vec<f32> {
@@ -40,12 +40,12 @@ fn data(batch: usize) -> Vec<f32> {
 }
 
 /// One run of a graph whose memory goes beyond what 31 bits can address.
-fn run(graph: &Graph, batch: usize, machine: &Machine, store: &mut Store) -> Program {
-    let lowered = lower(graph, machine, &mut |_, _| {});
+fn run(graph: &Graph, batch: usize, goal: &Goal, store: &mut Store) -> Program {
+    let lowered = lower(graph, goal);
     let kept = graph.inputs.iter().filter(|(_, role)| matches!(role, Role::Param { .. }));
     let elements = kept.map(|(value, _)| graph.values[*value].shape.iter().product::<i64>() as usize);
     assert!(lowered.plan.arena_bytes.max(4 * elements.sum::<usize>()) > 1 << 31, "nothing is far");
-    let mut program = Program::compile(graph, lowered, machine).expect("it compiles");
+    let mut program = Program::compile(graph, lowered).expect("it compiles");
     program.set_data(&data(batch));
     program.set_scalar("lr", 1.0);
     let pool = Pool::new(2).expect("threads");
@@ -60,14 +60,14 @@ fn check(batch: usize, text: &str, wanted: impl Fn(usize, f64) -> f64) {
     let graph = module.graph(&ModelCall::new(module.models()[0]), &Request::inference(batch as i64));
     let graph = graph.unwrap_or_else(|errors| panic!("{text}: {errors:?}"));
     let wanted: Vec<f64> = data(batch).into_iter().enumerate().map(|(n, x)| wanted(n, x.into())).collect();
-    for machine in machines() {
+    for goal in machines() {
         let mut store = Store::default();
         initialise(&graph, 1, &mut store).expect("memory");
-        let program = run(&graph, batch, &machine, &mut store);
+        let program = run(&graph, batch, &goal, &mut store);
         let found = program.output(&Sink::Prediction, &store).expect("a prediction").numbers();
         // Transforms of convolutions have factors that are no integers.
         let close = found.iter().zip(&wanted).all(|(found, wanted)| (found - wanted).abs() < 1e-3);
-        assert!(close && found.len() == batch, "{}: {found:?}, {wanted:?}{text}", machine.target.level);
+        assert!(close && found.len() == batch, "{}: {found:?}, {wanted:?}{text}", goal.machine.target.level);
     }
 }
 
@@ -76,11 +76,11 @@ fn check_step(text: &str, path: &str, look: impl Fn(&[f32])) {
     let module = module(text);
     let spec = module.train_spec(module.train_sections()[0], &Overrides::default()).expect("it is right");
     let step = Recipe::of(&module, &spec).step(BATCH as i64, &spec.phases[0]).expect("a step");
-    for machine in machines() {
+    for goal in machines() {
         let mut store = Store::default();
         initialise(&step, 1, &mut store).expect("memory");
-        let program = run(&step, BATCH, &machine, &mut store);
-        assert!(program.is_accepted(), "{}", machine.target.level);
+        let program = run(&step, BATCH, &goal, &mut store);
+        assert!(program.is_accepted(), "{}", goal.machine.target.level);
         let at = store.position(path).unwrap_or_else(|| panic!("there is no {path}"));
         look(store.entries()[at].values());
     }

@@ -2,9 +2,9 @@
 
 use cnnc::base::target::{Level, Target};
 use cnnc::graph::{Graph, Init, Op, Role, Sink, Value};
+use cnnc::lower::Goal;
 use cnnc::passes;
 use cnnc::runtime::agreement;
-use cnnc::sched::Machine;
 use cnnc::te::parser::parse;
 use cnnc::te::random::program;
 use cnnc::te::{DType, Program};
@@ -42,8 +42,8 @@ fn check(program: Program, what: &str) {
     let text = program.to_string();
     let graph = graph(program);
     for level in [Level::Sse4, Level::Fma] {
-        let machine = Machine::of(Target::of(level));
-        let result = agreement::check(&graph, &machine);
+        let goal = Goal::of(Target::of(level));
+        let result = agreement::check(&graph, &goal);
         assert_eq!(result, Ok(()), "{what} at {level:?}:\n{text}");
     }
 }

@@ -10,16 +10,17 @@ use cnnc::base::target::{Level, Target};
 use cnnc::elab::Library;
 use cnnc::graph::{Graph, Role, Sink};
 use cnnc::loops::{Access, BufferData};
+use cnnc::lower::Goal;
+use cnnc::lower::{Lowered, lower, lower_chosen};
 use cnnc::plan::Place;
 use cnnc::runtime::Pool;
 use cnnc::runtime::agreement::{self, Native, Outputs, Tensors};
-use cnnc::runtime::lower::{Lowered, lower, lower_chosen};
-use cnnc::sched::{Choices, Machine};
+use cnnc::sched::Choices;
 use cnnc::te::Tensor;
 use model::Model;
 
-fn machine() -> Machine {
-    Machine::of(Target::of(Level::Fma))
+fn goal() -> Goal {
+    Goal::of(Target::of(Level::Fma))
 }
 
 // ---- dropout
@@ -50,8 +51,7 @@ fn run(graph: &Graph, state: RandomState) -> Outputs {
         vec![if matches!(role, Role::Data) { 1.0 } else { 0.0 }; len]
     });
     let inputs: Tensors = inputs.collect();
-    let mut native =
-        Native::compile(graph, lower(graph, &machine(), &mut |_, _| {}), &machine()).expect("it compiles");
+    let mut native = Native::compile(graph, lower(graph, &goal())).expect("it compiles");
     let found = native.run(&inputs, &Pool::new(2).expect("threads"), state);
     let oracle = agreement::oracle(graph, &agreement::doubles(&inputs), state);
     assert_eq!(agreement::within_bound(graph, &found, &oracle), Ok(0));
@@ -189,7 +189,7 @@ train M on D { loss = @cross_entropy(label_smoothing=0.1); optim = @adam(1e-3); 
 /// occur: they are drawn from the names of instances.
 fn kernels(library: &Library, prefix: &str) -> Vec<String> {
     let graph = Model::with_library(&EVERYTHING.replace('@', prefix), library).step(10);
-    let lowered = lower(&graph, &machine(), &mut |_, _| {});
+    let lowered = lower(&graph, &goal());
     let texts = lowered.launches.into_iter().map(|mut launch| {
         launch.function.forget_names();
         launch.function.to_string()
@@ -244,7 +244,7 @@ fn step(layers: &str, optimiser: &str) -> Lowered {
          train M on D {{ loss = cross_entropy; optim = {optimiser}; }}"
     ));
     let graph = if optimiser == "none" { model.gradients(16, true) } else { model.step(16) };
-    lower(&graph, &machine(), &mut |_, _| {})
+    lower(&graph, &goal())
 }
 
 fn names(lowered: &Lowered) -> Vec<&str> {
@@ -318,16 +318,16 @@ fn tiles_change_no_bit() {
     let pool = Pool::new(2).expect("threads");
     let (mut several, state) = (0, RandomState::default());
     for level in [Level::Fma, Target::host().level] {
-        let machine = Machine::of(Target::of(level));
+        let goal = Goal::of(Target::of(level));
         let model = Model::new(SUMS);
         for graph in [model.step(20), model.forward(2, false).expect("the model is right")] {
             let inputs = agreement::inputs(&graph, state);
             let run = |choices: &Choices| {
-                let lowered = lower_chosen(&graph, &machine, choices, &mut |_, _| {});
+                let lowered = lower_chosen(&graph, &goal, choices);
                 assert_eq!(choices.misfits(&lowered.launches), 0);
-                Native::compile(&graph, lowered, &machine).expect("it compiles").run(&inputs, &pool, state)
+                Native::compile(&graph, lowered).expect("it compiles").run(&inputs, &pool, state)
             };
-            let default = lower(&graph, &machine, &mut |_, _| {});
+            let default = lower(&graph, &goal);
             let expected = run(&Choices::default());
             let ranks = default.launches.iter().map(|launch| launch.tiles.len()).max().expect("a launch");
             for rank in 1..ranks {
@@ -379,7 +379,7 @@ fn units_that_run_beside_each_other_touch_different_memory() {
              train M on D {{ loss = cross_entropy; optim = adam(0.01); }}"
         ))
         .step(16);
-        let lowered = lower(&graph, &machine(), &mut |_, _| {});
+        let lowered = lower(&graph, &goal());
         let touched: Vec<_> = (0..lowered.plan.units.len()).map(|unit| touched(&lowered, unit)).collect();
         for (at, waits) in lowered.plan.waits.iter().enumerate() {
             let meets = |before: usize, wanted: fn(bool, bool) -> bool| {

@@ -12,10 +12,10 @@ use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::elab::optimiser;
 use cnnc::graph::{Graph, Init, Role, Sink, Value};
+use cnnc::lower::Goal;
+use cnnc::lower::lower;
 use cnnc::runtime::Pool;
 use cnnc::runtime::agreement::{BOUND, Native, Outputs, Tensors, doubles, oracle};
-use cnnc::runtime::lower::lower;
-use cnnc::sched::Machine;
 use cnnc::te::DType;
 use cnnc::te::interpreter::Number;
 use formula::cases::{self, Case, Made, Steps};
@@ -36,10 +36,10 @@ struct Results {
 
 impl Results {
     fn of(graph: Graph, inputs: &Tensors, level: Level) -> Results {
-        let (state, machine) = (RandomState::default(), Machine::of(Target::of(level)));
+        let (state, goal) = (RandomState::default(), Goal::of(Target::of(level)));
         let oracle = oracle(&graph, &doubles(inputs), state);
-        let lowered = lower(&graph, &machine, &mut |_, _| {});
-        let mut native = Native::compile(&graph, lowered, &machine).expect("it compiles");
+        let lowered = lower(&graph, &goal);
+        let mut native = Native::compile(&graph, lowered).expect("it compiles");
         let native = native.run(inputs, &Pool::new(1).expect("a thread"), state);
         Results { graph, oracle, native }
     }
@@ -302,14 +302,12 @@ fn feed(graph: &Graph, inputs: &mut Tensors, steps: &Steps, batch: usize, scalar
 }
 
 /// The loss of every step of an example, and of batch 0 in evaluation afterwards.
-fn train(example: &str, steps: &Steps, machine: &Machine) -> (Vec<f64>, f64) {
+fn train(example: &str, steps: &Steps, goal: &Goal) -> (Vec<f64>, f64) {
     let model = Model::new(&without_dropout(example));
     let (optimiser, graph) = (model.optimiser().expect("an optimiser"), model.step(steps.batch as i64));
     assert_eq!(optimiser.learning_rate, steps.learning_rate, "{example}");
     let pool = Pool::new(2).expect("threads");
-    let compile = |graph: &Graph| {
-        Native::compile(graph, lower(graph, machine, &mut |_, _| {}), machine).expect("it compiles")
-    };
+    let compile = |graph: &Graph| Native::compile(graph, lower(graph, goal)).expect("it compiles");
     let mut native = compile(&graph);
     let mut inputs = start(steps, &graph);
     let mut losses = Vec::new();
@@ -375,8 +373,8 @@ fn wrong_losses_are_noticed() {
 /// of the first three steps, before it has grown, is held on its own.
 fn check_training(example: &str, level: Level) {
     let steps = cases::steps(example);
-    let machine = Machine { fast_math: false, ..Machine::of(Target::of(level)) };
-    let (losses, evaluation) = train(example, &steps, &machine);
+    let goal = Goal { fast_math: false, ..Goal::of(Target::of(level)) };
+    let (losses, evaluation) = train(example, &steps, &goal);
     let example = format!("{example}, {level}");
     assert_eq!(losses.len(), steps.loss_f64.len(), "{example}: steps");
     let mut shares = Vec::new();
@@ -401,7 +399,7 @@ fn check_training(example: &str, level: Level) {
 fn first_steps_with_fast_math() {
     for example in ["mnist_cnn", "mnist_cnn_all"] {
         let steps = cases::steps(example);
-        let (losses, _) = train(example, &steps, &Machine::of(Target::host()));
+        let (losses, _) = train(example, &steps, &Goal::of(Target::host()));
         let rounding = rounding(&steps, 3);
         for (step, (loss, exact)) in losses.iter().zip(&steps.loss_f64).take(2).enumerate() {
             let share = share(*loss, *exact, rounding, 1e-5);

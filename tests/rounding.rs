@@ -6,10 +6,10 @@ mod model;
 use cnnc::base::philox::{RandomState, uniform};
 use cnnc::base::target::Target;
 use cnnc::graph::{Graph, Role, Sink, Value};
+use cnnc::lower::Goal;
+use cnnc::lower::lower;
 use cnnc::runtime::agreement::{self, Native, Tensors};
-use cnnc::runtime::lower::lower;
 use cnnc::runtime::{Pool, Values};
-use cnnc::sched::Machine;
 use cnnc::te::interpreter::Number;
 use model::Model;
 
@@ -32,12 +32,12 @@ fn inputs(graph: &Graph, mean: f32) -> Tensors {
 
 /// The largest error of each output, in units of its largest element.
 fn errors(graph: &Graph, mean: f32) -> Vec<(Sink, f64)> {
-    let machine = Machine { fast_math: false, ..Machine::of(Target::host()) };
-    let lowered = lower(graph, &machine, &mut |_, _| {});
+    let goal = Goal { fast_math: false, ..Goal::of(Target::host()) };
+    let lowered = lower(graph, &goal);
     let inputs = inputs(graph, mean);
     let oracle = agreement::oracle(graph, &agreement::doubles(&inputs), STATE);
     let pool = Pool::new(1).expect("a thread");
-    let found = Native::compile(graph, lowered, &machine).expect("it compiles").run(&inputs, &pool, STATE);
+    let found = Native::compile(graph, lowered).expect("it compiles").run(&inputs, &pool, STATE);
     let outputs = found.iter().zip(&oracle).zip(&graph.outputs);
     let error = |((found, oracle), (_, sink)): ((&Values, &Vec<Number>), &(Value, Sink))| {
         let (mut error, mut largest) = (0.0, 0.0);

@@ -6,8 +6,8 @@ use cnnc::base::target::Target;
 use cnnc::elab::config::Overrides;
 use cnnc::elab::{ModelCall, Module, Request};
 use cnnc::graph::{Graph, Sink};
+use cnnc::lower::Goal;
 use cnnc::runtime::{Mismatch, Pool, Program, Store};
-use cnnc::sched::Machine;
 use cnnc::train::programs::{self, Phases, initialise};
 use cnnc::train::recipe::Recipe;
 
@@ -34,7 +34,7 @@ fn training(text: &str, batch: i64, evaluated: i64) -> [Graph; 2] {
 }
 
 fn compiled(graph: &Graph) -> Program {
-    programs::compile(graph, &Machine::of(Target::host()), &mut Phases::default()).expect("it compiles")
+    programs::compile(graph, &Goal::of(Target::host()), &mut Phases::default()).expect("it compiles")
 }
 
 /// One run on a thread, and whether its updates take place.

@@ -9,10 +9,10 @@ use std::f32::consts::{FRAC_PI_2, PI, TAU};
 use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::graph::{Role, Sink};
+use cnnc::lower::Goal;
+use cnnc::lower::lower;
 use cnnc::runtime::Pool;
 use cnnc::runtime::agreement::{self, Native, doubles, oracle, within_bound};
-use cnnc::runtime::lower::lower;
-use cnnc::sched::Machine;
 use model::Model;
 
 /// The levels that this machine has.
@@ -47,9 +47,9 @@ fn run(ops: &str, call: &str, points: &[f32], level: Level) -> [Vec<f32>; 2] {
         Role::Target | Role::Partner | Role::State { .. } | Role::Scalar(_) => vec![1.0; count],
     });
     let inputs = inputs.collect();
-    let machine = Machine::of(Target::of(level));
-    let lowered = lower(&graph, &machine, &mut |_, _| {});
-    let mut native = Native::compile(&graph, lowered, &machine).expect("native code");
+    let goal = Goal::of(Target::of(level));
+    let lowered = lower(&graph, &goal);
+    let mut native = Native::compile(&graph, lowered).expect("native code");
     let outputs = native.run(&inputs, &Pool::new(1).expect("a thread"), RandomState::default());
     let output = |wanted: &dyn Fn(&Sink) -> bool| {
         let found = graph.outputs.iter().position(|(_, sink)| wanted(sink));
@@ -257,9 +257,9 @@ fn nan_stays_where_it_belongs() {
             let count = expected[at].iter().filter(|number| number.value.is_nan()).count();
             assert!(count > 0 && count < expected[at].len(), "{call}: {count}");
             for level in both_ends() {
-                let machine = Machine::of(Target::of(level));
-                let lowered = lower(&graph, &machine, &mut |_, _| {});
-                let mut native = Native::compile(&graph, lowered, &machine).expect("native code");
+                let goal = Goal::of(Target::of(level));
+                let lowered = lower(&graph, &goal);
+                let mut native = Native::compile(&graph, lowered).expect("native code");
                 let found = native.run(&inputs, &Pool::new(1).expect("a thread"), state);
                 let same = within_bound(&graph, &found, &expected).map(|_| ());
                 assert_eq!(same, Ok(()), "{call} on {batch} pictures at {level}");

@@ -6,8 +6,8 @@ use cnnc::base::target::{Level, Target};
 use cnnc::codegen::cranelift;
 use cnnc::graph::Graph;
 use cnnc::loops::verifier::Verified;
-use cnnc::runtime::lower::{Lowered, lower};
-use cnnc::sched::{Launch, Machine};
+use cnnc::lower::{Goal, Lowered, lower, lower_observed};
+use cnnc::sched::{Choices, Launch};
 
 use model::Model;
 
@@ -19,8 +19,8 @@ data Digits { source = digits(); }
 train Small on Digits { loss = cross_entropy; optim = sgd(0.1); batch = 8; }
 ";
 
-fn machine() -> Machine {
-    Machine::of(Target::of(Level::Fma))
+fn goal() -> Goal {
+    Goal::of(Target::of(Level::Fma))
 }
 
 fn step() -> Graph {
@@ -28,7 +28,7 @@ fn step() -> Graph {
 }
 
 fn lowered(graph: &Graph) -> Lowered {
-    lower(graph, &machine(), &mut |_, _| {})
+    lower(graph, &goal())
 }
 
 /// The launches of a forward pass alone.
@@ -52,9 +52,9 @@ fn grad() {
 #[test]
 fn fused() {
     let mut text = String::new();
-    lower(&step(), &machine(), &mut |pass, program| {
-        if pass.name == "prune" {
-            text = program.to_string();
+    lower_observed(&step(), &goal(), &Choices::default(), &mut |seen| {
+        if seen.stage.name == "prune" {
+            text = seen.state.program.to_string();
         }
     });
     insta::assert_snapshot!(text);
@@ -122,7 +122,7 @@ fn equal_layers_share_their_code() {
 fn loops_without_a_tile_are_cut_in_two() {
     let text = "model M(x: f32[N, 3, 13, 13]) -> f32[N, 4, 13, 13] { x |> conv(4, 3, pad=1) |> relu }";
     let graph = Model::new(text).forward(16, false).expect("the model is right");
-    let launches = lower(&graph, &Machine::of(Target::of(Level::Avx512)), &mut |_, _| {}).launches;
+    let launches = lower(&graph, &Goal::of(Target::of(Level::Avx512))).launches;
     let parts = |launch: &Launch| {
         let steps = launch.schedule.lines().map(str::trim);
         steps

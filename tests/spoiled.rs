@@ -5,10 +5,10 @@ mod model;
 use cnnc::base::target::{Level, Target};
 use cnnc::loops::verifier::Verified;
 use cnnc::loops::{Axis, Buffer, Expr, ForKind, Function, Index, Stmt};
+use cnnc::lower::Goal;
+use cnnc::lower::{Lowered, lower};
 use cnnc::plan::Place;
 use cnnc::runtime::Program;
-use cnnc::runtime::lower::{Lowered, lower};
-use cnnc::sched::Machine;
 use cnnc::te::Tensor;
 use model::Model;
 
@@ -25,7 +25,7 @@ fn functions() -> Vec<Function> {
     let graph = Model::new(TEXT).step(24);
     let levels = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512].into_iter();
     let launches = levels.flat_map(|level| {
-        let lowered = lower(&graph, &Machine::of(Target::of(level)), &mut |_, _| {});
+        let lowered = lower(&graph, &Goal::of(Target::of(level)));
         lowered.native_launches()
     });
     launches.map(|launch| launch.function).collect()
@@ -265,14 +265,13 @@ const CHANGES: [(&str, Change); 12] = [
 #[test]
 fn spoiled_plans_are_refused() {
     let graph = Model::new(SLICED).step(64);
-    let machine = Machine::of(Target::host());
-    let lowered = lower(&graph, &machine, &mut |_, _| {});
-    assert!(Program::compile(&graph, lowered.clone(), &machine).is_ok());
+    let goal = Goal::of(Target::host());
+    let lowered = lower(&graph, &goal);
+    assert!(Program::compile(&graph, lowered.clone()).is_ok());
     for (what, change) in CHANGES {
         let mut wrong = lowered.clone();
         change(&mut wrong);
-        let error =
-            Program::compile(&graph, wrong, &machine).err().unwrap_or_else(|| panic!("{what} is taken"));
+        let error = Program::compile(&graph, wrong).err().unwrap_or_else(|| panic!("{what} is taken"));
         assert!(error.to_string().starts_with("the memory plan is not valid"), "{what}: {error}");
     }
 }

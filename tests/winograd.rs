@@ -7,10 +7,10 @@ mod model;
 use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::graph::Graph;
+use cnnc::lower::Goal;
+use cnnc::lower::{Lowered, lower};
 use cnnc::runtime::agreement::{self, Native, Outputs};
-use cnnc::runtime::lower::{Lowered, lower};
 use cnnc::runtime::{Pool, Values};
-use cnnc::sched::Machine;
 use cnnc::te::interpreter::Number;
 use model::Model;
 
@@ -29,8 +29,8 @@ data D { source = digits(); }
 train M on D { loss = cross_entropy; optim = sgd(0.1); batch = 48; }
 ";
 
-fn lowered(graph: &Graph, machine: &Machine) -> Lowered {
-    lower(graph, machine, &mut |_, _| {})
+fn lowered(graph: &Graph, goal: &Goal) -> Lowered {
+    lower(graph, goal)
 }
 
 fn names(lowered: &Lowered) -> Vec<&str> {
@@ -72,12 +72,12 @@ fn all_levels_agree() {
     let [one, two] = [1, 2].map(|threads| Pool::new(threads).expect("threads").sharing_all());
     let known = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512];
     for level in known.into_iter().filter(|level| *level <= Target::host().level) {
-        let machine = Machine::of(Target::of(level));
-        let lowered = lowered(&graph, &machine);
+        let goal = Goal::of(Target::of(level));
+        let lowered = lowered(&graph, &goal);
         let transformed = names(&lowered).iter().filter(|name| name.contains(".tiles")).count();
         assert!(transformed >= 4, "{level}: {transformed} of six convolutions are transformed");
         let interpreted = agreement::interpreted(&lowered, &inputs, STATE).expect("it runs");
-        let mut native = Native::compile(&graph, lowered, &machine).expect("it compiles");
+        let mut native = Native::compile(&graph, lowered).expect("it compiles");
         let alone = native.run(&inputs, &one, STATE);
         let shared = native.run(&inputs, &two, STATE);
         let same = |one: &Outputs, other: &Outputs| agreement::same_bits(&graph, one, other);
@@ -94,14 +94,14 @@ fn all_levels_agree() {
 #[track_caller]
 fn check_errors(text: &str, batch: i64, tiles: usize) {
     let graph = Model::new(text).gradients(batch, true);
-    let machine = Machine::of(Target::host());
+    let goal = Goal::of(Target::host());
     let inputs = agreement::inputs(&graph, STATE);
     let oracle = agreement::oracle(&graph, &agreement::doubles(&inputs), STATE);
-    let lowered = lowered(&graph, &machine);
+    let lowered = lowered(&graph, &goal);
     let transformed = names(&lowered).iter().filter(|name| name.contains(".tiles")).count();
     assert!(transformed >= tiles, "{transformed} are transformed");
     let pool = Pool::new(2).expect("threads").sharing_all();
-    let found = Native::compile(&graph, lowered, &machine).expect("it compiles").run(&inputs, &pool, STATE);
+    let found = Native::compile(&graph, lowered).expect("it compiles").run(&inputs, &pool, STATE);
     for (error, (_, sink)) in errors(&found, &oracle).into_iter().zip(&graph.outputs) {
         println!("{sink:?} is off by {error:.1e} of its largest element");
         assert!(error < BOUND, "{sink:?} is off by {error:e} of its largest element");
@@ -137,7 +137,7 @@ fn mirrored_taps_agree() {
 
 #[test]
 fn large_ones_run_slice_by_slice() {
-    let lowered = lowered(&Model::new(TEXT).gradients(48, true), &Machine::of(Target::host()));
+    let lowered = lowered(&Model::new(TEXT).gradients(48, true), &Goal::of(Target::host()));
     let slices: Vec<_> = lowered.plan.units.iter().filter(|unit| !unit.scratch.is_empty()).collect();
     assert!(!slices.is_empty());
     for unit in slices {
@@ -153,7 +153,7 @@ fn large_ones_run_slice_by_slice() {
 #[test]
 fn without_fast_math_none_is_transformed() {
     let graph = Model::new(TEXT).gradients(48, true);
-    let machine = Machine { fast_math: false, ..Machine::of(Target::host()) };
-    let lowered = lowered(&graph, &machine);
+    let goal = Goal { fast_math: false, ..Goal::of(Target::host()) };
+    let lowered = lowered(&graph, &goal);
     assert!(names(&lowered).iter().all(|name| !name.contains(".tiles")));
 }

@@ -14,9 +14,9 @@ use cnnc::elab::config::{Moment, Overrides, TrainSpec};
 use cnnc::elab::{self, Module};
 use cnnc::graph::{Graph, Role, Sink};
 use cnnc::loops::verifier;
-use cnnc::runtime::lower::lower;
+use cnnc::lower::Goal;
+use cnnc::lower::lower;
 use cnnc::runtime::{Pool, Program, Store};
-use cnnc::sched::Machine;
 use cnnc::train::programs::{Phases, compile, initialise};
 use cnnc::train::recipe::Recipe;
 use serde_json::Value;
@@ -108,15 +108,15 @@ fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().expect("numbers").iter().map(|number| number.as_f64().expect("a number")).collect()
 }
 
-fn compiled(graph: &Graph, machine: &Machine) -> Program {
-    compile(graph, machine, &mut Phases::default()).expect("it compiles")
+fn compiled(graph: &Graph, goal: &Goal) -> Program {
+    compile(graph, goal, &mut Phases::default()).expect("it compiles")
 }
 
 /// The predictions of the formula's pictures.
 fn predict(case: &Value, batch: i64) -> Vec<f64> {
     let net = Net::of(case, &[]);
     let graph = net.recipe().inference(batch).expect("it elaborates");
-    let mut program = compiled(&graph, &Machine::of(Target::host()));
+    let mut program = compiled(&graph, &Goal::of(Target::host()));
     let mut store = filled(case["model"].as_str().expect("a name"), &graph);
     program.set_data(&pictures(&graph, 0));
     program.run(&mut store, &Pool::new(2).expect("threads"), RandomState::default()).expect("its own store");
@@ -201,10 +201,10 @@ fn check_training_steps(level: Level) {
             let far = single.iter().zip(&exact).take(steps).map(|(single, exact)| (single - exact).abs());
             distance::largest(far)
         };
-        let machine = Machine { fast_math, ..Machine::of(Target::of(level)) };
-        let more = if has_tiles(&net, &machine) { TILES } else { 1.0 };
+        let goal = Goal { fast_math, ..Goal::of(Target::of(level)) };
+        let more = if has_tiles(&net, &goal) { TILES } else { 1.0 };
         let what = format!("{level}, fast_math = {fast_math}, {name}");
-        for (step, loss) in losses(name, &net, case, &machine).into_iter().enumerate() {
+        for (step, loss) in losses(name, &net, case, &goal).into_iter().enumerate() {
             let steps = if step < 3 { 3 } else { exact.len() };
             let allowed = more * (3.0 * rounding(steps)).max(1e-5 * exact[step].abs());
             let far = (loss - exact[step]).abs();
@@ -216,10 +216,10 @@ fn check_training_steps(level: Level) {
 }
 
 /// Whether a step has convolutions by tiles: only then may it round as these do.
-fn has_tiles(net: &Net, machine: &Machine) -> bool {
+fn has_tiles(net: &Net, goal: &Goal) -> bool {
     let phase = &net.spec.phases[0];
     let graph = net.recipe().step(phase.batch, phase).expect("it elaborates");
-    let launches = lower(&graph, machine, &mut |_, _| {}).launches;
+    let launches = lower(&graph, goal).launches;
     launches.iter().any(|launch| launch.function.name.ends_with(".tiles"))
 }
 
@@ -249,7 +249,7 @@ fn every_network_is_lowered_at_every_level() {
             let graph = net.recipe().evaluation(net.spec.phases[0].batch).expect("it elaborates");
             for level in LEVELS {
                 println!("{name} at {level}");
-                for launch in lower(&graph, &Machine::of(Target::of(level)), &mut |_, _| {}).launches {
+                for launch in lower(&graph, &Goal::of(Target::of(level))).launches {
                     verifier::verify(&launch.function)
                         .unwrap_or_else(|findings| panic!("{name} at {level}: {findings:?}"));
                 }
@@ -258,10 +258,10 @@ fn every_network_is_lowered_at_every_level() {
     }
 }
 
-fn losses(name: &str, net: &Net, case: &Value, machine: &Machine) -> Vec<f64> {
+fn losses(name: &str, net: &Net, case: &Value, goal: &Goal) -> Vec<f64> {
     let phase = &net.spec.phases[0];
     let graph = net.recipe().step(phase.batch, phase).expect("it elaborates");
-    let (mut program, mut store) = (compiled(&graph, machine), filled(name, &graph));
+    let (mut program, mut store) = (compiled(&graph, goal), filled(name, &graph));
     let (pool, batches) =
         (Pool::new(2).expect("threads"), case["batches"].as_u64().expect("batches") as usize);
     let mut losses = Vec::new();

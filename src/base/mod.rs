@@ -7,6 +7,7 @@ pub mod diagnostic;
 pub mod fault;
 pub mod files;
 pub mod half;
+pub mod hash;
 pub mod memory;
 pub mod nearest;
 pub mod numbers;

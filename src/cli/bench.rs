@@ -7,9 +7,10 @@ use serde::Serialize;
 use crate::base::numbers;
 use crate::base::philox::{RandomState, uniform};
 use crate::graph::{Graph, Role, Sink};
-use crate::runtime::lower::lower_chosen;
+use crate::lower::Goal;
+use crate::lower::lower_chosen;
 use crate::runtime::{Mismatch, Pool, Program, Store};
-use crate::sched::{Choices, Machine};
+use crate::sched::Choices;
 use crate::te::DType;
 use crate::train::TrainError;
 use crate::train::programs::{advised, initialise};
@@ -54,13 +55,13 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
-    let (machine, pool) = execution(&arguments.machine, spec.fast_math)?;
+    let (goal, pool) = execution(&arguments.machine, spec.fast_math)?;
     let recipe = project.recipe(&spec, None);
     let phase = &spec.phases[0];
     let asked = |mode: &Mode| arguments.mode.is_none_or(|asked| asked == *mode);
     let modes = [Mode::Train, Mode::Infer].into_iter().filter(asked);
     let subject =
-        |mode| tuned::Subject::new(&spec.name, phase.batch, tuned::mode(mode), machine.target.level);
+        |mode| tuned::Subject::new(&spec.name, phase.batch, tuned::mode(mode), goal.machine.target.level);
     let tuned = tuned::read(&arguments.tuned, &modes.map(subject).collect::<Vec<_>>())?;
     let mut store = Store::default();
     let mut measured = |mode: Mode| {
@@ -76,8 +77,8 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
             initialise(&graph, spec.seed, &mut store).map_err(|error| Failure::Run(error.to_string()))?;
         }
         let choices = tuned::choices(tuned.as_ref(), tuned::mode(mode));
-        let made = compiled(&graph, &machine, &choices).map_err(|error| {
-            let error = advised(error, phase.batch, &machine, &mut |batch| graph_of(batch).ok());
+        let made = compiled(&graph, &goal, &choices).map_err(|error| {
+            let error = advised(error, phase.batch, &goal, &mut |batch| graph_of(batch).ok());
             project.train_failure(error)
         })?;
         measure(&graph, made, &pool, &mut store).map(Some)
@@ -96,7 +97,7 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
         infer_gflop: infer.as_ref().map(|made| made.gflop),
         infer_gflops: infer.as_ref().map(Measured::gflops),
         infer_ms: infer.map(|made| made.times),
-        peak_gflops: peak_gflops(&machine, &pool)?,
+        peak_gflops: peak_gflops(&goal, &pool)?,
         compile_ms,
         arena_bytes,
     };
@@ -149,13 +150,13 @@ struct Made {
     compile_ms: f64,
 }
 
-fn compiled(graph: &Graph, machine: &Machine, choices: &Choices) -> Result<Made, TrainError> {
+fn compiled(graph: &Graph, goal: &Goal, choices: &Choices) -> Result<Made, TrainError> {
     let start = Instant::now();
-    let lowered = lower_chosen(graph, machine, choices, &mut |_, _| {});
+    let lowered = lower_chosen(graph, goal, choices);
     tuned::warn_of_misfits(choices, &lowered);
     let gflop =
         lowered.kernels.multiplications() * if planted!("cli.bench.arithmetic") { 1e-9 } else { 2e-9 };
-    let program = Program::compile(graph, lowered, machine)?;
+    let program = Program::compile(graph, lowered)?;
     Ok(Made { program, gflop, compile_ms: start.elapsed().as_secs_f64() * 1e3 })
 }
 
@@ -220,6 +221,6 @@ pub(super) fn check_whole(program: &Program, store: &Store) -> Result<(), Failur
 }
 
 /// The most multiply-adds a second that independent chains in registers reach, times two, on all threads.
-fn peak_gflops(machine: &Machine, pool: &Pool) -> Result<f64, Failure> {
-    crate::runtime::peak::measure(machine, pool).map_err(|error| Failure::Run(error.to_string()))
+fn peak_gflops(goal: &Goal, pool: &Pool) -> Result<f64, Failure> {
+    crate::runtime::peak::measure(&goal.machine, pool).map_err(|error| Failure::Run(error.to_string()))
 }

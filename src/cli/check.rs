@@ -15,8 +15,8 @@ use crate::base::target::Target;
 use crate::data::{DataError, Dataset, Split, Targets, inspect};
 use crate::elab::ModelCall;
 use crate::elab::config::{DataSpec, Source, TrainSpec};
+use crate::lower::Goal;
 use crate::report::progress::Counting;
-use crate::sched::Machine;
 use crate::syntax;
 use crate::syntax::ast::FnItem;
 use crate::train::TrainError;
@@ -208,9 +208,9 @@ impl Check<'_> {
                 recipe.last_batch(data.train.len(), phase)?;
             }
             warnings.extend(lints::layers::run(&step, &self.project.sources));
-            let machine = Machine { fast_math: spec.fast_math, ..Machine::of(Target::host()) };
+            let goal = Goal { fast_math: spec.fast_math, ..Goal::of(Target::host()) };
             let step_of = |batch| recipe.step(batch, phase).ok();
-            let too_large = |room| lints::memory::run(&spec.name, &step, room, &machine, &step_of);
+            let too_large = |room| lints::memory::run(&spec.name, &step, room, &goal, &step_of);
             warnings.extend(Room::total().and_then(too_large));
         }
         let graph = recipe.evaluation(spec.phases[0].batch)?;

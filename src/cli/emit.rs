@@ -14,18 +14,16 @@ use crate::base::target::Level;
 use crate::codegen::{self, cranelift};
 use crate::graph::dot::dot;
 use crate::graph::{Graph, OpId};
-use crate::kernels;
 use crate::loops::verifier::Verified;
-use crate::passes;
+use crate::lower::stages::Form;
+use crate::lower::{Goal, Lowered, Observed, lower_observed};
 use crate::plan;
 use crate::plan::slices::Unit;
-use crate::runtime::lower::{Lowered, lower_chosen};
 use crate::sched::{Choices, Launch, Machine};
 use crate::syntax;
-use crate::te::{Program, Tensor};
 
 use super::arguments::{EmitArguments, Mode, Stage};
-use super::project::{Project, Subject, machine};
+use super::project::{Project, Subject, goal};
 use super::{Failure, Outcome, print, tuned};
 
 /// Prints the stage.
@@ -35,35 +33,68 @@ pub fn run(arguments: &EmitArguments) -> Outcome {
     }
     let project = Project::load(&arguments.model, &[])?;
     let graph = graph(arguments, &project)?;
-    let mut log = String::new();
     let filter = Filter::new(arguments.op.as_deref());
     let wanted = |name: &str| filter.takes(name);
-    let mut after = |pass: &passes::Pass, program: &Program| {
-        if arguments.print_after_all {
-            log +=
-                &format!("// after {}: {}\n{}\n", pass.name, pass.description, equations(program, &wanted));
-        }
-    };
     let text = match arguments.stage {
         Stage::Tokens | Stage::Ast => String::new(),
         Stage::Graph | Stage::Grad => excerpt(&graph, &wanted).to_string(),
         Stage::Dot => dot(&excerpt(&graph, &wanted)),
-        Stage::Fused => {
-            let mut program = passes::lower::run(&graph);
-            passes::simplify(&mut program, &mut after);
-            equations(&program, &wanted).to_string()
-        }
-        Stage::Kernels | Stage::Sched | Stage::Loops | Stage::Plan | Stage::Clif | Stage::Asm => {
+        Stage::Fused
+        | Stage::Kernels
+        | Stage::Sched
+        | Stage::Loops
+        | Stage::Plan
+        | Stage::Clif
+        | Stage::Asm => {
             let fast_math = project.subject()?.fast_math();
-            let machine = Machine { fast_math, ..machine(arguments.cpu)? };
-            let choices = choices(arguments, &project, &machine)?;
-            let lowered = lower_chosen(&graph, &machine, &choices, &mut after);
+            let goal = Goal { fast_math, ..goal(arguments.cpu)? };
+            let choices = choices(arguments, &project, &goal)?;
+            let mut log = Log { arguments, wanted: &wanted, text: String::new(), shown: String::new() };
+            let lowered = lower_observed(&graph, &goal, &choices, &mut |seen| log.add(seen));
             tuned::warn_of_misfits(&choices, &lowered);
-            low(arguments.stage, lowered, &machine, &wanted)?
+            let Log { text, shown, .. } = log;
+            match arguments.stage {
+                Stage::Fused | Stage::Kernels => text + &shown,
+                stage => text + &low(stage, lowered, &goal.machine, &wanted)?,
+            }
         }
     };
     filter.check(arguments.stage)?;
-    print(&(log + &text))
+    print(&text)
+}
+
+/// What the stages of lowering leave.
+struct Log<'a> {
+    arguments: &'a EmitArguments,
+    wanted: &'a dyn Fn(&str) -> bool,
+    /// Of all of them, as far as they lead to the one that is asked for, where that is wanted.
+    text: String,
+    /// Of the last one that leaves equations, or kernels with layouts.
+    shown: String,
+}
+
+impl Log<'_> {
+    fn add(&mut self, seen: Observed<'_, '_>) {
+        let last = match self.arguments.stage {
+            Stage::Fused => Form::Equations,
+            Stage::Kernels => Form::Layouts,
+            _ => Form::Plan,
+        };
+        if seen.stage.form > last {
+            return;
+        }
+        let prints = self.arguments.print_after_all;
+        if prints || matches!(self.arguments.stage, Stage::Fused | Stage::Kernels) {
+            self.shown = seen.stage.print(seen.state, self.wanted);
+        }
+        if prints {
+            let (name, description) = (seen.stage.name, seen.stage.description);
+            self.text += &match seen.skipped {
+                Some(reason) => format!("// {name} is left out: {reason}\n\n"),
+                None => format!("// after {name}: {description}\n{}\n", self.shown),
+            };
+        }
+    }
 }
 
 /// What `--op` takes of a stage, and the names that it was asked about.
@@ -155,12 +186,12 @@ fn graph(arguments: &EmitArguments, project: &Project<'_>) -> Result<Graph, Fail
 }
 
 /// The register tiles of `--tuned`.
-fn choices(arguments: &EmitArguments, project: &Project<'_>, machine: &Machine) -> Result<Choices, Failure> {
+fn choices(arguments: &EmitArguments, project: &Project<'_>, goal: &Goal) -> Result<Choices, Failure> {
     let subject = project.subject()?;
     let default = if matches!(subject, Subject::Trained(_)) { Mode::Train } else { Mode::Infer };
     let mode = tuned::mode(arguments.mode.unwrap_or(default));
     let batch = arguments.batch.map_or(subject.batch(), i64::from);
-    let subject = tuned::Subject::new(subject.name(), batch, mode, machine.target.level);
+    let subject = tuned::Subject::new(subject.name(), batch, mode, goal.machine.target.level);
     let found = tuned::read(&arguments.tuned, &[subject])?;
     Ok(tuned::choices(found.as_ref(), mode))
 }
@@ -184,31 +215,13 @@ fn excerpt(graph: &Graph, wanted: &dyn Fn(&str) -> bool) -> Graph {
     part
 }
 
-/// The equations of a program whose results are wanted.
-fn equations(program: &Program, wanted: &dyn Fn(&str) -> bool) -> Program {
-    let mut part = program.clone();
-    part.equations.retain(|equation| wanted(&program.tensors[equation.result].name));
-    if part.equations.len() < program.equations.len() {
-        let results: BTreeSet<Tensor> = part.equations.iter().map(|equation| equation.result).collect();
-        let bodies = part.equations.iter().flat_map(|equation| &equation.pieces).map(|piece| piece.body);
-        let reads: BTreeSet<Tensor> = bodies.flat_map(|body| part.reads(body)).collect();
-        part.inputs = reads.difference(&results).copied().collect();
-        part.outputs = results.into_iter().collect();
-    }
-    part
-}
-
-/// The stages from kernels on.
+/// The stages behind kernels.
 fn low(
     stage: Stage,
-    mut lowered: Lowered,
+    lowered: Lowered,
     machine: &Machine,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<String, Failure> {
-    if stage == Stage::Kernels {
-        lowered.kernels.kernels.retain(|kernel| wanted(&kernel.name));
-        return Ok(kernels::printer::print(&lowered.kernels, &lowered.layouts));
-    }
     if stage == Stage::Plan {
         let Lowered { plan, kernels, layouts, launches, .. } = &lowered;
         return Ok(plan::printer::print(plan, kernels, layouts, launches, wanted));

@@ -10,9 +10,9 @@ use crate::data::prepare::Prepare;
 use crate::data::{Dataset, Split};
 use crate::elab::config::Top;
 use crate::graph::Scores;
+use crate::lower::Goal;
 use crate::report::{confusion, matrix, output};
 use crate::runtime::{Pool, Program, Store};
-use crate::sched::Machine;
 use crate::train::TrainError;
 use crate::train::confusion::{ClassFigures, Confusion};
 use crate::train::evaluate::{Evaluation, Figures};
@@ -80,7 +80,7 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
     let data_spec = project.data(&spec)?;
-    let (machine, pool) = execution(&arguments.machine, spec.fast_math)?;
+    let (goal, pool) = execution(&arguments.machine, spec.fast_math)?;
     let mut data = project.dataset(&data_spec)?;
     data.notes.iter().for_each(|note| say(&format!("note: {note}")));
     let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;
@@ -112,7 +112,7 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     let file = &arguments.model.file;
     let store = trained::store(&project, &spec.name, file, weights, &graph, &|_| false)?;
     let splits = splits_of(&data, arguments.split)?;
-    let mut test = Test { recipe: &recipe, splits, prepare: &prepare, batch, store, machine, pool };
+    let mut test = Test { recipe: &recipe, splits, prepare: &prepare, batch, store, goal, pool };
     let mut counted = recipe.metrics.confusion.map(|_| Confusion::default());
     let figures = test.run(counted.as_mut()).map_err(|error| project.train_failure(error))?;
     let (images, figures) = (figures.images(), figures.of_test(&recipe.metrics, counted));
@@ -141,7 +141,7 @@ struct Test<'a> {
     prepare: &'a Prepare,
     batch: usize,
     store: Store,
-    machine: Machine,
+    goal: Goal,
     pool: Pool,
 }
 
@@ -175,10 +175,9 @@ impl Test<'_> {
                     std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
                     std::collections::hash_map::Entry::Vacant(entry) => {
                         let graph = self.recipe.evaluation(images)?;
-                        let program = compile(&graph, &self.machine, &mut Phases::default());
+                        let program = compile(&graph, &self.goal, &mut Phases::default());
                         let graph_of = &mut |batch| self.recipe.evaluation(batch).ok();
-                        entry
-                            .insert(program.map_err(|error| advised(error, images, &self.machine, graph_of))?)
+                        entry.insert(program.map_err(|error| advised(error, images, &self.goal, graph_of))?)
                     }
                 };
                 run(program)

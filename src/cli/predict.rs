@@ -14,8 +14,8 @@ use crate::base::philox::RandomState;
 use crate::data::{DataError, npy};
 use crate::elab::config::{DataSpec, Source};
 use crate::graph::{Graph, Role, Scores, Sink, samples};
+use crate::lower::Goal;
 use crate::runtime::{Pool, Program, Store, Values};
-use crate::sched::Machine;
 use crate::train::programs::{Phases, advised, compile};
 use crate::train::recipe::Recipe;
 
@@ -43,11 +43,11 @@ pub fn run(arguments: &PredictArguments) -> Outcome {
     let output = arguments.output.as_deref().map(OutputFile::of).transpose()?;
     let project = Project::load(&arguments.model, &[])?;
     let subject = project.subject()?;
-    let (machine, pool) = execution(&arguments.machine, subject.fast_math())?;
+    let (goal, pool) = execution(&arguments.machine, subject.fast_math())?;
     let (project, subject) = (&project, &subject);
     let programs = Recent::new(MOST_PROGRAMS);
     let weights = Weights::read(project, arguments.weights.as_deref())?;
-    let runner = Runner { arguments, project, subject, machine, pool, programs, weights, store: None };
+    let runner = Runner { arguments, project, subject, goal, pool, programs, weights, store: None };
     match &arguments.input {
         Some(input) => runner.raw(input, output),
         None => runner.pictures(output),
@@ -93,7 +93,7 @@ struct Runner<'a> {
     arguments: &'a PredictArguments,
     project: &'a Project<'a>,
     subject: &'a Subject,
-    machine: Machine,
+    goal: Goal,
     pool: Pool,
     /// By the shape of the batch, with the shape of what they say.
     programs: Recent<Vec<usize>, (Program, Vec<usize>)>,
@@ -199,10 +199,10 @@ impl Runner<'_> {
             if self.store.is_none() {
                 self.store = Some(self.load(&graph, &shape[1..])?);
             }
-            let program = compile(&graph, &self.machine, &mut Phases::default());
+            let program = compile(&graph, &self.goal, &mut Phases::default());
             let program = program.map_err(|error| {
                 let graph_of = &mut |batch: i64| self.graph(&[&[batch as usize], &shape[1..]].concat()).ok();
-                self.project.train_failure(advised(error, shape[0] as i64, &self.machine, graph_of))
+                self.project.train_failure(advised(error, shape[0] as i64, &self.goal, graph_of))
             })?;
             self.programs.put(shape.to_vec(), (program, prediction_shape(&graph)));
         }

@@ -5,10 +5,10 @@ use serde::Serialize;
 use crate::base::numbers;
 use crate::base::philox::RandomState;
 use crate::loops::cost::{Cost, cost, traffic};
+use crate::lower::lower_chosen;
 use crate::plan::slices::Unit;
 use crate::report::output;
 use crate::report::table::{Align, Table};
-use crate::runtime::lower::lower_chosen;
 use crate::runtime::{Mismatch, Pool, Program, Store, peak};
 use crate::sched::Launch;
 use crate::train::programs::{advised, initialise};
@@ -56,7 +56,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
-    let (machine, pool) = execution(&arguments.machine, spec.fast_math)?;
+    let (goal, pool) = execution(&arguments.machine, spec.fast_math)?;
     let (recipe, phase) = (project.recipe(&spec, None), &spec.phases[0]);
     let fail = |errors| project.failure(errors);
     let mut store = Store::default();
@@ -67,20 +67,20 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
         Mode::Infer => recipe.inference(phase.batch).map_err(fail)?,
     };
     let mode = tuned::mode(arguments.mode);
-    let subject = tuned::Subject::new(&spec.name, phase.batch, mode, machine.target.level);
+    let subject = tuned::Subject::new(&spec.name, phase.batch, mode, goal.machine.target.level);
     let choices = tuned::choices(tuned::read(&arguments.tuned, &[subject])?.as_ref(), mode);
-    let lowered = lower_chosen(&graph, &machine, &choices, &mut |_, _| {});
+    let lowered = lower_chosen(&graph, &goal, &choices);
     tuned::warn_of_misfits(&choices, &lowered);
     let costs: Vec<_> = lowered.plan.units.iter().map(|unit| cost_of(&lowered.launches, unit)).collect();
     let code = |error: crate::codegen::Error| Failure::Run(error.to_string());
-    let peak_gflops = peak::measure(&machine, &pool).map_err(code)?;
+    let peak_gflops = peak::measure(&goal.machine, &pool).map_err(code)?;
     let bandwidth = peak::bandwidth(&pool);
-    let program = Program::compile(&graph, lowered, &machine).map_err(|error| {
+    let program = Program::compile(&graph, lowered).map_err(|error| {
         let graph_of = &mut |batch| match arguments.mode {
             Mode::Train => recipe.step(batch, phase).ok(),
             Mode::Infer => recipe.inference(batch).ok(),
         };
-        project.train_failure(advised(error.into(), phase.batch, &machine, graph_of))
+        project.train_failure(advised(error.into(), phase.batch, &goal, graph_of))
     });
     let mut program = program?;
     set_inputs(&mut program, &graph);
@@ -109,7 +109,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
         model: spec.name.clone(),
         batch: phase.batch,
         threads: pool.threads(),
-        level: machine.target.level.to_string(),
+        level: goal.machine.target.level.to_string(),
         step_ms: total * 1e3,
         peak_gflops,
         memory_gigabytes_per_second: bandwidth,

@@ -13,8 +13,8 @@ use crate::data::prepare::Prepare;
 use crate::data::{DataError, Dataset};
 use crate::elab::config::{DataSpec, Described, Metrics, Overrides, TrainSpec};
 use crate::elab::{self, ModelCall, Module};
+use crate::lower::Goal;
 use crate::runtime::Pool;
-use crate::sched::Machine;
 use crate::syntax::ast::{Data, Expr, ExprKind, FnItem, Train, TypeKind};
 use crate::train::TrainError;
 use crate::train::recipe::Recipe;
@@ -380,18 +380,18 @@ fn folder_for_file(folder: &Path) -> Failure {
     })
 }
 
-/// The machine of a vector level; the host's best by default.
-pub fn machine(cpu: Option<Level>) -> Result<Machine, Failure> {
+/// What is asked for of a vector level; the host's best by default.
+pub fn goal(cpu: Option<Level>) -> Result<Goal, Failure> {
     let host = Target::host();
     match cpu {
         Some(level) if level > host.level => Err(Failure::Usage(format!("this machine has no `{level}`"))),
-        Some(level) => Ok(Machine::of(Target::of(level))),
-        None => Ok(Machine::of(host)),
+        Some(level) => Ok(Goal::of(Target::of(level))),
+        None => Ok(Goal::of(host)),
     }
 }
 
-/// The machine and the threads that flags ask for, for a model that allows fast math or does not.
-pub fn execution(arguments: &MachineArguments, fast_math: bool) -> Result<(Machine, Pool), Failure> {
+/// What is asked for and the threads that flags name, for a model that allows fast math or does not.
+pub fn execution(arguments: &MachineArguments, fast_math: bool) -> Result<(Goal, Pool), Failure> {
     if arguments.device == Device::Gpu {
         return Err(Failure::Usage("this version compiles for the CPU only; leave out --device gpu".into()));
     }
@@ -400,5 +400,5 @@ pub fn execution(arguments: &MachineArguments, fast_math: bool) -> Result<(Machi
     let pool = Pool::new(threads)
         .map_err(|error| Failure::Run(format!("{threads} threads cannot be started: {error}")))?;
     let fast_math = fast_math || planted!("cli.project.fast_math");
-    Ok((Machine { fast_math, ..machine(arguments.cpu)? }, pool))
+    Ok((Goal { fast_math, ..goal(arguments.cpu)? }, pool))
 }

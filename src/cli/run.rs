@@ -45,7 +45,7 @@ pub fn run(arguments: &RunArguments) -> Outcome {
     let spec = project.train()?;
     let data_spec = project.data(&spec)?;
     let cpu = arguments.machine.cpu.or_else(|| stored.as_ref().and_then(Stored::level));
-    let (machine, pool) = execution(&MachineArguments { cpu, ..arguments.machine.clone() }, spec.fast_math)?;
+    let (goal, pool) = execution(&MachineArguments { cpu, ..arguments.machine.clone() }, spec.fast_math)?;
     check_out(arguments)?;
     let (data, is_read) = phases.time("open data", || -> Result<_, Failure> {
         let data = project.dataset_soon(&data_spec)?;
@@ -57,10 +57,10 @@ pub fn run(arguments: &RunArguments) -> Outcome {
     let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;
     let augment = project.augment(&data_spec, &data, spec.seed);
     let augment = augment.map_err(|error| project.train_failure(error.into()))?;
-    let subjects = tuned_subjects(&spec, &data, machine.target.level);
+    let subjects = tuned_subjects(&spec, &data, goal.machine.target.level);
     let tuned = tuned::of_run(&arguments.tuned, arguments.resume.as_deref(), &subjects)?;
     let device = arguments.machine.device;
-    let manifest = resume::manifest(&subject, &project, &spec, &data, device, machine.target.level)?;
+    let manifest = resume::manifest(&subject, &project, &spec, &data, device, goal.machine.target.level)?;
     let session = Session {
         recipe: &project.recipe(&spec, Some(data.shape)),
         spec: &spec,
@@ -70,7 +70,7 @@ pub fn run(arguments: &RunArguments) -> Outcome {
         augment: augment.as_ref(),
         shuffle: data_spec.shuffle || planted!("cli.run.shuffle"),
         drop_last: data_spec.drop_last,
-        machine: &machine,
+        goal: &goal,
         tuned: tuned.as_ref(),
         pool: &pool,
         most_steps: arguments.steps,

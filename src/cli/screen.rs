@@ -197,11 +197,11 @@ fn watched(watch: Watch) -> &'static str {
 
 impl Observer for Screen<'_> {
     fn phase_begins(&mut self, phase: &Phase, size: PhaseSize) {
-        let Session { spec, machine, pool, .. } = self.session;
+        let Session { spec, goal, pool, .. } = self.session;
         self.phases += 1;
         if self.phases == 1 {
             self.line(&self.subject());
-            let (threads, level) = (pool.threads(), machine.target.level);
+            let (threads, level) = (pool.threads(), goal.machine.target.level);
             let plural = if threads == 1 { "" } else { "s" };
             self.line(&format!(
                 "seed {}; {threads} thread{plural}, {level}, {} of memory",

@@ -12,9 +12,10 @@ use serde::Serialize;
 use crate::base::philox::RandomState;
 use crate::elab::config::TrainSpec;
 use crate::graph::Graph;
-use crate::runtime::lower::{Lowered, lower_chosen};
+use crate::lower::Goal;
+use crate::lower::{Lowered, lower_chosen};
 use crate::runtime::{Mismatch, Pool, Program, Store};
-use crate::sched::{Choices, Launch, Machine};
+use crate::sched::{Choices, Launch};
 use crate::train::programs::initialise;
 
 use super::arguments::{BenchArguments, Mode};
@@ -65,15 +66,16 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
-    let (machine, pool) = execution(&arguments.machine, spec.fast_math)?;
+    let (goal, pool) = execution(&arguments.machine, spec.fast_math)?;
     let mode = arguments.mode.unwrap_or(Mode::Train);
     let mut store = Store::default();
     let graph = graph(&project, &spec, mode, &mut store)?;
-    let mut tuner = Tuner { graph: &graph, machine: &machine, pool: &pool, store: &mut store, step: 0 };
+    let mut tuner = Tuner { graph: &graph, goal: &goal, pool: &pool, store: &mut store, step: 0 };
     let Outcomes { measured, kernels, choices, default_ms, tuned_ms } = tuner.tune()?;
     let beside = || arguments.model.file.with_extension("tune.json");
     let file = arguments.tune_file.clone().unwrap_or_else(beside);
-    let subject = Subject::new(&spec.name, spec.phases[0].batch, tuned::mode(mode), machine.target.level);
+    let subject =
+        Subject::new(&spec.name, spec.phases[0].batch, tuned::mode(mode), goal.machine.target.level);
     let tuned = Tuned {
         format: crate::train::tuned::FORMAT,
         subject: subject.clone(),
@@ -139,7 +141,7 @@ type Timed = fn(&mut Program, &mut Store, &Pool, RandomState) -> Result<Vec<f64>
 
 struct Tuner<'a> {
     graph: &'a Graph,
-    machine: &'a Machine,
+    goal: &'a Goal,
     pool: &'a Pool,
     store: &'a mut Store,
     step: u64,
@@ -147,7 +149,7 @@ struct Tuner<'a> {
 
 impl Tuner<'_> {
     fn tune(&mut self) -> Result<Outcomes, Failure> {
-        let default = lower_chosen(self.graph, self.machine, &Choices::default(), &mut |_, _| {});
+        let default = lower_chosen(self.graph, self.goal, &Choices::default());
         let launches = default.launches.clone();
         let mut programs = vec![self.compile(default)?];
         let times = self.by_turns(&mut programs, run_launches)?;
@@ -182,14 +184,14 @@ impl Tuner<'_> {
     }
 
     fn compile(&self, lowered: Lowered) -> Result<Program, Failure> {
-        Program::compile(self.graph, lowered, self.machine).map_err(|error| Failure::Run(error.to_string()))
+        Program::compile(self.graph, lowered).map_err(|error| Failure::Run(error.to_string()))
     }
 
     /// Adds the program of some choices. The first one keeps the memory, so one arena serves all and none has the
     /// better place.
     fn add(&self, programs: &mut Vec<Program>, choices: &Choices) -> Result<(), Failure> {
-        let lowered = lower_chosen(self.graph, self.machine, choices, &mut |_, _| {});
-        let program = Program::without_memory(self.graph, lowered, self.machine);
+        let lowered = lower_chosen(self.graph, self.goal, choices);
+        let program = Program::without_memory(self.graph, lowered);
         programs.push(program.map_err(|error| Failure::Run(error.to_string()))?);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::runtime::lower::Lowered;
+use crate::lower::Lowered;
 use crate::sched::Choices;
 use crate::train::tuned::{self, TUNED};
 pub use crate::train::tuned::{Subject, Tuned};

@@ -12,7 +12,8 @@
 //! serve stay apart. And a sum over the lanes gives single numbers, so an optimiser's roots and quotients stay apart from
 //! the gradient of a large weight, in a kernel that has lanes for them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::base::hash::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::layout::{Across, follow, nest_axis};
 use super::order::Order;
@@ -248,7 +249,7 @@ impl Fusion {
         let at = &producer.statements.iter().find(|statement| statement.result == tensor)?.at;
         let extent = |axis: Axis| self.program.axes[axis].extent;
         let mut unused: BTreeSet<Axis> = consumer.axes.iter().chain(&consumer.reduce).copied().collect();
-        let mut replace = HashMap::new();
+        let mut replace = HashMap::default();
         for (index, at) in index.iter().zip(at) {
             let Some(axis) = at.as_axis() else {
                 (at.as_constant() == Some(0) && index.as_constant() == Some(0)).then_some(())?;
@@ -324,7 +325,7 @@ impl Fusion {
         let (tensor, index) = self.first_read(&consumer.statements, results)?;
         let from = producer.statements.iter().position(|statement| statement.result == tensor)?;
         let at = &producer.statements[from].at;
-        let (mut replace, mut ones) = (HashMap::new(), Vec::new());
+        let (mut replace, mut ones) = (HashMap::default(), Vec::new());
         for ((index, extent), at) in index.iter().zip(&self.program.tensors[tensor].shape).zip(at) {
             match index.as_axis() {
                 Some(axis) if planted!("kernels.fuse.whole") || self.program.axes[axis].extent == *extent => {
@@ -348,7 +349,7 @@ impl Fusion {
 
     /// Whether every read of the kernel's own results is at the element that its nest defines.
     fn reads_match(&self, nest: &Nest, results: &BTreeSet<Tensor>) -> Option<()> {
-        let mut at: HashMap<Tensor, &Vec<Index>> = HashMap::new();
+        let mut at: HashMap<Tensor, &Vec<Index>> = HashMap::default();
         let mut matches = true;
         for statement in &nest.statements {
             self.program.for_each_expr(statement.body, &mut |id| {

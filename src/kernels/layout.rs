@@ -12,7 +12,7 @@
 //! Padding is layout: a tensor that is read outside with a fill value gets a halo of that width, whose elements hold
 //! the fill value at all times, so inner loops have no conditions. A reader that wants another fill tests its index.
 
-use std::collections::{HashMap, HashSet};
+use crate::base::hash::{HashMap, HashSet};
 
 use super::{Kernel, Kernels, Nest};
 use crate::te::{Atom, Axes, Axis, Expr, ExprId, Index, Program, Real, Tensor};
@@ -168,7 +168,7 @@ pub fn choose(kernels: &Kernels, inputs: &Across, lanes: i64) -> Layouts {
     for tensor in read_beside(kernels, &dimension) {
         dimension.remove(&tensor);
     }
-    let mut layouts: Layouts = HashMap::new();
+    let mut layouts: Layouts = HashMap::default();
     for tensor in &kernels.stored {
         let shape = &kernels.program.tensors[*tensor].shape;
         layouts.insert(*tensor, Layout::new(shape, dimension.get(tensor).copied(), lanes));

@@ -70,7 +70,7 @@ pub struct Kernel {
 }
 
 /// A program as kernels.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Kernels {
     /// Tensors, axes and expressions; its equations have become statements.
     pub program: Program,

@@ -1,7 +1,8 @@
 //! The order of kernels while they join: who reads whose results, and whether a way leads from one to another.
 
+use crate::base::hash::{HashMap, HashSet};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use super::Kernel;
 use crate::te::{Program, Tensor};
@@ -28,7 +29,7 @@ pub struct Order {
 impl Order {
     /// The order of kernels as they stand.
     pub fn of(program: &Program, kernels: &[Kernel]) -> Order {
-        let mut owner = HashMap::new();
+        let mut owner = HashMap::default();
         for (at, kernel) in kernels.iter().enumerate() {
             owner.extend(kernel.results().into_iter().map(|tensor| (tensor, at)));
         }
@@ -36,7 +37,7 @@ impl Order {
             predecessors: vec![BTreeSet::new(); kernels.len()],
             successors: vec![BTreeSet::new(); kernels.len()],
             readers: BTreeMap::new(),
-            wide: HashSet::new(),
+            wide: HashSet::default(),
             reads: kernels.iter().map(|kernel| kernel.reads(program)).collect(),
             rank: (0..kernels.len()).collect(),
             seen: vec![0; kernels.len()],

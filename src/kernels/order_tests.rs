@@ -12,7 +12,7 @@ fn random(seed: u32) -> Order {
         predecessors: none(),
         successors: none(),
         readers: BTreeMap::new(),
-        wide: HashSet::new(),
+        wide: HashSet::default(),
         reads: vec![BTreeSet::new(); KERNELS],
         rank: (0..KERNELS).collect(),
         seen: vec![0; KERNELS],

@@ -20,7 +20,7 @@ pub fn parse(text: &str) -> Result<(Kernels, Layouts), ParseError> {
     for tensor in &tree.tensors {
         resolver.declare(tensor)?;
     }
-    let mut layouts = Layouts::new();
+    let mut layouts = Layouts::default();
     let mut stored = std::collections::BTreeSet::new();
     for line in &tree.stored {
         let error = |message| ParseError::at(text, line.offset, message);

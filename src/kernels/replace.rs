@@ -3,7 +3,8 @@
 //! A result that reads a tensor at its own element only may take that tensor's memory, if it is the last to read it:
 //! then the order of kernels and the layouts should let it. The plan decides, when it sees the loops.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use crate::base::hash::{HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::order::Order;

@@ -1,6 +1,6 @@
 //! Texts of kernels: round trips on random programs, a snapshot, and what the verifier finds.
 
-use crate::passes;
+use crate::lower;
 use crate::te::random::program;
 use crate::te::{Binary, DType, Expr, Index, Program, Reduction, Tensor};
 
@@ -12,10 +12,10 @@ use super::{Kernels, Layouts, fuse, layout};
 /// A program as kernels with layouts for so many lanes.
 fn lowered(mut program: Program, lanes: i64) -> (Kernels, Layouts) {
     crate::te::normalise::normalise(&mut program);
-    passes::simplify(&mut program, &mut |_, _| {});
+    lower::simplify(&mut program);
     let batched = |tensor: &&Tensor| !program.tensors[**tensor].name.starts_with('w');
     let batched = program.inputs.iter().filter(batched).map(|tensor| (*tensor, 0)).collect();
-    let kernels = fuse::run(program, &layout::Across::new(), 8);
+    let kernels = fuse::run(program, &layout::Across::default(), 8);
     let layouts = layout::choose(&kernels, &batched, lanes);
     (kernels, layouts)
 }

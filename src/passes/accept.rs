@@ -12,7 +12,7 @@
 //! The *health* of a parameter follows from its gradient's largest element: [`SICK`] where that is not finite, [`LARGE`]
 //! where its square is not, which is what an optimiser's second moment takes, else [`SOUND`].
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use indexmap::IndexSet;
 
@@ -64,7 +64,7 @@ fn makers(graph: &Graph) -> HashMap<Value, usize> {
 /// Lets what the optimiser computes for parameters depend on the verdict. The nodes go behind all others, as they read it.
 fn guard_optimisers(graph: &mut Graph, trained: &[(Value, Value)], accepted: Value) {
     let makers = makers(graph);
-    let (mut nexts, mut kept_by) = (HashMap::new(), HashMap::new());
+    let (mut nexts, mut kept_by) = (HashMap::default(), HashMap::default());
     for (next, sink) in &graph.outputs {
         if let Sink::Update(kept) = sink {
             nexts.entry(*kept).or_insert(*next);

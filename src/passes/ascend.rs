@@ -4,7 +4,7 @@
 //! better when addresses grow. Running the axis from its end, `dy[h + p - (K - 1) + u] * w[K - 1 - u]`, is the same
 //! sum in the opposite order.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use crate::te::{Axis, Expr, ExprId, Index, Program, Reduction};
 

@@ -6,7 +6,8 @@
 //! order and adds up what reaches the same value. Intermediates that a derivative reads (a winner's position, a
 //! batch's mean) become further results of the forward op.
 
-use std::collections::{BTreeSet, HashMap};
+use crate::base::hash::HashMap;
+use std::collections::BTreeSet;
 
 use crate::graph::{Graph, Node, Op, OpId, Role, Sink, Value};
 use crate::te::adjoint::{Adjoint, Source, adjoint, with_winners};
@@ -37,9 +38,9 @@ pub fn run(graph: &mut Graph) -> Result<(), TooLarge> {
     let mut pass = Autodiff {
         active: active_values(graph),
         graph,
-        prepared: HashMap::new(),
-        derived: HashMap::new(),
-        contributions: HashMap::new(),
+        prepared: HashMap::default(),
+        derived: HashMap::default(),
+        contributions: HashMap::default(),
     };
     pass.seed(loss);
     for position in (0..pass.graph.nodes.len()).rev() {

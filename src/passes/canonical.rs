@@ -5,7 +5,7 @@
 //! Constants are folded and `detach`, which has done its work, is removed, but for that of a tensor's element: it says
 //! something to [`linear`](super::linear), which removes it.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use crate::te::{Axis, Binary, Expr, ExprId, Exprs, Index, Piece, Program, Unary};
 
@@ -31,7 +31,7 @@ impl Pool {
     }
 
     fn piece(&mut self, program: &mut Program, piece: Piece) -> Piece {
-        let mut replace = HashMap::new();
+        let mut replace = HashMap::default();
         let mut rename = |program: &mut Program, axes: &[Axis]| -> Vec<Axis> {
             let shared = axes.iter().map(|axis| {
                 let shared = self.axis(program, replace.len(), *axis);

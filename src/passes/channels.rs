@@ -5,14 +5,15 @@
 //! of weights files: it is read through a copy. And a sum over the numbers of a flattened tensor, whose channel is a
 //! digit of the number, becomes one over its digits, so that addresses are linear again.
 
-use std::collections::{BTreeSet, HashMap};
+use crate::base::hash::HashMap;
+use std::collections::BTreeSet;
 
 use crate::te::{Atom, Axis, Expr, ExprId, Index, Piece, Program, Tensor};
 
 /// Prepares a program; gives the copies of the parameters, whose first dimension is to lie across.
 pub fn run(program: &mut Program, parameters: &[Tensor]) -> Vec<Tensor> {
     let equations = std::mem::take(&mut program.equations);
-    let mut copies = HashMap::new();
+    let mut copies = HashMap::default();
     for parameter in parameters {
         if !program.tensors[*parameter].shape.is_empty() {
             copies.insert(*parameter, copy(program, *parameter));
@@ -56,7 +57,7 @@ fn reading(program: &mut Program, id: ExprId, copies: &HashMap<Tensor, Tensor>) 
 fn over_digits(program: &mut Program, id: ExprId) -> ExprId {
     let Expr::Reduce { op, axes, body } = program.exprs[id].clone() else { return id };
     let mut split = Vec::new();
-    let mut replace = HashMap::new();
+    let mut replace = HashMap::default();
     for axis in axes {
         let weights = weights(program, body, axis);
         if weights.is_empty() {

@@ -5,7 +5,8 @@
 //! results, the tensor gets one dimension a digit, `dx[n, c, i, j]`. Then its elements are those of its readers, and
 //! what computes them can be one kernel.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::base::hash::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::te::{Atom, Equation, Expr, Index, Piece, Program, Tensor};
 
@@ -110,7 +111,7 @@ fn parts(program: &Program, index: &Index, extent: i64) -> Option<Vec<(Index, i6
 /// Gives an equation's piece an axis for each digit.
 fn define_by_digits(program: &mut Program, equation: &mut Equation, digits: &Digits) {
     let piece = &mut equation.pieces[0];
-    let mut replace = HashMap::new();
+    let mut replace = HashMap::default();
     let mut axes = Vec::new();
     for (axis, digits) in piece.axes.iter().zip(digits) {
         let own: Vec<_> = match digits.as_slice() {

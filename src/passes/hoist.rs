@@ -4,7 +4,7 @@
 //! elements of a channel take the same one. A part with such an operation that varies over few of its equation's axes
 //! becomes a small tensor. Its operations and their order stay, so no bit of a result changes.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use crate::te::{Axis, Binary, DType, Expr, ExprId, Index, Program, Unary};
 
@@ -19,7 +19,7 @@ pub fn run(program: &mut Program) {
             let points = points(program, &piece.axes);
             let touched = program.reads(piece.body).into_iter().chain([equation.result]);
             let most = touched.map(|tensor| program.tensors[tensor].len()).max().unwrap_or(0) as i64;
-            let mut hoisting = Hoisting { program, name: &name, most, done: HashMap::new() };
+            let mut hoisting = Hoisting { program, name: &name, most, done: HashMap::default() };
             piece.body = hoisting.rewritten(piece.body, points);
         }
         program.equations.push(equation);

@@ -8,7 +8,7 @@
 //! Deviations from a detached mean sum to what its rounding left: who detaches it asks for that. No pass after this one
 //! sees `detach`.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use crate::te::{Axis, Binary, Equation, Expr, ExprId, Index, Piece, Program, Reduction, Tensor};
 

@@ -3,7 +3,7 @@
 //! In: a graph. Out: a program in normal form whose inputs and outputs match the graph's by position. Ops are copied
 //! in, so from here on there are no layers, only equations.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use crate::graph::{Graph, Value};
 use crate::te::import::Import;
@@ -13,7 +13,7 @@ use crate::te::{Expr, Program, Tensor};
 /// The program of a graph.
 pub fn run(graph: &Graph) -> Program {
     let mut step = Program::default();
-    let mut tensors: HashMap<Value, Tensor> = HashMap::new();
+    let mut tensors: HashMap<Value, Tensor> = HashMap::default();
     for (value, _) in &graph.inputs {
         let data = &graph.values[*value];
         tensors.insert(*value, step.input(data.name.clone(), data.dtype, data.shape.clone()));

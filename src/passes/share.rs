@@ -5,7 +5,7 @@
 //! `max(x, c)`-like results (`y = if c > x { c } else { x }` is at most `c` exactly where `x` is), so that the
 //! backward pass of a rectifier needs its result only.
 
-use std::collections::{HashMap, HashSet};
+use crate::base::hash::{HashMap, HashSet};
 
 use crate::te::{Axis, Binary, Equation, Expr, ExprId, Exprs, Index, Piece, Program, Tensor};
 

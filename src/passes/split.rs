@@ -4,7 +4,7 @@
 //! `y[i] = sum[g] p[g, i]`. This changes the order of the sum, so it depends on shapes and the vector width alone,
 //! never on the machine's caches or threads.
 
-use std::collections::{HashMap, HashSet};
+use crate::base::hash::{HashMap, HashSet};
 
 use crate::te::{Axis, Binary, DType, Equation, Expr, ExprId, Index, Piece, Program, Reduction, Tensor};
 
@@ -83,7 +83,7 @@ fn split(program: &mut Program, equation: Equation, axis: Axis, groups: i64) {
     let data = program.axes[axis].clone();
     let (group, member) = (program.axis("g", groups), program.axis(data.name, data.extent / groups));
     let value = Index::from(group).scale(data.extent / groups).add(&Index::from(member), &program.axes);
-    let body = program.substitute(body, &HashMap::from([(axis, value)]));
+    let body = program.substitute(body, &HashMap::from_iter([(axis, value)]));
     let axes = axes.into_iter().map(|other| if other == axis { member } else { other }).collect();
     let partial_body = program.exprs.reduce(Reduction::Sum, axes, body);
     let whole = program.tensors[result].clone();

@@ -3,7 +3,7 @@
 //! A tensor defined as `y[i] = x[f(i)]`, or as a constant, is read through: its readers read `x` at `f` of their
 //! index. What is left unread is dropped by [`prune`](super::prune).
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use crate::te::{Atom, Axis, Equation, Expr, ExprId, Index, Piece, Program, Tensor};
 
@@ -17,7 +17,7 @@ struct View {
 
 /// Reads through all views.
 pub fn run(program: &mut Program) {
-    let mut views: HashMap<Tensor, View> = HashMap::new();
+    let mut views: HashMap<Tensor, View> = HashMap::default();
     for at in 0..program.equations.len() {
         let mut equation = program.equations[at].clone();
         for piece in &mut equation.pieces {
@@ -70,7 +70,7 @@ fn as_view(program: &mut Program, equation: &Equation) -> Option<View> {
 /// The piece with one axis a dimension, where its axes are the digits of the dimensions.
 fn by_dimension(program: &mut Program, result: Tensor, piece: &Piece) -> Option<Piece> {
     let shape = program.tensors[result].shape.clone();
-    let mut replace = HashMap::new();
+    let mut replace = HashMap::default();
     let mut axes = Vec::new();
     for (at, extent) in piece.at.iter().zip(shape) {
         let whole = program.axis("j", extent);

@@ -22,7 +22,7 @@ mod convolution;
 mod gradient;
 mod matrices;
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use crate::te::{
     Atom, Axis, Binary, DType, Equation, Expr, ExprId, Index, Piece, Program, Reduction, Tensor,
@@ -242,7 +242,9 @@ fn transformed_input(
     let Filtering { input, pixels, taps, .. } = filtering;
     matrices::inwards(program, scheme.input, elements, &mut |program, row, column| {
         let at = [(pixels[0], pixel(t, scheme, row)), (pixels[1], pixel(s, scheme, column))];
-        program
-            .substitute(*input, &HashMap::from([at[0].clone(), at[1].clone(), taps[0].at(0), taps[1].at(0)]))
+        program.substitute(
+            *input,
+            &HashMap::from_iter([at[0].clone(), at[1].clone(), taps[0].at(0), taps[1].at(0)]),
+        )
     })
 }

@@ -3,7 +3,7 @@
 //! Where no step changes these, as in prediction, such launches need to run once only: the weights in another layout,
 //! the factor of a batch normalisation.
 
-use std::collections::{HashMap, HashSet};
+use crate::base::hash::{HashMap, HashSet};
 
 use super::Kept;
 use crate::loops::{Access, Expr, Stmt};
@@ -16,7 +16,7 @@ pub fn launches(launches: &[Launch], kept: &[Kept]) -> Vec<bool> {
     let computed = launches.iter().flat_map(written);
     let nexts: HashSet<Tensor> = kept.iter().filter_map(|kept| kept.next).collect();
     let known: HashSet<Tensor> = unchanged.chain(computed).filter(|tensor| !nexts.contains(tensor)).collect();
-    let mut users: HashMap<Tensor, Vec<usize>> = HashMap::new();
+    let mut users: HashMap<Tensor, Vec<usize>> = HashMap::default();
     for (at, launch) in launches.iter().enumerate() {
         launch.buffers.iter().for_each(|tensor| users.entry(*tensor).or_default().push(at));
     }

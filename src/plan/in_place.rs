@@ -5,7 +5,8 @@
 //! load of the old tensor has the address of a store of the new one, and comes before it; and the stores of all
 //! launches together store each element once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::base::hash::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Kept;
 use super::slices::Unit;
@@ -55,7 +56,7 @@ impl<'a> Search<'a> {
 
     /// Results that may replace what their launch needs last. Only tensors that `may` take part do.
     pub fn results(&self, kernels: &Kernels, may: &dyn Fn(Tensor) -> bool) -> Replaced {
-        let mut replaced = Replaced::new();
+        let mut replaced = Replaced::default();
         let mut gone: BTreeSet<Tensor> = BTreeSet::new();
         let dtype = |tensor: Tensor| kernels.program.tensors[tensor].dtype;
         for (new, users) in self.users.iter().filter(|(new, _)| may(**new)) {

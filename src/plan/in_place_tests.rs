@@ -102,7 +102,7 @@ fn only_one_result_takes_a_place() {
     let found = Example::new(&[two]).search().results(&kernels(), &|_| true);
     assert_eq!(found.len(), 1, "{found:?}");
     let plain = Example::new(&[PLAIN]);
-    assert_eq!(plain.search().results(&kernels(), &|_| true), HashMap::from([(t(1), t(0))]));
+    assert_eq!(plain.search().results(&kernels(), &|_| true), HashMap::from_iter([(t(1), t(0))]));
     for lasting in [t(0), t(1)] {
         let found = plain.search().results(&kernels(), &|tensor| tensor != lasting);
         assert!(found.is_empty(), "{lasting} is needed for longer: {found:?}");
@@ -119,13 +119,13 @@ fn parameters_are_replaced_when_the_loss_is_known() {
         "fn f(t0: read f32[64], t3: write f32[64]) { for i in 0..64 { t3[i] = t0[i] } }",
     ]);
     let kept = [Kept { present: t(0), next: Some(t(3)) }];
-    assert_eq!(example.search().updates(&kept, 1), HashMap::from([(t(3), t(0))]));
-    assert_eq!(example.search().updates(&kept, 2), HashMap::new());
+    assert_eq!(example.search().updates(&kept, 1), HashMap::from_iter([(t(3), t(0))]));
+    assert_eq!(example.search().updates(&kept, 2), HashMap::default());
 }
 
 #[test]
 fn only_stores_are_redirected() {
-    let replaced = HashMap::from([(t(1), t(0))]);
+    let replaced = HashMap::from_iter([(t(1), t(0))]);
     let writer = applied(&launch(PLAIN), &replaced);
     let access = |launch: &Launch| -> Vec<Access> {
         launch.function.buffers.values().map(|buffer| buffer.access).collect()

@@ -14,7 +14,8 @@ pub mod slices;
 pub mod verifier;
 mod waits;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::base::hash::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::kernels::{Kernels, Layouts};
@@ -130,7 +131,7 @@ pub fn plan(
 
 /// The scratch of each unit from its beginning, and the most that a unit needs.
 fn scratch_places(units: &[Unit]) -> (HashMap<Tensor, Place>, usize) {
-    let (mut places, mut most) = (HashMap::new(), 0);
+    let (mut places, mut most) = (HashMap::default(), 0);
     for unit in units {
         let mut offset = 0;
         for (tensor, slice) in &unit.scratch {
@@ -230,7 +231,7 @@ fn live_ranges(
     fixed: &[bool],
     units: &[Unit],
 ) -> HashMap<Tensor, Range<usize>> {
-    let mut ranges: HashMap<Tensor, Range<usize>> = HashMap::new();
+    let mut ranges: HashMap<Tensor, Range<usize>> = HashMap::default();
     for unit in units {
         for tensor in launches[unit.launches.clone()].iter().flat_map(|launch| &launch.buffers) {
             let range = ranges.entry(*tensor).or_insert(unit.launches.clone());

@@ -5,7 +5,8 @@
 //! thread: its *scratch*. This is a question about the loops alone: each address in such a tensor is a multiple of the
 //! parallel axis and a rest below that multiple.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::base::hash::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::kernels::{Kernels, Layouts};
@@ -57,7 +58,7 @@ pub fn units(
 
 /// The launches from the first to the last that uses a tensor.
 fn spans(launches: &[Launch]) -> HashMap<Tensor, Range<usize>> {
-    let mut spans: HashMap<Tensor, Range<usize>> = HashMap::new();
+    let mut spans: HashMap<Tensor, Range<usize>> = HashMap::default();
     for (at, launch) in launches.iter().enumerate() {
         for tensor in &launch.buffers {
             spans.entry(*tensor).or_insert(at..at + 1).end = at + 1;

@@ -3,7 +3,7 @@
 //! Threads go through the units in order. Those beside each other often have nothing to do with one another (the
 //! gradient of a bias and that of its weights), and a thread need not wait at the end of the first for the others.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 use std::ops::Range;
 
 use super::Place;

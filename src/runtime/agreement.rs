@@ -16,11 +16,10 @@ use crate::graph::{self, Graph, Role, Sink};
 use crate::kernels::Layout;
 use crate::loops::interpreter::{self as loops, BufferMemory};
 use crate::loops::{DType, verifier};
-use crate::sched::Machine;
+use crate::lower::{Goal, Lowered, lower};
 use crate::te::Tensor;
 use crate::te::interpreter::Number;
 
-use super::lower::{Lowered, lower};
 use super::pool::Pool;
 use super::program::Program;
 use super::store::Store;
@@ -122,8 +121,8 @@ impl Native {
     /// # Errors
     ///
     /// Where the code generator refuses a function.
-    pub fn compile(graph: &Graph, lowered: Lowered, machine: &Machine) -> Result<Native, String> {
-        let program = Program::compile(graph, lowered, machine).map_err(|error| error.to_string())?;
+    pub fn compile(graph: &Graph, lowered: Lowered) -> Result<Native, String> {
+        let program = Program::compile(graph, lowered).map_err(|error| error.to_string())?;
         let mut store = Store::default();
         for (value, role) in &graph.inputs {
             let (Role::Param { path, .. } | Role::State { path, .. }) = role else { continue };
@@ -319,12 +318,12 @@ fn name(graph: &Graph, sink: &Sink) -> String {
 /// # Errors
 ///
 /// The first element that differs by more than the bound, in words, or elements out of the range of single precision.
-pub fn check(graph: &Graph, machine: &Machine) -> Result<(), String> {
+pub fn check(graph: &Graph, goal: &Goal) -> Result<(), String> {
     let state = RandomState { seed: 7, step: 1 };
     let inputs = inputs(graph, state);
-    let lowered = lower(graph, machine, &mut |_, _| {});
+    let lowered = lower(graph, goal);
     let pool = Pool::new(1).map_err(|error| error.to_string())?;
-    let native = Native::compile(graph, lowered, machine)?.run(&inputs, &pool, state);
+    let native = Native::compile(graph, lowered)?.run(&inputs, &pool, state);
     match within_bound(graph, &native, &oracle(graph, &doubles(&inputs), state))? {
         0 => Ok(()),
         unknown => Err(format!("{unknown} elements leave the range of single precision")),

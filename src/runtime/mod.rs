@@ -6,7 +6,6 @@
 pub mod agreement;
 pub mod allocator;
 mod broken;
-pub mod lower;
 pub mod memory;
 pub mod need;
 pub mod peak;

@@ -2,8 +2,8 @@
 
 use crate::base::memory::{Room, Shortage};
 use crate::graph::{Graph, Role};
+use crate::lower::Lowered;
 
-use super::lower::Lowered;
 use super::store::bytes_of;
 
 /// Batches that are in memory beside the one in the arena: one that a step takes, one that waits, one that is read.

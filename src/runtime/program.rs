@@ -11,14 +11,13 @@ use crate::graph::{Graph, Role, Sink, Value};
 use crate::kernels::{Layout, Layouts};
 use crate::loops::DType;
 use crate::loops::verifier::Verified;
+use crate::lower::{Lowered, unique_functions};
 use crate::passes::accept;
 use crate::plan::slices::Unit;
 use crate::plan::{self, Kept, Place, Plan};
-use crate::sched::Machine;
 use crate::te::Tensor;
 
 use super::broken::Origins;
-use super::lower::{Lowered, unique_functions};
 use super::memory::{Element, Memory};
 use super::need::Need;
 use super::pool::{Addresses, Pool, Progress, Scratch};
@@ -101,10 +100,10 @@ impl Program {
     /// # Errors
     ///
     /// Where a run needs more memory than there is, a function is not valid, or Cranelift cannot compile it for the
-    /// target.
-    pub fn compile(graph: &Graph, lowered: Lowered, machine: &Machine) -> Result<Program, Error> {
+    /// machine that the graph was lowered for.
+    pub fn compile(graph: &Graph, lowered: Lowered) -> Result<Program, Error> {
         Need::of(graph, &lowered).check_run()?;
-        let mut program = Program::without_memory(graph, lowered, machine)?;
+        let mut program = Program::without_memory(graph, lowered)?;
         program.arena = Memory::zeroed(program.plan.arena_bytes)?;
         program.fill_halos(true);
         Ok(program)
@@ -115,9 +114,9 @@ impl Program {
     /// # Errors
     ///
     /// Where a function is not valid, or Cranelift cannot compile it for the target.
-    pub fn without_memory(graph: &Graph, lowered: Lowered, machine: &Machine) -> Result<Program, Error> {
+    pub fn without_memory(graph: &Graph, lowered: Lowered) -> Result<Program, Error> {
         let (unique, of_launch) = verified_functions(&lowered)?;
-        let module = Module::compile(&unique, machine.target)?;
+        let module = Module::compile(&unique, lowered.machine.target)?;
         drop(unique);
         let mut buffers = 0;
         let launches = lowered.launches.iter().zip(of_launch).map(|(launch, function)| {

@@ -8,8 +8,8 @@ use crate::plan::{Place, Plan};
 use crate::sched::Launch;
 use crate::te::Tensor;
 
-use super::lower::work;
 use super::pool::{Addresses, Slot, Step, Task, Tasks};
+use crate::lower::work;
 
 /// The pool counts the work of a launch in instructions of 128 bits, whatever the machine has.
 const POOL_LANES: u32 = 4;

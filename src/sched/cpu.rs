@@ -18,7 +18,7 @@ use crate::te::{Axis, Expr, Index, Program, Reduction};
 
 use super::emit::SHORT_SUM;
 use super::nest::{LONG_SUM, LoopNest};
-use super::{Machine, Over, Subject};
+use super::{Machine, Subject};
 
 /// Straight-line copies of a reduction's body, at most: with wide vectors, and with those of 128 bits, whose back end
 /// takes longer over long code.
@@ -50,9 +50,9 @@ pub fn plan<'c>(
     cuts: &[Cut],
     wanted: &dyn Fn(usize) -> Option<&'c str>,
 ) -> Vec<LoopNest> {
-    let Subject { kernels, layouts, machine } = subject;
+    let Subject { kernels, layouts, machine, keeps_digits } = subject;
     let mut plain = LoopNest::new(program, nest);
-    plain.digits = !machine.fast_math || machine.over == Over::Channels;
+    plain.digits = keeps_digits;
     let mut planner = Planner { kernels, layouts, machine, program, nest, cuts };
     planner.settle(&mut plain);
     let plans = match planner.lane_axis() {

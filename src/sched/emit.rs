@@ -6,7 +6,7 @@
 //! Where the nest has windows, the tile has each of their points, and what these leave is reduced at the end. Equal
 //! loads and sub-expressions of the tile's points are computed once, which is what a register tile is for.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use super::nest::LoopNest;
 use super::value::{Scope, Value, Writer};
@@ -137,7 +137,7 @@ impl Emitter<'_, '_> {
 
     /// All points of unrolled axes, in row-major order.
     fn points(&self, axes: &[Axis]) -> Vec<Point> {
-        let mut points = vec![Point::new()];
+        let mut points = vec![Point::default()];
         for axis in axes {
             let extent = self.writer.extent(*axis);
             points = points
@@ -485,7 +485,7 @@ fn best_of(op: Reduction) -> Option<Reduction> {
 
 /// The numbers of expressions in the order in which they first come, and how many there are.
 fn numbered(exprs: impl Iterator<Item = te::ExprId>) -> (Vec<usize>, usize) {
-    let mut known = HashMap::new();
+    let mut known = HashMap::default();
     let numbers = exprs.map(|expr| {
         let next = known.len();
         *known.entry(expr).or_insert(next)

@@ -29,17 +29,11 @@ pub struct Machine {
     /// Lanes of a vector in the loops: those of a register, but at least eight, so that a block of pictures fills half
     /// of a cache line.
     pub lanes: i64,
-    pub over: Over,
-    /// Whether sums may be computed in ways that round otherwise than their equations.
-    pub fast_math: bool,
 }
 
 /// What the lanes of vectors are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
-    /// What is expected to be faster.
-    #[default]
-    Best,
     /// The pictures of a batch.
     Batch,
     /// The channels of a picture.
@@ -49,7 +43,7 @@ pub enum Over {
 impl Machine {
     /// The machine of a target.
     pub fn of(target: Target) -> Machine {
-        Machine { target, lanes: (target.lanes as i64).max(8), over: Over::Best, fast_math: true }
+        Machine { target, lanes: (target.lanes as i64).max(8) }
     }
 
     /// Vector registers that one value of `lanes` lanes takes.
@@ -61,7 +55,6 @@ impl Machine {
 impl std::fmt::Display for Over {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Over::Best => "what is faster",
             Over::Batch => "the batch",
             Over::Channels => "channels",
         })
@@ -91,6 +84,8 @@ pub struct Subject<'a> {
     pub kernels: &'a Kernels,
     pub layouts: &'a Layouts,
     pub machine: &'a Machine,
+    /// Whether digits come before time: sums have short blocks, where that costs a little.
+    pub keeps_digits: bool,
 }
 
 /// Schedules all kernels, in order, with the register tiles that were chosen. Those of a group count through the slices

@@ -5,7 +5,7 @@
 //! that say so changes the order of a sum. That no two iterations of the parallel loop meet, and that every access is
 //! inside its buffer, is for the verifier of the function that comes out.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 use std::fmt;
 
 use crate::kernels::Nest;

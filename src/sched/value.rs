@@ -6,7 +6,7 @@
 mod operations;
 mod whole;
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use super::{Machine, Subject};
 use crate::kernels::{Kernels, Layouts};
@@ -68,8 +68,8 @@ pub struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// A writer of a function whose vectors run over `lane`.
     pub fn new(subject: Subject<'a>, program: Program, lane: Option<Axis>) -> Writer<'a> {
-        let (axes, buffers) = (HashMap::new(), HashMap::new());
-        let Subject { kernels, layouts, machine } = subject;
+        let (axes, buffers) = (HashMap::default(), HashMap::default());
+        let Subject { kernels, layouts, machine, .. } = subject;
         Writer {
             kernels,
             layouts,

@@ -17,7 +17,8 @@
 //! read in branches only (`if c { sum[k] exp(x[k]) } else { 0 }`), a further equation, its *mask*, says which elements a
 //! taken branch has read, and only these pass their gradient on.
 
-use std::collections::{BTreeSet, HashMap};
+use crate::base::hash::HashMap;
+use std::collections::BTreeSet;
 
 use super::derivative::{derivatives, is_polynomial};
 use super::expr::{Binary, Expr, ExprId, Reduction};
@@ -47,7 +48,7 @@ pub struct Adjoint {
 /// Adds to every `max` and `min` of a program in normal form an equation for the position of its winner, named
 /// `<result>.winner`, that the adjoint reads.
 pub fn with_winners(program: &mut Program) -> HashMap<Tensor, Tensor> {
-    let mut winners = HashMap::new();
+    let mut winners = HashMap::default();
     for equation in std::mem::take(&mut program.equations) {
         if let Some(winner) = winner_of(program, &equation) {
             winners.insert(equation.result, winner.result);
@@ -170,7 +171,7 @@ impl<'a> Derivation<'a> {
                 active.insert(equation.result);
             }
         }
-        let (contributions, gradients) = (HashMap::new(), HashMap::new());
+        let (contributions, gradients) = (HashMap::default(), HashMap::default());
         Derivation { winners, program, input, active, contributions, gradients }
     }
 

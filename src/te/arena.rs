@@ -8,8 +8,8 @@ use std::marker::PhantomData;
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
+use crate::base::hash::IndexSet;
 use cranelift_entity::EntityRef;
-use indexmap::IndexSet;
 
 /// A list whose places are keys.
 #[derive(Clone)]
@@ -133,6 +133,11 @@ impl<V: Clone + Eq + Hash> Pool<V> {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.shared.len() + self.own.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The number of a member, which is added if it is new.

@@ -1,6 +1,6 @@
 //! Derivatives of scalar expressions: how the value changes with each read, and where.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use super::expr::{Binary, Expr, ExprId, Unary};
 use super::guard::{Branch, Slope};
@@ -13,8 +13,8 @@ pub fn derivatives(program: &mut Program, root: ExprId) -> HashMap<ExprId, Slope
     let mut order = Vec::new();
     program.for_each_expr(root, &mut |id| order.push(id));
     let one = program.exprs.constant(1.0);
-    let mut reaching = HashMap::from([(root, vec![Slope { guard: Vec::new(), value: one }])]);
-    let mut found = HashMap::new();
+    let mut reaching = HashMap::from_iter([(root, vec![Slope { guard: Vec::new(), value: one }])]);
+    let mut found = HashMap::default();
     for id in order.into_iter().rev() {
         let Some(slope) = reaching.remove(&id).and_then(|slopes| program.sum_of_slopes(slopes)) else {
             continue;

@@ -184,7 +184,7 @@ impl Exprs {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.is_empty()
     }
 
     /// The id of an expression, which is added if it is new.

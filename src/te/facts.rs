@@ -3,7 +3,7 @@
 //! In a branch of a `select`, its condition is known. Conjunctions of comparisons between indices and whole numbers
 //! narrow the axes that they mention and bound the very index that they compare.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use super::expr::{Binary, Expr, ExprId, Unary};
 use super::index::{Atom, Axis, Index};

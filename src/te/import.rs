@@ -1,6 +1,6 @@
 //! Copying equations from one program into another: how ops become a step, and how dead parts are left behind.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use super::expr::{Expr, ExprId};
 use super::index::{Axis, Index};
@@ -18,7 +18,7 @@ pub struct Import<'a> {
 impl<'a> Import<'a> {
     /// A copy from one program into another, with nothing bound.
     pub fn new(from: &'a Program, to: &'a mut Program) -> Import<'a> {
-        Import { from, to, tensors: HashMap::new(), axes: HashMap::new(), exprs: HashMap::new() }
+        Import { from, to, tensors: HashMap::default(), axes: HashMap::default(), exprs: HashMap::default() }
     }
 
     /// Lets `tensor` of the source stand for `other` of the target.

@@ -4,7 +4,8 @@
 //! axis that is only used through its digits (`j / 9`, `j / 3 % 3`, `j % 3`) is replaced by one axis a digit, which
 //! makes reshapes affine. Neither changes a value or the order of a reduction.
 
-use std::collections::{BTreeSet, HashMap};
+use crate::base::hash::HashMap;
+use std::collections::BTreeSet;
 
 use super::expr::{Expr, ExprId};
 use super::index::{Atom, Axis, Index};
@@ -57,7 +58,7 @@ fn hoist(program: &mut Program, result: Tensor, order: &[Axis], root: ExprId) ->
 }
 
 fn split_digits(program: &mut Program, mut piece: Piece) -> Piece {
-    let mut replace = HashMap::new();
+    let mut replace = HashMap::default();
     for axis in std::mem::take(&mut piece.axes) {
         piece.axes.extend(split_axis(program, axis, &piece.at, piece.body, &mut replace));
     }

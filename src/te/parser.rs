@@ -3,7 +3,7 @@
 //! Axes with the same label and extent in different pieces become one axis. A parsed program is well formed as a data
 //! structure; whether it means something is for the [`verifier`](super::verifier) to say.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use super::expr::{Binary, Expr, ExprId, Unary};
 use super::index::{Atom, Axis, Index};
@@ -59,7 +59,7 @@ type Resolved<T> = Result<T, String>;
 impl<'a> Resolver<'a> {
     /// Knows nothing yet.
     pub fn new(text: &'a str) -> Resolver<'a> {
-        let (tensors, axes, locals) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (tensors, axes, locals) = (HashMap::default(), HashMap::default(), HashMap::default());
         Resolver { program: Program::default(), text, tensors, axes, scope: Vec::new(), locals }
     }
 

@@ -10,7 +10,8 @@
 //! piece, a part that is used several times and is not small is written once, as `let $1 = ...;`, so the text of a
 //! shared expression is never longer than a small multiple of its nodes. [`parser`](super::parser) reads it back.
 
-use std::collections::{BTreeSet, HashMap};
+use crate::base::hash::HashMap;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::expr::{Binary, Expr, ExprId, Reduction, Unary};
@@ -150,7 +151,7 @@ pub struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// A writer without axes, for lines indented so many times.
     pub fn new(printer: &'a Printer<'a>, depth: usize) -> Writer<'a> {
-        let (axes, order, locals) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (axes, order, locals) = (HashMap::default(), HashMap::default(), HashMap::default());
         Writer { printer, labels: Labels::default(), axes, order, locals, depth }
     }
 
@@ -218,10 +219,10 @@ impl<'a> Writer<'a> {
 
     /// The parts that are used several times, without those inside reductions, operands first.
     fn shared_parts(&self, root: ExprId) -> Vec<ExprId> {
-        let mut uses = HashMap::new();
+        let mut uses = HashMap::default();
         let mut order = Vec::new();
         self.count_uses(root, &mut uses, &mut order);
-        let mut sizes = HashMap::new();
+        let mut sizes = HashMap::default();
         order.retain(|id| uses[id] > 1 && self.size(*id, &mut sizes) >= SMALLEST_SHARED_PART);
         order
     }

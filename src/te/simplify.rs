@@ -3,7 +3,8 @@
 //! The constructors fold constants and drop neutral elements. They treat `0 * x` as 0, so only code that derives
 //! expressions uses them, where a zero means "no contribution"; what the user wrote is kept as written.
 
-use std::collections::{BTreeSet, HashMap};
+use crate::base::hash::{HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use super::expr::{Binary, Expr, ExprId, Exprs, Reduction, Unary};
 use super::index::{Axis, Index};
@@ -202,11 +203,11 @@ impl Program {
 
     /// Calls `visit` once for every distinct sub-expression, operands first.
     pub fn for_each_expr(&self, root: ExprId, visit: &mut dyn FnMut(ExprId)) {
-        let mut seen = BTreeSet::new();
+        let mut seen = HashSet::default();
         self.visit_expr(root, &mut seen, visit);
     }
 
-    fn visit_expr(&self, id: ExprId, seen: &mut BTreeSet<ExprId>, visit: &mut dyn FnMut(ExprId)) {
+    fn visit_expr(&self, id: ExprId, seen: &mut HashSet<ExprId>, visit: &mut dyn FnMut(ExprId)) {
         if seen.insert(id) {
             self.exprs[id].for_each_operand(&mut |operand| self.visit_expr(operand, seen, visit));
             visit(id);
@@ -227,7 +228,7 @@ impl Program {
     /// Rebuilds an expression bottom up. `rewrite` sees every node with its operands already rewritten, and gives the
     /// node that stands in its place.
     pub fn rewrite(&mut self, root: ExprId, rewrite: &mut dyn FnMut(&mut Program, Expr) -> ExprId) -> ExprId {
-        self.rewrite_memoised(root, &mut HashMap::new(), rewrite)
+        self.rewrite_memoised(root, &mut HashMap::default(), rewrite)
     }
 
     fn rewrite_memoised(
@@ -362,7 +363,7 @@ mod tests {
         }
         assert!(program.exprs.factors(power).len() < 2 * MOST_FACTORS);
         assert_eq!(program.free_axes(power), BTreeSet::from([i]));
-        let moved = program.substitute(power, &HashMap::from([(i, Index::from(j))]));
+        let moved = program.substitute(power, &HashMap::from_iter([(i, Index::from(j))]));
         assert_eq!(program.free_axes(moved), BTreeSet::from([j]));
     }
 }

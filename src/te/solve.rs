@@ -12,7 +12,8 @@
 //! 4. the same with a reduction axis;
 //! 5. otherwise: all points, guarded by `f(axes) == element`. Always right, never fast.
 
-use std::collections::{BTreeSet, HashMap};
+use crate::base::hash::HashMap;
+use std::collections::BTreeSet;
 
 use super::index::{Atom, Axis, Index};
 use super::program::Program;
@@ -134,7 +135,7 @@ impl Solver<'_> {
             return None;
         }
         let mut reached = self.piece.clone();
-        let mut renamed = HashMap::new();
+        let mut renamed = HashMap::default();
         for (axis, _) in unknown {
             let copy = self.program.copy_axis(*axis);
             renamed.insert(*axis, Index::from(copy));
@@ -220,7 +221,7 @@ impl Solver<'_> {
                 if count > 1 {
                     piece.remaining.push(turn);
                 }
-                self.solve(piece, HashMap::from([(tap, value.offset(first))]));
+                self.solve(piece, HashMap::from_iter([(tap, value.offset(first))]));
             }
             _ => piece.unreached = true,
         }
@@ -246,7 +247,7 @@ impl Solver<'_> {
             piece.guarded.push(target);
         }
         piece.remaining.retain(|axis| *axis != target);
-        self.solve(piece, HashMap::from([(target, value)]));
+        self.solve(piece, HashMap::from_iter([(target, value)]));
     }
 
     /// Case 5.

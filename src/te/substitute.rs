@@ -1,6 +1,6 @@
 //! Substitution: an expression with its axes replaced by indices.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use super::expr::{Expr, ExprId};
 use super::index::{Axis, Index};
@@ -9,13 +9,13 @@ use super::program::Program;
 impl Program {
     /// The expression with axes replaced by indices. Reductions inside get fresh axes, so nothing is captured.
     pub fn substitute(&mut self, root: ExprId, replace: &HashMap<Axis, Index>) -> ExprId {
-        Substitution { program: self, replace, decides: false, done: HashMap::new() }.expr(root)
+        Substitution { program: self, replace, decides: false, done: HashMap::default() }.expr(root)
     }
 
     /// The same where choices that the indices decide are made: what is not chosen is not looked at. A transform's matrix
     /// is a choice for each of its elements, and one point of it needs one of them.
     pub fn substitute_and_decide(&mut self, root: ExprId, replace: &HashMap<Axis, Index>) -> ExprId {
-        Substitution { program: self, replace, decides: true, done: HashMap::new() }.expr(root)
+        Substitution { program: self, replace, decides: true, done: HashMap::default() }.expr(root)
     }
 }
 
@@ -51,7 +51,7 @@ impl Substitution<'_> {
                 let decides = self.decides;
                 let program = &mut *self.program;
                 let body =
-                    Substitution { program, replace: &inner, decides, done: HashMap::new() }.expr(body);
+                    Substitution { program, replace: &inner, decides, done: HashMap::default() }.expr(body);
                 Expr::Reduce { op, axes: fresh, body }
             }
             Expr::Number(index) => Expr::Number(self.index(&index)),

@@ -3,7 +3,7 @@
 //! Arithmetic is that of `f32`, which has all whole numbers up to 2^24. [`is_beyond`] says of an integer result whether
 //! its expression may have larger ones on the way, so that it is to be computed in `i32`.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use super::expr::{Binary, Expr, ExprId, Reduction, Unary};
 use super::program::{DType, Program, Tensor};

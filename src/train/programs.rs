@@ -11,10 +11,11 @@ use crate::base::memory::{self, Shortage};
 use crate::codegen;
 use crate::elab::config::Phase;
 use crate::graph::{Graph, Role};
-use crate::runtime::lower::lower_chosen;
+use crate::lower::Goal;
+use crate::lower::lower_chosen;
 use crate::runtime::need::{self, Need};
 use crate::runtime::{Program, Store};
-use crate::sched::{Choices, Machine};
+use crate::sched::Choices;
 
 use super::error::TrainError;
 use super::initialise;
@@ -53,8 +54,8 @@ impl Phases {
 /// # Errors
 ///
 /// Where the code generator fails, and where a run needs more memory than there is.
-pub fn compile(graph: &Graph, machine: &Machine, phases: &mut Phases) -> Result<Program, TrainError> {
-    compile_chosen(graph, machine, &Choices::default(), phases)
+pub fn compile(graph: &Graph, goal: &Goal, phases: &mut Phases) -> Result<Program, TrainError> {
+    compile_chosen(graph, goal, &Choices::default(), phases)
 }
 
 /// Compiles a graph with the register tiles that were chosen.
@@ -64,13 +65,12 @@ pub fn compile(graph: &Graph, machine: &Machine, phases: &mut Phases) -> Result<
 /// Where the code generator fails, and where a run needs more memory than there is.
 pub fn compile_chosen(
     graph: &Graph,
-    machine: &Machine,
+    goal: &Goal,
     choices: &Choices,
     phases: &mut Phases,
 ) -> Result<Program, TrainError> {
-    let lowered =
-        phases.time("lower, fuse, schedule", || lower_chosen(graph, machine, choices, &mut |_, _| {}));
-    Ok(phases.time("native code", || Program::compile(graph, lowered, machine))?)
+    let lowered = phases.time("lower, fuse, schedule", || lower_chosen(graph, goal, choices));
+    Ok(phases.time("native code", || Program::compile(graph, lowered))?)
 }
 
 /// Says of an error which batch would fit, if it is that a run with this batch needs more memory than there is. `graph`
@@ -78,7 +78,7 @@ pub fn compile_chosen(
 pub fn advised(
     error: TrainError,
     batch: i64,
-    machine: &Machine,
+    goal: &Goal,
     graph: &mut dyn FnMut(i64) -> Option<Graph>,
 ) -> TrainError {
     let shortage = match error {
@@ -88,7 +88,7 @@ pub fn advised(
     let Some(room) = shortage.room.filter(|_| batch > 1) else { return shortage.into() };
     let mut needed = |batch: i64| {
         let graph = graph(batch)?;
-        Some(Need::of(&graph, &lower_chosen(&graph, machine, &Choices::default(), &mut |_, _| {})).run)
+        Some(Need::of(&graph, &lower_chosen(&graph, goal, &Choices::default())).run)
     };
     let batch = need::largest_batch(room, (batch, shortage.needed), &mut needed);
     TrainError::TooLarge { shortage, batch }
@@ -126,7 +126,7 @@ pub struct Programs<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     recipe: &'env Recipe<'env>,
     phase: &'env Phase,
-    machine: &'env Machine,
+    goal: &'env Goal,
 }
 
 impl<'scope, 'env> Programs<'scope, 'env> {
@@ -137,7 +137,7 @@ impl<'scope, 'env> Programs<'scope, 'env> {
         scope: &'scope Scope<'scope, 'env>,
         recipe: &'env Recipe<'env>,
         phase: &'env Phase,
-        machine: &'env Machine,
+        goal: &'env Goal,
     ) -> Programs<'scope, 'env> {
         Programs {
             current: first.0,
@@ -147,7 +147,7 @@ impl<'scope, 'env> Programs<'scope, 'env> {
             scope,
             recipe,
             phase,
-            machine,
+            goal,
         }
     }
 
@@ -156,10 +156,10 @@ impl<'scope, 'env> Programs<'scope, 'env> {
         if self.coming.is_some() || self.others.is_empty() {
             return;
         }
-        let (recipe, phase, machine) = (self.recipe, self.phase, self.machine);
+        let (recipe, phase, goal) = (self.recipe, self.phase, self.goal);
         let others = self.others.clone();
         let compile_others = move || {
-            let compiled = others.into_iter().map(|key| Ok((key, compile_key(key, recipe, phase, machine)?)));
+            let compiled = others.into_iter().map(|key| Ok((key, compile_key(key, recipe, phase, goal)?)));
             compiled.collect()
         };
         // Where no thread can be started, they are compiled when they are needed.
@@ -182,7 +182,7 @@ impl<'scope, 'env> Programs<'scope, 'env> {
         }
         let mut program = match self.ready.remove(&key) {
             Some(program) => program,
-            None => compile_key(key, self.recipe, self.phase, self.machine)?,
+            None => compile_key(key, self.recipe, self.phase, self.goal)?,
         };
         if let Some(current) = self.ready.get_mut(&self.current) {
             program.take_memory(current)?;
@@ -197,13 +197,13 @@ fn compile_key(
     (purpose, batch): Key,
     recipe: &Recipe<'_>,
     phase: &Phase,
-    machine: &Machine,
+    goal: &Goal,
 ) -> Result<Program, TrainError> {
     let graph = match purpose {
         Purpose::Step => recipe.step(batch, phase)?,
         Purpose::Evaluation if planted!("train.programs.training") => recipe.forward(batch, None)?,
         Purpose::Evaluation => recipe.evaluation(batch)?,
     };
-    let lowered = lower_chosen(&graph, machine, &Choices::default(), &mut |_, _| {});
-    Ok(Program::without_memory(&graph, lowered, machine)?)
+    let lowered = lower_chosen(&graph, goal, &Choices::default());
+    Ok(Program::without_memory(&graph, lowered)?)
 }

@@ -14,8 +14,9 @@ use crate::data::augment::Augment;
 use crate::data::prepare::Prepare;
 use crate::data::{Dataset, batches};
 use crate::elab::config::{Early, Moment, Phase, TrainSpec, Watch};
+use crate::lower::Goal;
 use crate::runtime::{Pool, Program, Store};
-use crate::sched::{Choices, Machine};
+use crate::sched::Choices;
 
 use super::checkpoint::Saved;
 use super::error::TrainError;
@@ -40,7 +41,7 @@ pub struct Session<'a> {
     pub augment: Option<&'a Arc<Augment>>,
     pub shuffle: bool,
     pub drop_last: bool,
-    pub machine: &'a Machine,
+    pub goal: &'a Goal,
     /// Register tiles for the steps of one batch size.
     pub tuned: Option<&'a Tuned>,
     pub pool: &'a Pool,
@@ -249,7 +250,7 @@ impl PhaseRun<'_> {
     /// The program of a whole batch, with the values that it needs. Errors of a smaller last batch are found here
     /// too, so that they do not end a run after its first epoch.
     fn compile(&self, store: &mut Store, phases: &mut Phases) -> Result<(Key, Program), TrainError> {
-        let Session { recipe, machine, spec, data, .. } = *self.session;
+        let Session { recipe, goal, spec, data, .. } = *self.session;
         let batch = self.batch() as i64;
         let graph = phases.time("elaborate, differentiate", || -> Result<_, TrainError> {
             let freeze = self.phase.freeze.as_ref();
@@ -263,9 +264,9 @@ impl PhaseRun<'_> {
         initialise(&graph, spec.seed, store)?;
         let tuned = self.session.tuned.filter(|tuned| tuned.subject.batch == batch);
         let choices = tuned.map_or_else(Choices::default, |tuned| tuned.choices.clone());
-        let program = compile_chosen(&graph, machine, &choices, phases);
+        let program = compile_chosen(&graph, goal, &choices, phases);
         let step_of = &mut |batch| recipe.step(batch, self.phase).ok();
-        let program = program.map_err(|error| advised(error, batch, machine, step_of))?;
+        let program = program.map_err(|error| advised(error, batch, goal, step_of))?;
         // Before the run leaves anything behind.
         data.ready()?;
         Ok(((Purpose::Step, batch), program))
@@ -287,11 +288,11 @@ impl PhaseRun<'_> {
         observer: &mut dyn Observer,
         phases: Option<&mut Phases>,
     ) -> Result<Option<FinalRecord>, TrainError> {
-        let Session { recipe, machine, .. } = *self.session;
+        let Session { recipe, goal, .. } = *self.session;
         std::thread::scope(|scope| {
             observer.phase_begins(self.phase, self.size(&first.1, store));
             let others = self.other_keys();
-            let programs = Programs::new(first, others, scope, recipe, self.phase, machine);
+            let programs = Programs::new(first, others, scope, recipe, self.phase, goal);
             let Begun { position, best, .. } = begun;
             let since = Instant::now();
             let mut running = Running {

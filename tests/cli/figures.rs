@@ -7,8 +7,8 @@ use cnnc::base::target::Target;
 use cnnc::data::{Prepare, Split, digits};
 use cnnc::elab::Module;
 use cnnc::elab::config::Overrides;
+use cnnc::lower::Goal;
 use cnnc::runtime::{Pool, Program, Store};
-use cnnc::sched::Machine;
 use cnnc::train::evaluate::{Evaluation, Figures};
 use cnnc::train::programs::{Phases, compile};
 use cnnc::train::recipe::Recipe;
@@ -119,7 +119,7 @@ fn figures<const B: usize>(loss: &str, split: &Split, batches: [usize; B]) -> [F
         Module::from_text(&mut SourceMap::default(), "figures.cnn", &text(loss)).expect("it is right");
     let spec = module.train_spec(module.train_sections()[0], &Overrides::default()).expect("it is right");
     let recipe = Recipe::of(&module, &spec);
-    let (machine, pool) = (Machine::of(Target::host()), Pool::new(1).expect("a thread"));
+    let (goal, pool) = (Goal::of(Target::host()), Pool::new(1).expect("a thread"));
     let prepare = Prepare::new(1, 16.0, &[]).expect("no steps");
     let mut programs: HashMap<i64, Program> = HashMap::new();
     batches.map(|batch| {
@@ -129,7 +129,7 @@ fn figures<const B: usize>(loss: &str, split: &Split, batches: [usize; B]) -> [F
             &mut |(_, images), run| {
                 let compiled = || {
                     let graph = recipe.evaluation(images).expect("it elaborates");
-                    compile(&graph, &machine, &mut Phases::default()).expect("it compiles")
+                    compile(&graph, &goal, &mut Phases::default()).expect("it compiles")
                 };
                 run(programs.entry(images).or_insert_with(compiled)).expect("its own store");
                 Ok(())

@@ -10,9 +10,9 @@ use cnnc::base::target::Target;
 use cnnc::elab::Module;
 use cnnc::elab::config::Overrides;
 use cnnc::graph::{Graph, Role, Sink};
-use cnnc::runtime::lower::{self, Lowered};
+use cnnc::lower::Goal;
+use cnnc::lower::{self, Lowered};
 use cnnc::runtime::{Store, agreement};
-use cnnc::sched::Machine;
 use cnnc::train::programs::initialise;
 use cnnc::train::recipe::Recipe;
 use safetensors::SafeTensors;
@@ -445,7 +445,7 @@ fn the_equations_of_a_step_keep_what_is() {
         "rmsprop(1e-2, momentum=0.9)",
     ] {
         let graph = graph(&net(&steps, "", &format!("optim = {optimiser};  clip = norm(1.0);")), 4);
-        let lowered = lower::lower(&graph, &Machine::of(Target::host()), &mut |_, _| {});
+        let lowered = lower::lower(&graph, &Goal::of(Target::host()));
         for (done, kind) in kinds.iter().enumerate() {
             for (path, stays) in stays(&graph, &lowered, &inputs(&graph, done)) {
                 assert!(stays, "{optimiser}: {path} does not stay as it is with {}", kind.term);

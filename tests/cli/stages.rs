@@ -1,5 +1,7 @@
 //! `emit` and `summary`: a model at every stage.
 
+use cnnc::lower::stages::{Form, PIPELINE};
+
 use crate::place::Place;
 
 #[test]
@@ -42,14 +44,22 @@ fn a_mode_and_an_op_choose_what_is_printed() {
 #[test]
 fn every_pass_is_printed() {
     let place = Place::tiny();
-    let text = place.good(&["emit", "tiny.cnn", "--mode", "infer", "--stage", "fused", "--print-after-all"]);
-    for pass in cnnc::passes::PIPELINE {
-        assert!(
-            text.contains(&format!("// after {}: {}\nprogram(", pass.name, pass.description)),
-            "{}",
-            pass.name
-        );
+    let emit = ["emit", "tiny.cnn", "--mode", "infer", "--batch", "16", "--print-after-all", "--stage"];
+    let printed = |stage: &'static str| place.good(&[&emit[..], &[stage]].concat());
+    let (fused, kernels, plan) = (printed("fused"), printed("kernels"), printed("plan"));
+    for stage in PIPELINE {
+        let (name, description) = (stage.name, stage.description);
+        let said = match name {
+            "channels" => "// channels is left out: lanes are over the batch\n".to_owned(),
+            _ => format!("// after {name}: {description}\n"),
+        };
+        assert_eq!(fused.contains(&said), stage.form == Form::Equations, "{name}");
+        assert_eq!(kernels.contains(&said), stage.form <= Form::Layouts, "{name}");
+        assert!(plan.contains(&said), "{name}");
     }
+    // The last one is what the stage shows.
+    let shown = place.good(&["emit", "tiny.cnn", "--mode", "infer", "--batch", "16", "--stage", "fused"]);
+    assert!(fused.ends_with(&format!("form\n{shown}\n{shown}")), "{fused}");
 }
 
 /// A model without a train section is shown as a prediction of one sample.

@@ -14,10 +14,10 @@ use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::graph::{Graph, Role, Sink};
 use cnnc::loops::verifier;
+use cnnc::lower::{Goal, Observed, lower_observed};
 use cnnc::runtime::agreement::{self, Native, Tensors};
-use cnnc::runtime::lower::{Stage, lower_through};
 use cnnc::runtime::{Pool, Values};
-use cnnc::sched::{Machine, Over};
+use cnnc::sched::{Choices, Over};
 use cnnc::te::interpreter::Number;
 
 use super::faults::{Fault, Site};
@@ -150,8 +150,8 @@ impl Checker {
         }
         seen.unknown = check_slope(case, &step)?;
         let oracle = agreement::oracle(&step, &agreement::doubles(&case.inputs), case.state);
-        for machine in machines(case.state.seed) {
-            let on_this = self.check_on(case, &step, &oracle, &machine, fault)?;
+        for goal in machines(case.state.seed) {
+            let on_this = self.check_on(case, &step, &oracle, &goal, fault)?;
             seen.planted |= on_this.planted;
             seen.unknown += on_this.unknown;
             seen.elements += on_this.elements;
@@ -164,17 +164,20 @@ impl Checker {
         case: &Case,
         step: &Graph,
         oracle: &[Vec<Number>],
-        machine: &Machine,
+        goal: &Goal,
         fault: Option<&Fault>,
     ) -> Result<Seen, String> {
-        let way = format!("{}, lanes over {}", machine.target.level, machine.over);
+        let over = goal.over.map_or(String::new(), |over| format!(", lanes over {over}"));
+        let way = format!("{}{over}", goal.machine.target.level);
         let mut planted = false;
-        let mut between = |stage: Stage<'_>| match (stage, fault.map(|fault| &fault.site)) {
-            (Stage::Equations(program), Some(Site::Equations(plant))) => planted = plant(program),
-            (Stage::Kernels(kernels), Some(Site::Kernels(plant))) => planted = plant(kernels),
+        let mut spoil = |seen: Observed<'_, '_>| match (seen.stage.name, fault.map(|fault| &fault.site)) {
+            ("canonical for the lanes", Some(Site::Equations(plant))) => {
+                planted = plant(&mut seen.state.program);
+            }
+            ("order", Some(Site::Kernels(plant))) => planted = plant(&mut seen.state.kernels),
             _ => {}
         };
-        let mut lowered = lower_through(step, machine, &mut |_, _| {}, &mut between);
+        let mut lowered = lower_observed(step, goal, &Choices::default(), &mut spoil);
         if let Some(Fault { site: Site::Lowered(plant), .. }) = fault {
             planted = plant(&mut lowered);
         }
@@ -190,7 +193,7 @@ impl Checker {
         for launch in &compiled.launches {
             verifier::verify(&launch.function).map_err(|errors| said(errors.join("; ")))?;
         }
-        let mut native = Native::compile(step, compiled, machine)?;
+        let mut native = Native::compile(step, compiled)?;
         let one = native.run(&case.inputs, &self.one, case.state);
         let two = native.run(&case.inputs, &self.two, case.state);
         let compared = |what: &str, error: String| format!("{way}: {what}: {error}");
@@ -204,12 +207,12 @@ impl Checker {
 }
 
 /// Where a program of this number is checked.
-fn machines(seed: u64) -> [Machine; 2] {
+fn machines(seed: u64) -> [Goal; 2] {
     let known = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512];
     let levels: Vec<Level> = known.into_iter().filter(|level| *level <= Target::host().level).collect();
-    let of = |at: u64| Machine::of(Target::of(levels[at as usize % levels.len()]));
+    let of = |at: u64| Goal::of(Target::of(levels[at as usize % levels.len()]));
     let over = if seed.is_multiple_of(2) { Over::Channels } else { Over::Batch };
-    [Machine { over: Over::Batch, ..of(seed) }, Machine { over, ..of(seed / 2 + 1) }]
+    [Goal { over: Some(Over::Batch), ..of(seed) }, Goal { over: Some(over), ..of(seed / 2 + 1) }]
 }
 
 /// The slope of the loss in a random direction of all parameters is the sum of the gradients in it. Parameters and

@@ -6,8 +6,8 @@
 use cnnc::graph::Graph;
 use cnnc::kernels::Kernels;
 use cnnc::loops::{Binary, Expr, Fold, Index, Stmt};
+use cnnc::lower::Lowered;
 use cnnc::plan::Place;
-use cnnc::runtime::lower::Lowered;
 use cnnc::te::{self, Program};
 
 /// Where a fault is planted.

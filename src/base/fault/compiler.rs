@@ -265,8 +265,8 @@ pub const COMPILER: &[Fault] = &[
     fault("runtime.store.in_place", "runtime/store.rs", "updates in place leave the version as it is"),
     fault("runtime.store.given", "runtime/store.rs", "values that the host gives leave the version as it is"),
     fault(
-        "runtime.lower.own",
-        "runtime/lower.rs",
+        "lower.updates.own",
+        "lower/updates.rs",
         "an update that is an input or another output gets no memory of its own",
     ),
 ];

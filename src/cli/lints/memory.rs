@@ -7,9 +7,9 @@ use crate::base::diagnostic::Diagnostic;
 use crate::base::memory::Room;
 use crate::base::numbers;
 use crate::graph::Graph;
-use crate::runtime::lower::lower;
+use crate::lower::Goal;
+use crate::lower::lower;
 use crate::runtime::need::{Need, largest_batch};
-use crate::sched::Machine;
 
 /// What a step has beside the tensors of its graph (copies in other layouts, transformed tiles) is at most so many
 /// times as large.
@@ -20,13 +20,13 @@ pub fn run(
     section: &str,
     step: &Graph,
     room: Room,
-    machine: &Machine,
+    goal: &Goal,
     graph: &dyn Fn(i64) -> Option<Graph>,
 ) -> Option<Diagnostic> {
     if room.holds(MARGIN.saturating_mul(tensors(step))) {
         return None;
     }
-    let need = |graph: &Graph| Need::of(graph, &lower(graph, machine, &mut |_, _| {}));
+    let need = |graph: &Graph| Need::of(graph, &lower(graph, goal));
     let all = |need: Need| need.kept.saturating_add(need.run);
     let this = need(step);
     if room.holds(all(this)) {

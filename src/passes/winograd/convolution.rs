@@ -1,6 +1,6 @@
 //! Convolutions, and gradients by their inputs: the taps are summed, the pixels are those of the result.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use crate::te::{Binary, Equation, Index, Piece, Program, Reduction};
 
@@ -42,7 +42,7 @@ fn transform(program: &mut Program, filtering: &Filtering, roles: &Roles, scheme
     let [a, b] = elements(program, scheme);
     let [first, second] = filtering.taps;
     let body = inwards(program, scheme.taps, [a, b], &mut |program, u, v| {
-        program.substitute(filtering.filter, &HashMap::from([first.at(u), second.at(v)]))
+        program.substitute(filtering.filter, &HashMap::from_iter([first.at(u), second.at(v)]))
     });
     let weights = define(program, format!("{name}.weights"), &[&[a, b], outputs, channels], body);
 

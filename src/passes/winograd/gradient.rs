@@ -11,7 +11,7 @@
 //!
 //! The tiles stand last, as the sum walks through them.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use crate::te::{Binary, Equation, Index, Piece, Program, Reduction};
 
@@ -58,7 +58,7 @@ fn transform(program: &mut Program, filtering: &Filtering, roles: &Roles, scheme
     let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
     let [i, j] = filtering.pixels;
     let body = inwards(program, scheme.tile_taps, [a, b], &mut |program, row, column| {
-        let at = HashMap::from([(i, pixel(t, scheme, row)), (j, pixel(s, scheme, column))]);
+        let at = HashMap::from_iter([(i, pixel(t, scheme, row)), (j, pixel(s, scheme, column))]);
         program.substitute(filtering.filter, &at)
     });
     let filters = define(program, format!("{name}.filters"), &[&[*pictures, a, b], outputs, &[t, s]], body);
@@ -66,7 +66,7 @@ fn transform(program: &mut Program, filtering: &Filtering, roles: &Roles, scheme
     let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
     let n = program.copy_axis(*pictures);
     let body = transformed_input(program, filtering, scheme, [a, b], [t, s]);
-    let body = program.substitute(body, &HashMap::from([(*pictures, Index::from(n))]));
+    let body = program.substitute(body, &HashMap::from_iter([(*pictures, Index::from(n))]));
     let input = define(program, format!("{name}.tiles"), &[&[n, a, b], channels, &[t, s]], body);
 
     let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));

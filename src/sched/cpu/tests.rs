@@ -25,7 +25,11 @@ fn scheduled(choices: &Choices) -> Vec<Launch> {
     let across = [(x, 0)].into_iter().collect();
     let kernels = fuse::run(program, &across, machine.lanes);
     let layouts = layout::choose(&kernels, &across, machine.lanes);
-    schedule(Subject { kernels: &kernels, layouts: &layouts, machine: &machine }, &[], choices)
+    schedule(
+        Subject { kernels: &kernels, layouts: &layouts, machine: &machine, keeps_digits: false },
+        &[],
+        choices,
+    )
 }
 
 fn chosen(tile: &str) -> (Launch, usize) {

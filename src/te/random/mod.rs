@@ -9,7 +9,7 @@ mod pieces;
 mod pointwise;
 mod windows;
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use super::{Axis, Binary, DType, Expr, ExprId, Index, Program, Reduction, Tensor};
 use crate::base::philox::{RandomState, uniform};
@@ -41,7 +41,7 @@ pub fn program_within(seed: u64, limits: Limits) -> (Program, Vec<&'static str>)
         state: RandomState { seed, step: 0 },
         drawn: 0,
         features: Vec::new(),
-        bounds: HashMap::new(),
+        bounds: HashMap::default(),
         batch: 1,
         limits,
     };

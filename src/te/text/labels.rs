@@ -3,7 +3,7 @@
 //! The first bearer of a name keeps it, the next ones are `name#1`, `name#2` and so on, in the order of the text. A
 //! name that is a word of the text language is `name#0`. A parser drops what follows `#` and gets the name back.
 
-use std::collections::HashMap;
+use crate::base::hash::HashMap;
 
 use super::token::is_name;
 

@@ -1,0 +1,257 @@
+//! The list: every stage from a graph to scheduled functions with places in memory, in order, with a reason where the
+//! order matters.
+
+use std::collections::BTreeSet;
+
+use crate::kernels::{self, fuse, layout, replace, slices};
+use crate::passes::{
+    ascend, canonical, channels, digits, hoist, linear, lower, prune, share, split, views, winograd,
+};
+use crate::plan;
+use crate::sched::{self, Over};
+use crate::te::verifier::{verify, verify_normal_form};
+use crate::te::{Program, Tensor};
+
+use super::updates::{self, batched_inputs};
+use super::{Context, State};
+
+/// A stage.
+pub struct Stage {
+    /// Its name in messages, in `--print-after-all` and for `emit --after`.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub description: &'static str,
+    work: Work,
+    /// What it leaves.
+    pub form: Form,
+    /// Why it has nothing to do, where the lanes or what was asked for leave it out.
+    skipped: fn(&Context<'_>) -> Option<&'static str>,
+}
+
+/// What a stage does.
+enum Work {
+    /// Rewrites equations, whatever the lanes will be.
+    Rewrite(fn(&mut Program)),
+    /// Anything else.
+    Step(fn(&mut State<'_>, &Context<'_>)),
+}
+
+/// What there is after a stage: what is verified and printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    Equations,
+    /// Kernels, whose layouts may not fit yet.
+    Kernels,
+    /// Kernels with their layouts.
+    Layouts,
+    Launches,
+    Plan,
+}
+
+const fn rewrite(name: &'static str, description: &'static str, run: fn(&mut Program)) -> Stage {
+    Stage { name, description, work: Work::Rewrite(run), form: Form::Equations, skipped: |_| None }
+}
+
+const fn step(
+    name: &'static str,
+    description: &'static str,
+    form: Form,
+    run: fn(&mut State<'_>, &Context<'_>),
+) -> Stage {
+    Stage { name, description, work: Work::Step(run), form, skipped: |_| None }
+}
+
+impl Stage {
+    const fn unless(self, skipped: fn(&Context<'_>) -> Option<&'static str>) -> Stage {
+        Stage { skipped, ..self }
+    }
+}
+
+/// The stages in their order.
+pub const PIPELINE: &[Stage] = &[
+    step("equations", "writes the ops of all nodes as equations", Form::Equations, |state, _| {
+        state.program = lower::run(state.graph);
+    }),
+    // Before canonical, which needs bodies that no longer go through reshapes.
+    rewrite("views", "reads through reshapes, permutations and constants", views::run),
+    rewrite("ascend", "turns sums round that run backwards", ascend::run),
+    rewrite("canonical", "gives equal equations equal form, folds constants", canonical::run),
+    // Sees equal bodies as equal, and makes more of them equal.
+    rewrite("linear", "moves fixed factors out of sums", linear::run),
+    // After linear, which may move a factor out of the way; before share, as equations have the same parts.
+    rewrite("hoist", "computes expensive parts that many elements share once", hoist::run),
+    // Once more: a sum may have become a constant, a product may have lost its factors.
+    rewrite("views again", "reads through what became a constant", views::run),
+    rewrite("canonical again", "gives what is new its canonical form", canonical::run),
+    // After views, which leaves reads through reshapes where no view can go.
+    rewrite("digits", "gives tensors the dimensions that their readers index", digits::run),
+    // Works on canonical bodies only.
+    rewrite("share", "computes common equations and parts once", share::run),
+    rewrite("prune", "drops what no output needs", prune::run),
+    // From here on the lanes are known.
+    step("updates", "gives each update a tensor of its own", Form::Equations, |state, _| {
+        updates::separate(state.graph, &mut state.program);
+        state.kept = updates::kept(state.graph, &state.program);
+    }),
+    step(
+        "channels",
+        "reads parameters through copies with channels across the lanes",
+        Form::Equations,
+        |state, _| {
+            let parameters: Vec<Tensor> = state.kept.iter().map(|kept| kept.present).collect();
+            let copies = channels::run(&mut state.program, &parameters);
+            state.across = copies.into_iter().map(|tensor| (tensor, 0)).collect();
+        },
+    )
+    .unless(|context| (context.over != Over::Channels).then_some("lanes are over the batch")),
+    // Before split, which cuts the sums that are left.
+    step(
+        "winograd",
+        "computes 3×3 convolutions and their gradients from tiles",
+        Form::Equations,
+        |state, context| {
+            winograd::run(&mut state.program, context.goal.machine.lanes);
+        },
+    )
+    .unless(|context| match context.over {
+        Over::Channels => Some("lanes are over channels"),
+        Over::Batch => (!context.goal.fast_math).then_some("fast_math is off"),
+    }),
+    step("split", "cuts long sums over the batch in two levels", Form::Equations, |state, context| {
+        split::run(&mut state.program, context.goal.machine.lanes);
+        let inputs = batched_inputs(state.graph, &state.program);
+        state.across = inputs.into_iter().map(|tensor| (tensor, 0)).collect();
+    })
+    .unless(|context| (context.over == Over::Channels).then_some("lanes are over channels")),
+    step("canonical for the lanes", "gives what is new its canonical form", Form::Equations, |state, _| {
+        canonical::run(&mut state.program);
+    }),
+    step("fuse", "puts equations into kernels that run together", Form::Kernels, |state, context| {
+        state.order = state.program.equations.iter().map(|equation| equation.result).collect();
+        let program = std::mem::take(&mut state.program);
+        state.kernels = fuse::run(program, &state.across, context.goal.machine.lanes);
+    }),
+    step("layouts", "says where the elements of each tensor lie", Form::Kernels, |state, context| {
+        state.layouts = layout::choose(&state.kernels, &state.across, context.goal.machine.lanes);
+    }),
+    step(
+        "slices",
+        "finds kernels that can go through one slice after the other",
+        Form::Kernels,
+        |state, _| {
+            state.groups = slices::find(&mut state.kernels, &mut state.layouts);
+        },
+    ),
+    step("order", "puts readers of a tensor before what may replace it", Form::Kernels, |state, _| {
+        let kept = state.kept.iter().filter_map(|kept| Some((kept.present, kept.next?)));
+        let kept: Vec<replace::Pair> = kept.collect();
+        state.replaceable = replace::order(&mut state.kernels, &kept, &mut state.groups);
+    }),
+    // After order, which says what may share memory.
+    step(
+        "halos",
+        "gives tensors that may share memory one layout, and kept ones that of files",
+        Form::Layouts,
+        |state, _| {
+            replace::share_halos(&mut state.layouts, &state.replaceable);
+            for tensor in state.kept.iter().flat_map(|kept| [Some(kept.present), kept.next]).flatten() {
+                let shape = state.kernels.program.tensors[tensor].shape.clone();
+                state.layouts.insert(tensor, layout::Layout::new(&shape, None, 1));
+            }
+        },
+    ),
+    step("schedule", "writes the loops of each kernel", Form::Launches, |state, context| {
+        // Each kernel has a clone of its own to work on.
+        state.kernels.program.share();
+        let subject = sched::Subject {
+            kernels: &state.kernels,
+            layouts: &state.layouts,
+            machine: &context.goal.machine,
+            keeps_digits: !context.goal.fast_math || context.over == Over::Channels,
+        };
+        state.launches = sched::schedule(subject, &state.groups, context.choices);
+    }),
+    step("plan", "gives every tensor its place in memory", Form::Plan, |state, _| {
+        let State { kernels, layouts, launches, kept, .. } = &*state;
+        state.plan = Some(plan::plan(kernels, layouts, launches, kept, state.verdict()));
+    }),
+];
+
+/// How many of the first stages do not depend on the lanes.
+pub fn common() -> usize {
+    let first = PIPELINE.iter().rposition(|stage| matches!(stage.work, Work::Rewrite(_)));
+    first.map_or(0, |at| at + 1)
+}
+
+impl Stage {
+    /// Why it has nothing to do, where that is so.
+    pub fn skipped(&self, context: &Context<'_>) -> Option<&'static str> {
+        (self.skipped)(context)
+    }
+
+    pub(super) fn run(&self, state: &mut State<'_>, context: &Context<'_>) {
+        match self.work {
+            Work::Rewrite(run) => run(&mut state.program),
+            Work::Step(run) => run(state, context),
+        }
+    }
+
+    /// Rewrites equations, where that is what the stage does.
+    pub fn rewrite(&self, program: &mut Program) {
+        if let Work::Rewrite(run) = self.work {
+            run(program);
+        }
+    }
+
+    /// Holds what it leaves against the invariants. Functions are verified where they are written and compiled, plans
+    /// where they are compiled, in every build.
+    pub(super) fn verify(&self, state: &State<'_>) -> Result<(), Vec<String>> {
+        match self.form {
+            Form::Equations => verify_equations(&state.program),
+            Form::Kernels => kernels::verifier::verify(&state.kernels, None),
+            Form::Layouts => kernels::verifier::verify(&state.kernels, Some(&state.layouts)),
+            Form::Launches | Form::Plan => Ok(()),
+        }
+    }
+
+    /// What it leaves as text, as far as names are wanted.
+    pub fn print(&self, state: &State<'_>, wanted: &dyn Fn(&str) -> bool) -> String {
+        match self.form {
+            Form::Equations => excerpt(&state.program, wanted).to_string(),
+            Form::Kernels | Form::Layouts => {
+                let mut kernels = state.kernels.clone();
+                kernels.kernels.retain(|kernel| wanted(&kernel.name));
+                kernels::printer::print(&kernels, &state.layouts)
+            }
+            Form::Launches => {
+                let wanted = state.launches.iter().filter(|launch| wanted(&launch.function.name));
+                let texts = wanted.map(|launch| format!("{}\n{}", launch.function.name, launch.schedule));
+                texts.collect::<Vec<_>>().join("\n")
+            }
+            Form::Plan => {
+                let State { kernels, layouts, launches, plan, .. } = state;
+                let plan = plan.as_ref().expect("this stage has made it");
+                plan::printer::print(plan, kernels, layouts, launches, wanted)
+            }
+        }
+    }
+}
+
+/// Holds equations against the invariants.
+pub(super) fn verify_equations(program: &Program) -> Result<(), Vec<String>> {
+    verify(program).and_then(|()| verify_normal_form(program))
+}
+
+/// The equations of a program whose results are wanted.
+fn excerpt(program: &Program, wanted: &dyn Fn(&str) -> bool) -> Program {
+    let mut part = program.clone();
+    part.equations.retain(|equation| wanted(&program.tensors[equation.result].name));
+    if part.equations.len() < program.equations.len() {
+        let results: BTreeSet<Tensor> = part.equations.iter().map(|equation| equation.result).collect();
+        let bodies = part.equations.iter().flat_map(|equation| &equation.pieces).map(|piece| piece.body);
+        let reads: BTreeSet<Tensor> = bodies.flat_map(|body| part.reads(body)).collect();
+        part.inputs = reads.difference(&results).copied().collect();
+        part.outputs = results.into_iter().collect();
+    }
+    part
+}
