@@ -10,8 +10,7 @@ use cnnc::base::source::SourceMap;
 use cnnc::base::target::Target;
 use cnnc::elab;
 use cnnc::elab::config::Overrides;
-use cnnc::lower::Goal;
-use cnnc::lower::lower;
+use cnnc::lower::{Goal, lower};
 use cnnc::runtime::Program;
 use cnnc::train::recipe::Recipe;
 

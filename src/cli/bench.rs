@@ -5,19 +5,18 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::base::numbers;
-use crate::base::philox::{RandomState, uniform};
-use crate::graph::{Graph, Role, Sink};
-use crate::lower::Goal;
-use crate::lower::lower_chosen;
+use crate::base::philox::RandomState;
+use crate::graph::Graph;
+use crate::lower::{Goal, lower_chosen};
 use crate::runtime::{Mismatch, Pool, Program, Store};
 use crate::sched::Choices;
-use crate::te::DType;
 use crate::train::TrainError;
 use crate::train::programs::{advised, initialise};
 
 use super::arguments::{BenchArguments, Mode};
+use super::measured::{check_whole, set_inputs};
 use super::project::{Project, execution};
-use super::{Failure, Outcome, print, print_json, tune, tuned};
+use super::{Failure, Outcome, print, print_json, tuned};
 
 /// Rounds of which the smallest and the middle time are given.
 const ROUNDS: usize = 5;
@@ -49,9 +48,6 @@ struct Report {
 
 /// Measures and prints.
 pub fn run(arguments: &BenchArguments) -> Outcome {
-    if arguments.tune {
-        return tune::run(arguments);
-    }
     let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
@@ -182,42 +178,6 @@ fn measure(graph: &Graph, made: Made, pool: &Pool, store: &mut Store) -> Result<
     check_whole(&program, store)?;
     let times = Milliseconds { min: rounds[0] * 1e3, median: rounds[ROUNDS / 2] * 1e3 };
     Ok(Measured { times, gflop, compile_ms, arena_bytes: program.arena_bytes() })
-}
-
-/// Gives a program that is only measured pictures of noise, and rates so small that the weights hardly move. (Blank
-/// pictures have no variance, so the gradients of a deep net with batch normalisation overflow.) All else is 0, also
-/// where another program has used the memory before.
-pub(super) fn set_inputs(program: &mut Program, graph: &Graph) {
-    const RATES: [(&str, f32); 3] = [("lr", 1e-6), ("step_size", 1e-6), ("bias_correction2_sqrt", 1.0)];
-    for (value, role) in &graph.inputs {
-        let count = graph.values[*value].shape.iter().product::<i64>() as usize;
-        match role {
-            Role::Data => {
-                let state = RandomState { seed: 0, step: 0 };
-                let pixels: Vec<f32> = (0..count as u32).map(|at| uniform(state, 0, at)).collect();
-                program.set_data(&pixels);
-            }
-            Role::Target | Role::Partner if graph.values[*value].dtype == DType::I32 => {
-                program.set_labels(role, &vec![0; count]);
-            }
-            Role::Target | Role::Partner => program.set_targets(role, &vec![0.0; count]),
-            Role::Scalar(name) => {
-                let rate = RATES.iter().find(|(known, _)| known == name);
-                program.set_scalar(name, rate.map_or(0.0, |(_, rate)| *rate));
-            }
-            Role::Param { .. } | Role::State { .. } => {}
-        }
-    }
-}
-
-/// Refuses the times of a step that ended before its updates, because its loss was not finite.
-pub(super) fn check_whole(program: &Program, store: &Store) -> Result<(), Failure> {
-    match program.scalar(&Sink::Loss, store) {
-        Some(loss) if !loss.is_finite() => Err(Failure::Run(format!(
-            "the loss of noise is {loss}, so no step is whole: there is nothing to measure"
-        ))),
-        _ => Ok(()),
-    }
 }
 
 /// The most multiply-adds a second that independent chains in registers reach, times two, on all threads.

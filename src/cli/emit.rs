@@ -15,7 +15,7 @@ use crate::codegen::{self, cranelift};
 use crate::graph::dot::dot;
 use crate::graph::{Graph, OpId};
 use crate::loops::verifier::Verified;
-use crate::lower::stages::Form;
+use crate::lower::stages::{Form, PIPELINE};
 use crate::lower::{Goal, Lowered, Observed, lower_observed};
 use crate::plan;
 use crate::plan::slices::Unit;
@@ -49,13 +49,13 @@ pub fn run(arguments: &EmitArguments) -> Outcome {
             let fast_math = project.subject()?.fast_math();
             let goal = Goal { fast_math, ..goal(arguments.cpu)? };
             let choices = choices(arguments, &project, &goal)?;
-            let mut log = Log { arguments, wanted: &wanted, text: String::new(), shown: String::new() };
-            let lowered = lower_observed(&graph, &goal, &choices, &mut |seen| log.add(seen));
+            let mut log = String::new();
+            let mut add = |seen: Observed<'_, '_>| log += &logged(arguments, &wanted, seen);
+            let lowered = lower_observed(&graph, &goal, &choices, &mut add);
             tuned::warn_of_misfits(&choices, &lowered);
-            let Log { text, shown, .. } = log;
             match arguments.stage {
-                Stage::Fused | Stage::Kernels => text + &shown,
-                stage => text + &low(stage, lowered, &goal.machine, &wanted)?,
+                Stage::Fused | Stage::Kernels => log,
+                stage => log + &low(stage, lowered, &goal.machine, &wanted)?,
             }
         }
     };
@@ -63,38 +63,28 @@ pub fn run(arguments: &EmitArguments) -> Outcome {
     print(&text)
 }
 
-/// What the stages of lowering leave.
-struct Log<'a> {
-    arguments: &'a EmitArguments,
-    wanted: &'a dyn Fn(&str) -> bool,
-    /// Of all of them, as far as they lead to the one that is asked for, where that is wanted.
-    text: String,
-    /// Of the last one that leaves equations, or kernels with layouts.
-    shown: String,
-}
-
-impl Log<'_> {
-    fn add(&mut self, seen: Observed<'_, '_>) {
-        let last = match self.arguments.stage {
-            Stage::Fused => Form::Equations,
-            Stage::Kernels => Form::Layouts,
-            _ => Form::Plan,
+/// What is shown of a stage of lowering: the one that is asked for, and where that is wanted all that lead to it.
+fn logged(arguments: &EmitArguments, wanted: &dyn Fn(&str) -> bool, seen: Observed<'_, '_>) -> String {
+    let form = match arguments.stage {
+        Stage::Fused => Form::Equations,
+        Stage::Kernels => Form::Layouts,
+        _ => Form::Plan,
+    };
+    let mut text = String::new();
+    if arguments.print_after_all && seen.stage.form <= form {
+        let (name, description) = (seen.stage.name, seen.stage.description);
+        text += &match seen.skipped {
+            Some(reason) => format!("// {name} is left out: {reason}\n\n"),
+            None => format!("// after {name}: {description}\n{}\n", seen.stage.print(seen.state, wanted)),
         };
-        if seen.stage.form > last {
-            return;
-        }
-        let prints = self.arguments.print_after_all;
-        if prints || matches!(self.arguments.stage, Stage::Fused | Stage::Kernels) {
-            self.shown = seen.stage.print(seen.state, self.wanted);
-        }
-        if prints {
-            let (name, description) = (seen.stage.name, seen.stage.description);
-            self.text += &match seen.skipped {
-                Some(reason) => format!("// {name} is left out: {reason}\n\n"),
-                None => format!("// after {name}: {description}\n{}\n", self.shown),
-            };
-        }
     }
+    let is_shown = matches!(arguments.stage, Stage::Fused | Stage::Kernels);
+    if is_shown
+        && PIPELINE.iter().rfind(|stage| stage.form == form).is_some_and(|last| last.name == seen.stage.name)
+    {
+        text += &seen.stage.print(seen.state, wanted);
+    }
+    text
 }
 
 /// What `--op` takes of a stage, and the names that it was asked about.

@@ -13,6 +13,7 @@ mod foreign;
 mod inputs;
 mod interrupts;
 mod lints;
+mod measured;
 mod nested;
 mod new;
 mod picture;
@@ -171,6 +172,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Fmt(arguments) => fmt::run(&arguments),
         Command::Summary(arguments) => summary::run(&arguments),
+        Command::Bench(arguments) if arguments.tune => tune::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
     };

@@ -14,7 +14,7 @@ use crate::sched::Launch;
 use crate::train::programs::{advised, initialise};
 
 use super::arguments::{Mode, ProfileArguments};
-use super::bench::{check_whole, set_inputs};
+use super::measured::{check_whole, set_inputs, short};
 use super::project::{Project, execution};
 use super::{Failure, Outcome, print, print_json, tuned};
 
@@ -149,15 +149,6 @@ fn cost_of(launches: &[Launch], unit: &Unit) -> (String, Cost) {
         total = Cost { flop: total.flop + flop, bytes: total.bytes + bytes - own };
     }
     (names.join("+"), total)
-}
-
-/// The first and the last of the equations that a kernel computes.
-pub(super) fn short(kernel: &str) -> String {
-    let equations: Vec<&str> = kernel.split('+').collect();
-    match equations.as_slice() {
-        [first, .., last] if equations.len() > 2 => format!("{first} … {last}"),
-        _ => kernel.to_owned(),
-    }
 }
 
 fn text(report: &Report, top: usize) -> String {

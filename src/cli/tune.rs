@@ -12,15 +12,13 @@ use serde::Serialize;
 use crate::base::philox::RandomState;
 use crate::elab::config::TrainSpec;
 use crate::graph::Graph;
-use crate::lower::Goal;
-use crate::lower::{Lowered, lower_chosen};
+use crate::lower::{Goal, Lowered, lower_chosen};
 use crate::runtime::{Mismatch, Pool, Program, Store};
 use crate::sched::{Choices, Launch};
 use crate::train::programs::initialise;
 
 use super::arguments::{BenchArguments, Mode};
-use super::bench::{check_whole, set_inputs};
-use super::profile::short;
+use super::measured::{check_whole, set_inputs, short};
 use super::project::{Project, execution};
 use super::tuned::{self, Subject, Tuned};
 use super::{Failure, Outcome, print, print_json};

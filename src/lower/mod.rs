@@ -12,7 +12,6 @@ mod updates;
 mod work;
 
 use crate::base::hash::HashMap;
-
 use crate::base::parallel;
 use crate::base::target::Target;
 use crate::graph::{self, Graph, Sink};
@@ -84,24 +83,64 @@ pub fn lower(graph: &Graph, goal: &Goal) -> Lowered {
 
 /// Lowers a graph with the register tiles that were chosen, which change no bit of its results.
 pub fn lower_chosen(graph: &Graph, goal: &Goal, choices: &Choices) -> Lowered {
-    lower_observed(graph, goal, choices, &mut |_| {})
+    let mut state = State::new(graph);
+    let ways = begin(&mut state, goal, &mut |_| {});
+    if choices.is_empty() && ways.len() > 1 {
+        return shortest(&ways, &state, goal);
+    }
+    let (over, reason) = decide(&ways, &state, goal);
+    finish(state, &Context { goal, over, choices }, reason, &mut |_| {})
 }
 
 /// Lowers a graph; `observe` sees what each stage leaves, when it has been verified. Of several ways for the lanes it
 /// sees the one that is taken.
 pub fn lower_observed(graph: &Graph, goal: &Goal, choices: &Choices, observe: Observer<'_>) -> Lowered {
-    verified("the graph", || graph::verifier::verify(graph));
     let mut state = State::new(graph);
-    let context = Context { goal, over: Over::Batch, choices };
-    let (common, rest) = stages::PIPELINE.split_at(stages::common());
-    run(common, &mut state, &context, observe);
-    let candidates = match goal.over {
-        Some(over) => vec![over],
-        None => candidates(&state, &goal.machine),
+    let ways = begin(&mut state, goal, observe);
+    let (over, reason) = decide(&ways, &state, goal);
+    finish(state, &Context { goal, over, choices }, reason, observe)
+}
+
+/// Goes through the stages that need not know what the lanes are; gives what they may be.
+fn begin(state: &mut State<'_>, goal: &Goal, observe: Observer<'_>) -> Vec<Over> {
+    verified("the graph", || graph::verifier::verify(state.graph));
+    let context = Context { goal, over: Over::Batch, choices: &Choices::default() };
+    run(&stages::PIPELINE[..stages::common()], state, &context, observe);
+    goal.over.map_or_else(|| candidates(state, &goal.machine), |over| vec![over])
+}
+
+/// Goes through the others.
+fn finish(mut state: State<'_>, context: &Context<'_>, reason: String, observe: Observer<'_>) -> Lowered {
+    run(&stages::PIPELINE[stages::common()..], &mut state, context, observe);
+    state.lowered(&context.goal.machine, context.over, reason)
+}
+
+/// What the lanes are, and why. That changes sums, so it follows from the model, never from what was measured.
+fn decide(ways: &[Over], state: &State<'_>, goal: &Goal) -> (Over, String) {
+    match ways {
+        [over] => (*over, format!("lanes over {over}")),
+        _ => {
+            let Lowered { over, reason, .. } = shortest(ways, state, goal);
+            (over, reason)
+        }
+    }
+}
+
+/// The shortest of the programs with lanes in these ways; the first of equal ones.
+fn shortest(ways: &[Over], state: &State<'_>, goal: &Goal) -> Lowered {
+    let way = |over: &Over| {
+        let context = Context { goal, over: *over, choices: &Choices::default() };
+        finish(state.clone(), &context, format!("lanes over {over}"), &mut |_| {})
     };
-    let (over, reason) = decide(&candidates, rest, &state, goal);
-    run(rest, &mut state, &Context { over, ..context }, observe);
-    state.lowered(&goal.machine, over, reason)
+    let mut lowered: Vec<Lowered> = ways.iter().map(way).collect();
+    let efforts: Vec<u64> = lowered.iter().map(|lowered| effort(lowered, &goal.machine)).collect();
+    let best = (0..lowered.len()).min_by_key(|at| efforts[*at]).expect("a way");
+    let listed = ways.iter().zip(&efforts);
+    let listed: String =
+        listed.map(|(over, effort)| format!(", {effort} instructions over {over}")).collect();
+    let mut best = lowered.swap_remove(best);
+    best.reason += &listed;
+    best
 }
 
 /// What the stages are told.
@@ -133,26 +172,6 @@ fn candidates(state: &State<'_>, machine: &Machine) -> Vec<Over> {
         true => vec![Over::Channels, Over::Batch],
         false => vec![Over::Batch],
     }
-}
-
-/// The candidate with the least work, and why. What the lanes are changes sums, so it follows from the model, never from
-/// what was measured.
-fn decide(candidates: &[Over], rest: &'static [Stage], state: &State<'_>, goal: &Goal) -> (Over, String) {
-    let [over] = candidates else {
-        let effort = |over: &Over| {
-            let mut state = state.clone();
-            let context = Context { goal, over: *over, choices: &Choices::default() };
-            run(rest, &mut state, &context, &mut |_| {});
-            effort(&state.lowered(&goal.machine, *over, String::new()), &goal.machine)
-        };
-        let efforts: Vec<u64> = candidates.iter().map(effort).collect();
-        let best = (0..efforts.len()).min_by_key(|at| efforts[*at]).expect("a candidate");
-        let listed = candidates.iter().zip(&efforts);
-        let listed: String =
-            listed.map(|(over, effort)| format!(", {effort} instructions over {over}")).collect();
-        return (candidates[best], format!("lanes over {}{listed}", candidates[best]));
-    };
-    (*over, format!("lanes over {over}"))
 }
 
 /// Machine instructions of a run, but for those whose results stay: a measure of its time.

@@ -169,7 +169,9 @@ pub const PIPELINE: &[Stage] = &[
             machine: &context.goal.machine,
             keeps_digits: !context.goal.fast_math || context.over == Over::Channels,
         };
-        state.launches = sched::schedule(subject, &state.groups, context.choices);
+        let launches = sched::schedule(subject, &state.groups, context.choices);
+        state.launches =
+            launches.unwrap_or_else(|illegal| panic!("a policy took a step that is not legal: {illegal}"));
     }),
     step("plan", "gives every tensor its place in memory", Form::Plan, |state, _| {
         let State { kernels, layouts, launches, kept, .. } = &*state;

@@ -17,7 +17,7 @@ use crate::te::whole::is_beyond;
 use crate::te::{Axis, Expr, Index, Program, Reduction};
 
 use super::emit::SHORT_SUM;
-use super::nest::{LONG_SUM, LoopNest};
+use super::nest::{Illegal, LONG_SUM, LoopNest};
 use super::{Machine, Subject};
 
 /// Straight-line copies of a reduction's body, at most: with wide vectors, and with those of 128 bits, whose back end
@@ -43,32 +43,38 @@ const LEAST_BLOCK: i64 = 4;
 /// The scheduled loops of a nest: one, or two where a vector axis leaves a rest; and each of them in two parts where no
 /// tile divides an extent. Their axes are added to the `program`. `cuts` count through the slices in which the nest's group runs, and `wanted` says which
 /// register tile was chosen for which part.
+///
+/// # Errors
+///
+/// Where the policy takes a step that is not legal: that is a bug of it.
 pub fn plan<'c>(
     subject: Subject<'_>,
     program: &mut Program,
     nest: &Nest,
     cuts: &[Cut],
     wanted: &dyn Fn(usize) -> Option<&'c str>,
-) -> Vec<LoopNest> {
+) -> Result<Vec<LoopNest>, Illegal> {
     let Subject { kernels, layouts, machine, keeps_digits } = subject;
     let mut plain = LoopNest::new(program, nest);
     plain.digits = keeps_digits;
     let mut planner = Planner { kernels, layouts, machine, program, nest, cuts };
-    planner.settle(&mut plain);
+    planner.settle(&mut plain)?;
     let plans = match planner.lane_axis() {
-        Some(axis) => planner.over_lanes(&plain, axis),
-        None => planner.over_elements(&plain),
+        Some(axis) => planner.over_lanes(&plain, axis)?,
+        None => planner.over_elements(&plain)?,
+    };
+    let mut parts = Vec::new();
+    for plan in plans.unwrap_or_else(|| vec![plain]) {
+        parts.extend(planner.parts(plan)?);
     }
-    .unwrap_or_else(|| vec![plain]);
-    let mut plans: Vec<LoopNest> = plans.into_iter().flat_map(|plan| planner.parts(plan)).collect();
-    for (part, plan) in plans.iter_mut().enumerate() {
-        planner.tile(plan, wanted(part));
-        planner.join(plan);
-        planner.block(plan);
-        planner.unroll(plan);
-        planner.spread(plan);
+    for (part, plan) in parts.iter_mut().enumerate() {
+        planner.tile(plan, wanted(part))?;
+        planner.join(plan)?;
+        planner.block(plan)?;
+        planner.unroll(plan)?;
+        planner.spread(plan)?;
     }
-    plans
+    Ok(parts)
 }
 
 struct Planner<'a> {
@@ -119,12 +125,12 @@ impl Planner<'_> {
         found
     }
 
-    fn over_lanes(&mut self, plain: &LoopNest, axis: Axis) -> Option<Vec<LoopNest>> {
+    fn over_lanes(&mut self, plain: &LoopNest, axis: Axis) -> Result<Option<Vec<LoopNest>>, Illegal> {
         let (extent, lanes) = (self.extent(axis), self.machine.lanes);
         let reduced = self.nest.reduce.contains(&axis);
         let ragged = extent % lanes != 0;
         if ragged && !self.padded_everywhere(axis) {
-            return None;
+            return Ok(None);
         }
         let mut plan = plain.clone();
         if extent == 1 {
@@ -132,22 +138,22 @@ impl Planner<'_> {
         }
         // Its loop has been unrolled for a choice, and no other way has lanes along it.
         if !plan.mentions(axis) {
-            return None;
+            return Ok(None);
         }
-        let (_, lane) = plan.split(self.program, axis, lanes);
+        let (_, lane) = plan.split(self.program, axis, lanes)?;
         if ragged && reduced {
             plan.mask = Some((Index::from(axis), extent));
         }
         if !self.vectorizes(&plan, lane, reduced) {
-            return None;
+            return Ok(None);
         }
-        plan.vectorize(self.program, lane, reduced);
+        plan.vectorize(self.program, lane, reduced)?;
         if plan.digits && extent * FEW_IN_LANES <= lanes {
             plan.long_sum /= 2;
         }
-        self.slice(&mut plan);
-        self.flatten_rest(&mut plan);
-        Some(vec![plan])
+        self.slice(&mut plan)?;
+        self.flatten_rest(&mut plan)?;
+        Ok(Some(vec![plan]))
     }
 
     /// Whether an axis that does not fill its last vector is only used where the layout has room for lanes beyond the
@@ -202,56 +208,60 @@ impl Planner<'_> {
     }
 
     /// Joins the loops that every tensor stores contiguously.
-    fn flatten_rest(&mut self, plan: &mut LoopNest) {
+    fn flatten_rest(&mut self, plan: &mut LoopNest) -> Result<(), Illegal> {
         if self.factors().is_some() || plan.outer.len() < 2 {
-            return;
+            return Ok(());
         }
         for first in plan.slices..plan.outer.len() - 1 {
             let axes = plan.outer[first..].to_vec();
             let mut flat = plan.clone();
-            let axis = flat.flatten(self.program, &axes);
+            let axis = flat.flatten(self.program, &axes)?;
             if self.vectorizes(&flat, axis, false) {
                 *plan = flat;
-                return;
+                return Ok(());
             }
         }
+        Ok(())
     }
 
-    fn over_elements(&mut self, plain: &LoopNest) -> Option<Vec<LoopNest>> {
+    fn over_elements(&mut self, plain: &LoopNest) -> Result<Option<Vec<LoopNest>>, Illegal> {
         let mut flat = plain.clone();
-        self.flatten_rest(&mut flat);
-        self.over_last(flat).or_else(|| self.over_last(plain.clone()))
+        self.flatten_rest(&mut flat)?;
+        match self.over_last(flat)? {
+            None => self.over_last(plain.clone()),
+            plans => Ok(plans),
+        }
     }
 
     /// Vectors over the last loop, and what does not fill one.
-    fn over_last(&mut self, mut whole: LoopNest) -> Option<Vec<LoopNest>> {
+    fn over_last(&mut self, mut whole: LoopNest) -> Result<Option<Vec<LoopNest>>, Illegal> {
         let lanes = self.machine.lanes;
-        let axis = *whole.outer.last()?;
+        let Some(axis) = whole.outer.last().copied() else { return Ok(None) };
         let extent = self.extent(axis);
         if extent < lanes || !self.vectorizes(&whole, axis, false) {
-            return None;
+            return Ok(None);
         }
         let rest = extent % lanes;
         let mut main = whole.clone();
-        main.restrict(self.program, axis, 0, extent - rest);
-        let main_axis = *main.outer.last()?;
-        let (_, lane) = main.split(self.program, main_axis, lanes);
+        main.restrict(self.program, axis, 0, extent - rest)?;
+        let Some(main_axis) = main.outer.last().copied() else { return Ok(None) };
+        let (_, lane) = main.split(self.program, main_axis, lanes)?;
         // An address that is linear in the loop may lose that form when the loop is split.
         if !self.vectorizes(&main, lane, false) {
-            return None;
+            return Ok(None);
         }
-        main.vectorize(self.program, lane, false);
+        main.vectorize(self.program, lane, false)?;
         let mut plans = vec![main];
         if rest > i64::from(planted!("sched.cpu.rest")) {
-            whole.restrict(self.program, axis, extent - rest, rest);
+            whole.restrict(self.program, axis, extent - rest, rest)?;
             plans.push(whole);
         }
-        Some(plans)
+        Ok(Some(plans))
     }
 
     /// Joins the loops of a contraction's sum that all factors walk through as through one, but for those that will be
     /// unrolled.
-    fn join(&mut self, plan: &mut LoopNest) {
+    fn join(&mut self, plan: &mut LoopNest) -> Result<(), Illegal> {
         let (mut at, limit) = (0, LARGEST_UNROLL[usize::from(self.machine.target.lanes == 4)]);
         let mut copies = self.copies(plan);
         let unrolled = plan.reduce.iter().rev().take_while(|axis| {
@@ -261,20 +271,21 @@ impl Planner<'_> {
         let mut end = plan.reduce.len() - unrolled.count();
         while self.factors().is_some() && at + 1 < end {
             let mut joined = plan.clone();
-            let axis = joined.join(self.program, plan.reduce[at]);
-            match axis.filter(|axis| self.vectorizes(&joined, *axis, false)) {
-                Some(_) => {
+            let axis = joined.join(self.program, plan.reduce[at])?;
+            match self.vectorizes(&joined, axis, false) {
+                true => {
                     *plan = joined;
                     end -= 1;
                 }
-                None => at += 1,
+                false => at += 1,
             }
         }
+        Ok(())
     }
 
     /// Blocks long reduction loops, so that a long sum is one of sums: it loses fewer digits. And those that walk through
     /// lanes, one vector after the other.
-    fn block(&mut self, plan: &mut LoopNest) {
+    fn block(&mut self, plan: &mut LoopNest) -> Result<(), Illegal> {
         for axis in plan.reduce.clone() {
             if !self.walks_lanes(plan, axis) {
                 continue;
@@ -282,7 +293,7 @@ impl Planner<'_> {
             let (lanes, extent) = (self.machine.lanes, self.extent(axis));
             let vectors = (2..=lanes).rev().find(|part| lanes % part == 0 && extent % part == 0);
             if let Some(part) = vectors {
-                plan.block(self.program, axis, part);
+                plan.block(self.program, axis, part)?;
             }
         }
         let mut points = plan.tile.iter().chain(&plan.windows).map(|axis| self.extent(*axis));
@@ -297,34 +308,36 @@ impl Planner<'_> {
 
     /// Blocks what is longer than any sum shall be: a register tile whose sum begins again more often is up to a fifth
     /// slower in some shapes.
-    fn block_longest_loops(&mut self, plan: &mut LoopNest) {
+    fn block_longest_loops(&mut self, plan: &mut LoopNest) -> Result<(), Illegal> {
         for axis in plan.reduce.clone() {
             let extent = self.extent(axis);
             let divides = |factor: &i64| extent % factor == 0 && extent / factor > 1;
             if extent > LONGEST_LOOP
                 && let Some(factor) = (LONGEST_LOOP / 4..=LONGEST_LOOP).rev().find(divides)
             {
-                plan.block(self.program, axis, factor);
+                plan.block(self.program, axis, factor)?;
             }
         }
+        Ok(())
     }
 
     /// Blocks the loops of sums that begin again in each loop.
-    fn block_single_sums(&mut self, plan: &mut LoopNest) {
+    fn block_single_sums(&mut self, plan: &mut LoopNest) -> Result<(), Illegal> {
         let mut at = 0;
         while let Some(axis) = plan.reduce.get(at).copied() {
             let extent = self.extent(axis);
             let block = (LEAST_BLOCK..=SHORT_SUM).rev().find(|factor| extent % factor == 0);
             match block.filter(|_| extent > LONGEST_SINGLE_SUM) {
-                Some(factor) => plan.block(self.program, axis, factor),
+                Some(factor) => plan.block(self.program, axis, factor)?,
                 None => at += 1,
             }
         }
+        Ok(())
     }
 
     /// Blocks one loop of a register tile's sum, which begins again only in the innermost loop that has a long sum inside:
     /// that sum and the one of such sums shall be short.
-    fn block_tile(&mut self, plan: &mut LoopNest) {
+    fn block_tile(&mut self, plan: &mut LoopNest) -> Result<(), Illegal> {
         let all: i64 = plan.reduce.iter().map(|axis| self.extent(*axis)).product();
         let longest = match plan.has_parts_in_lanes() {
             _ if plan.long_sum < LONG_SUM => 2 * plan.long_sum,
@@ -335,18 +348,18 @@ impl Planner<'_> {
         for axis in plan.reduce.clone().into_iter().rev() {
             let extent = self.extent(axis);
             if inside >= plan.long_sum {
-                return;
+                return Ok(());
             }
             if inside * extent > longest {
                 let long = plan.long_sum;
                 let blocks = (2..extent).filter(|factor| extent % factor == 0 && inside * factor >= long);
                 if let Some(factor) = blocks.min_by_key(|factor| inside * factor + all / (inside * factor)) {
-                    plan.block(self.program, axis, factor);
-                    return;
+                    return plan.block(self.program, axis, factor);
                 }
             }
             inside *= extent;
         }
+        Ok(())
     }
 
     /// Whether a reduction loop of more than one vector indexes the lanes of a tensor, element by element.
@@ -359,15 +372,16 @@ impl Planner<'_> {
         self.extent(axis) > self.machine.lanes && self.accesses().iter().any(indexes)
     }
 
-    fn unroll(&mut self, plan: &mut LoopNest) {
+    fn unroll(&mut self, plan: &mut LoopNest) -> Result<(), Illegal> {
         let mut copies = self.copies(plan);
         while let Some(axis) = plan.reduce.last().copied() {
             copies *= self.extent(axis);
             if copies > LARGEST_UNROLL[usize::from(self.machine.target.lanes == 4)] {
                 break;
             }
-            plan.unroll(self.program);
+            plan.unroll(self.program)?;
         }
+        Ok(())
     }
 
     /// How often the body of a reduction is written, before its own loops are unrolled.
@@ -381,18 +395,19 @@ impl Planner<'_> {
 
     /// Gives the parallel loop enough iterations to share. A nest that tests its indices keeps its loops: the verifier
     /// follows a test of an axis to the address, but not one of a digit.
-    fn spread(&mut self, plan: &mut LoopNest) {
+    fn spread(&mut self, plan: &mut LoopNest) -> Result<(), Illegal> {
         if plan.slices > 0 {
             let axes = plan.outer[..plan.slices].to_vec();
             if axes.len() > 1 {
-                plan.flatten(self.program, &axes);
+                plan.flatten(self.program, &axes)?;
             }
-            return;
+            return Ok(());
         }
         while plan.outer.len() > 1 && self.extent(plan.outer[0]) < 8 && !self.tests_indices() {
             let axes = plan.outer[..2].to_vec();
-            plan.flatten(self.program, &axes);
+            plan.flatten(self.program, &axes)?;
         }
+        Ok(())
     }
 
     /// Whether a read may lie outside its tensor and the halo that holds its fill value.

@@ -21,6 +21,7 @@ use crate::loops::Function;
 use crate::te::Tensor;
 
 pub use choices::Choices;
+pub use nest::Illegal;
 
 /// The machine as the scheduler sees it.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +91,11 @@ pub struct Subject<'a> {
 
 /// Schedules all kernels, in order, with the register tiles that were chosen. Those of a group count through the slices
 /// with their parallel loops.
-pub fn schedule(subject: Subject<'_>, groups: &[Group], choices: &Choices) -> Vec<Launch> {
+///
+/// # Errors
+///
+/// Where the policy takes a step that is not legal: that is a bug of it.
+pub fn schedule(subject: Subject<'_>, groups: &[Group], choices: &Choices) -> Result<Vec<Launch>, Illegal> {
     let kernels = &subject.kernels.kernels;
     let mut group_of: Vec<Option<usize>> = vec![None; kernels.len()];
     for (at, group) in groups.iter().enumerate() {
@@ -107,18 +112,20 @@ pub fn schedule(subject: Subject<'_>, groups: &[Group], choices: &Choices) -> Ve
             let group = group_of[*at].map(|group| (group, &groups[group]));
             let first = launches.len();
             let wanted = |number: usize| choices.tile(&choices::key(name, first + number));
-            let of_kernel = schedule_kernel(subject, *at, group, &wanted);
+            let of_kernel = schedule_kernel(subject, *at, group, &wanted)?;
             launches.extend(of_kernel.into_iter().map(|launch| (*at, launch)));
         }
         for (number, (_, launch)) in launches.iter_mut().enumerate() {
             launch.key = choices::key(name, number);
         }
-        launches
+        Ok(launches)
     };
     let named: Vec<(&str, Vec<usize>)> = named.into_iter().collect();
-    let mut launches: Vec<(usize, Launch)> = parallel::map(&named, of_name).into_iter().flatten().collect();
+    let scheduled: Result<Vec<Vec<(usize, Launch)>>, Illegal> =
+        parallel::map(&named, of_name).into_iter().collect();
+    let mut launches = scheduled?.concat();
     launches.sort_by_key(|(kernel, _)| *kernel);
-    launches.into_iter().map(|(_, launch)| launch).collect()
+    Ok(launches.into_iter().map(|(_, launch)| launch).collect())
 }
 
 /// The launches of a kernel, which may belong to a group. `wanted` says which tile was chosen for which of them.
@@ -127,18 +134,18 @@ fn schedule_kernel<'c>(
     at: usize,
     group: Option<(usize, &Group)>,
     wanted: &dyn Fn(usize) -> Option<&'c str>,
-) -> Vec<Launch> {
+) -> Result<Vec<Launch>, Illegal> {
     let kernel = &subject.kernels.kernels[at];
     let cuts = group.map_or(&[] as &[_], |(_, group)| &group.cuts[at - group.kernels.start]);
     let mut launches: Vec<Launch> = Vec::new();
     for nest in &kernel.nests {
         let mut program = subject.kernels.program.workspace();
         let first = launches.len();
-        let plans = cpu::plan(subject, &mut program, nest, cuts, &|part| wanted(first + part));
+        let plans = cpu::plan(subject, &mut program, nest, cuts, &|part| wanted(first + part))?;
         for plan in &plans {
             let launch = emit::emit(subject, program.clone(), &kernel.name, nest, plan);
             launches.push(Launch { group: group.map(|(group, _)| group), ..launch });
         }
     }
-    launches
+    Ok(launches)
 }

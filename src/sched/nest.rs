@@ -1,7 +1,7 @@
 //! A nest under scheduling: its loops, its register tile, its vector axis, and the steps that made it so.
 //!
 //! A schedule is the list of steps, in the order in which they were applied. Each step checks that it is legal, in
-//! every build, changes the nest and writes itself down; none changes which elements are computed, and none but those
+//! every build, changes the nest and writes itself down, or says what does not hold and changes nothing; none changes which elements are computed, and none but those
 //! that say so changes the order of a sum. That no two iterations of the parallel loop meet, and that every access is
 //! inside its buffer, is for the verifier of the function that comes out.
 
@@ -81,20 +81,24 @@ impl LoopNest {
     }
 
     /// Writes down a step.
-    ///
-    /// # Panics
-    ///
-    /// Where an axis stands at two places after it.
     fn did(&mut self, step: String) {
-        let Self { outer, tile, reduce, unrolled, windows, lane, .. } = &*self;
+        debug_assert!(self.places_are_apart(), "{step}: an axis has two places");
+        self.note(step);
+    }
+
+    /// The axes of all loops, and the lanes.
+    fn placed(&self) -> impl Iterator<Item = &Axis> {
+        let Self { outer, tile, reduce, unrolled, windows, lane, .. } = self;
         let lane = lane.as_ref().map(|lane| &lane.axis);
-        let mut places: Vec<&Axis> =
-            [outer, tile, reduce, unrolled, windows].into_iter().flatten().chain(lane).collect();
+        [outer, tile, reduce, unrolled, windows].into_iter().flatten().chain(lane)
+    }
+
+    fn places_are_apart(&self) -> bool {
+        let mut places: Vec<&Axis> = self.placed().collect();
         let count = places.len();
         places.sort_unstable();
         places.dedup();
-        assert_eq!(places.len(), count, "{step}: an axis has two places");
-        self.note(step);
+        places.len() == count
     }
 
     /// Replaces an axis everywhere by an index of new axes.
@@ -115,12 +119,18 @@ impl LoopNest {
     /// Splits a loop into blocks: `axis = factor * block + rest`. The rest is not placed yet. The blocks cover the
     /// extent; where it is not a multiple, the caller sees to the points beyond.
     ///
-    /// # Panics
+    /// ```text
+    /// for a < 6: y[a]   split a by 2   for ab < 3: y[2 * ab + al]
+    /// ```
+    ///
+    /// # Errors
     ///
     /// Where the factor is no positive number, or the nest has no such axis.
-    pub fn split(&mut self, program: &mut Program, axis: Axis, factor: i64) -> (Axis, Axis) {
+    pub fn split(&mut self, program: &mut Program, axis: Axis, factor: i64) -> Result<(Axis, Axis), Illegal> {
         let data = program.axes[axis].clone();
-        assert!(factor > 0 && self.mentions(axis), "split {} by {factor}", data.name);
+        let step = format!("split {} by {factor}", data.name);
+        require(&step, factor > 0, "the factor is not positive")?;
+        require(&step, self.mentions(axis), "the nest has no such axis")?;
         let block = program.axis(format!("{}b", data.name), (data.extent + factor - 1) / factor);
         let rest = program.axis(format!("{}l", data.name), factor);
         let single = program.axes[block].extent == 1;
@@ -136,53 +146,76 @@ impl LoopNest {
                 }
             }
         }
-        self.did(format!("split {} by {factor}", data.name));
-        (block, rest)
+        self.did(step);
+        Ok((block, rest))
     }
 
     /// Runs a free loop over `start..start + count` only.
     ///
-    /// # Panics
+    /// ```text
+    /// for a < 6: y[a]   restrict a to 4..6   for a < 2: y[a + 4]
+    /// ```
+    ///
+    /// # Errors
     ///
     /// Where that is no part of an outer loop.
-    pub fn restrict(&mut self, program: &mut Program, axis: Axis, start: i64, count: i64) {
+    pub fn restrict(
+        &mut self,
+        program: &mut Program,
+        axis: Axis,
+        start: i64,
+        count: i64,
+    ) -> Result<(), Illegal> {
         let data = program.axes[axis].clone();
         if start == 0 && count == data.extent {
-            return;
+            return Ok(());
         }
+        let step = format!("restrict {} to {start}..{}", data.name, start + count);
+        require(&step, self.outer.contains(&axis), "it is no outer loop")?;
         let is_part = start >= 0 && count > 0 && start <= data.extent - count;
-        assert!(is_part && self.outer.contains(&axis), "restrict {} to {start} and {count} more", data.name);
+        require(&step, is_part, "that is no part of the loop")?;
         let part = program.axis(data.name.clone(), count);
         self.substitute(program, axis, &Index::from(part).offset(start));
         self.outer.iter_mut().filter(|other| **other == axis).for_each(|other| *other = part);
-        self.did(format!("restrict {} to {start}..{}", data.name, start + count));
+        self.did(step);
+        Ok(())
     }
 
-    /// Makes the elements of an axis the lanes of vectors.
+    /// Makes the elements of an axis that has no place yet the lanes of vectors.
     ///
-    /// # Panics
+    /// ```text
+    /// for ab < 3: y[2 * ab + al]   vectorize al × 2   for ab < 3: y[2 * ab + (0, 1)]
+    /// ```
+    ///
+    /// # Errors
     ///
     /// Where there are lanes already, or the axis is a loop.
-    pub fn vectorize(&mut self, program: &Program, axis: Axis, reduced: bool) {
-        assert!(self.lane.is_none(), "vectorize {} beside other lanes", program.axes[axis].name);
+    pub fn vectorize(&mut self, program: &Program, axis: Axis, reduced: bool) -> Result<(), Illegal> {
+        let step = format!("vectorize {} × {}", program.axes[axis].name, program.axes[axis].extent);
+        require(&step, self.lane.is_none(), "there are lanes already")?;
+        require(&step, !self.placed().any(|placed| *placed == axis), "the axis is a loop")?;
         self.lane = Some(Lane { axis, reduced });
-        let how = if reduced { " (lanes are summed apart, then pairwise)" } else { "" };
-        self.did(format!("vectorize {} × {}{how}", program.axes[axis].name, program.axes[axis].extent));
+        self.did(step + if reduced { " (lanes are summed apart, then pairwise)" } else { "" });
+        Ok(())
     }
 
     /// Joins several loops, each the next one inside the other, into one that runs over all their points in the same
     /// order.
     ///
-    /// # Panics
+    /// ```text
+    /// for a < 6: for b < 4: y[a, b]   flatten a b   for ab < 24: y[ab / 4, ab % 4]
+    /// ```
+    ///
+    /// # Errors
     ///
     /// Where that is not how they stand.
-    pub fn flatten(&mut self, program: &mut Program, axes: &[Axis]) -> Axis {
+    pub fn flatten(&mut self, program: &mut Program, axes: &[Axis]) -> Result<Axis, Illegal> {
         let total = axes.iter().map(|axis| program.axes[*axis].extent).product();
         let names: Vec<&str> = axes.iter().map(|axis| program.axes[*axis].name.as_str()).collect();
         let name = names.concat();
         let step = format!("flatten {}", names.join(" "));
         let at = self.outer.windows(axes.len().max(1)).position(|loops| loops == axes);
-        let at = at.unwrap_or_else(|| panic!("{step}: they are not so in each other"));
+        let at = at.ok_or_else(|| Illegal::new(&step, "they are not so in each other"))?;
         let flat = program.axis(name, total);
         let mut weight = total;
         for axis in axes {
@@ -193,92 +226,165 @@ impl LoopNest {
         }
         self.outer.splice(at..at + axes.len(), [flat]);
         self.did(step);
-        flat
+        Ok(flat)
     }
 
-    /// Joins two reduction loops, of which the second is the next one inside the first: one that runs over all their
-    /// points, in the same order.
-    pub fn join(&mut self, program: &mut Program, first: Axis) -> Option<Axis> {
-        let at = self.reduce.iter().position(|axis| *axis == first)?;
-        let second = *self.reduce.get(at + 1)?;
-        let [one, other] = [first, second].map(|axis| program.axes[axis].clone());
+    /// Joins two reduction loops, of which the second is the next one inside the first, into one that runs over all
+    /// their points, in the same order.
+    ///
+    /// ```text
+    /// sum k < 2: sum l < 8: x[k, l]   join k l   sum kl < 16: x[kl / 8, kl % 8]
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Where the first is no reduction loop, or none is inside it.
+    pub fn join(&mut self, program: &mut Program, first: Axis) -> Result<Axis, Illegal> {
+        let one = program.axes[first].clone();
+        let at = self.reduce.iter().position(|axis| *axis == first);
+        let second = at.and_then(|at| self.reduce.get(at + 1).copied());
+        let (Some(at), Some(second)) = (at, second) else {
+            return Err(Illegal::new(&format!("join {}", one.name), "no reduction loop is inside it"));
+        };
+        let other = program.axes[second].clone();
         let axis = program.axis(format!("{}{}", one.name, other.name), one.extent * other.extent);
         let index = Index::from(axis);
         self.substitute(program, first, &index.div(other.extent, &program.axes));
         self.substitute(program, second, &index.rem(other.extent, &program.axes));
         self.reduce.splice(at..at + 2, [axis]);
         self.did(format!("join {} {}", one.name, other.name));
-        Some(axis)
+        Ok(axis)
     }
 
-    /// Unrolls a block of a free axis into the register tile; the factor divides the extent.
+    /// Unrolls a block of a free axis into the register tile.
     ///
-    /// # Panics
+    /// ```text
+    /// for a < 6: y[a]   tile a by 2   for ab < 3: y[2 * ab], y[2 * ab + 1]
+    /// ```
     ///
-    /// Where it does not, or the axis is no outer loop.
-    pub fn tile(&mut self, program: &mut Program, axis: Axis, factor: i64) {
-        assert_eq!(program.axes[axis].extent % factor, 0, "{factor} does not divide a loop");
+    /// # Errors
+    ///
+    /// Where the factor does not divide the extent, or the axis is no outer loop.
+    pub fn tile(&mut self, program: &mut Program, axis: Axis, factor: i64) -> Result<(), Illegal> {
+        let step = format!("tile {} by {factor}", program.axes[axis].name);
+        require(
+            &step,
+            factor > 0 && program.axes[axis].extent % factor == 0,
+            "that does not divide the loop",
+        )?;
         if factor == 1 {
-            return;
+            return Ok(());
         }
-        assert!(self.outer.contains(&axis), "tile of no outer loop");
-        let (_, rest) = self.split(program, axis, factor);
+        require(&step, self.outer.contains(&axis), "it is no outer loop")?;
+        let (_, rest) = self.split(program, axis, factor)?;
         self.tile.push(rest);
         self.steps.pop();
-        self.did(format!("tile {} by {factor}", program.axes[axis].name));
+        self.did(step);
+        Ok(())
     }
 
-    /// Splits a reduction loop into blocks of `factor`, which divides its extent. The order of the sum stays.
+    /// Splits a reduction loop into blocks. The order of the sum stays.
     ///
-    /// # Panics
+    /// ```text
+    /// sum k < 8: x[k]   block k by 4   sum kb < 2: sum kl < 4: x[4 * kb + kl]
+    /// ```
     ///
-    /// Where it does not, or the axis is no reduction loop.
-    pub fn block(&mut self, program: &mut Program, axis: Axis, factor: i64) {
-        assert_eq!(program.axes[axis].extent % factor, 0, "{factor} does not divide a loop");
-        assert!(self.reduce.contains(&axis), "block of no reduction loop");
-        let (block, rest) = self.split(program, axis, factor);
+    /// # Errors
+    ///
+    /// Where the factor does not divide the extent, or the axis is no reduction loop.
+    pub fn block(&mut self, program: &mut Program, axis: Axis, factor: i64) -> Result<(), Illegal> {
+        let step = format!("block {} by {factor}", program.axes[axis].name);
+        require(
+            &step,
+            factor > 0 && program.axes[axis].extent % factor == 0,
+            "that does not divide the loop",
+        )?;
+        require(&step, self.reduce.contains(&axis), "it is no reduction loop")?;
+        let (block, rest) = self.split(program, axis, factor)?;
         let at = self.reduce.iter().position(|other| *other == block).map_or(0, |at| at + 1);
         self.reduce.insert(at, rest);
         self.steps.pop();
-        self.did(format!("block {} by {factor}", program.axes[axis].name));
+        self.did(step);
+        Ok(())
     }
 
     /// Makes the loops of some indices, which are theirs alone, the outermost ones: they count slices.
     ///
-    /// # Panics
+    /// ```text
+    /// for a < 6: for b < 4: y[a, b]   slice b   for b < 4 (slices): for a < 6: y[a, b]
+    /// ```
+    ///
+    /// # Errors
     ///
     /// Where they are no outer loops.
-    pub fn slice(&mut self, program: &Program, loops: Vec<Axis>) {
-        assert!(loops.iter().all(|axis| self.outer.contains(axis)), "slice of other loops");
-        let rest = self.outer.iter().copied().filter(|axis| !loops.contains(axis)).collect();
+    pub fn slice(&mut self, program: &Program, loops: Vec<Axis>) -> Result<(), Illegal> {
         let names: Vec<&str> = loops.iter().map(|axis| program.axes[*axis].name.as_str()).collect();
-        self.did(format!("slice {}", names.join(" ")));
+        let step = format!("slice {}", names.join(" "));
+        require(&step, loops.iter().all(|axis| self.outer.contains(axis)), "they are no outer loops")?;
+        let rest = self.outer.iter().copied().filter(|axis| !loops.contains(axis)).collect();
+        self.did(step);
         self.slices = loops.len();
         self.outer = [loops, rest].concat();
+        Ok(())
     }
 
     /// Unrolls the innermost reduction loop.
-    pub fn unroll(&mut self, program: &Program) {
-        if let Some(axis) = self.reduce.pop() {
-            self.unrolled.insert(0, axis);
-            self.did(format!("unroll {}", program.axes[axis].name));
-        }
+    ///
+    /// ```text
+    /// sum k < 2: x[k]   unroll k   x[0] + x[1]
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Where there is none.
+    pub fn unroll(&mut self, program: &Program) -> Result<(), Illegal> {
+        let axis = self.reduce.pop().ok_or_else(|| Illegal::new("unroll", "there is no reduction loop"))?;
+        self.unrolled.insert(0, axis);
+        self.did(format!("unroll {}", program.axes[axis].name));
+        Ok(())
     }
 
     /// Puts the outer loops in another order.
     ///
-    /// # Panics
+    /// ```text
+    /// for a < 6: for b < 4: y[a, b]   reorder b a   for b < 4: for a < 6: y[a, b]
+    /// ```
+    ///
+    /// # Errors
     ///
     /// Where these are others.
-    pub fn reorder(&mut self, program: &Program, order: Vec<Axis>) {
+    pub fn reorder(&mut self, program: &Program, order: Vec<Axis>) -> Result<(), Illegal> {
+        let names: Vec<&str> = order.iter().map(|axis| program.axes[*axis].name.as_str()).collect();
+        let step = format!("reorder {}", names.join(" "));
         let are_same = order.len() == self.outer.len() && self.outer.iter().all(|axis| order.contains(axis));
-        assert!(are_same, "reorder of other loops");
+        require(&step, are_same, "these are other loops")?;
         if order != self.outer {
-            let names: Vec<&str> = order.iter().map(|axis| program.axes[*axis].name.as_str()).collect();
-            self.did(format!("reorder {}", names.join(" ")));
+            self.did(step);
             self.outer = order;
         }
+        Ok(())
     }
+}
+
+/// A step that may not be taken. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{step}: {rule}")]
+pub struct Illegal {
+    /// As it would have been written down.
+    pub step: String,
+    /// What does not hold.
+    pub rule: &'static str,
+}
+
+impl Illegal {
+    fn new(step: &str, rule: &'static str) -> Illegal {
+        Illegal { step: step.to_owned(), rule }
+    }
+}
+
+/// An error where a rule of a step does not hold.
+fn require(step: &str, holds: bool, rule: &'static str) -> Result<(), Illegal> {
+    if holds { Ok(()) } else { Err(Illegal::new(step, rule)) }
 }
 
 impl fmt::Display for LoopNest {
@@ -288,73 +394,5 @@ impl fmt::Display for LoopNest {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Loops over `a` (6) and `b` (4), and a sum over `k` (8).
-    fn nest() -> (Program, LoopNest, [Axis; 3]) {
-        let mut program = Program::default();
-        let axes = [("a", 6), ("b", 4), ("k", 8)].map(|(name, extent)| program.axis(name, extent));
-        let [a, b, k] = axes;
-        let nest = LoopNest {
-            outer: vec![a, b],
-            reduce: vec![k],
-            replace: axes.iter().map(|axis| (*axis, Index::from(*axis))).collect(),
-            ..LoopNest::default()
-        };
-        (program, nest, axes)
-    }
-
-    /// What a wrong step says, that of each line.
-    #[test]
-    fn steps_check_what_they_need() {
-        type Wrong = fn(&mut Program, &mut LoopNest, [Axis; 3]);
-        let wrong: [(&str, Wrong); 14] = [
-            ("split a by 0", |p, n, [a, ..]| _ = n.split(p, a, 0)),
-            ("split of a loop that is gone", |p, n, [a, ..]| _ = (n.split(p, a, 2), n.split(p, a, 3))),
-            ("restrict beyond the end", |p, n, [a, ..]| n.restrict(p, a, 1, 6)),
-            ("restrict before the start", |p, n, [a, ..]| n.restrict(p, a, -1, 6)),
-            ("restrict to nothing", |p, n, [a, ..]| n.restrict(p, a, 3, 0)),
-            ("restrict a sum", |p, n, [.., k]| n.restrict(p, k, 0, 4)),
-            ("lanes of a loop", |p, n, [a, ..]| n.vectorize(p, a, false)),
-            ("lanes twice", |p, n, [a, b, _]| {
-                for axis in [a, b] {
-                    let (_, lane) = n.split(p, axis, 2);
-                    n.vectorize(p, lane, false);
-                }
-            }),
-            ("flatten in another order", |p, n, [a, b, _]| _ = n.flatten(p, &[b, a])),
-            ("flatten with a sum", |p, n, [a, b, k]| _ = n.flatten(p, &[a, b, k])),
-            ("tile a sum", |p, n, [.., k]| n.tile(p, k, 4)),
-            ("block a free loop", |p, n, [a, ..]| n.block(p, a, 2)),
-            ("slice of a sum", |p, n, [.., k]| n.slice(p, vec![k])),
-            ("reorder to the same twice", |p, n, [a, ..]| n.reorder(p, vec![a, a])),
-        ];
-        for (what, step) in wrong {
-            let (mut program, mut nest, axes) = nest();
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                step(&mut program, &mut nest, axes);
-            }));
-            assert!(result.is_err(), "{what}:\n{nest}");
-        }
-    }
-
-    #[test]
-    fn right_steps_are_written_down() {
-        let (mut program, mut nest, [a, b, k]) = nest();
-        nest.reorder(&program, vec![b, a]);
-        nest.tile(&mut program, b, 2);
-        nest.block(&mut program, k, 4);
-        nest.unroll(&program);
-        let rows = nest.outer[0];
-        let flat = nest.flatten(&mut program, &[rows, a]);
-        nest.restrict(&mut program, flat, 0, 8);
-        let part = nest.outer[0];
-        let (_, lane) = nest.split(&mut program, part, 4);
-        nest.vectorize(&program, lane, false);
-        let steps: Vec<String> = nest.to_string().lines().map(|line| line.trim().to_owned()).collect();
-        let wanted = "reorder b a, tile b by 2, block k by 4, unroll kl, flatten bb a, restrict bba to 0..8, \
-                      split bba by 4, vectorize bbal × 4";
-        assert_eq!(steps.join(", "), wanted);
-    }
-}
+#[path = "nest_tests.rs"]
+mod tests;

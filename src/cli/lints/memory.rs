@@ -7,8 +7,7 @@ use crate::base::diagnostic::Diagnostic;
 use crate::base::memory::Room;
 use crate::base::numbers;
 use crate::graph::Graph;
-use crate::lower::Goal;
-use crate::lower::lower;
+use crate::lower::{Goal, lower};
 use crate::runtime::need::{Need, largest_batch};
 
 /// What a step has beside the tensors of its graph (copies in other layouts, transformed tiles) is at most so many

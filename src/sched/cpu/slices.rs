@@ -3,7 +3,7 @@
 
 use crate::te::{Axis, Expr, Index};
 
-use super::super::nest::LoopNest;
+use super::super::nest::{Illegal, LoopNest};
 use super::Planner;
 
 /// The points of a tile that unrolled choices may make.
@@ -12,32 +12,34 @@ const LARGEST_TILE: i64 = 64;
 impl Planner<'_> {
     /// Makes the loops that count through the slices the outermost ones. Where the cuts are no loops of the nest, it has
     /// none, and the plan finds that the group has no common slices.
-    pub(super) fn slice(&mut self, plan: &mut LoopNest) {
+    pub(super) fn slice(&mut self, plan: &mut LoopNest) -> Result<(), Illegal> {
         let axes = &self.program.axes;
         let counts = self.cuts.iter().flatten().map(|(axis, by)| plan.replace[axis].div(*by, axes));
         let counts: Vec<Index> = counts.collect();
         let several = counts.iter().filter(|index| index.as_constant().is_none());
         let loops: Option<Vec<Axis>> = several.map(Index::as_axis).collect();
         let Some(loops) = loops.filter(|loops| loops.iter().all(|axis| plan.outer.contains(axis))) else {
-            return;
+            return Ok(());
         };
-        if !loops.is_empty() {
-            plan.slice(self.program, loops);
+        match loops.is_empty() {
+            true => Ok(()),
+            false => plan.slice(self.program, loops),
         }
     }
 
     /// Unrolls the loops that decide choices, as far as a tile has room, so that each of its points has one expression.
-    pub(super) fn settle(&mut self, plan: &mut LoopNest) {
+    pub(super) fn settle(&mut self, plan: &mut LoopNest) -> Result<(), Illegal> {
         if self.factors().is_some() {
-            return;
+            return Ok(());
         }
         for index in self.choices() {
             let mut open = Vec::new();
             self.replaced(plan, &index).for_each_axis(&mut |axis| open.push(axis));
             for axis in open.into_iter().filter(|axis| plan.outer.contains(axis)).collect::<Vec<_>>() {
-                self.unroll_choice(plan, &index, axis);
+                self.unroll_choice(plan, &index, axis)?;
             }
         }
+        Ok(())
     }
 
     /// The indices that are compared with numbers to choose an expression, the outermost choice first: what the points
@@ -60,21 +62,22 @@ impl Planner<'_> {
     }
 
     /// Tiles a loop by the least number whose blocks do not change the index.
-    fn unroll_choice(&mut self, plan: &mut LoopNest, index: &Index, axis: Axis) {
+    fn unroll_choice(&mut self, plan: &mut LoopNest, index: &Index, axis: Axis) -> Result<(), Illegal> {
         let extent = self.extent(axis);
         let points: i64 = plan.tile.iter().chain(&plan.windows).map(|axis| self.extent(*axis)).product();
         for factor in (2..=extent.min(LARGEST_TILE / points)).filter(|factor| extent % factor == 0) {
             let mut tiled = plan.clone();
-            tiled.tile(self.program, axis, factor);
+            tiled.tile(self.program, axis, factor)?;
             let blocks: Vec<Axis> =
                 tiled.outer.iter().copied().filter(|axis| !plan.outer.contains(axis)).collect();
             let index = self.replaced(&tiled, index);
             if !blocks.iter().any(|block| index.mentions(*block)) {
                 tiled.shares = true;
                 *plan = tiled;
-                return;
+                return Ok(());
             }
         }
+        Ok(())
     }
 
     fn replaced(&self, plan: &LoopNest, index: &Index) -> Index {

@@ -25,11 +25,8 @@ fn scheduled(choices: &Choices) -> Vec<Launch> {
     let across = [(x, 0)].into_iter().collect();
     let kernels = fuse::run(program, &across, machine.lanes);
     let layouts = layout::choose(&kernels, &across, machine.lanes);
-    schedule(
-        Subject { kernels: &kernels, layouts: &layouts, machine: &machine, keeps_digits: false },
-        &[],
-        choices,
-    )
+    let subject = Subject { kernels: &kernels, layouts: &layouts, machine: &machine, keeps_digits: false };
+    schedule(subject, &[], choices).expect("all steps are legal")
 }
 
 fn chosen(tile: &str) -> (Launch, usize) {

@@ -6,7 +6,7 @@
 
 use crate::te::{Axis, Binary, Expr, ExprId, Reduction};
 
-use super::super::nest::LoopNest;
+use super::super::nest::{Illegal, LoopNest};
 use super::Planner;
 
 /// Multiply-adds under way at once that hide their latency: two a cycle, four cycles each.
@@ -126,14 +126,14 @@ impl Planner<'_> {
     }
 
     /// The plan, or two for parts of a loop, where these have better tiles than the whole.
-    pub(super) fn parts(&mut self, plan: LoopNest) -> Vec<LoopNest> {
-        let Some((axis, first)) = self.cut(&plan) else { return vec![plan] };
+    pub(super) fn parts(&mut self, plan: LoopNest) -> Result<Vec<LoopNest>, Illegal> {
+        let Some((axis, first)) = self.cut(&plan) else { return Ok(vec![plan]) };
         let extent = self.extent(axis);
         let mut halves = [plan.clone(), plan];
-        halves[0].restrict(self.program, axis, 0, first);
+        halves[0].restrict(self.program, axis, 0, first)?;
         let rest = extent - first - i64::from(planted!("sched.tile.part"));
-        halves[1].restrict(self.program, axis, first, rest);
-        halves.into()
+        halves[1].restrict(self.program, axis, first, rest)?;
+        Ok(halves.into())
     }
 
     /// The loop to cut in two and the length of its first part, where that is worth it.
@@ -160,13 +160,11 @@ impl Planner<'_> {
     }
 
     /// Chooses the register tile of a contraction, the wanted one if it may have that, and the order of its loops.
-    pub(super) fn tile(&mut self, plan: &mut LoopNest, wanted: Option<&str>) {
-        let Some(contraction) = self.contraction(plan) else { return };
+    pub(super) fn tile(&mut self, plan: &mut LoopNest, wanted: Option<&str>) -> Result<(), Illegal> {
+        let Some(contraction) = self.contraction(plan) else { return Ok(()) };
         let tile = self.choose(plan, &contraction, wanted);
-        self.order(plan, &contraction);
-        for (axis, factor) in tile.into_iter().flatten() {
-            plan.tile(self.program, axis, factor);
-        }
+        self.order(plan, &contraction)?;
+        tile.into_iter().flatten().try_for_each(|(axis, factor)| plan.tile(self.program, axis, factor))
     }
 
     /// The loop axes that an expression depends on.
@@ -256,10 +254,10 @@ impl Planner<'_> {
 
     /// Walks the larger factor once: its own axes outside, those of the other inside. Its last axis goes inside these,
     /// so that a block of the smaller factor serves a whole row; unless a row is more than a core's own cache holds.
-    fn order(&self, plan: &mut LoopNest, contraction: &Contraction) {
+    fn order(&self, plan: &mut LoopNest, contraction: &Contraction) -> Result<(), Illegal> {
         let [x, y] = &contraction.sides;
         let (outer, inner) = if self.is_larger(x, y) { (&x.own, &y.own) } else { (&y.own, &x.own) };
-        let Some((last, rest)) = outer.split_last() else { return };
+        let Some((last, rest)) = outer.split_last() else { return Ok(()) };
         let rows: i64 = rest.iter().map(|axis| self.extent(*axis)).product();
         let larger = self.footprint(x.body).max(self.footprint(y.body)) as i64;
         let keep_last = rest.is_empty() || 4 * larger / rows > LARGEST_ROW;
@@ -271,7 +269,7 @@ impl Planner<'_> {
         };
         let mut order = plan.outer.clone();
         order[plan.slices..].sort_by_key(place);
-        plan.reorder(self.program, order);
+        plan.reorder(self.program, order)
     }
 
     fn is_larger(&self, x: &Side, y: &Side) -> bool {
