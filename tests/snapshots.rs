@@ -49,6 +49,35 @@ fn grad() {
     insta::assert_snapshot!(step().to_string());
 }
 
+/// What every stage of lowering leaves, where that is not what the one before it left.
+fn stages(graph: &Graph) -> String {
+    let (mut text, mut before) = (String::new(), String::new());
+    lower_observed(graph, &goal(), &Choices::default(), &mut |seen| {
+        let (name, description) = (seen.stage.name, seen.stage.description);
+        let left = seen.stage.print(seen.state, &|_| true);
+        text += &match seen.skipped {
+            Some(reason) => format!("// {name} is left out: {reason}\n"),
+            None if left == before => format!("// {name} changes nothing\n"),
+            None => format!("// after {name}: {description}\n{left}\n"),
+        };
+        before = left;
+    });
+    text
+}
+
+#[test]
+fn stages_of_a_step() {
+    insta::assert_snapshot!(stages(&step()));
+}
+
+/// Of a few pictures, so that lanes are over channels.
+#[test]
+fn stages_of_a_prediction() {
+    let mut graph = Model::new(TEXT).forward(2, false).expect("the model is right");
+    graph.outputs.retain(|(_, sink)| *sink == cnnc::graph::Sink::Prediction);
+    insta::assert_snapshot!(stages(&graph));
+}
+
 #[test]
 fn fused() {
     let mut text = String::new();
