@@ -10,8 +10,8 @@ use cnnc::base::source::SourceMap;
 use cnnc::base::target::Target;
 use cnnc::elab;
 use cnnc::elab::config::Overrides;
-use cnnc::lower::{Goal, lower};
-use cnnc::runtime::Program;
+use cnnc::lower::{CompileOptions, lower};
+use cnnc::runtime::{Executable, devices};
 use cnnc::train::recipe::Recipe;
 
 const ROUNDS: usize = 5;
@@ -67,10 +67,11 @@ fn once(file: &str, model: &str, settings: &[String]) -> Measured {
     let spec = module.train_spec(section, &overrides).expect("the section is right");
     let phase = &spec.phases[0];
     let graph = Recipe::of(&module, &spec).step(phase.batch, phase).expect("it elaborates");
-    let goal = Goal::of(Target::host());
+    let goal = CompileOptions::of(Target::host());
     let lowered = lower(&graph, &goal);
     let (launches, functions) = (lowered.launches.len(), lowered.unique_functions());
-    let program = Program::compile(&graph, lowered).expect("it compiles");
+    let device = devices::host(1).expect("a thread");
+    let program = Executable::compile(&graph, lowered, &*device).expect("it compiles");
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
     drop(program);
     Measured { milliseconds, launches, functions }

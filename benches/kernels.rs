@@ -10,10 +10,11 @@ use cnnc::base::source::SourceMap;
 use cnnc::base::target::{Level, Target};
 use cnnc::elab::config::Overrides;
 use cnnc::elab::{Library, Module};
-use cnnc::lower::{Goal, lower};
-use cnnc::runtime::{Pool, Program, Store, peak};
+use cnnc::lower::{CompileOptions, lower};
+use cnnc::runtime::{Device, Executable, Instance, Store, devices};
 use cnnc::train::programs::initialise;
 use cnnc::train::recipe::Recipe;
+use std::sync::Arc;
 
 /// A convolution in a net that needs the gradients of its input and of its weights.
 const MODEL: &str = "
@@ -48,14 +49,14 @@ fn main() {
     let levels = if named.is_empty() { vec![Target::host().level] } else { named };
     let shapes: Vec<_> = SHAPES.iter().filter(|shape| words.contains(&label(shape))).collect();
     let shapes = if shapes.is_empty() { SHAPES.iter().collect() } else { shapes };
-    let pool = Pool::new(1).expect("a thread");
+    let device = devices::host(1).expect("a thread");
     for level in levels {
         println!("{level}, one thread{:24}forward         to the input    to the weights", "");
         for shape in &shapes {
             for fast_math in if shape.4 == 3 && shape.5 == 1 { vec![false, true] } else { vec![false] } {
-                let goal = Goal { fast_math, ..Goal::of(Target::of(level)) };
-                let peak = peak::measure(&goal.machine, &pool).expect("the peak is measured");
-                let rates = measure(shape, &goal, &pool)
+                let goal = CompileOptions { fast_math, ..CompileOptions::of(Target::of(level)) };
+                let peak = device.peak_gflops(&goal.machine).expect("the peak is measured");
+                let rates = measure(shape, &goal, &device)
                     .map(|rate| format!("{rate:6.1} ({:3.0} %)", 100.0 * rate / peak));
                 let name = format!("{}{}", label(shape), if fast_math { " tiles" } else { "" });
                 println!("{name:18} peak {peak:6.1} GFLOP/s   {}", rates.join("   "));
@@ -74,7 +75,11 @@ fn label((batch, inputs, outputs, size, kernel, groups): &(i64, i64, i64, i64, i
 }
 
 /// GFLOP/s of each direction: its multiply-adds over the time of all its kernels.
-fn measure(shape: &(i64, i64, i64, i64, i64, i64), goal: &Goal, pool: &Pool) -> [f64; 3] {
+fn measure(
+    shape: &(i64, i64, i64, i64, i64, i64),
+    goal: &CompileOptions,
+    device: &Arc<dyn Device>,
+) -> [f64; 3] {
     let (batch, inputs, outputs, size, kernel, groups) = *shape;
     let settings = [
         format!("args.inputs={inputs}"),
@@ -90,7 +95,7 @@ fn measure(shape: &(i64, i64, i64, i64, i64, i64), goal: &Goal, pool: &Pool) -> 
         Module::with_library(&mut sources, "shape.cnn", MODEL, &Library::embedded()).expect("it parses");
     let spec = module.train_spec(module.train_sections()[0], &overrides).expect("its section is right");
     let graph = Recipe::of(&module, &spec).step(batch, &spec.phases[0]).expect("it elaborates");
-    let mut store = Store::default();
+    let mut store = Store::on(device);
     initialise(&graph, spec.seed, &mut store).expect("memory");
     let lowered = lower(&graph, goal);
     let names: Vec<String> = lowered
@@ -99,11 +104,11 @@ fn measure(shape: &(i64, i64, i64, i64, i64, i64), goal: &Goal, pool: &Pool) -> 
         .iter()
         .map(|unit| lowered.launches[unit.launches.start].function.name.clone())
         .collect();
-    let mut program = Program::compile(&graph, lowered).expect("it compiles");
+    let executable = Executable::compile(&graph, lowered, &**device).expect("it compiles");
+    let mut program = Instance::bind(executable.into(), device, &mut store).expect("memory");
     let mut best = vec![f64::INFINITY; names.len()];
     for step in 0..ROUNDS {
-        let times =
-            program.run_timed(&mut store, pool, RandomState { seed: 0, step }).expect("its own store");
+        let times = program.run_timed(&mut store, RandomState { seed: 0, step }).expect("its own store");
         best.iter_mut().zip(times).for_each(|(best, time)| *best = best.min(time));
         program.commit(&mut store);
     }

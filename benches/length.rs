@@ -12,8 +12,8 @@ use cnnc::base::source::SourceMap;
 use cnnc::base::target::Target;
 use cnnc::elab::Module;
 use cnnc::elab::config::Overrides;
-use cnnc::lower::{Goal, lower};
-use cnnc::runtime::Program;
+use cnnc::lower::{CompileOptions, lower};
+use cnnc::runtime::{Executable, devices};
 use cnnc::train::recipe::Recipe;
 
 const KINDS: [&str; 5] = ["element-wise", "equal", "distinct", "residual", "dense"];
@@ -66,9 +66,10 @@ fn child(kind: &str, layers: usize) {
     let spec = module.train_spec(module.train_sections()[0], &overrides).expect("a right section");
     let phase = &spec.phases[0];
     let graph = Recipe::of(&module, &spec).step(phase.batch, phase).expect("it elaborates");
-    let goal = Goal::of(Target::host());
+    let goal = CompileOptions::of(Target::host());
     let lowered = lower(&graph, &goal);
-    let program = Program::compile(&graph, lowered).expect("it compiles");
+    let device = devices::host(1).expect("a thread");
+    let program = Executable::compile(&graph, lowered, &*device).expect("it compiles");
     println!("{} {}", start.elapsed().as_secs_f64(), peak_megabytes());
     drop(program);
 }

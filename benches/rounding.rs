@@ -9,15 +9,16 @@
 mod model;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::data::npy;
 use cnnc::graph::{Graph, Role, Sink, Value};
-use cnnc::lower::{Goal, lower};
-use cnnc::runtime::Pool;
+use cnnc::lower::{CompileOptions, lower};
 use cnnc::runtime::agreement::{Native, Tensors};
-use cnnc::sched::Over;
+use cnnc::runtime::{Device, devices};
+use cnnc::sched::LaneAxis;
 use model::Model;
 use serde::Deserialize;
 
@@ -43,13 +44,13 @@ fn main() {
     let target = named.map_or_else(Target::host, Target::of);
     let cases = std::fs::read(folder.join("cases.json")).expect("the cases");
     let cases: Vec<Case> = serde_json::from_slice(&cases).expect("a list of cases");
-    let pool = Pool::new(1).expect("a thread");
+    let device = devices::host(1).expect("a thread");
     for case in &cases {
-        compute(&folder, case, target, &pool);
+        compute(&folder, case, target, &device);
     }
 }
 
-fn compute(folder: &Path, case: &Case, target: Target, pool: &Pool) {
+fn compute(folder: &Path, case: &Case, target: Target, device: &Arc<dyn Device>) {
     let model = Model::new(&case.text);
     let trains = model.setting("loss").is_some();
     let graph = match trains {
@@ -57,12 +58,12 @@ fn compute(folder: &Path, case: &Case, target: Target, pool: &Pool) {
         false => model.forward(case.batch, false).unwrap_or_else(|error| panic!("{}: {error}", case.name)),
     };
     // A training step has its lanes over the batch.
-    let over = trains.then_some(Over::Batch);
-    let goal = Goal { fast_math: case.fast_math, over, ..Goal::of(target) };
+    let over = trains.then_some(LaneAxis::Batch);
+    let goal = CompileOptions { fast_math: case.fast_math, over, ..CompileOptions::of(target) };
     let lowered = lower(&graph, &goal);
     let mut native = Native::compile(&graph, lowered).expect("it compiles");
     for (draw, values) in case.values.iter().enumerate() {
-        let outputs = native.run(&inputs(folder, values, &graph), pool, RandomState::default());
+        let outputs = native.run(&inputs(folder, values, &graph), device, RandomState::default());
         for ((value, sink), elements) in graph.outputs.iter().zip(&outputs) {
             if let Some(name) = name(&graph, sink) {
                 let shape: Vec<usize> =

@@ -4,6 +4,7 @@
 //! models by name.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use cnnc::base::philox::RandomState;
@@ -12,9 +13,9 @@ use cnnc::base::target::Target;
 use cnnc::elab;
 use cnnc::elab::config::{Moment, Overrides};
 use cnnc::graph::Role;
-use cnnc::lower::Goal;
-use cnnc::runtime::{Pool, Program, Store};
-use cnnc::train::programs::{Phases, compile, initialise};
+use cnnc::lower::CompileOptions;
+use cnnc::runtime::{Device, Instance, Store, devices};
+use cnnc::train::programs::{StageTimes, compile, initialise};
 use cnnc::train::recipe::Recipe;
 
 const MODELS: [&str; 5] = ["convnet_gap", "convnet_gmp", "lenet", "mnist_cnn", "mnist_cnn_all"];
@@ -26,12 +27,12 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = arguments.iter().find_map(|word| word.parse().ok()).unwrap_or(cores);
-    let pool = Pool::new(threads).expect("threads");
+    let device = devices::host(threads).expect("threads");
     let named = |model: &&str| arguments.iter().any(|word| word == model);
     let all = !MODELS.iter().any(named);
     println!("{:<14} {:>6} {:>12} {:>12}   {threads} threads", "model", "batch", "median", "min");
     for model in MODELS.iter().filter(|model| all || named(model)) {
-        let (batch, mut times) = measure(model, &pool);
+        let (batch, mut times) = measure(model, &device);
         times.sort_by(f64::total_cmp);
         let (median, min) = (times[times.len() / 2] * 1e3, times[0] * 1e3);
         println!("{model:<14} {batch:>6} {median:>9.3} ms {min:>9.3} ms");
@@ -39,7 +40,7 @@ fn main() {
 }
 
 /// The batch size, and the seconds of each step.
-fn measure(model: &str, pool: &Pool) -> (i64, Vec<f64>) {
+fn measure(model: &str, device: &Arc<dyn Device>) -> (i64, Vec<f64>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{model}.cnn"));
     let module = elab::load(&mut SourceMap::default(), &path).expect("the example parses");
     let section = module.train_sections()[0];
@@ -47,10 +48,11 @@ fn measure(model: &str, pool: &Pool) -> (i64, Vec<f64>) {
     let phase = &spec.phases[0];
     let recipe = Recipe::of(&module, &spec);
     let graph = recipe.step(phase.batch, phase).expect("it elaborates");
-    let mut store = Store::default();
+    let mut store = Store::on(device);
     initialise(&graph, spec.seed, &mut store).expect("memory");
-    let goal = Goal::of(Target::host());
-    let mut program = compile(&graph, &goal, &mut Phases::default()).expect("it compiles");
+    let goal = CompileOptions::of(Target::host());
+    let executable = compile(&graph, &goal, &**device, &mut StageTimes::default()).expect("it compiles");
+    let mut program = Instance::bind(executable, device, &mut store).expect("memory");
     let pixels = (0..phase.batch * 784).map(|at| (at * 37 % 101) as f32 / 101.0);
     program.set_data(&pixels.collect::<Vec<_>>());
     program.set_labels(&Role::Target, &(0..phase.batch).map(|at| (at * 7 % 10) as i32).collect::<Vec<_>>());
@@ -61,15 +63,15 @@ fn measure(model: &str, pool: &Pool) -> (i64, Vec<f64>) {
         for (name, value) in phase.scalars(moment(step)) {
             program.set_scalar(&name, value as f32);
         }
-        times.push(timed(&mut program, &mut store, pool, RandomState { seed: spec.seed, step }));
+        times.push(timed(&mut program, &mut store, RandomState { seed: spec.seed, step }));
         step += 1;
     }
     (phase.batch, times.split_off(2))
 }
 
-fn timed(program: &mut Program, store: &mut Store, pool: &Pool, random: RandomState) -> f64 {
+fn timed(program: &mut Instance, store: &mut Store, random: RandomState) -> f64 {
     let start = Instant::now();
-    program.run(store, pool, random).expect("its own store");
+    program.run(store, random).expect("its own store");
     program.commit(store);
     start.elapsed().as_secs_f64()
 }

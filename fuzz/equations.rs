@@ -146,7 +146,7 @@ fn lowered(graph: &Graph) -> bool {
     if graph.nodes.len() > MOST_NODES {
         return false;
     }
-    let mut program = passes::lower::run(graph);
+    let mut program = passes::equations::run(graph);
     cnnc::lower::simplify(&mut program);
     true
 }

@@ -17,7 +17,7 @@
 //! | [`plan`] | loop functions | the place of every tensor in one arena |
 //! | [`lower`] | a graph | the list of all of these, from passes to the plan |
 //! | [`codegen`] | loop functions | machine code in memory |
-//! | [`runtime`] | all of these | programs that run on a thread pool, and the tensors that outlive a step |
+//! | [`runtime`] | all of these | programs that run on a device, and the tensors that outlive a step |
 //! | [`data`] | files of pictures and labels | batches |
 //! | [`train`] | a train section, data | epochs, weights, the files of a run |
 //! | [`report`] | a run | tables, curves, progress |
@@ -25,25 +25,27 @@
 //!
 //! [`base`] is below all of them: source texts, diagnostics, random numbers, the target machine.
 //!
-//! The way from a text to a loss:
+//! Other programs use [`Model`]:
 //!
 //! ```
-//! use cnnc::{base::*, elab::*, lower::Goal, runtime::*, train::programs};
+//! use cnnc::{Model, Targets, devices};
 //!
-//! let text = "model Tiny(x: f32[N, 1, 4, 4]) -> f32[N, 2] { x |> conv(3, 3) |> relu |> flatten |> linear(2) }
-//!             data Digits { source = digits(); }
-//!             train Tiny on Digits { loss = cross_entropy; optim = sgd(0.1); batch = 8; }";
-//! let module = Module::from_text(&mut source::SourceMap::default(), "tiny.cnn", text).unwrap();
-//! let spec = module.train_spec(module.train_sections()[0], &config::Overrides::default()).unwrap();
-//! let recipe = cnnc::train::recipe::Recipe::of(&module, &spec);
-//! let (step, goal) = (recipe.step(8, &spec.phases[0]).unwrap(), Goal::of(target::Target::host()));
-//! let (mut store, pool) = (Store::default(), Pool::new(1).unwrap());
-//! programs::initialise(&step, spec.seed, &mut store).unwrap();
-//! let mut program = programs::compile(&step, &goal, &mut programs::Phases::default()).unwrap();
-//! program.set_data(&[0.5; 8 * 16]); // All labels are class 0, as new memory is.
-//! program.run(&mut store, &pool, philox::RandomState { seed: spec.seed, step: 0 }).unwrap();
-//! assert!(program.scalar(&cnnc::graph::Sink::Loss, &store).unwrap() > 0.0);
+//! let model = Model::from_text("tiny.cnn", "
+//!     model Tiny(x: f32[N, 1, 4, 4]) -> f32[N, 2] { x |> conv(3, 3) as c1 |> relu |> flatten |> linear(2) }
+//!     data Digits { source = digits(); }
+//!     train Tiny on Digits { loss = cross_entropy; optim = sgd(0.1); batch = 2; }")?;
+//! let mut training = model.training(&devices::host(1)?)?;
+//! let (pictures, labels) = ([[0.0; 16], [1.0; 16]].concat(), [0, 1]);
+//! let first = training.step(2, &pictures, Targets::Classes(&labels))?;
+//! let later = (0..20).try_fold(first, |_, _| training.step(2, &pictures, Targets::Classes(&labels)))?;
+//! assert!(later < first);
+//! assert_eq!(training.predict(1, &pictures[16..])?.shape, [1, 2]);
+//! assert_eq!(training.probe("c1", 1, &pictures[16..])?.shape, [1, 3, 2, 2]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! All other modules are the compiler itself. They are public for the command and for the tests, and for whoever reads
+//! along; they change from one version to the next.
 
 // Sizes and offsets are of 64 bits, and so are those of memory: nothing is lost where one becomes the other.
 #[cfg(not(target_pointer_width = "64"))]
@@ -51,6 +53,7 @@ compile_error!("cnnc needs addresses of 64 bits");
 
 #[macro_use]
 pub mod base;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod codegen;
 pub mod data;
@@ -59,11 +62,18 @@ pub mod graph;
 pub mod kernels;
 pub mod loops;
 pub mod lower;
+pub mod model;
 pub mod passes;
 pub mod plan;
+#[cfg(feature = "cli")]
 pub mod report;
 pub mod runtime;
 pub mod sched;
 pub mod syntax;
 pub mod te;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod train;
+
+pub use model::{Error, Model, Targets, Tensor, Training};
+pub use runtime::{Device, Values, devices};

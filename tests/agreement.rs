@@ -14,10 +14,10 @@ use cnnc::elab::Callable;
 use cnnc::graph::Graph;
 use cnnc::kernels::Kernels;
 use cnnc::lower::stages::{Form, PIPELINE, common};
-use cnnc::lower::{Goal, lower, lower_observed};
-use cnnc::runtime::Pool;
+use cnnc::lower::{CompileOptions, lower, lower_observed};
 use cnnc::runtime::agreement::{self, Native};
-use cnnc::sched::{Choices, Over};
+use cnnc::runtime::devices;
+use cnnc::sched::{LaneAxis, TunedTiles};
 use model::Model;
 use random::checks::{Case, Checker};
 use random::faults::FAULTS;
@@ -39,7 +39,7 @@ fn graph(text: &str, batch: i64) -> Graph {
 }
 
 fn check(text: &str, batch: i64) {
-    let goal = Goal::of(Target::host());
+    let goal = CompileOptions::of(Target::host());
     if let Err(error) = agreement::check(&graph(text, batch), &goal) {
         panic!("{error}");
     }
@@ -164,7 +164,7 @@ op any(x: f32[N, C, H, W]) -> y: bool { y = (sum[n < N, c < C, i < H, j < W] x[n
         "above(x)",
         "any(x)",
     ];
-    let (pool, state) = (Pool::new(1).expect("a thread"), RandomState { seed: 3, step: 0 });
+    let (device, state) = (devices::host(1).expect("a thread"), RandomState { seed: 3, step: 0 });
     for body in bodies {
         let model = Model::new(&format!("{ops} model M(x: f32[N, 3, 5, 4]) {{ {body} }}"));
         for (batch, level) in
@@ -173,12 +173,12 @@ op any(x: f32[N, C, H, W]) -> y: bool { y = (sum[n < N, c < C, i < H, j < W] x[n
             let graph = model.forward(batch, false).expect("it elaborates");
             let inputs = agreement::inputs(&graph, state);
             let oracle = agreement::oracle(&graph, &agreement::doubles(&inputs), state);
-            for over in [Some(Over::Batch), Some(Over::Channels)] {
-                let goal = Goal { over, ..Goal::of(Target::of(level)) };
+            for over in [Some(LaneAxis::Batch), Some(LaneAxis::Channels)] {
+                let goal = CompileOptions { over, ..CompileOptions::of(Target::of(level)) };
                 let lowered = lower(&graph, &goal);
                 let interpreted = agreement::interpreted(&lowered, &inputs, state).expect("it runs");
                 let mut native = Native::compile(&graph, lowered).expect("it compiles");
-                let found = native.run(&inputs, &pool, state);
+                let found = native.run(&inputs, &device, state);
                 let same = agreement::same_bits(&graph, &interpreted, &found);
                 let near = agreement::within_bound(&graph, &found, &oracle).map(|_| ());
                 let way = format!("{body}, batch {batch}, {level}, lanes over {over:?}");
@@ -197,11 +197,11 @@ fn reversed_channels() {
              block turn(x: f32[N, O]) {{ param weight: f32[O] = uniform(-1, 1); turned(x, weight) }}
              model M(x: f32[N, {channels}]) {{ x |> turn }}"
         ));
-        let [across, along] = [Over::Channels, Over::Batch].map(Some);
+        let [across, along] = [LaneAxis::Channels, LaneAxis::Batch].map(Some);
         for (batch, over) in [(1, across), (1, along), (3, across), (9, None)] {
             let graph = model.forward(batch, false).expect("it elaborates");
             for level in [Level::Sse4, Target::host().level] {
-                let goal = Goal { over, ..Goal::of(Target::of(level)) };
+                let goal = CompileOptions { over, ..CompileOptions::of(Target::of(level)) };
                 let checked = agreement::check(&graph, &goal);
                 assert_eq!(
                     checked,
@@ -254,11 +254,11 @@ fn for_each_seed(count: u64, work: impl Fn(u64, &Checker) + Sync) {
 
 /// The passes that changed something in a program, and what the stages after them did.
 fn stages(graph: &Graph) -> Vec<String> {
-    let goal = Goal::of(Target::of(Level::Fma));
+    let goal = CompileOptions::of(Target::of(Level::Fma));
     let mut seen_passes = Vec::new();
     let mut before = String::new();
     let mut kernels: Option<Kernels> = None;
-    let lowered = lower_observed(graph, &goal, &Choices::default(), &mut |seen| {
+    let lowered = lower_observed(graph, &goal, &TunedTiles::default(), &mut |seen| {
         if seen.stage.form == Form::Equations {
             let after = format!("{:?}", seen.state.program);
             if after != before {
@@ -406,7 +406,7 @@ fn show() {
     let name = std::env::var("EXAMPLE").unwrap_or("convnet_gap".into());
     let text = std::fs::read_to_string(format!("examples/{name}.cnn")).unwrap();
     let graph = graph(&text, 16);
-    lower_observed(&graph, &Goal::of(Target::host()), &Choices::default(), &mut |seen| {
+    lower_observed(&graph, &CompileOptions::of(Target::host()), &TunedTiles::default(), &mut |seen| {
         if seen.stage.name == "prune" {
             println!("{}", seen.state.program);
         }

@@ -9,9 +9,9 @@ mod model;
 use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::graph::{Graph, Role, Sink};
-use cnnc::lower::{Goal, lower};
-use cnnc::runtime::Pool;
+use cnnc::lower::{CompileOptions, lower};
 use cnnc::runtime::agreement::{self, Native, Tensors};
+use cnnc::runtime::devices;
 use model::Model;
 
 /// Where every expression is tried.
@@ -299,10 +299,10 @@ fn check(
         oracle.iter().map(|o| o.iter().map(|number| number.value).collect()).collect();
     compare(&format!("{what}, oracle"), ops, &graph, &oracle, &wanted);
     for level in levels.iter().filter(|level| **level <= Target::host().level) {
-        let goal = Goal::of(Target::of(*level));
+        let goal = CompileOptions::of(Target::of(*level));
         let lowered = lower(&graph, &goal);
         let mut native = Native::compile(&graph, lowered).expect("native code");
-        let found = native.run(&inputs, &Pool::new(1).expect("a thread"), state);
+        let found = native.run(&inputs, &devices::host(1).expect("a thread"), state);
         compare(&format!("{what}, {level}"), ops, &graph, &agreement::numbers(&found), &wanted);
     }
 }

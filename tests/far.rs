@@ -8,8 +8,8 @@ use cnnc::base::target::{Level, Target};
 use cnnc::elab::config::Overrides;
 use cnnc::elab::{ModelCall, Module, Request};
 use cnnc::graph::{Graph, Role, Sink};
-use cnnc::lower::{Goal, lower};
-use cnnc::runtime::{Pool, Program, Store};
+use cnnc::lower::{CompileOptions, lower};
+use cnnc::runtime::{Executable, Instance, Store, devices};
 use cnnc::train::programs::initialise;
 use cnnc::train::recipe::Recipe;
 
@@ -29,9 +29,9 @@ fn module(text: &str) -> Module {
 }
 
 /// The machines of all levels that this one has.
-fn machines() -> impl Iterator<Item = Goal> {
+fn machines() -> impl Iterator<Item = CompileOptions> {
     let levels = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512].into_iter();
-    levels.filter(|level| *level <= Target::host().level).map(|level| Goal::of(Target::of(level)))
+    levels.filter(|level| *level <= Target::host().level).map(|level| CompileOptions::of(Target::of(level)))
 }
 
 fn data(batch: usize) -> Vec<f32> {
@@ -39,16 +39,17 @@ fn data(batch: usize) -> Vec<f32> {
 }
 
 /// One run of a graph whose memory goes beyond what 31 bits can address.
-fn run(graph: &Graph, batch: usize, goal: &Goal, store: &mut Store) -> Program {
+fn run(graph: &Graph, batch: usize, goal: &CompileOptions, store: &mut Store) -> Instance {
     let lowered = lower(graph, goal);
     let kept = graph.inputs.iter().filter(|(_, role)| matches!(role, Role::Param { .. }));
     let elements = kept.map(|(value, _)| graph.values[*value].shape.iter().product::<i64>() as usize);
     assert!(lowered.plan.arena_bytes.max(4 * elements.sum::<usize>()) > 1 << 31, "nothing is far");
-    let mut program = Program::compile(graph, lowered).expect("it compiles");
+    let device = store.device().clone();
+    let executable = Executable::compile(graph, lowered, &*device).expect("it compiles");
+    let mut program = Instance::bind(executable.into(), &device, store).expect("memory");
     program.set_data(&data(batch));
     program.set_scalar("lr", 1.0);
-    let pool = Pool::new(2).expect("threads");
-    program.run(store, &pool, RandomState { seed: 7, step: 0 }).expect("memory");
+    program.run(store, RandomState { seed: 7, step: 0 }).expect("memory");
     program.commit(store);
     program
 }
@@ -60,7 +61,7 @@ fn check(batch: usize, text: &str, wanted: impl Fn(usize, f64) -> f64) {
     let graph = graph.unwrap_or_else(|errors| panic!("{text}: {errors:?}"));
     let wanted: Vec<f64> = data(batch).into_iter().enumerate().map(|(n, x)| wanted(n, x.into())).collect();
     for goal in machines() {
-        let mut store = Store::default();
+        let mut store = Store::on(&devices::host(2).expect("threads"));
         initialise(&graph, 1, &mut store).expect("memory");
         let program = run(&graph, batch, &goal, &mut store);
         let found = program.output(&Sink::Prediction, &store).expect("a prediction").numbers();
@@ -76,12 +77,12 @@ fn check_step(text: &str, path: &str, look: impl Fn(&[f32])) {
     let spec = module.train_spec(module.train_sections()[0], &Overrides::default()).expect("it is right");
     let step = Recipe::of(&module, &spec).step(BATCH as i64, &spec.phases[0]).expect("a step");
     for goal in machines() {
-        let mut store = Store::default();
+        let mut store = Store::on(&devices::host(2).expect("threads"));
         initialise(&step, 1, &mut store).expect("memory");
         let program = run(&step, BATCH, &goal, &mut store);
         assert!(program.is_accepted(), "{}", goal.machine.target.level);
         let at = store.position(path).unwrap_or_else(|| panic!("there is no {path}"));
-        look(store.entries()[at].values());
+        look(&store.entries()[at].values());
     }
 }
 

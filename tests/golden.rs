@@ -14,14 +14,15 @@ mod model;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::graph::Graph;
-use cnnc::lower::{Goal, lower};
-use cnnc::runtime::Pool;
+use cnnc::lower::{CompileOptions, lower};
 use cnnc::runtime::agreement::{self, Native, Outputs};
-use cnnc::sched::Over;
+use cnnc::runtime::{Device, devices};
+use cnnc::sched::LaneAxis;
 use model::Model;
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +62,7 @@ impl Golden {
     }
 
     /// The hashes at the levels of this machine.
-    fn hashes(&self, pool: &Pool) -> BTreeMap<String, String> {
+    fn hashes(&self, device: &Arc<dyn Device>) -> BTreeMap<String, String> {
         let graph = self.graph();
         let state = RandomState { seed: self.seed, step: self.seed % 3 };
         let inputs = agreement::inputs(&graph, state);
@@ -70,12 +71,12 @@ impl Golden {
             if level > Target::host().level {
                 continue;
             }
-            let channels = self.seed.is_multiple_of(2).then_some(Over::Channels);
-            for over in [Some(Over::Batch), channels].into_iter().flatten() {
-                let goal = Goal { over: Some(over), ..Goal::of(Target::of(level)) };
+            let channels = self.seed.is_multiple_of(2).then_some(LaneAxis::Channels);
+            for over in [Some(LaneAxis::Batch), channels].into_iter().flatten() {
+                let goal = CompileOptions { over: Some(over), ..CompileOptions::of(Target::of(level)) };
                 let lowered = lower(&graph, &goal);
                 let mut native = Native::compile(&graph, lowered).expect("native code");
-                let outputs = native.run(&inputs, pool, state);
+                let outputs = native.run(&inputs, device, state);
                 found.insert(format!("{level} {over}"), hash(&outputs));
             }
         }
@@ -107,11 +108,11 @@ fn bits_of_more_programs_are_what_they_were() {
 }
 
 fn check(name: &str) {
-    let pool = Pool::new(2).expect("threads");
+    let device = devices::host(2).expect("threads");
     let mut programs = read(name);
     let mut changed = Vec::new();
     for (at, golden) in programs.iter_mut().enumerate() {
-        for (way, hash) in golden.hashes(&pool) {
+        for (way, hash) in golden.hashes(&device) {
             if golden.hashes.get(&way) != Some(&hash) {
                 changed.push(format!("program {at} at {way}"));
                 golden.hashes.insert(way, hash);

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cnnc::elab::{Callable, Module};
 use cnnc::te::Program;
-use cnnc::te::gradient_check;
+use cnnc::testing::gradients::{check as check_gradients, check_with as check_gradients_with};
 use model::Model;
 use random::checks::{Case, check_slope};
 
@@ -241,7 +241,7 @@ fn every_op_over_its_options() {
     let skipped = |name: &str| IN_GRAPHS.contains(&name) || NOT_DIFFERENTIATED.contains(&name);
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for (name, what, program) in ops.found.values().filter(|(name, ..)| !skipped(name)) {
-        gradient_check::check(program).unwrap_or_else(|error| panic!("{name} of {what}: {error}\n{program}"));
+        check_gradients(program).unwrap_or_else(|error| panic!("{name} of {what}: {error}\n{program}"));
         *counts.entry(name).or_default() += 1;
     }
     for (name, count) in &counts {
@@ -265,7 +265,7 @@ fn wrong_gradients_are_refused() {
         if known || constant || !seen.insert(name.clone()) {
             continue;
         }
-        let refused = gradient_check::check_with(program, &mut |derived| {
+        let refused = check_gradients_with(program, &mut |derived| {
             let last = derived.equations.len() - 1;
             for piece in 0..derived.equations[last].pieces.len() {
                 let body = derived.equations[last].pieces[piece].body;

@@ -5,10 +5,10 @@ use cnnc::base::source::SourceMap;
 use cnnc::base::target::Target;
 use cnnc::elab::{ModelCall, Module, Request};
 use cnnc::graph::Graph;
-use cnnc::lower::{Goal, lower};
+use cnnc::lower::{CompileOptions, lower};
 use cnnc::passes::autodiff;
-use cnnc::runtime::Pool;
 use cnnc::runtime::agreement::{self, Native};
+use cnnc::runtime::devices;
 
 const STATE: RandomState = RandomState { seed: 3, step: 1 };
 
@@ -25,12 +25,12 @@ fn inference(text: &str, batch: i64) -> Graph {
 
 /// The outputs of native code, which are those of the oracle and of the loop interpreter.
 fn run(graph: &Graph) -> (agreement::Tensors, Vec<Vec<f64>>) {
-    let goal = Goal::of(Target::host());
+    let goal = CompileOptions::of(Target::host());
     let inputs = agreement::inputs(graph, STATE);
     let lowered = lower(graph, &goal);
     let interpreted = agreement::interpreted(&lowered, &inputs, STATE).expect("it is valid");
-    let pool = Pool::new(1).expect("a thread");
-    let native = Native::compile(graph, lowered).expect("it compiles").run(&inputs, &pool, STATE);
+    let device = devices::host(1).expect("a thread");
+    let native = Native::compile(graph, lowered).expect("it compiles").run(&inputs, &device, STATE);
     agreement::same_bits(graph, &native, &interpreted).expect("the interpreter's bits");
     let oracle = agreement::oracle(graph, &agreement::doubles(&inputs), STATE);
     agreement::within_bound(graph, &native, &oracle).expect("the oracle's values");

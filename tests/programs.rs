@@ -2,12 +2,12 @@
 
 use cnnc::base::target::{Level, Target};
 use cnnc::graph::{Graph, Init, Op, Role, Sink, Value};
-use cnnc::lower::Goal;
+use cnnc::lower::CompileOptions;
 use cnnc::passes;
 use cnnc::runtime::agreement;
 use cnnc::te::parser::parse;
-use cnnc::te::random::program;
 use cnnc::te::{DType, Program};
+use cnnc::testing::programs::program;
 
 /// Random programs that are tried.
 const SEEDS: u64 = 60;
@@ -42,7 +42,7 @@ fn check(program: Program, what: &str) {
     let text = program.to_string();
     let graph = graph(program);
     for level in [Level::Sse4, Level::Fma] {
-        let goal = Goal::of(Target::of(level));
+        let goal = CompileOptions::of(Target::of(level));
         let result = agreement::check(&graph, &goal);
         assert_eq!(result, Ok(()), "{what} at {level:?}:\n{text}");
     }

@@ -9,17 +9,17 @@ use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::elab::Library;
 use cnnc::graph::{Graph, Role, Sink};
-use cnnc::loops::{Access, BufferData};
-use cnnc::lower::{Goal, Lowered, lower, lower_chosen};
-use cnnc::plan::Place;
-use cnnc::runtime::Pool;
+use cnnc::loops::{AccessMode, BufferData};
+use cnnc::lower::{CompileOptions, Lowered, lower, lower_tuned};
+use cnnc::plan::Placement;
 use cnnc::runtime::agreement::{self, Native, Outputs, Tensors};
-use cnnc::sched::Choices;
+use cnnc::runtime::devices;
+use cnnc::sched::TunedTiles;
 use cnnc::te::Tensor;
 use model::Model;
 
-fn goal() -> Goal {
-    Goal::of(Target::of(Level::Fma))
+fn goal() -> CompileOptions {
+    CompileOptions::of(Target::of(Level::Fma))
 }
 
 // ---- dropout
@@ -51,7 +51,7 @@ fn run(graph: &Graph, state: RandomState) -> Outputs {
     });
     let inputs: Tensors = inputs.collect();
     let mut native = Native::compile(graph, lower(graph, &goal())).expect("it compiles");
-    let found = native.run(&inputs, &Pool::new(2).expect("threads"), state);
+    let found = native.run(&inputs, &devices::host(2).expect("threads"), state);
     let oracle = agreement::oracle(graph, &agreement::doubles(&inputs), state);
     assert_eq!(agreement::within_bound(graph, &found, &oracle), Ok(0));
     found
@@ -314,25 +314,25 @@ train M on D { loss = cross_entropy; optim = adam(1e-3); }
 /// Every tile that may be measured gives the same bits.
 #[test]
 fn tiles_change_no_bit() {
-    let pool = Pool::new(2).expect("threads");
+    let device = devices::host(2).expect("threads");
     let (mut several, state) = (0, RandomState::default());
     for level in [Level::Fma, Target::host().level] {
-        let goal = Goal::of(Target::of(level));
+        let goal = CompileOptions::of(Target::of(level));
         let model = Model::new(SUMS);
         for graph in [model.step(20), model.forward(2, false).expect("the model is right")] {
             let inputs = agreement::inputs(&graph, state);
-            let run = |choices: &Choices| {
-                let lowered = lower_chosen(&graph, &goal, choices);
+            let run = |choices: &TunedTiles| {
+                let lowered = lower_tuned(&graph, &goal, choices);
                 assert_eq!(choices.misfits(&lowered.launches), 0);
-                Native::compile(&graph, lowered).expect("it compiles").run(&inputs, &pool, state)
+                Native::compile(&graph, lowered).expect("it compiles").run(&inputs, &device, state)
             };
             let default = lower(&graph, &goal);
-            let expected = run(&Choices::default());
+            let expected = run(&TunedTiles::default());
             let ranks = default.launches.iter().map(|launch| launch.tiles.len()).max().expect("a launch");
             for rank in 1..ranks {
-                let mut choices = Choices::default();
+                let mut choices = TunedTiles::default();
                 for launch in default.launches.iter().filter(|launch| launch.tiles.len() > rank) {
-                    choices.choose(&launch.key, &launch.tiles[rank]);
+                    choices.choose(&launch.key(), &launch.tiles[rank]);
                     several += 1;
                 }
                 let found = run(&choices);
@@ -353,11 +353,11 @@ fn touched(lowered: &Lowered, unit: usize) -> Vec<(String, Range<usize>, bool)> 
     let touch = |(tensor, data): (&Tensor, &BufferData)| {
         let bytes = lowered.layouts[tensor].len() * lowered.kernels.program.tensors[*tensor].dtype.size();
         let (block, start) = match lowered.plan.places[tensor] {
-            Place::Arena(start) => ("arena".to_owned(), start),
-            Place::Scratch { .. } => return None,
+            Placement::Arena(start) => ("arena".to_owned(), start),
+            Placement::Scratch { .. } => return None,
             place => (format!("{place:?}"), 0),
         };
-        Some((block, start..start + bytes, data.access != Access::Read))
+        Some((block, start..start + bytes, data.access != AccessMode::Read))
     };
     buffers.filter_map(touch).collect()
 }
@@ -380,7 +380,7 @@ fn units_that_run_beside_each_other_touch_different_memory() {
         .step(16);
         let lowered = lower(&graph, &goal());
         let touched: Vec<_> = (0..lowered.plan.units.len()).map(|unit| touched(&lowered, unit)).collect();
-        for (at, waits) in lowered.plan.waits.iter().enumerate() {
+        for (at, dependences) in lowered.plan.dependences.iter().enumerate() {
             let meets = |before: usize, wanted: fn(bool, bool) -> bool| {
                 touched[before].iter().any(|(block, bytes, writes)| {
                     touched[at].iter().any(|(own_block, own, own_writes)| {
@@ -389,10 +389,10 @@ fn units_that_run_beside_each_other_touch_different_memory() {
                     })
                 })
             };
-            let free = (*waits..at).find(|before| meets(*before, |writes, own| writes || own));
-            assert_eq!(free, None, "unit {at} waits for {waits} units only: {body}");
-            beside += at - waits;
-            let last = waits.checked_sub(1);
+            let free = (*dependences..at).find(|before| meets(*before, |writes, own| writes || own));
+            assert_eq!(free, None, "unit {at} waits for {dependences} units only: {body}");
+            beside += at - dependences;
+            let last = dependences.checked_sub(1);
             behind_readers += usize::from(last.is_some_and(|last| {
                 meets(last, |writes, own| !writes && own) && !meets(last, |writes, _| writes)
             }));

@@ -12,9 +12,9 @@ use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::elab::optimiser;
 use cnnc::graph::{Graph, Init, Role, Sink, Value};
-use cnnc::lower::{Goal, lower};
-use cnnc::runtime::Pool;
+use cnnc::lower::{CompileOptions, lower};
 use cnnc::runtime::agreement::{BOUND, Native, Outputs, Tensors, doubles, oracle};
+use cnnc::runtime::devices;
 use cnnc::te::DType;
 use cnnc::te::interpreter::Number;
 use formula::cases::{self, Case, Made, Steps};
@@ -35,11 +35,11 @@ struct Results {
 
 impl Results {
     fn of(graph: Graph, inputs: &Tensors, level: Level) -> Results {
-        let (state, goal) = (RandomState::default(), Goal::of(Target::of(level)));
+        let (state, goal) = (RandomState::default(), CompileOptions::of(Target::of(level)));
         let oracle = oracle(&graph, &doubles(inputs), state);
         let lowered = lower(&graph, &goal);
         let mut native = Native::compile(&graph, lowered).expect("it compiles");
-        let native = native.run(inputs, &Pool::new(1).expect("a thread"), state);
+        let native = native.run(inputs, &devices::host(1).expect("a thread"), state);
         Results { graph, oracle, native }
     }
 
@@ -301,18 +301,18 @@ fn feed(graph: &Graph, inputs: &mut Tensors, steps: &Steps, batch: usize, scalar
 }
 
 /// The loss of every step of an example, and of batch 0 in evaluation afterwards.
-fn train(example: &str, steps: &Steps, goal: &Goal) -> (Vec<f64>, f64) {
+fn train(example: &str, steps: &Steps, goal: &CompileOptions) -> (Vec<f64>, f64) {
     let model = Model::new(&without_dropout(example));
     let (optimiser, graph) = (model.optimiser().expect("an optimiser"), model.step(steps.batch as i64));
     assert_eq!(optimiser.learning_rate, steps.learning_rate, "{example}");
-    let pool = Pool::new(2).expect("threads");
+    let device = devices::host(2).expect("threads");
     let compile = |graph: &Graph| Native::compile(graph, lower(graph, goal)).expect("it compiles");
     let mut native = compile(&graph);
     let mut inputs = start(steps, &graph);
     let mut losses = Vec::new();
     for step in 0..steps.steps {
         feed(&graph, &mut inputs, steps, step % steps.batches, &optimiser.scalars(step as u64, 1.0));
-        let outputs = native.run(&inputs, &pool, RandomState { seed: 1, step: step as u64 });
+        let outputs = native.run(&inputs, &device, RandomState { seed: 1, step: step as u64 });
         for ((_, sink), values) in graph.outputs.iter().zip(outputs) {
             match sink {
                 Sink::Loss => losses.push(values.first().expect("one number")),
@@ -332,7 +332,7 @@ fn train(example: &str, steps: &Steps, goal: &Goal) -> (Vec<f64>, f64) {
         }
     }
     feed(&evaluation, &mut trained, steps, 0, &[]);
-    let outputs = compile(&evaluation).run(&trained, &pool, RandomState::default());
+    let outputs = compile(&evaluation).run(&trained, &device, RandomState::default());
     let at = evaluation.outputs.iter().position(|(_, sink)| *sink == Sink::Loss).expect("a loss");
     (losses, outputs[at].first().expect("one number"))
 }
@@ -372,7 +372,7 @@ fn wrong_losses_are_noticed() {
 /// of the first three steps, before it has grown, is held on its own.
 fn check_training(example: &str, level: Level) {
     let steps = cases::steps(example);
-    let goal = Goal { fast_math: false, ..Goal::of(Target::of(level)) };
+    let goal = CompileOptions { fast_math: false, ..CompileOptions::of(Target::of(level)) };
     let (losses, evaluation) = train(example, &steps, &goal);
     let example = format!("{example}, {level}");
     assert_eq!(losses.len(), steps.loss_f64.len(), "{example}: steps");
@@ -398,7 +398,7 @@ fn check_training(example: &str, level: Level) {
 fn first_steps_with_fast_math() {
     for example in ["mnist_cnn", "mnist_cnn_all"] {
         let steps = cases::steps(example);
-        let (losses, _) = train(example, &steps, &Goal::of(Target::host()));
+        let (losses, _) = train(example, &steps, &CompileOptions::of(Target::host()));
         let rounding = rounding(&steps, 3);
         for (step, (loss, exact)) in losses.iter().zip(&steps.loss_f64).take(2).enumerate() {
             let share = share(*loss, *exact, rounding, 1e-5);

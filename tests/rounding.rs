@@ -6,9 +6,9 @@ mod model;
 use cnnc::base::philox::{RandomState, uniform};
 use cnnc::base::target::Target;
 use cnnc::graph::{Graph, Role, Sink, Value};
-use cnnc::lower::{Goal, lower};
+use cnnc::lower::{CompileOptions, lower};
 use cnnc::runtime::agreement::{self, Native, Tensors};
-use cnnc::runtime::{Pool, Values};
+use cnnc::runtime::{Values, devices};
 use cnnc::te::interpreter::Number;
 use model::Model;
 
@@ -31,12 +31,12 @@ fn inputs(graph: &Graph, mean: f32) -> Tensors {
 
 /// The largest error of each output, in units of its largest element.
 fn errors(graph: &Graph, mean: f32) -> Vec<(Sink, f64)> {
-    let goal = Goal { fast_math: false, ..Goal::of(Target::host()) };
+    let goal = CompileOptions { fast_math: false, ..CompileOptions::of(Target::host()) };
     let lowered = lower(graph, &goal);
     let inputs = inputs(graph, mean);
     let oracle = agreement::oracle(graph, &agreement::doubles(&inputs), STATE);
-    let pool = Pool::new(1).expect("a thread");
-    let found = Native::compile(graph, lowered).expect("it compiles").run(&inputs, &pool, STATE);
+    let device = devices::host(1).expect("a thread");
+    let found = Native::compile(graph, lowered).expect("it compiles").run(&inputs, &device, STATE);
     let outputs = found.iter().zip(&oracle).zip(&graph.outputs);
     let error = |((found, oracle), (_, sink)): ((&Values, &Vec<Number>), &(Value, Sink))| {
         let (mut error, mut largest) = (0.0, 0.0);

@@ -6,10 +6,11 @@ use cnnc::base::target::Target;
 use cnnc::elab::config::Overrides;
 use cnnc::elab::{ModelCall, Module, Request};
 use cnnc::graph::{Graph, Sink};
-use cnnc::lower::Goal;
-use cnnc::runtime::{Mismatch, Pool, Program, Store};
-use cnnc::train::programs::{self, Phases, initialise};
+use cnnc::lower::CompileOptions;
+use cnnc::runtime::{Device, Executable, Instance, Mismatch, Store, Turns, devices};
+use cnnc::train::programs::{self, StageTimes, initialise};
 use cnnc::train::recipe::Recipe;
+use std::sync::{Arc, LazyLock};
 
 fn module(text: &str) -> Module {
     let module = Module::from_text(&mut SourceMap::default(), "model.cnn", text);
@@ -33,27 +34,51 @@ fn training(text: &str, batch: i64, evaluated: i64) -> [Graph; 2] {
     [step, recipe.evaluation(evaluated).expect("an evaluation")]
 }
 
-fn compiled(graph: &Graph) -> Program {
-    programs::compile(graph, &Goal::of(Target::host()), &mut Phases::default()).expect("it compiles")
+/// The device of all runs, so that its memory goes from one program to the next.
+fn device() -> &'static Arc<dyn Device> {
+    static DEVICE: LazyLock<Arc<dyn Device>> = LazyLock::new(|| devices::host(1).expect("a thread"));
+    &DEVICE
+}
+
+/// A store with the initial values of a graph.
+fn initial(graph: &Graph) -> Store {
+    let mut store = Store::on(device());
+    initialise(graph, 1, &mut store).expect("memory");
+    store
+}
+
+fn compiled(graph: &Graph) -> Arc<Executable> {
+    let goal = CompileOptions::of(Target::host());
+    programs::compile(graph, &goal, &**device(), &mut StageTimes::default()).expect("it compiles")
+}
+
+fn bound(graph: &Graph, store: &mut Store) -> Instance {
+    Instance::bind(compiled(graph), device(), store).expect("its own store")
+}
+
+/// Changes the present values of a kept tensor.
+fn change(store: &mut Store, at: usize, change: impl Fn(f32) -> f32) {
+    let values: Vec<f32> = store.entries()[at].values().iter().map(|value| change(*value)).collect();
+    store.entries_mut()[at].set(&values);
 }
 
 /// One run on a thread, and whether its updates take place.
-fn run(program: &mut Program, store: &mut Store, step: u64) -> bool {
-    let run = program.run(store, &Pool::new(1).expect("a thread"), RandomState { seed: 7, step });
+fn run(program: &mut Instance, store: &mut Store, step: u64) -> bool {
+    let run = program.run(store, RandomState { seed: 7, step });
     run.expect("a store and memory of its own");
     program.commit(store);
     program.is_accepted()
 }
 
 /// The same, and what it gives.
-fn result(program: &mut Program, store: &mut Store, sink: &Sink, step: u64) -> Vec<f64> {
+fn result(program: &mut Instance, store: &mut Store, sink: &Sink, step: u64) -> Vec<f64> {
     run(program, store, step);
     program.output(sink, store).expect("an output of the graph").numbers()
 }
 
 /// What a program gives that has never run before.
 fn afresh(graph: &Graph, data: &[f32], store: &mut Store, sink: &Sink) -> Vec<f64> {
-    let mut program = compiled(graph);
+    let mut program = bound(graph, store);
     program.set_data(data);
     result(&mut program, store, sink, 0)
 }
@@ -75,7 +100,8 @@ fn random_numbers_are_drawn_for_every_run() {
     let text = "model M(x: f32[N, 40, 6, 6]) { x |> dropout2d(0.5) }";
     for batch in [1, 5] {
         let graph = forward(text, batch, true);
-        let (mut program, mut store) = (compiled(&graph), Store::default());
+        let mut store = initial(&graph);
+        let mut program = bound(&graph, &mut store);
         program.set_data(&vec![1.0; 40 * 36 * batch as usize]);
         let drawn: Vec<Vec<f64>> =
             [0, 1, 0].map(|step| result(&mut program, &mut store, &Sink::Prediction, step)).into();
@@ -96,17 +122,14 @@ const NET: &str = "
 fn what_is_computed_once_follows_the_values_that_the_host_gives() {
     for batch in [1, 8] {
         let (graph, data) = (forward(NET, batch, false), pixels(batch as usize * 16 * 64));
-        let (mut program, mut store) = (compiled(&graph), Store::default());
-        initialise(&graph, 1, &mut store).expect("memory");
+        let mut store = initial(&graph);
+        let mut program = bound(&graph, &mut store);
         program.set_data(&data);
         let mut seen = vec![result(&mut program, &mut store, &Sink::Prediction, 0)];
         assert_eq!(result(&mut program, &mut store, &Sink::Prediction, 1), seen[0], "nothing has changed");
         for at in 0..store.entries().len() {
             let path = store.entries()[at].path.clone();
-            store.entries_mut()[at]
-                .values_mut()
-                .iter_mut()
-                .for_each(|value| *value = *value * 1.125 + 0.03125);
+            change(&mut store, at, |value| value * 1.125 + 0.03125);
             let found = result(&mut program, &mut store, &Sink::Prediction, 2);
             assert_eq!(found, afresh(&graph, &data, &mut store, &Sink::Prediction), "batch {batch}: {path}");
             assert!(!seen.contains(&found), "batch {batch}: {path} takes part");
@@ -128,9 +151,8 @@ fn what_is_computed_once_follows_the_steps() {
     ] {
         let text = NET.replace(" |> batchnorm", others).replace("sgd(0.1)", optimiser);
         let ([step, evaluation], data) = (training(&text, 8, batch), pixels(8 * 16 * 64));
-        let (mut training, mut evaluating) = (compiled(&step), compiled(&evaluation));
-        let mut store = Store::default();
-        initialise(&step, 1, &mut store).expect("memory");
+        let mut store = initial(&step);
+        let (mut training, mut evaluating) = (bound(&step, &mut store), bound(&evaluation, &mut store));
         training.set_data(&data); // All labels are class 0, as new memory is.
         let data = &data[..batch as usize * 16 * 64];
         evaluating.set_data(data);
@@ -163,9 +185,9 @@ fn the_updates_of_a_step_that_is_not_accepted_do_not_count() {
         }
         data D { source = synthetic(3, [4, 6, 6], 8, 8); }
         train M on D { loss = cross_entropy; optim = adam(0.1); batch = 8; }";
-    let ([step, _], mut store) = (training(text, 8, 8), Store::default());
-    initialise(&step, 1, &mut store).expect("memory");
-    let mut program = compiled(&step);
+    let [step, _] = training(text, 8, 8);
+    let mut store = initial(&step);
+    let mut program = bound(&step, &mut store);
     program.set_data(&pixels(8 * 4 * 36));
     for (name, value) in [("first", 1.0), ("step_size", 0.001), ("bias_correction2_sqrt", 0.1)] {
         program.set_scalar(name, value);
@@ -173,11 +195,11 @@ fn the_updates_of_a_step_that_is_not_accepted_do_not_count() {
     let all = |store: &Store| store.entries().iter().map(|entry| entry.values().to_vec()).collect::<Vec<_>>();
     assert!(run(&mut program, &mut store, 0));
     let at = store.position("last.w").expect("the parameter");
-    store.entries_mut()[at].values_mut()[0] = 1.0;
+    change(&mut store, at, |_| 1.0);
     let before = all(&store);
     assert!(!run(&mut program, &mut store, 1), "1 / 0 is no score");
     assert_eq!(all(&store), before);
-    store.entries_mut()[at].values_mut()[0] = 0.5;
+    change(&mut store, at, |_| 0.5);
     assert!(run(&mut program, &mut store, 1));
     let mean = values(&store, "bn.running_mean");
     assert!(
@@ -211,9 +233,9 @@ fn every_update_has_a_value_of_its_own() {
         }
         model M(x: f32[N, 5]) { kept(x) as k }";
     for batch in [1, 3, 9] {
-        let (graph, mut store) = (forward(text, batch, true), Store::default());
-        initialise(&graph, 1, &mut store).expect("memory");
-        let mut program = compiled(&graph);
+        let graph = forward(text, batch, true);
+        let mut store = initial(&graph);
+        let mut program = bound(&graph, &mut store);
         let mut wanted = [1.0_f32, 2.0, 3.0, 4.0, 5.0].map(|value| vec![value; 5]);
         for step in 0..4 {
             let value = step as f32 + 0.5;
@@ -243,48 +265,109 @@ fn features(count: i64) -> Graph {
 
 #[test]
 fn a_program_runs_on_its_own_tensors_only() {
-    let pool = Pool::new(1).expect("a thread");
     let (few, many) = (features(4), features(9));
-    let (mut small, mut large) = (compiled(&few), compiled(&many));
-    let mut store = Store::default();
-    let missing = Err(Mismatch::Missing("head.weight".into()));
-    assert_eq!(small.run(&mut store, &pool, RandomState::default()), missing);
+    let (small, large) = (compiled(&few), compiled(&many));
+    let bind = |executable: &Arc<Executable>, store: &mut Store| {
+        Instance::bind(executable.clone(), device(), store).map(|_| ())
+    };
+    let mut store = Store::on(device());
+    assert_eq!(bind(&small, &mut store), Err(Mismatch::Missing("head.weight".into())));
     initialise(&few, 1, &mut store).expect("memory");
     initialise(&many, 1, &mut store).expect("memory"); // Adds nothing, as all paths are there.
     let shape = |found: i64, needed: i64| {
         let (found, needed) = (vec![3, found], vec![3, needed]);
         Err(Mismatch::Shape { path: "head.weight".into(), found, needed })
     };
-    assert_eq!(large.run(&mut store, &pool, RandomState::default()), shape(4, 9));
-    assert_eq!(large.run_timed(&mut store, &pool, RandomState::default()).map(|_| ()), shape(4, 9));
-    assert_eq!(small.run(&mut store, &pool, RandomState::default()), Ok(()));
-    let mut other = Store::default();
-    initialise(&many, 1, &mut other).expect("memory");
-    assert_eq!(small.run(&mut other, &pool, RandomState::default()), shape(9, 4));
-    assert_eq!(large.run(&mut other, &pool, RandomState::default()), Ok(()));
+    assert_eq!(bind(&large, &mut store), shape(4, 9));
+    let mut program = Instance::bind(small, device(), &mut store).expect("its own store");
+    assert_eq!(program.run(&mut store, RandomState::default()), Ok(()));
+    // What it is bound to is looked up again where the store is another one, or has other tensors.
+    let mut other = initial(&many);
+    assert_eq!(program.run(&mut other, RandomState::default()), shape(9, 4));
+    assert_eq!(program.run_timed(&mut other, RandomState::default()).map(|_| ()), shape(9, 4));
+    assert_eq!(program.output(&Sink::Prediction, &store).map(|values| values.len()), Some(6));
+    assert_eq!(program.run(&mut store, RandomState::default()), Ok(()));
+    store.drop_all("head.weight");
+    let missing = Err(Mismatch::Missing("head.weight".into()));
+    assert_eq!(program.run(&mut store, RandomState::default()), missing);
+    initialise(&few, 1, &mut store).expect("memory"); // Now at another place.
+    assert_eq!(program.run(&mut store, RandomState::default()), Ok(()));
+    let mut foreign = Store::on(&devices::interpreter());
+    initialise(&few, 1, &mut foreign).expect("memory");
+    let kind = Err(Mismatch::Kind { found: "interpreter", needed: "cpu" });
+    assert_eq!(bind(&compiled(&few), &mut foreign), kind);
+    assert_eq!(program.run(&mut foreign, RandomState::default()), kind);
 }
 
 #[test]
 fn a_program_without_memory_does_not_run() {
-    let pool = Pool::new(1).expect("a thread");
     for graph in [features(4), training(NET, 8, 8)[0].clone()] {
-        let mut store = Store::default();
-        initialise(&graph, 1, &mut store).expect("memory");
-        let mut programs = [compiled(&graph), compiled(&graph), compiled(&graph)];
-        // Round in a circle: only the last one that has got memory runs.
-        for (from, to) in [(0, 1), (1, 2), (2, 0), (0, 1)] {
-            let [giver, taker] = programs.get_disjoint_mut([from, to]).expect("two of them");
-            taker.take_memory(giver).expect("memory");
-            for (at, program) in programs.iter_mut().enumerate() {
-                let wanted = if at == from { Err(Mismatch::NoMemory) } else { Ok(()) };
-                if at == from || at == to {
-                    assert_eq!(
-                        program.run(&mut store, &pool, RandomState::default()),
-                        wanted,
-                        "{from} to {to}"
-                    );
-                }
-            }
+        let mut store = initial(&graph);
+        let mut program = bound(&graph, &mut store);
+        assert_eq!(program.run(&mut store, RandomState::default()), Ok(()));
+        for _ in 0..2 {
+            program.release();
+            program.release();
+            assert_eq!(program.run(&mut store, RandomState::default()), Err(Mismatch::NoMemory));
+            assert_eq!(program.output(&Sink::Prediction, &store), None);
+            program.lease().expect("memory");
+            assert_eq!(program.run(&mut store, RandomState::default()), Ok(()));
         }
     }
+}
+
+/// Programs that run by turns find what others have left in their memory, and give what they give alone.
+#[test]
+fn programs_by_turns_give_what_they_give_alone() {
+    let data = pixels(16 * 16 * 64);
+    let graphs = [forward(NET, 8, false), forward(NET, 16, false), training(NET, 8, 1)[1].clone()];
+    let sinks = [Sink::Prediction, Sink::Prediction, Sink::Loss];
+    let data_of = |at: usize| &data[..[8, 16, 1][at] * 16 * 64];
+    let mut store = initial(&graphs[2]);
+    let alone: Vec<Vec<f64>> =
+        (0..3).map(|at| afresh(&graphs[at], data_of(at), &mut store, &sinks[at])).collect();
+    let mut turns: Turns<usize> = Turns::new();
+    for at in [0, 1, 2, 0, 0, 2, 1, 0, 2] {
+        let program = turns.get(at, || Ok::<_, Mismatch>(bound(&graphs[at], &mut store)));
+        let program = program.expect("memory");
+        program.set_data(data_of(at));
+        assert_eq!(result(program, &mut store, &sinks[at], 0), alone[at], "program {at}");
+    }
+}
+
+/// What is under way when memory or tensors go is not made to count.
+#[test]
+fn only_what_has_run_here_is_committed() {
+    let [step, _] = training(NET, 8, 8);
+    let mut store = initial(&step);
+    let mut program = bound(&step, &mut store);
+    program.set_data(&pixels(8 * 16 * 64));
+    program.set_scalar("lr", 0.1);
+    let before = values(&store, "head.weight");
+    program.run(&mut store, RandomState::default()).expect("its own store");
+    program.release();
+    assert!(!program.is_accepted(), "nothing is known of it");
+    program.lease().expect("memory");
+    // In place or not, a run is one of its own again.
+    program.set_data(&pixels(8 * 16 * 64));
+    program.set_scalar("lr", 0.1);
+    assert!(run(&mut program, &mut store, 1));
+    assert_ne!(values(&store, "head.weight"), before);
+    let mut other = initial(&step);
+    let foreign = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| program.commit(&mut other)));
+    assert!(foreign.is_err());
+}
+
+/// Inputs that nobody gives are 0, whatever has lain there.
+#[test]
+fn inputs_begin_with_zeros() {
+    let graph = forward(NET, 8, false);
+    let mut store = initial(&graph);
+    let mut program = bound(&graph, &mut store);
+    let zeros = result(&mut program, &mut store, &Sink::Prediction, 0);
+    program.set_data(&pixels(8 * 16 * 64));
+    assert_ne!(result(&mut program, &mut store, &Sink::Prediction, 0), zeros);
+    program.release();
+    program.lease().expect("memory");
+    assert_eq!(result(&mut program, &mut store, &Sink::Prediction, 0), zeros);
 }

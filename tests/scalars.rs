@@ -9,9 +9,9 @@ use std::f32::consts::{FRAC_PI_2, PI, TAU};
 use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::graph::{Role, Sink};
-use cnnc::lower::{Goal, lower};
-use cnnc::runtime::Pool;
+use cnnc::lower::{CompileOptions, lower};
 use cnnc::runtime::agreement::{self, Native, doubles, oracle, within_bound};
+use cnnc::runtime::devices;
 use model::Model;
 
 /// The levels that this machine has.
@@ -46,10 +46,10 @@ fn run(ops: &str, call: &str, points: &[f32], level: Level) -> [Vec<f32>; 2] {
         Role::Target | Role::Partner | Role::State { .. } | Role::Scalar(_) => vec![1.0; count],
     });
     let inputs = inputs.collect();
-    let goal = Goal::of(Target::of(level));
+    let goal = CompileOptions::of(Target::of(level));
     let lowered = lower(&graph, &goal);
     let mut native = Native::compile(&graph, lowered).expect("native code");
-    let outputs = native.run(&inputs, &Pool::new(1).expect("a thread"), RandomState::default());
+    let outputs = native.run(&inputs, &devices::host(1).expect("a thread"), RandomState::default());
     let output = |wanted: &dyn Fn(&Sink) -> bool| {
         let found = graph.outputs.iter().position(|(_, sink)| wanted(sink));
         outputs[found.expect("an output")].floats().expect("numbers of f32").to_vec()
@@ -256,10 +256,10 @@ fn nan_stays_where_it_belongs() {
             let count = expected[at].iter().filter(|number| number.value.is_nan()).count();
             assert!(count > 0 && count < expected[at].len(), "{call}: {count}");
             for level in both_ends() {
-                let goal = Goal::of(Target::of(level));
+                let goal = CompileOptions::of(Target::of(level));
                 let lowered = lower(&graph, &goal);
                 let mut native = Native::compile(&graph, lowered).expect("native code");
-                let found = native.run(&inputs, &Pool::new(1).expect("a thread"), state);
+                let found = native.run(&inputs, &devices::host(1).expect("a thread"), state);
                 let same = within_bound(&graph, &found, &expected).map(|_| ());
                 assert_eq!(same, Ok(()), "{call} on {batch} pictures at {level}");
             }

@@ -6,8 +6,8 @@ use cnnc::base::target::{Level, Target};
 use cnnc::codegen::cranelift;
 use cnnc::graph::Graph;
 use cnnc::loops::verifier::Verified;
-use cnnc::lower::{Goal, Lowered, lower, lower_observed};
-use cnnc::sched::{Choices, Launch};
+use cnnc::lower::{CompileOptions, Lowered, lower, lower_observed};
+use cnnc::sched::{Launch, TunedTiles};
 
 use model::Model;
 
@@ -19,8 +19,8 @@ data Digits { source = digits(); }
 train Small on Digits { loss = cross_entropy; optim = sgd(0.1); batch = 8; }
 ";
 
-fn goal() -> Goal {
-    Goal::of(Target::of(Level::Fma))
+fn goal() -> CompileOptions {
+    CompileOptions::of(Target::of(Level::Fma))
 }
 
 fn step() -> Graph {
@@ -52,7 +52,7 @@ fn grad() {
 /// What every stage of lowering leaves, where that is not what the one before it left.
 fn stages(graph: &Graph) -> String {
     let (mut text, mut before) = (String::new(), String::new());
-    lower_observed(graph, &goal(), &Choices::default(), &mut |seen| {
+    lower_observed(graph, &goal(), &TunedTiles::default(), &mut |seen| {
         let (name, description) = (seen.stage.name, seen.stage.description);
         let left = seen.stage.print(seen.state, &|_| true);
         text += &match seen.skipped {
@@ -81,7 +81,7 @@ fn stages_of_a_prediction() {
 #[test]
 fn fused() {
     let mut text = String::new();
-    lower_observed(&step(), &goal(), &Choices::default(), &mut |seen| {
+    lower_observed(&step(), &goal(), &TunedTiles::default(), &mut |seen| {
         if seen.stage.name == "prune" {
             text = seen.state.program.to_string();
         }
@@ -120,7 +120,7 @@ fn clif() {
 /// The launches of a prediction, but for those that run once for given parameters.
 fn launches_of(layers: &str) -> usize {
     let text = format!("model M(x: f32[N, 3, 8, 8]) -> f32[N, 4, 8, 8] {{ x |> {layers} }}");
-    inference(&text).plan.fixed.iter().filter(|fixed| !**fixed).count()
+    inference(&text).plan.run_once.iter().filter(|run_once| !**run_once).count()
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn equal_layers_share_their_code() {
 fn loops_without_a_tile_are_cut_in_two() {
     let text = "model M(x: f32[N, 3, 13, 13]) -> f32[N, 4, 13, 13] { x |> conv(4, 3, pad=1) |> relu }";
     let graph = Model::new(text).forward(16, false).expect("the model is right");
-    let launches = lower(&graph, &Goal::of(Target::of(Level::Avx512))).launches;
+    let launches = lower(&graph, &CompileOptions::of(Target::of(Level::Avx512))).launches;
     let parts = |launch: &Launch| {
         let steps = launch.schedule.lines().map(str::trim);
         steps

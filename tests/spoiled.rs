@@ -5,9 +5,9 @@ mod model;
 use cnnc::base::target::{Level, Target};
 use cnnc::loops::verifier::Verified;
 use cnnc::loops::{Axis, Buffer, Expr, ForKind, Function, Index, Stmt};
-use cnnc::lower::{Goal, Lowered, lower};
-use cnnc::plan::Place;
-use cnnc::runtime::Program;
+use cnnc::lower::{CompileOptions, Lowered, lower};
+use cnnc::plan::Placement;
+use cnnc::runtime::{Executable, devices};
 use cnnc::te::Tensor;
 use model::Model;
 
@@ -24,7 +24,7 @@ fn functions() -> Vec<Function> {
     let graph = Model::new(TEXT).step(24);
     let levels = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512].into_iter();
     let launches = levels.flat_map(|level| {
-        let lowered = lower(&graph, &Goal::of(Target::of(level)));
+        let lowered = lower(&graph, &CompileOptions::of(Target::of(level)));
         lowered.native_launches()
     });
     launches.map(|launch| launch.function).collect()
@@ -202,7 +202,7 @@ type Change = fn(&mut Lowered);
 
 /// The tensor that lies last in the arena.
 fn last_in_arena(lowered: &Lowered) -> Tensor {
-    let offset = |place: &Place| if let Place::Arena(offset) = place { Some(*offset) } else { None };
+    let offset = |place: &Placement| if let Placement::Arena(offset) = place { Some(*offset) } else { None };
     let places = lowered.plan.places.iter().filter_map(|(tensor, place)| Some((offset(place)?, *tensor)));
     places.max().expect("something lies there").1
 }
@@ -211,7 +211,7 @@ fn last_in_arena(lowered: &Lowered) -> Tensor {
 fn in_scratch(lowered: &Lowered) -> (Tensor, usize, usize) {
     let mut places = lowered.plan.places.iter();
     let found = places.find_map(|(tensor, place)| match *place {
-        Place::Scratch { offset, slice } => Some((*tensor, offset, slice)),
+        Placement::Scratch { offset, slice } => Some((*tensor, offset, slice)),
         _ => None,
     });
     found.expect("something is computed slice by slice")
@@ -229,31 +229,31 @@ const CHANGES: [(&str, Change); 12] = [
     ("an arena that ends earlier", |lowered| lowered.plan.arena_bytes -= 64),
     ("a tensor behind the arena", |lowered| {
         let (last, end) = (last_in_arena(lowered), lowered.plan.arena_bytes);
-        lowered.plan.places.insert(last, Place::Arena(end));
+        lowered.plan.places.insert(last, Placement::Arena(end));
     }),
     ("a tensor beyond all numbers", |lowered| {
-        lowered.plan.places.insert(last_in_arena(lowered), Place::Arena(usize::MAX - 63));
+        lowered.plan.places.insert(last_in_arena(lowered), Placement::Arena(usize::MAX - 63));
     }),
     ("a tensor between two elements", |lowered| {
-        lowered.plan.places.insert(last_in_arena(lowered), Place::Arena(2));
+        lowered.plan.places.insert(last_in_arena(lowered), Placement::Arena(2));
     }),
     ("a tensor in a parameter of another shape", |lowered| {
-        lowered.plan.places.insert(last_in_arena(lowered), Place::Present(0));
+        lowered.plan.places.insert(last_in_arena(lowered), Placement::Present(0));
     }),
     ("a tensor in a parameter that is not there", |lowered| {
-        lowered.plan.places.insert(last_in_arena(lowered), Place::Next(1000));
+        lowered.plan.places.insert(last_in_arena(lowered), Placement::Next(1000));
     }),
     ("scratch that ends earlier", |lowered| lowered.plan.scratch_bytes -= 64),
     ("a slice behind the scratch", |lowered| {
         let ((tensor, _, slice), offset) = (in_scratch(lowered), lowered.plan.scratch_bytes);
-        lowered.plan.places.insert(tensor, Place::Scratch { offset, slice });
+        lowered.plan.places.insert(tensor, Placement::Scratch { offset, slice });
     }),
     ("a slice that is too short", |lowered| {
         let (tensor, offset, slice) = in_scratch(lowered);
-        lowered.plan.places.insert(tensor, Place::Scratch { offset, slice: slice / 2 });
+        lowered.plan.places.insert(tensor, Placement::Scratch { offset, slice: slice / 2 });
     }),
     ("a slice of a tensor that is needed whole", |lowered| {
-        lowered.plan.places.insert(last_in_arena(lowered), Place::Scratch { offset: 0, slice: 4 });
+        lowered.plan.places.insert(last_in_arena(lowered), Placement::Scratch { offset: 0, slice: 4 });
     }),
     ("a buffer with more elements than its tensor", |lowered| {
         lowered.launches[0].function.buffers[Buffer::from_u32(0)].len += 1;
@@ -264,13 +264,15 @@ const CHANGES: [(&str, Change); 12] = [
 #[test]
 fn spoiled_plans_are_refused() {
     let graph = Model::new(SLICED).step(64);
-    let goal = Goal::of(Target::host());
+    let goal = CompileOptions::of(Target::host());
     let lowered = lower(&graph, &goal);
-    assert!(Program::compile(&graph, lowered.clone()).is_ok());
+    let device = devices::interpreter();
+    assert!(Executable::compile(&graph, lowered.clone(), &*device).is_ok());
     for (what, change) in CHANGES {
         let mut wrong = lowered.clone();
         change(&mut wrong);
-        let error = Program::compile(&graph, wrong).err().unwrap_or_else(|| panic!("{what} is taken"));
+        let error =
+            Executable::compile(&graph, wrong, &*device).err().unwrap_or_else(|| panic!("{what} is taken"));
         assert!(error.to_string().starts_with("the memory plan is not valid"), "{what}: {error}");
     }
 }

@@ -7,9 +7,9 @@ mod model;
 use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::graph::Graph;
-use cnnc::lower::{Goal, Lowered, lower};
+use cnnc::lower::{CompileOptions, Lowered, lower};
 use cnnc::runtime::agreement::{self, Native, Outputs};
-use cnnc::runtime::{Pool, Values};
+use cnnc::runtime::{Values, devices};
 use cnnc::te::interpreter::Number;
 use model::Model;
 
@@ -28,7 +28,7 @@ data D { source = digits(); }
 train M on D { loss = cross_entropy; optim = sgd(0.1); batch = 48; }
 ";
 
-fn lowered(graph: &Graph, goal: &Goal) -> Lowered {
+fn lowered(graph: &Graph, goal: &CompileOptions) -> Lowered {
     lower(graph, goal)
 }
 
@@ -68,10 +68,11 @@ fn all_levels_agree() {
     let graph = Model::new(TEXT).gradients(48, true);
     let inputs = agreement::inputs(&graph, STATE);
     let oracle = agreement::oracle(&graph, &agreement::doubles(&inputs), STATE);
-    let [one, two] = [1, 2].map(|threads| Pool::new(threads).expect("threads").sharing_all());
+    let [one, two] =
+        [1, 2].map(|threads| devices::cpu_sharing_all(Target::host(), threads).expect("threads"));
     let known = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512];
     for level in known.into_iter().filter(|level| *level <= Target::host().level) {
-        let goal = Goal::of(Target::of(level));
+        let goal = CompileOptions::of(Target::of(level));
         let lowered = lowered(&graph, &goal);
         let transformed = names(&lowered).iter().filter(|name| name.contains(".tiles")).count();
         assert!(transformed >= 4, "{level}: {transformed} of six convolutions are transformed");
@@ -93,14 +94,14 @@ fn all_levels_agree() {
 #[track_caller]
 fn check_errors(text: &str, batch: i64, tiles: usize) {
     let graph = Model::new(text).gradients(batch, true);
-    let goal = Goal::of(Target::host());
+    let goal = CompileOptions::of(Target::host());
     let inputs = agreement::inputs(&graph, STATE);
     let oracle = agreement::oracle(&graph, &agreement::doubles(&inputs), STATE);
     let lowered = lowered(&graph, &goal);
     let transformed = names(&lowered).iter().filter(|name| name.contains(".tiles")).count();
     assert!(transformed >= tiles, "{transformed} are transformed");
-    let pool = Pool::new(2).expect("threads").sharing_all();
-    let found = Native::compile(&graph, lowered).expect("it compiles").run(&inputs, &pool, STATE);
+    let device = devices::cpu_sharing_all(Target::host(), 2).expect("threads");
+    let found = Native::compile(&graph, lowered).expect("it compiles").run(&inputs, &device, STATE);
     for (error, (_, sink)) in errors(&found, &oracle).into_iter().zip(&graph.outputs) {
         println!("{sink:?} is off by {error:.1e} of its largest element");
         assert!(error < BOUND, "{sink:?} is off by {error:e} of its largest element");
@@ -136,7 +137,7 @@ fn mirrored_taps_agree() {
 
 #[test]
 fn large_ones_run_slice_by_slice() {
-    let lowered = lowered(&Model::new(TEXT).gradients(48, true), &Goal::of(Target::host()));
+    let lowered = lowered(&Model::new(TEXT).gradients(48, true), &CompileOptions::of(Target::host()));
     let slices: Vec<_> = lowered.plan.units.iter().filter(|unit| !unit.scratch.is_empty()).collect();
     assert!(!slices.is_empty());
     for unit in slices {
@@ -152,7 +153,7 @@ fn large_ones_run_slice_by_slice() {
 #[test]
 fn without_fast_math_none_is_transformed() {
     let graph = Model::new(TEXT).gradients(48, true);
-    let goal = Goal { fast_math: false, ..Goal::of(Target::host()) };
+    let goal = CompileOptions { fast_math: false, ..CompileOptions::of(Target::host()) };
     let lowered = lowered(&graph, &goal);
     assert!(names(&lowered).iter().all(|name| !name.contains(".tiles")));
 }

@@ -6,6 +6,7 @@ mod distance;
 mod formula;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cnnc::base::philox::RandomState;
 use cnnc::base::source::SourceMap;
@@ -14,9 +15,9 @@ use cnnc::elab::config::{Moment, Overrides, TrainSpec};
 use cnnc::elab::{self, Module};
 use cnnc::graph::{Graph, Role, Sink};
 use cnnc::loops::verifier;
-use cnnc::lower::{Goal, lower};
-use cnnc::runtime::{Pool, Program, Store};
-use cnnc::train::programs::{Phases, compile, initialise};
+use cnnc::lower::{CompileOptions, lower};
+use cnnc::runtime::{Device, Instance, Store, devices};
+use cnnc::train::programs::{StageTimes, compile, initialise};
 use cnnc::train::recipe::Recipe;
 use serde_json::Value;
 
@@ -72,14 +73,14 @@ impl Net {
 }
 
 /// A store with the formula's values for a graph; the optimiser's states are 0.
-fn filled(name: &str, graph: &Graph) -> Store {
-    let mut store = Store::default();
+fn filled(name: &str, graph: &Graph, device: &Arc<dyn Device>) -> Store {
+    let mut store = Store::on(device);
     initialise(graph, 0, &mut store).expect("memory");
     for entry in store.entries_mut() {
         if !entry.path.starts_with("optim.") {
             let shape: Vec<usize> = entry.shape.iter().map(|extent| *extent as usize).collect();
             let values = formula::values_f32(&entry.path, &shape, rule_of(name, &entry.path, shape.len()));
-            entry.values_mut().copy_from_slice(&values);
+            entry.set(&values);
         }
     }
     store
@@ -107,18 +108,21 @@ fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().expect("numbers").iter().map(|number| number.as_f64().expect("a number")).collect()
 }
 
-fn compiled(graph: &Graph, goal: &Goal) -> Program {
-    compile(graph, goal, &mut Phases::default()).expect("it compiles")
+fn bound(graph: &Graph, goal: &CompileOptions, store: &mut Store) -> Instance {
+    let device = store.device().clone();
+    let executable = compile(graph, goal, &*device, &mut StageTimes::default()).expect("it compiles");
+    Instance::bind(executable, &device, store).expect("its own store")
 }
 
 /// The predictions of the formula's pictures.
 fn predict(case: &Value, batch: i64) -> Vec<f64> {
     let net = Net::of(case, &[]);
     let graph = net.recipe().inference(batch).expect("it elaborates");
-    let mut program = compiled(&graph, &Goal::of(Target::host()));
-    let mut store = filled(case["model"].as_str().expect("a name"), &graph);
+    let device = devices::host(2).expect("threads");
+    let mut store = filled(case["model"].as_str().expect("a name"), &graph, &device);
+    let mut program = bound(&graph, &CompileOptions::of(Target::host()), &mut store);
     program.set_data(&pictures(&graph, 0));
-    program.run(&mut store, &Pool::new(2).expect("threads"), RandomState::default()).expect("its own store");
+    program.run(&mut store, RandomState::default()).expect("its own store");
     program.output(&Sink::Prediction, &store).expect("a prediction").numbers()
 }
 
@@ -200,7 +204,7 @@ fn check_training_steps(level: Level) {
             let far = single.iter().zip(&exact).take(steps).map(|(single, exact)| (single - exact).abs());
             distance::largest(far)
         };
-        let goal = Goal { fast_math, ..Goal::of(Target::of(level)) };
+        let goal = CompileOptions { fast_math, ..CompileOptions::of(Target::of(level)) };
         let more = if has_tiles(&net, &goal) { TILES } else { 1.0 };
         let what = format!("{level}, fast_math = {fast_math}, {name}");
         for (step, loss) in losses(name, &net, case, &goal).into_iter().enumerate() {
@@ -215,7 +219,7 @@ fn check_training_steps(level: Level) {
 }
 
 /// Whether a step has convolutions by tiles: only then may it round as these do.
-fn has_tiles(net: &Net, goal: &Goal) -> bool {
+fn has_tiles(net: &Net, goal: &CompileOptions) -> bool {
     let phase = &net.spec.phases[0];
     let graph = net.recipe().step(phase.batch, phase).expect("it elaborates");
     let launches = lower(&graph, goal).launches;
@@ -248,7 +252,7 @@ fn every_network_is_lowered_at_every_level() {
             let graph = net.recipe().evaluation(net.spec.phases[0].batch).expect("it elaborates");
             for level in LEVELS {
                 println!("{name} at {level}");
-                for launch in lower(&graph, &Goal::of(Target::of(level))).launches {
+                for launch in lower(&graph, &CompileOptions::of(Target::of(level))).launches {
                     verifier::verify(&launch.function)
                         .unwrap_or_else(|findings| panic!("{name} at {level}: {findings:?}"));
                 }
@@ -257,12 +261,13 @@ fn every_network_is_lowered_at_every_level() {
     }
 }
 
-fn losses(name: &str, net: &Net, case: &Value, goal: &Goal) -> Vec<f64> {
+fn losses(name: &str, net: &Net, case: &Value, goal: &CompileOptions) -> Vec<f64> {
     let phase = &net.spec.phases[0];
     let graph = net.recipe().step(phase.batch, phase).expect("it elaborates");
-    let (mut program, mut store) = (compiled(&graph, goal), filled(name, &graph));
-    let (pool, batches) =
-        (Pool::new(2).expect("threads"), case["batches"].as_u64().expect("batches") as usize);
+    let device = devices::host(2).expect("threads");
+    let mut store = filled(name, &graph, &device);
+    let mut program = bound(&graph, goal, &mut store);
+    let batches = case["batches"].as_u64().expect("batches") as usize;
     let mut losses = Vec::new();
     for step in 0..numbers(&case["loss_f64"]).len() {
         program.set_data(&pictures(&graph, step % batches));
@@ -274,7 +279,7 @@ fn losses(name: &str, net: &Net, case: &Value, goal: &Goal) -> Vec<f64> {
         for (scalar, value) in phase.scalars(moment) {
             program.set_scalar(&scalar, value as f32);
         }
-        program.run(&mut store, &pool, RandomState { seed: 0, step: step as u64 }).expect("its own store");
+        program.run(&mut store, RandomState { seed: 0, step: step as u64 }).expect("its own store");
         losses.push(program.scalar(&Sink::Loss, &store).expect("a loss"));
         program.commit(&mut store);
     }

@@ -16,7 +16,7 @@
 //! exchange of words in `elab::Library::embedded`.
 //!
 //! `CNNC_FAULT=name` chooses a fault when the process starts; an unknown name ends the process. The switch exists in
-//! test builds only, those with the feature `faults` (which the package asks of itself as a dependency of its tests)
+//! test builds only, those with the feature `testing` (which the package asks of itself as a dependency of its tests)
 //! *and* debug assertions; everywhere else `planted!` is the constant `false`, so neither a release nor a benchmark
 //! knows it. `cargo test --test faults every_fault -- --ignored --nocapture` runs the tests against each fault and
 //! prints who noticed; the ordinary tests run ten.
@@ -83,7 +83,7 @@ macro_rules! planted {
 }
 
 /// Whether this build has the switch.
-pub const HAS_SWITCH: bool = cfg!(all(feature = "faults", debug_assertions));
+pub const HAS_SWITCH: bool = cfg!(all(feature = "testing", debug_assertions));
 
 /// The environment variable that chooses a fault.
 pub const CHOICE: &str = "CNNC_FAULT";
@@ -92,16 +92,16 @@ pub const CHOICE: &str = "CNNC_FAULT";
 /// nobody meets is none that the tests let pass.
 pub const WITNESS: &str = "CNNC_FAULT_WITNESS";
 
-#[cfg(all(feature = "faults", debug_assertions))]
+#[cfg(all(feature = "testing", debug_assertions))]
 pub use switch::is_planted;
 
 /// Whether the fault at a place of the list is chosen: never.
-#[cfg(not(all(feature = "faults", debug_assertions)))]
+#[cfg(not(all(feature = "testing", debug_assertions)))]
 pub const fn is_planted(_: usize) -> bool {
     false
 }
 
-#[cfg(all(feature = "faults", debug_assertions))]
+#[cfg(all(feature = "testing", debug_assertions))]
 mod switch {
     use std::io::Write;
     use std::sync::{Once, OnceLock};

@@ -15,7 +15,7 @@ const KEPT_BACK: u64 = 16;
 
 /// What sets an end to the memory of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
+pub enum MemoryLimit {
     /// What the machine has.
     Machine,
     /// The limit of a control group, such as a container's.
@@ -31,7 +31,7 @@ pub enum Bound {
 pub struct Room {
     pub bytes: u64,
     /// The tightest of the bounds.
-    pub bound: Bound,
+    pub bound: MemoryLimit,
 }
 
 /// Why something does not run: it needs more memory than there is.
@@ -106,10 +106,10 @@ pub fn check(what: &str, needed: u64) -> Result<(), Shortage> {
 impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let limit = match self.bound {
-            Bound::Machine => "on this machine",
-            Bound::ControlGroup => "in this control group",
-            Bound::AddressSpace => "of address space (ulimit -v)",
-            Bound::DataSegment => "of data (ulimit -d)",
+            MemoryLimit::Machine => "on this machine",
+            MemoryLimit::ControlGroup => "in this control group",
+            MemoryLimit::AddressSpace => "of address space (ulimit -v)",
+            MemoryLimit::DataSegment => "of data (ulimit -d)",
         };
         write!(f, "there are {} {limit}", bytes(self.bytes))
     }
@@ -146,17 +146,19 @@ impl System<'_> {
     fn room(&self) -> Option<Room> {
         let kib = |name| Some(number(&self.read("proc/meminfo")?, name)?.saturating_mul(1024));
         let machine = kib("MemAvailable:").map(|bytes| bytes.saturating_add(kib("SwapFree:").unwrap_or(0)));
-        let groups =
-            self.groups().into_iter().map(|(limit, used)| (limit.saturating_sub(used), Bound::ControlGroup));
+        let groups = self
+            .groups()
+            .into_iter()
+            .map(|(limit, used)| (limit.saturating_sub(used), MemoryLimit::ControlGroup));
         let taken = |name| Some(number(&self.read("proc/self/status")?, name)?.saturating_mul(1024));
         let limit = |name, used, bound| Some((self.limit(name)?.saturating_sub(taken(used)?), bound));
         let limits = [
-            limit("Max address space", "VmSize:", Bound::AddressSpace),
-            limit("Max data size", "VmData:", Bound::DataSegment),
+            limit("Max address space", "VmSize:", MemoryLimit::AddressSpace),
+            limit("Max data size", "VmData:", MemoryLimit::DataSegment),
         ];
         tightest(
             machine
-                .map(|bytes| (bytes, Bound::Machine))
+                .map(|bytes| (bytes, MemoryLimit::Machine))
                 .into_iter()
                 .chain(groups)
                 .chain(limits.into_iter().flatten()),
@@ -165,11 +167,13 @@ impl System<'_> {
 
     fn total(&self) -> Option<Room> {
         let machine = number(&self.read("proc/meminfo")?, "MemTotal:")
-            .map(|kib| (kib.saturating_mul(1024), Bound::Machine));
-        let groups = self.groups().into_iter().map(|(limit, _)| (limit, Bound::ControlGroup));
+            .map(|kib| (kib.saturating_mul(1024), MemoryLimit::Machine));
+        let groups = self.groups().into_iter().map(|(limit, _)| (limit, MemoryLimit::ControlGroup));
         let limit = |name, bound| Some((self.limit(name)?, bound));
-        let limits =
-            [limit("Max address space", Bound::AddressSpace), limit("Max data size", Bound::DataSegment)];
+        let limits = [
+            limit("Max address space", MemoryLimit::AddressSpace),
+            limit("Max data size", MemoryLimit::DataSegment),
+        ];
         tightest(machine.into_iter().chain(groups).chain(limits.into_iter().flatten()))
     }
 
@@ -205,7 +209,7 @@ impl System<'_> {
     }
 }
 
-fn tightest(rooms: impl Iterator<Item = (u64, Bound)>) -> Option<Room> {
+fn tightest(rooms: impl Iterator<Item = (u64, MemoryLimit)>) -> Option<Room> {
     rooms.min_by_key(|(bytes, _)| *bytes).map(|(bytes, bound)| Room { bytes, bound })
 }
 
@@ -248,7 +252,7 @@ mod tests {
         ("proc/meminfo", "MemTotal:       16777216 kB\nMemAvailable:    8388608 kB\nSwapFree:  1048576 kB\n");
     const STATUS: (&str, &str) = ("proc/self/status", "VmSize:\t 1048576 kB\nVmData:\t  524288 kB\n");
 
-    fn is(found: (Option<Room>, Option<Room>), now: u64, total: u64, bound: Bound) {
+    fn is(found: (Option<Room>, Option<Room>), now: u64, total: u64, bound: MemoryLimit) {
         assert_eq!(found, (Some(Room { bytes: now, bound }), Some(Room { bytes: total, bound })));
     }
 
@@ -256,19 +260,19 @@ mod tests {
     fn a_machine_alone() {
         assert_eq!(room(&[]), (None, None));
         let (now, total) = room(&[MACHINE]);
-        assert_eq!(now, Some(Room { bytes: 9 * GIB, bound: Bound::Machine }));
-        assert_eq!(total, Some(Room { bytes: 16 * GIB, bound: Bound::Machine }));
+        assert_eq!(now, Some(Room { bytes: 9 * GIB, bound: MemoryLimit::Machine }));
+        assert_eq!(total, Some(Room { bytes: 16 * GIB, bound: MemoryLimit::Machine }));
     }
 
     #[test]
     fn limits_of_the_process() {
         let limits = |text| ("proc/self/limits", text);
         let unlimited = "Max data size             unlimited            unlimited            bytes\n";
-        is(room(&[MACHINE, STATUS, limits(unlimited)]), 9 * GIB, 16 * GIB, Bound::Machine);
+        is(room(&[MACHINE, STATUS, limits(unlimited)]), 9 * GIB, 16 * GIB, MemoryLimit::Machine);
         let space = "Max address space         3221225472           unlimited            bytes\n";
-        is(room(&[MACHINE, STATUS, limits(space)]), 2 * GIB, 3 * GIB, Bound::AddressSpace);
+        is(room(&[MACHINE, STATUS, limits(space)]), 2 * GIB, 3 * GIB, MemoryLimit::AddressSpace);
         let data = "Max data size             1073741824           unlimited            bytes\n";
-        is(room(&[MACHINE, STATUS, limits(data)]), GIB / 2, GIB, Bound::DataSegment);
+        is(room(&[MACHINE, STATUS, limits(data)]), GIB / 2, GIB, MemoryLimit::DataSegment);
     }
 
     #[test]
@@ -282,7 +286,7 @@ mod tests {
             ("sys/fs/cgroup/a/b/memory.max", "max\n"),
             ("sys/fs/cgroup/a/b/memory.current", "1\n"),
         ];
-        is(room(&second), 3 * GIB, 4 * GIB, Bound::ControlGroup);
+        is(room(&second), 3 * GIB, 4 * GIB, MemoryLimit::ControlGroup);
         // A container's own group is at the top of what it sees.
         let first = [
             MACHINE,
@@ -290,14 +294,14 @@ mod tests {
             ("sys/fs/cgroup/memory/memory.limit_in_bytes", "2147483648\n"),
             ("sys/fs/cgroup/memory/memory.usage_in_bytes", "1073741824\n"),
         ];
-        is(room(&first), GIB, 2 * GIB, Bound::ControlGroup);
+        is(room(&first), GIB, 2 * GIB, MemoryLimit::ControlGroup);
         let unlimited = [
             MACHINE,
             ("proc/self/cgroup", "4:memory:/../x\n"),
             ("sys/fs/cgroup/memory/x/memory.limit_in_bytes", "9223372036854771712\n"),
             ("sys/fs/cgroup/memory/x/memory.usage_in_bytes", "1073741824\n"),
         ];
-        is(room(&unlimited), 9 * GIB, 16 * GIB, Bound::Machine);
+        is(room(&unlimited), 9 * GIB, 16 * GIB, MemoryLimit::Machine);
     }
 
     #[test]
@@ -308,7 +312,7 @@ mod tests {
 
     #[test]
     fn more_than_there_is_is_refused() {
-        let room = Room { bytes: 16 * GIB, bound: Bound::Machine };
+        let room = Room { bytes: 16 * GIB, bound: MemoryLimit::Machine };
         assert!(room.check("x", 15 * GIB).is_ok());
         let error = room.check("a step of batch 64", 16 * GIB).unwrap_err().to_string();
         assert_eq!(

@@ -13,6 +13,22 @@ pub enum Level {
     Avx512,
 }
 
+/// What makes code of vector functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackEnd {
+    /// Cranelift, which has vectors of 128 bits.
+    Cranelift,
+    /// Our own assembler of whole functions, for wider ones.
+    Assembler,
+}
+
+impl Level {
+    /// What compiles for a level; what the assembler has no instructions for goes through Cranelift all the same.
+    pub fn back_end(self) -> BackEnd {
+        if self > Level::Fma { BackEnd::Assembler } else { BackEnd::Cranelift }
+    }
+}
+
 /// A machine to compile for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -39,6 +55,21 @@ impl Target {
     /// The best level this machine runs.
     pub fn host() -> Target {
         Target::of(host_level())
+    }
+
+    /// The registers that the running sums of a register tile may take, beside what one summand reads: so many registers
+    /// of the smaller factor and of the larger one, at so many points of a window.
+    ///
+    /// The assembler keeps the smaller side, and the elements of the other come one after the other; those of windows stay
+    /// too, as the next tap needs most of them again, where the machine cannot read the other side in all lanes from
+    /// memory (AVX2). Cranelift's allocator keeps to half of the registers, measured: with more of them it spills.
+    pub fn accumulators(&self, smaller: i64, larger: i64, windows: i64) -> i64 {
+        let registers = self.registers as i64;
+        match self.level.back_end() {
+            BackEnd::Cranelift => (registers / 2).min(16),
+            BackEnd::Assembler if self.level == Level::Avx2 && windows > 1 => registers - smaller - larger,
+            BackEnd::Assembler => registers - smaller - 1,
+        }
     }
 
     /// Whether `a * b + c` is one instruction with one rounding.

@@ -70,11 +70,14 @@ pub struct ChoiceArguments {
 
 /// What runs the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Device {
+pub enum DeviceName {
     /// The processor
     Cpu,
     /// A graphics card; not in this version
     Gpu,
+    /// The interpreter of loops: slow, to compare with
+    #[value(hide = true)]
+    Interpreter,
 }
 
 /// What to compile for.
@@ -84,8 +87,8 @@ pub struct MachineArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
     pub threads: Option<u16>,
     /// What runs it
-    #[arg(long, value_enum, default_value_t = Device::Cpu)]
-    pub device: Device,
+    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
+    pub device: DeviceName,
     /// Vector level: sse4, fma, avx2 or avx512; the best the machine has by default
     #[arg(long, value_name = "LEVEL")]
     pub cpu: Option<Level>,

@@ -1,5 +1,6 @@
 //! `cnnc bench`: how fast a model trains and predicts on this machine.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -7,15 +8,14 @@ use serde::Serialize;
 use crate::base::numbers;
 use crate::base::philox::RandomState;
 use crate::graph::Graph;
-use crate::lower::{Goal, lower_chosen};
-use crate::runtime::{Mismatch, Pool, Program, Store};
-use crate::sched::Choices;
+use crate::lower::{CompileOptions, TunedTiles, lower_tuned};
+use crate::runtime::{Device, Executable, Instance, Mismatch, Store};
 use crate::train::TrainError;
-use crate::train::programs::{advised, initialise};
+use crate::train::programs::{advised, compile_lowered, initialise};
 
 use super::arguments::{BenchArguments, Mode};
 use super::measured::{check_whole, set_inputs};
-use super::project::{Project, execution};
+use super::project::{Execution, Project, execution};
 use super::{Failure, Outcome, print, print_json, tuned};
 
 /// Rounds of which the smallest and the middle time are given.
@@ -51,7 +51,7 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
-    let (goal, pool) = execution(&arguments.machine, spec.fast_math)?;
+    let Execution { goal, device, .. } = execution(&arguments.machine, spec.fast_math)?;
     let recipe = project.recipe(&spec, None);
     let phase = &spec.phases[0];
     let asked = |mode: &Mode| arguments.mode.is_none_or(|asked| asked == *mode);
@@ -59,7 +59,7 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let subject =
         |mode| tuned::Subject::new(&spec.name, phase.batch, tuned::mode(mode), goal.machine.target.level);
     let tuned = tuned::read(&arguments.tuned, &modes.map(subject).collect::<Vec<_>>())?;
-    let mut store = Store::default();
+    let mut store = Store::on(&device);
     let mut measured = |mode: Mode| {
         if !asked(&mode) {
             return Ok(None);
@@ -73,12 +73,18 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
             initialise(&graph, spec.seed, &mut store).map_err(|error| Failure::Run(error.to_string()))?;
         }
         let choices = tuned::choices(tuned.as_ref(), tuned::mode(mode));
-        let made = compiled(&graph, &goal, &choices).map_err(|error| {
+        let made = compiled(&graph, &goal, &choices, &*device);
+        let bound = made.and_then(|made| {
+            let program = Instance::bind(made.executable.clone(), &device, &mut store)?;
+            Ok((made, program))
+        });
+        let (made, program) = bound.map_err(|error| {
             let error = advised(error, phase.batch, &goal, &mut |batch| graph_of(batch).ok());
             project.train_failure(error)
         })?;
-        measure(&graph, made, &pool, &mut store).map(Some)
+        measure(&graph, &made, program, &mut store).map(Some)
     };
+    let peak_gflops = peak_gflops(&goal, &*device)?;
     let train = measured(Mode::Train)?;
     let infer = measured(Mode::Infer)?;
     let made = train.as_ref().or(infer.as_ref()).expect("one of the modes");
@@ -86,14 +92,14 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let report = Report {
         model: spec.name.clone(),
         batch: phase.batch,
-        threads: pool.threads(),
+        threads: device.threads(),
         train_gflop: train.as_ref().map(|made| made.gflop),
         train_gflops: train.as_ref().map(Measured::gflops),
         train_step_ms: train.map(|made| made.times),
         infer_gflop: infer.as_ref().map(|made| made.gflop),
         infer_gflops: infer.as_ref().map(Measured::gflops),
         infer_ms: infer.map(|made| made.times),
-        peak_gflops: peak_gflops(&goal, &pool)?,
+        peak_gflops,
         compile_ms,
         arena_bytes,
     };
@@ -141,28 +147,38 @@ impl Measured {
 
 /// A program, and what is known of it before it runs.
 struct Made {
-    program: Program,
+    executable: Arc<Executable>,
     gflop: f64,
     compile_ms: f64,
 }
 
-fn compiled(graph: &Graph, goal: &Goal, choices: &Choices) -> Result<Made, TrainError> {
+fn compiled(
+    graph: &Graph,
+    goal: &CompileOptions,
+    choices: &TunedTiles,
+    device: &dyn Device,
+) -> Result<Made, TrainError> {
     let start = Instant::now();
-    let lowered = lower_chosen(graph, goal, choices);
+    let lowered = lower_tuned(graph, goal, choices);
     tuned::warn_of_misfits(choices, &lowered);
     let gflop =
         lowered.kernels.multiplications() * if planted!("cli.bench.arithmetic") { 1e-9 } else { 2e-9 };
-    let program = Program::compile(graph, lowered)?;
-    Ok(Made { program, gflop, compile_ms: start.elapsed().as_secs_f64() * 1e3 })
+    let executable = compile_lowered(graph, lowered, device)?;
+    Ok(Made { executable, gflop, compile_ms: start.elapsed().as_secs_f64() * 1e3 })
 }
 
-fn measure(graph: &Graph, made: Made, pool: &Pool, store: &mut Store) -> Result<Measured, Failure> {
-    let Made { mut program, gflop, compile_ms } = made;
+fn measure(
+    graph: &Graph,
+    made: &Made,
+    mut program: Instance,
+    store: &mut Store,
+) -> Result<Measured, Failure> {
+    let Made { executable, gflop, compile_ms } = made;
     set_inputs(&mut program, graph);
     let mut step = 0;
     let mut once = || {
         let start = Instant::now();
-        program.run(store, pool, RandomState { seed: 0, step })?;
+        program.run(store, RandomState { seed: 0, step })?;
         program.commit(store);
         step += 1;
         Ok(start.elapsed().as_secs_f64())
@@ -177,10 +193,10 @@ fn measure(graph: &Graph, made: Made, pool: &Pool, store: &mut Store) -> Result<
     rounds.sort_by(f64::total_cmp);
     check_whole(&program, store)?;
     let times = Milliseconds { min: rounds[0] * 1e3, median: rounds[ROUNDS / 2] * 1e3 };
-    Ok(Measured { times, gflop, compile_ms, arena_bytes: program.arena_bytes() })
+    Ok(Measured { times, gflop: *gflop, compile_ms: *compile_ms, arena_bytes: executable.arena_bytes() })
 }
 
 /// The most multiply-adds a second that independent chains in registers reach, times two, on all threads.
-fn peak_gflops(goal: &Goal, pool: &Pool) -> Result<f64, Failure> {
-    crate::runtime::peak::measure(&goal.machine, pool).map_err(|error| Failure::Run(error.to_string()))
+fn peak_gflops(goal: &CompileOptions, device: &dyn Device) -> Result<f64, Failure> {
+    device.peak_gflops(&goal.machine).map_err(|error| Failure::Run(error.to_string()))
 }

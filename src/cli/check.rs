@@ -15,7 +15,7 @@ use crate::base::target::Target;
 use crate::data::{DataError, Dataset, Split, Targets, inspect};
 use crate::elab::ModelCall;
 use crate::elab::config::{DataSpec, Source, TrainSpec};
-use crate::lower::Goal;
+use crate::lower::CompileOptions;
 use crate::report::progress::Counting;
 use crate::syntax;
 use crate::syntax::ast::FnItem;
@@ -208,7 +208,7 @@ impl Check<'_> {
                 recipe.last_batch(data.train.len(), phase)?;
             }
             warnings.extend(lints::layers::run(&step, &self.project.sources));
-            let goal = Goal { fast_math: spec.fast_math, ..Goal::of(Target::host()) };
+            let goal = CompileOptions { fast_math: spec.fast_math, ..CompileOptions::of(Target::host()) };
             let step_of = |batch| recipe.step(batch, phase).ok();
             let too_large = |room| lints::memory::run(&spec.name, &step, room, &goal, &step_of);
             warnings.extend(Room::total().and_then(too_large));

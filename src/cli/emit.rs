@@ -16,10 +16,10 @@ use crate::graph::dot::dot;
 use crate::graph::{Graph, OpId};
 use crate::loops::verifier::Verified;
 use crate::lower::stages::{Form, PIPELINE};
-use crate::lower::{Goal, Lowered, Observed, lower_observed};
+use crate::lower::{CompileOptions, Lowered, Observed, TunedTiles, lower_observed};
 use crate::plan;
 use crate::plan::slices::Unit;
-use crate::sched::{Choices, Launch, Machine};
+use crate::sched::{Launch, Machine};
 use crate::syntax;
 
 use super::arguments::{EmitArguments, Mode, Stage};
@@ -47,7 +47,7 @@ pub fn run(arguments: &EmitArguments) -> Outcome {
         | Stage::Clif
         | Stage::Asm => {
             let fast_math = project.subject()?.fast_math();
-            let goal = Goal { fast_math, ..goal(arguments.cpu)? };
+            let goal = CompileOptions { fast_math, ..goal(arguments.cpu)? };
             let choices = choices(arguments, &project, &goal)?;
             let mut log = String::new();
             let mut add = |seen: Observed<'_, '_>| log += &logged(arguments, &wanted, seen);
@@ -176,7 +176,11 @@ fn graph(arguments: &EmitArguments, project: &Project<'_>) -> Result<Graph, Fail
 }
 
 /// The register tiles of `--tuned`.
-fn choices(arguments: &EmitArguments, project: &Project<'_>, goal: &Goal) -> Result<Choices, Failure> {
+fn choices(
+    arguments: &EmitArguments,
+    project: &Project<'_>,
+    goal: &CompileOptions,
+) -> Result<TunedTiles, Failure> {
     let subject = project.subject()?;
     let default = if matches!(subject, Subject::Trained(_)) { Mode::Train } else { Mode::Infer };
     let mode = tuned::mode(arguments.mode.unwrap_or(default));
@@ -217,9 +221,12 @@ fn low(
         return Ok(plan::printer::print(plan, kernels, layouts, launches, wanted));
     }
     let native = lowered.native_launches();
-    let launches = native.iter().filter(|launch| wanted(&launch.function.name));
-    let mut texts =
-        launches.map(|launch| launch_text(stage, launch, machine)).collect::<Result<Vec<_>, _>>()?;
+    let launches = native.iter().zip(&lowered.launches).filter(|(launch, _)| wanted(&launch.function.name));
+    let text = |(launch, scheduled): (&Launch, &Launch)| match stage {
+        Stage::Sched => Ok(schedule_text(scheduled)),
+        _ => launch_text(stage, launch, machine),
+    };
+    let mut texts = launches.map(text).collect::<Result<Vec<_>, _>>()?;
     if stage == Stage::Sched {
         let arena = numbers::bytes(lowered.plan.arena_bytes as u64);
         let together = lowered.plan.units.iter().filter(|unit| unit.launches.len() > 1);
@@ -245,13 +252,18 @@ fn unit_text(launches: &[Launch], unit: &Unit, wanted: &dyn Fn(&str) -> bool) ->
     names.iter().any(|name| wanted(name)).then_some(text)
 }
 
+/// The steps of a launch, and what it is called in a file of tiles where it may have several.
+fn schedule_text(launch: &Launch) -> String {
+    let key = if launch.tiles.len() > 1 { format!("key {}\n", launch.key()) } else { String::new() };
+    format!("{}\n{key}{}", launch.function.name, launch.schedule)
+}
+
 fn launch_text(stage: Stage, launch: &Launch, machine: &Machine) -> Result<String, Failure> {
     let is_wide = machine.target.level > Level::Fma;
     let failed = |error: codegen::Error| Failure::Run(error.to_string());
     let verified = || Verified::new(launch.function.clone()).map_err(|invalid| failed(invalid.into()));
     let name = &launch.function.name;
     match stage {
-        Stage::Sched => Ok(format!("{name}\n{}", launch.schedule)),
         Stage::Clif => {
             let function = verified()?;
             let Some(reason) = codegen::needs_cranelift(&function, machine.target) else {

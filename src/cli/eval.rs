@@ -1,6 +1,6 @@
 //! `cnnc eval`: loss and metrics of trained weights on a split of the data.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -10,18 +10,18 @@ use crate::data::prepare::Prepare;
 use crate::data::{Dataset, Split};
 use crate::elab::config::Top;
 use crate::graph::Scores;
-use crate::lower::Goal;
+use crate::lower::CompileOptions;
 use crate::report::{confusion, matrix, output};
-use crate::runtime::{Pool, Program, Store};
+use crate::runtime::{Device, Instance, Store, Turns};
 use crate::train::TrainError;
 use crate::train::confusion::{ClassFigures, Confusion};
 use crate::train::evaluate::{Evaluation, Figures};
-use crate::train::programs::{Phases, advised, compile};
+use crate::train::programs::{StageTimes, advised, compile};
 use crate::train::recipe::Recipe;
 use crate::train::records::FinalRecord;
 
 use super::arguments::{EvalArguments, SplitName};
-use super::project::{Project, execution};
+use super::project::{Execution, Project, execution};
 use super::trained::{self, Weights};
 use super::{Failure, Outcome, print, print_json, say};
 
@@ -80,7 +80,7 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
     let data_spec = project.data(&spec)?;
-    let (goal, pool) = execution(&arguments.machine, spec.fast_math)?;
+    let Execution { goal, device, threads } = execution(&arguments.machine, spec.fast_math)?;
     let mut data = project.dataset(&data_spec)?;
     data.notes.iter().for_each(|note| say(&format!("note: {note}")));
     let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;
@@ -110,29 +110,43 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     }
     recipe.check_data(&graph, &data).map_err(|error| project.train_failure(error))?;
     let file = &arguments.model.file;
-    let store = trained::store(&project, &spec.name, file, weights, &graph, &|_| false)?;
+    let mut store = Store::on(&device);
+    let subject = trained::Subject { project: &project, name: &spec.name, file };
+    subject.fill(&mut store, weights, &graph, &|_| false)?;
     let splits = splits_of(&data, arguments.split)?;
-    let mut test = Test { recipe: &recipe, splits, prepare: &prepare, batch, store, goal, pool };
+    let mut test = Test { recipe: &recipe, splits, prepare: &prepare, batch, store, goal, device, threads };
     let mut counted = recipe.metrics.confusion.map(|_| Confusion::default());
     let figures = test.run(counted.as_mut()).map_err(|error| project.train_failure(error))?;
     let (images, figures) = (figures.images(), figures.of_test(&recipe.metrics, counted));
-    let name = arguments.split.name();
     if let (Some(path), Some(confusion)) = (arguments.confusion.iter().flatten().next(), &figures.confusion) {
         matrix::write(path, confusion, &data.class_names)
             .map_err(|error| Failure::Run(format!("{}: {error}", path.display())))?;
     }
+    let (model, names, split) = (spec.name.as_str(), &data.class_names, arguments.split);
     if arguments.json {
-        let by_class = figures.confusion.as_ref().map(Confusion::by_class).unwrap_or_default();
-        let names = data.class_names.iter().map(String::as_str);
-        let by_class = names.zip(by_class).map(|(class, figures)| OfClass { class, figures }).collect();
-        return print_json(&Report { model: &spec.name, images, figures: keyed(&figures, name), by_class });
+        return print_json(&Report::new(model, images, &figures, split, names));
     }
     let images = numbers::grouped(images);
-    let head = match arguments.split {
-        SplitName::All => format!("{} on all {images} images\n", spec.name),
-        _ => format!("{} on {images} {name} images\n", spec.name),
+    let head = match split {
+        SplitName::All => format!("{model} on all {images} images\n"),
+        _ => format!("{model} on {images} {} images\n", split.name()),
     };
-    print(&(head + &text(&figures, recipe.metrics.top_k(), &data.class_names)))
+    print(&(head + &text(&figures, recipe.metrics.top_k(), names)))
+}
+
+impl Report<'_> {
+    fn new<'a>(
+        model: &'a str,
+        images: u64,
+        figures: &FinalRecord,
+        split: SplitName,
+        names: &'a [String],
+    ) -> Report<'a> {
+        let by_class = figures.confusion.as_ref().map(Confusion::by_class).unwrap_or_default();
+        let names = names.iter().map(String::as_str);
+        let by_class = names.zip(by_class).map(|(class, figures)| OfClass { class, figures }).collect();
+        Report { model, images, figures: keyed(figures, split.name()), by_class }
+    }
 }
 
 struct Test<'a> {
@@ -141,14 +155,15 @@ struct Test<'a> {
     prepare: &'a Prepare,
     batch: usize,
     store: Store,
-    goal: Goal,
-    pool: Pool,
+    goal: CompileOptions,
+    device: Arc<dyn Device>,
+    threads: usize,
 }
 
 impl Test<'_> {
     /// Runs the splits.
     fn run(&mut self, mut confusion: Option<&mut Confusion>) -> Result<Figures, TrainError> {
-        let (mut programs, mut figures) = (HashMap::new(), Figures::default());
+        let (mut programs, mut figures) = (Turns::new(), Figures::default());
         for split in self.splits.clone() {
             figures.merge(&self.run_split(split, confusion.as_deref_mut(), &mut programs)?);
         }
@@ -159,28 +174,26 @@ impl Test<'_> {
         &mut self,
         split: &Split,
         confusion: Option<&mut Confusion>,
-        programs: &mut HashMap<i64, Program>,
+        programs: &mut Turns<i64>,
     ) -> Result<Figures, TrainError> {
         let test = Evaluation {
             split,
             prepare: self.prepare,
             batch: self.batch,
             store: &mut self.store,
-            pool: &self.pool,
+            threads: self.threads,
             confusion,
         };
         test.run(
-            &mut |(_, images), run| {
-                let program = match programs.entry(images) {
-                    std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-                    std::collections::hash_map::Entry::Vacant(entry) => {
-                        let graph = self.recipe.evaluation(images)?;
-                        let program = compile(&graph, &self.goal, &mut Phases::default());
-                        let graph_of = &mut |batch| self.recipe.evaluation(batch).ok();
-                        entry.insert(program.map_err(|error| advised(error, images, &self.goal, graph_of))?)
-                    }
+            &mut |(_, images), store, run| {
+                let bind = |store: &mut Store| {
+                    let graph = self.recipe.evaluation(images)?;
+                    let executable = compile(&graph, &self.goal, &*self.device, &mut StageTimes::default())?;
+                    Ok(Instance::bind(executable, &self.device, store)?)
                 };
-                run(program)
+                let graph_of = &mut |batch| self.recipe.evaluation(batch).ok();
+                let program = programs.get(images, || bind(store));
+                run(program.map_err(|error| advised(error, images, &self.goal, graph_of))?, store)
             },
             &mut |_| Ok(()),
         )

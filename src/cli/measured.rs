@@ -2,7 +2,7 @@
 
 use crate::base::philox::{RandomState, uniform};
 use crate::graph::{Graph, Role, Sink};
-use crate::runtime::{Program, Store};
+use crate::runtime::{Instance, Store};
 use crate::te::DType;
 
 use super::Failure;
@@ -10,7 +10,7 @@ use super::Failure;
 /// Gives a program that is only measured pictures of noise, and rates so small that the weights hardly move. (Blank
 /// pictures have no variance, so the gradients of a deep net with batch normalisation overflow.) All else is 0, also
 /// where another program has used the memory before.
-pub fn set_inputs(program: &mut Program, graph: &Graph) {
+pub fn set_inputs(program: &mut Instance, graph: &Graph) {
     const RATES: [(&str, f32); 3] = [("lr", 1e-6), ("step_size", 1e-6), ("bias_correction2_sqrt", 1.0)];
     for (value, role) in &graph.inputs {
         let count = graph.values[*value].shape.iter().product::<i64>() as usize;
@@ -34,7 +34,7 @@ pub fn set_inputs(program: &mut Program, graph: &Graph) {
 }
 
 /// Refuses the times of a step that ended before its updates, because its loss was not finite.
-pub fn check_whole(program: &Program, store: &Store) -> Result<(), Failure> {
+pub fn check_whole(program: &Instance, store: &Store) -> Result<(), Failure> {
     match program.scalar(&Sink::Loss, store) {
         Some(loss) if !loss.is_finite() => Err(Failure::Run(format!(
             "the loss of noise is {loss}, so no step is whole: there is nothing to measure"

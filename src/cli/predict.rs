@@ -8,21 +8,23 @@
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::base::files::write_atomically;
 use crate::base::philox::RandomState;
 use crate::data::{DataError, npy};
 use crate::elab::config::{DataSpec, Source};
 use crate::graph::{Graph, Role, Scores, Sink, samples};
-use crate::lower::Goal;
-use crate::runtime::{Pool, Program, Store, Values};
-use crate::train::programs::{Phases, advised, compile};
+use crate::lower::CompileOptions;
+use crate::runtime::{Device, Instance, Store, Values};
+use crate::train::TrainError;
+use crate::train::programs::{StageTimes, advised, compile};
 use crate::train::recipe::Recipe;
 
 use super::arguments::PredictArguments;
 use super::inputs::{Input, Reader};
 use super::nested::Nested;
-use super::project::{Project, Subject, execution};
+use super::project::{Execution, Project, Subject, execution};
 use super::recent::Recent;
 use super::said::{Class, Line, Said, Table, probabilities};
 use super::trained::{self, Weights};
@@ -43,11 +45,21 @@ pub fn run(arguments: &PredictArguments) -> Outcome {
     let output = arguments.output.as_deref().map(OutputFile::of).transpose()?;
     let project = Project::load(&arguments.model, &[])?;
     let subject = project.subject()?;
-    let (goal, pool) = execution(&arguments.machine, subject.fast_math())?;
+    let Execution { goal, device, .. } = execution(&arguments.machine, subject.fast_math())?;
     let (project, subject) = (&project, &subject);
     let programs = Recent::new(MOST_PROGRAMS);
     let weights = Weights::read(project, arguments.weights.as_deref())?;
-    let runner = Runner { arguments, project, subject, goal, pool, programs, weights, store: None };
+    let runner = Runner {
+        arguments,
+        project,
+        subject,
+        goal,
+        device,
+        programs,
+        current: Vec::new(),
+        weights,
+        store: None,
+    };
     match &arguments.input {
         Some(input) => runner.raw(input, output),
         None => runner.pictures(output),
@@ -93,10 +105,12 @@ struct Runner<'a> {
     arguments: &'a PredictArguments,
     project: &'a Project<'a>,
     subject: &'a Subject,
-    goal: Goal,
-    pool: Pool,
+    goal: CompileOptions,
+    device: Arc<dyn Device>,
     /// By the shape of the batch, with the shape of what they say.
-    programs: Recent<Vec<usize>, (Program, Vec<usize>)>,
+    programs: Recent<Vec<usize>, (Instance, Vec<usize>)>,
+    /// The shape of what ran last.
+    current: Vec<usize>,
     /// Until they are in the store.
     weights: Option<Weights>,
     store: Option<Store>,
@@ -193,14 +207,21 @@ impl Runner<'_> {
     }
 
     fn outputs(&mut self, shape: &[usize], values: &[f32]) -> Result<Outputs, Failure> {
+        // One has the memory at a time.
+        if self.current != shape
+            && let Some((program, _)) =
+                self.programs.get(&*std::mem::replace(&mut self.current, shape.to_vec()))
+        {
+            program.release();
+        }
         if self.programs.get(shape).is_none() {
             self.programs.make_room();
             let graph = self.graph(shape)?;
             if self.store.is_none() {
                 self.store = Some(self.load(&graph, &shape[1..])?);
             }
-            let program = compile(&graph, &self.goal, &mut Phases::default());
-            let program = program.map_err(|error| {
+            let bound = self.bind(&graph);
+            let program = bound.map_err(|error| {
                 let graph_of = &mut |batch: i64| self.graph(&[&[batch as usize], &shape[1..]].concat()).ok();
                 self.project.train_failure(advised(error, shape[0] as i64, &self.goal, graph_of))
             })?;
@@ -209,11 +230,19 @@ impl Runner<'_> {
         let batch = shape[0];
         let (program, shape) = self.programs.get(shape).expect("it was made above");
         let store = self.store.as_mut().expect("it was loaded with the first program");
+        program.lease().map_err(|error| Failure::Run(error.to_string()))?;
         program.set_data(values);
-        let run = program.run(store, &self.pool, RandomState::default());
+        let run = program.run(store, RandomState::default());
         run.map_err(|error| Failure::Run(error.to_string()))?;
         let values = program.output(&Sink::Prediction, store).expect("every model has a prediction");
         Ok(Outputs { batch, shape: shape.clone(), values })
+    }
+
+    /// The program of a graph, with the weights that were loaded.
+    fn bind(&mut self, graph: &Graph) -> Result<Instance, TrainError> {
+        let executable = compile(graph, &self.goal, &*self.device, &mut StageTimes::default())?;
+        let store = self.store.as_mut().expect("it was loaded before");
+        Ok(Instance::bind(executable, &self.device, store)?)
     }
 
     /// Checks that outputs of these batches, one behind the other, are those of all inputs: that the batch is their first
@@ -254,7 +283,10 @@ impl Runner<'_> {
         weights.iter().for_each(|weights| weights.compare_input(sample));
         let of_loss = LazyCell::new(|| self.parameters_of_loss(sample));
         let (name, file) = (self.subject.name(), &self.arguments.model.file);
-        trained::store(self.project, name, file, weights, graph, &|path| of_loss.contains(path))
+        let mut store = Store::on(&self.device);
+        let subject = trained::Subject { project: self.project, name, file };
+        subject.fill(&mut store, weights, graph, &|path| of_loss.contains(path))?;
+        Ok(store)
     }
 
     /// The paths of what the training has beside the model: a loss may have parameters.

@@ -5,17 +5,16 @@ use serde::Serialize;
 use crate::base::numbers;
 use crate::base::philox::RandomState;
 use crate::loops::cost::{Cost, cost, traffic};
-use crate::lower::lower_chosen;
+use crate::lower::{Lowered, lower_tuned};
 use crate::plan::slices::Unit;
 use crate::report::output;
 use crate::report::table::{Align, Table};
-use crate::runtime::{Mismatch, Pool, Program, Store, peak};
-use crate::sched::Launch;
-use crate::train::programs::{advised, initialise};
+use crate::runtime::{Instance, Mismatch, Store};
+use crate::train::programs::{advised, compile_lowered, initialise};
 
 use super::arguments::{Mode, ProfileArguments};
 use super::measured::{check_whole, set_inputs, short};
-use super::project::{Project, execution};
+use super::project::{Execution, Project, execution};
 use super::{Failure, Outcome, print, print_json, tuned};
 
 /// Runs of which each kernel's middle time is given.
@@ -25,6 +24,8 @@ const ROUNDS: usize = 15;
 #[derive(Debug, Serialize)]
 struct Line {
     kernel: String,
+    /// The lines of the model that it comes from, as `file:line`.
+    lines: Vec<String>,
     milliseconds: f64,
     /// Of the whole step, 0 to 1.
     share: f64,
@@ -56,10 +57,10 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
-    let (goal, pool) = execution(&arguments.machine, spec.fast_math)?;
+    let Execution { goal, device, .. } = execution(&arguments.machine, spec.fast_math)?;
     let (recipe, phase) = (project.recipe(&spec, None), &spec.phases[0]);
     let fail = |errors| project.failure(errors);
-    let mut store = Store::default();
+    let mut store = Store::on(&device);
     let step = recipe.step(phase.batch, phase).map_err(fail)?;
     initialise(&step, spec.seed, &mut store).map_err(|error| Failure::Run(error.to_string()))?;
     let graph = match arguments.mode {
@@ -69,46 +70,35 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     let mode = tuned::mode(arguments.mode);
     let subject = tuned::Subject::new(&spec.name, phase.batch, mode, goal.machine.target.level);
     let choices = tuned::choices(tuned::read(&arguments.tuned, &[subject])?.as_ref(), mode);
-    let lowered = lower_chosen(&graph, &goal, &choices);
+    let lowered = lower_tuned(&graph, &goal, &choices);
     tuned::warn_of_misfits(&choices, &lowered);
-    let costs: Vec<_> = lowered.plan.units.iter().map(|unit| cost_of(&lowered.launches, unit)).collect();
-    let code = |error: crate::codegen::Error| Failure::Run(error.to_string());
-    let peak_gflops = peak::measure(&goal.machine, &pool).map_err(code)?;
-    let bandwidth = peak::bandwidth(&pool);
-    let program = Program::compile(&graph, lowered).map_err(|error| {
+    let units = lowered.plan.units.iter();
+    let works: Vec<Work> = units.map(|unit| Work::of(&project, &lowered, unit)).collect();
+    let failed = |error: crate::runtime::Error| Failure::Run(error.to_string());
+    let peak_gflops = device.peak_gflops(&goal.machine).map_err(failed)?;
+    let bandwidth = device.bandwidth().map_err(failed)?;
+    let executable = compile_lowered(&graph, lowered, &*device);
+    let bound = executable.and_then(|executable| Ok(Instance::bind(executable, &device, &mut store)?));
+    let mut program = bound.map_err(|error| {
         let graph_of = &mut |batch| match arguments.mode {
             Mode::Train => recipe.step(batch, phase).ok(),
             Mode::Infer => recipe.inference(batch).ok(),
         };
-        project.train_failure(advised(error.into(), phase.batch, &goal, graph_of))
-    });
-    let mut program = program?;
+        project.train_failure(advised(error, phase.batch, &goal, graph_of))
+    })?;
     set_inputs(&mut program, &graph);
-    let seconds = middle_times(&mut program, &mut store, &pool);
+    let seconds = middle_times(&mut program, &mut store);
     let seconds = seconds.map_err(|error| Failure::Run(error.to_string()))?;
     check_whole(&program, &store)?;
     let total: f64 = seconds.iter().sum();
-    let line = |((kernel, cost), seconds): ((String, Cost), &f64)| {
-        let (gflop, gigabytes) = (cost.flop as f64 * 1e-9, cost.bytes as f64 * 1e-9);
-        let (compute, memory) = (gflop / peak_gflops, gigabytes / bandwidth);
-        let least = if planted!("cli.profile.roofline") { compute.min(memory) } else { compute.max(memory) };
-        Line {
-            kernel,
-            milliseconds: seconds * 1e3,
-            share: seconds / total,
-            gflop,
-            gflops: gflop / seconds,
-            megabytes: gigabytes * 1e3,
-            gigabytes_per_second: gigabytes / seconds,
-            of_roofline: least / seconds,
-        }
-    };
+    let peaks = Peaks { gflops: peak_gflops, gigabytes_per_second: bandwidth };
+    let line = |(work, seconds): (Work, &f64)| peaks.line(work, *seconds, total);
     // What runs once for all steps is not part of one.
-    let runs = costs.into_iter().zip(&seconds).filter(|(_, seconds)| **seconds > 0.0);
+    let runs = works.into_iter().zip(&seconds).filter(|(_, seconds)| **seconds > 0.0);
     let report = Report {
         model: spec.name.clone(),
         batch: phase.batch,
-        threads: pool.threads(),
+        threads: device.threads(),
         level: goal.machine.target.level.to_string(),
         step_ms: total * 1e3,
         peak_gflops,
@@ -119,10 +109,10 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
 }
 
 /// The middle time of each unit. The first run counts for none: it also computes what stays for all others.
-fn middle_times(program: &mut Program, store: &mut Store, pool: &Pool) -> Result<Vec<f64>, Mismatch> {
+fn middle_times(program: &mut Instance, store: &mut Store) -> Result<Vec<f64>, Mismatch> {
     let mut rounds: Vec<Vec<f64>> = Vec::new();
     for step in 0..=ROUNDS as u64 {
-        rounds.push(program.run_timed(store, pool, RandomState { seed: 0, step })?);
+        rounds.push(program.run_timed(store, RandomState { seed: 0, step })?);
         program.commit(store);
     }
     let median = |unit: usize| {
@@ -130,25 +120,74 @@ fn middle_times(program: &mut Program, store: &mut Store, pool: &Pool) -> Result
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     };
-    Ok((0..program.units().len()).map(median).collect())
+    Ok((0..program.executable().units().len()).map(median).collect())
 }
 
-/// The name of a unit and its work. What it holds in scratch goes through no memory.
-fn cost_of(launches: &[Launch], unit: &Unit) -> (String, Cost) {
-    let launches = &launches[unit.launches.clone()];
-    let mut names: Vec<&str> = launches.iter().map(|launch| launch.function.name.as_str()).collect();
-    names.dedup();
-    let mut total = Cost::default();
-    for launch in launches {
-        let Cost { flop, bytes } = cost(&launch.function);
-        let buffers = launch.buffers.iter().zip(launch.function.buffers.values());
-        let own: u64 = buffers
-            .filter(|(tensor, _)| unit.scratch.contains_key(tensor))
-            .map(|(_, data)| traffic(data))
-            .sum();
-        total = Cost { flop: total.flop + flop, bytes: total.bytes + bytes - own };
+/// What a unit does, before it is measured.
+struct Work {
+    kernel: String,
+    /// The lines of the user's files that it comes from.
+    lines: Vec<String>,
+    cost: Cost,
+}
+
+impl Work {
+    /// That of a unit. What it holds in scratch goes through no memory.
+    fn of(project: &Project<'_>, lowered: &Lowered, unit: &Unit) -> Work {
+        let launches = &lowered.launches[unit.launches.clone()];
+        let mut names: Vec<&str> = launches.iter().map(|launch| launch.function.name.as_str()).collect();
+        names.dedup();
+        let sources = lowered.sources(launches);
+        let spans = sources.iter().filter_map(|source| source.span);
+        let mut lines: Vec<String> = spans.map(|span| project.line(span)).collect();
+        lines.dedup();
+        let mut total = Cost::default();
+        for launch in launches {
+            let Cost { flop, bytes } = cost(&launch.function);
+            let buffers = launch.buffers.iter().zip(launch.function.buffers.values());
+            let own: u64 = buffers
+                .filter(|(tensor, _)| unit.scratch.contains_key(tensor))
+                .map(|(_, data)| traffic(data))
+                .sum();
+            total = Cost { flop: total.flop + flop, bytes: total.bytes + bytes - own };
+        }
+        Work { kernel: names.join("+"), lines, cost: total }
     }
-    (names.join("+"), total)
+}
+
+/// What the machine can do.
+struct Peaks {
+    gflops: f64,
+    gigabytes_per_second: f64,
+}
+
+impl Peaks {
+    /// The line of a unit that took so many seconds of all.
+    fn line(&self, Work { kernel, lines, cost }: Work, seconds: f64, total: f64) -> Line {
+        let (gflop, gigabytes) = (cost.flop as f64 * 1e-9, cost.bytes as f64 * 1e-9);
+        let (compute, memory) = (gflop / self.gflops, gigabytes / self.gigabytes_per_second);
+        let least = if planted!("cli.profile.roofline") { compute.min(memory) } else { compute.max(memory) };
+        Line {
+            kernel,
+            lines,
+            milliseconds: seconds * 1e3,
+            share: seconds / total,
+            gflop,
+            gflops: gflop / seconds,
+            megabytes: gigabytes * 1e3,
+            gigabytes_per_second: gigabytes / seconds,
+            of_roofline: least / seconds,
+        }
+    }
+}
+
+/// The first line, and that there are others.
+fn short_lines(lines: &[String]) -> String {
+    match lines {
+        [] => String::new(),
+        [line] => line.clone(),
+        [line, ..] => format!("{line} …"),
+    }
 }
 
 fn text(report: &Report, top: usize) -> String {
@@ -156,6 +195,7 @@ fn text(report: &Report, top: usize) -> String {
     kernels.sort_by(|a, b| b.milliseconds.total_cmp(&a.milliseconds));
     let mut table = Table::new(&[
         ("kernel", Align::Left),
+        ("line", Align::Left),
         ("ms", Align::Right),
         ("share", Align::Right),
         ("GFLOP/s", Align::Right),
@@ -167,6 +207,7 @@ fn text(report: &Report, top: usize) -> String {
     for line in kernels.iter().take(top + usize::from(planted!("cli.profile.top"))) {
         table.row(vec![
             short(&line.kernel),
+            short_lines(&line.lines),
             format!("{:.3}", line.milliseconds),
             numbers::percent(line.share),
             format!("{:.1}", line.gflops),

@@ -7,19 +7,20 @@ use std::sync::Arc;
 use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::source::SourceMap;
+use crate::base::span::Span;
 use crate::base::target::{Level, Target};
 use crate::data::augment::Augment;
 use crate::data::prepare::Prepare;
 use crate::data::{DataError, Dataset};
 use crate::elab::config::{DataSpec, Described, Metrics, Overrides, TrainSpec};
 use crate::elab::{self, ModelCall, Module};
-use crate::lower::Goal;
-use crate::runtime::Pool;
+use crate::lower::CompileOptions;
+use crate::runtime::{Device, devices};
 use crate::syntax::ast::{Data, Expr, ExprKind, FnItem, Train, TypeKind};
 use crate::train::TrainError;
 use crate::train::recipe::Recipe;
 
-use super::arguments::{Device, MachineArguments, ModelArguments};
+use super::arguments::{DeviceName, MachineArguments, ModelArguments};
 use super::{Failure, say, sections};
 
 /// What a command is about.
@@ -354,6 +355,13 @@ impl<'a> Project<'a> {
         Ok(Some(Arc::new(augment)))
     }
 
+    /// The line of a place, as `file:line`, the file without its folders.
+    pub fn line(&self, span: Span) -> String {
+        let name = Path::new(&self.sources.file(span.file).name);
+        let name = name.file_name().unwrap_or(name.as_os_str());
+        format!("{}:{}", name.to_string_lossy(), self.sources.position(span).line)
+    }
+
     /// The graphs of a train section.
     pub fn recipe(&self, spec: &TrainSpec, sample: Option<[usize; 3]>) -> Recipe<'_> {
         let sample = sample.map(|shape| shape.map(|extent| extent as i64).to_vec());
@@ -381,24 +389,40 @@ fn folder_for_file(folder: &Path) -> Failure {
 }
 
 /// What is asked for of a vector level; the host's best by default.
-pub fn goal(cpu: Option<Level>) -> Result<Goal, Failure> {
+pub fn goal(cpu: Option<Level>) -> Result<CompileOptions, Failure> {
     let host = Target::host();
     match cpu {
         Some(level) if level > host.level => Err(Failure::Usage(format!("this machine has no `{level}`"))),
-        Some(level) => Ok(Goal::of(Target::of(level))),
-        None => Ok(Goal::of(host)),
+        Some(level) => Ok(CompileOptions::of(Target::of(level))),
+        None => Ok(CompileOptions::of(host)),
     }
 }
 
-/// What is asked for and the threads that flags name, for a model that allows fast math or does not.
-pub fn execution(arguments: &MachineArguments, fast_math: bool) -> Result<(Goal, Pool), Failure> {
-    if arguments.device == Device::Gpu {
-        return Err(Failure::Usage("this version compiles for the CPU only; leave out --device gpu".into()));
-    }
+/// What runs a program, and what it is lowered for.
+pub struct Execution {
+    pub goal: CompileOptions,
+    pub device: Arc<dyn Device>,
+    /// Threads that make batches.
+    pub threads: usize,
+}
+
+/// The device and the threads that flags name, for a model that allows fast math or does not.
+pub fn execution(arguments: &MachineArguments, fast_math: bool) -> Result<Execution, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = arguments.threads.filter(|_| !planted!("cli.project.threads")).map_or(cores, usize::from);
-    let pool = Pool::new(threads)
-        .map_err(|error| Failure::Run(format!("{threads} threads cannot be started: {error}")))?;
+    let device = match arguments.device {
+        DeviceName::Gpu => {
+            let message = "this version compiles for the CPU only; leave out --device gpu";
+            return Err(Failure::Usage(message.into()));
+        }
+        DeviceName::Interpreter if arguments.cpu.is_some() => {
+            return Err(Failure::Usage("--cpu is for the device cpu".into()));
+        }
+        DeviceName::Interpreter => devices::interpreter(),
+        DeviceName::Cpu => devices::cpu(goal(arguments.cpu)?.machine.target, threads)
+            .map_err(|error| Failure::Run(format!("{threads} threads cannot be started: {error}")))?,
+    };
     let fast_math = fast_math || planted!("cli.project.fast_math");
-    Ok((Goal { fast_math, ..goal(arguments.cpu)? }, pool))
+    let goal = CompileOptions { machine: device.machine(), over: None, fast_math };
+    Ok(Execution { goal, device, threads })
 }

@@ -10,12 +10,13 @@ use crate::data::fingerprint::{self, Fingerprint};
 use crate::data::{DataError, Dataset};
 use crate::elab;
 use crate::elab::config::TrainSpec;
+use crate::runtime::Device;
 use crate::train::folder::Folder;
 use crate::train::manifest::{Asked, Change, Difference, Manifest, item_differences};
 use crate::train::trainer::Position;
 use crate::train::{TrainError, checkpoint};
 
-use super::arguments::{ChoiceArguments, Device, ModelArguments, RunArguments};
+use super::arguments::{ChoiceArguments, ModelArguments, RunArguments};
 use super::project::Project;
 use super::{Failure, say, trained};
 
@@ -265,8 +266,7 @@ pub fn manifest(
     project: &Project<'_>,
     spec: &TrainSpec,
     data: &Dataset,
-    device: Device,
-    level: Level,
+    device: &dyn Device,
 ) -> Result<Manifest, Failure> {
     let ModelArguments { file, choice } = &subject.model;
     let absolute = |path: &PathBuf| elab::lexical(path);
@@ -279,11 +279,8 @@ pub fn manifest(
     };
     let mut manifest = Manifest::new(spec.name.clone(), asked);
     manifest.settings = project.described(spec)?;
-    manifest.device = match device {
-        Device::Cpu => "cpu".into(),
-        Device::Gpu => "gpu".into(),
-    };
-    manifest.level = level.to_string();
+    manifest.device = device.kind().into();
+    manifest.level = device.machine().target.level.to_string();
     manifest.classes.clone_from(&data.class_names);
     let weights = subject.init.as_deref().or(spec.weights.as_ref().map(|weights| weights.file.as_path()));
     // One that is not there is an error where it is read, if it is needed.

@@ -17,15 +17,15 @@ use crate::report::{confusion, curves, gradients, matrix};
 use crate::runtime::Store;
 use crate::train::folder::Folder;
 use crate::train::manifest::Manifest;
-use crate::train::programs::Phases;
+use crate::train::programs::StageTimes;
 use crate::train::records::{self, FinalRecord, Records, RecordsError};
 use crate::train::trainer::{Begun, Position, Session, train};
 use crate::train::tuned::TUNED;
 use crate::train::weights::Provenance;
 use crate::train::{TrainError, checkpoint, restore};
 
-use super::arguments::{MachineArguments, Mode, RunArguments};
-use super::project::{Project, execution};
+use super::arguments::{DeviceName, MachineArguments, Mode, RunArguments};
+use super::project::{Execution, Project, execution};
 use super::resume::{self, Fingerprinting, Reconciled, Stored};
 use super::screen::Screen;
 use super::{Failure, Outcome, interrupts, lints, say, trained, tuned};
@@ -35,7 +35,7 @@ pub const CONFUSION: &str = "confusion.txt";
 
 /// Trains as the file's train section says, or as a run in a folder was begun.
 pub fn run(arguments: &RunArguments) -> Outcome {
-    let mut phases = Phases::default();
+    let mut phases = StageTimes::default();
     let stored = arguments.resume.as_deref().map(Stored::open).transpose()?;
     let subject = resume::subject(arguments, settings(arguments), stored.as_ref())?;
     let project = phases.time("read and parse", || match &subject.texts {
@@ -44,8 +44,8 @@ pub fn run(arguments: &RunArguments) -> Outcome {
     })?;
     let spec = project.train()?;
     let data_spec = project.data(&spec)?;
-    let cpu = arguments.machine.cpu.or_else(|| stored.as_ref().and_then(Stored::level));
-    let (goal, pool) = execution(&MachineArguments { cpu, ..arguments.machine.clone() }, spec.fast_math)?;
+    let machine = machine(arguments, stored.as_ref());
+    let Execution { goal, device, threads } = execution(&machine, spec.fast_math)?;
     check_out(arguments)?;
     let (data, is_read) = phases.time("open data", || -> Result<_, Failure> {
         let data = project.dataset_soon(&data_spec)?;
@@ -59,8 +59,7 @@ pub fn run(arguments: &RunArguments) -> Outcome {
     let augment = augment.map_err(|error| project.train_failure(error.into()))?;
     let subjects = tuned_subjects(&spec, &data, goal.machine.target.level);
     let tuned = tuned::of_run(&arguments.tuned, arguments.resume.as_deref(), &subjects)?;
-    let device = arguments.machine.device;
-    let manifest = resume::manifest(&subject, &project, &spec, &data, device, goal.machine.target.level)?;
+    let manifest = resume::manifest(&subject, &project, &spec, &data, &*device)?;
     let session = Session {
         recipe: &project.recipe(&spec, Some(data.shape)),
         spec: &spec,
@@ -72,11 +71,12 @@ pub fn run(arguments: &RunArguments) -> Outcome {
         drop_last: data_spec.drop_last,
         goal: &goal,
         tuned: tuned.as_ref(),
-        pool: &pool,
+        device: &device,
+        threads,
         most_steps: arguments.steps,
         interrupted: &interrupts::watch(),
     };
-    let folder = match stored {
+    let place = match stored {
         None => Place::New(manifest, fingerprinting),
         Some(stored) => {
             let data = fingerprinting.get().map_err(|error| project.train_failure(error))?;
@@ -85,18 +85,18 @@ pub fn run(arguments: &RunArguments) -> Outcome {
             Place::Stored(Box::new(stored), run)
         }
     };
-    let call = Call {
-        arguments,
-        session: &session,
-        init: subject.init.as_deref(),
-        project: &project,
-        texts: project.texts(),
-        is_read,
-    };
-    call.conduct(folder, phases).map_err(|end| match end {
-        End::Failed(error) => project.train_failure(error),
-        End::Interrupted(message) => Failure::Interrupted(message),
-    })
+    let (init, texts) = (subject.init.as_deref(), project.texts());
+    let call = Call { arguments, session: &session, init, project: &project, texts, is_read };
+    call.conduct(place, phases).map_err(|end| end.failure(&project))
+}
+
+/// What the flags ask for; a run that goes on has its own vector level, where nothing else is asked for.
+fn machine(arguments: &RunArguments, stored: Option<&Stored>) -> MachineArguments {
+    let mut machine = arguments.machine.clone();
+    if machine.device == DeviceName::Cpu {
+        machine.cpu = machine.cpu.or_else(|| stored.and_then(Stored::level));
+    }
+    machine
 }
 
 /// Holds what a section asks of a validation split against the one that the data turn out to have.
@@ -143,6 +143,15 @@ enum End {
     Interrupted(String),
 }
 
+impl End {
+    fn failure(self, project: &Project<'_>) -> Failure {
+        match self {
+            End::Failed(error) => project.train_failure(error),
+            End::Interrupted(message) => Failure::Interrupted(message),
+        }
+    }
+}
+
 impl From<TrainError> for End {
     fn from(error: TrainError) -> End {
         End::Failed(error)
@@ -173,8 +182,8 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn conduct(&self, place: Place, phases: Phases) -> Result<(), End> {
-        let mut store = Store::default();
+    fn conduct(&self, place: Place, phases: StageTimes) -> Result<(), End> {
+        let mut store = Store::on(self.session.device);
         let begun = self.begin(&place, &mut store)?;
         if self.session.is_over(&begun.position) && begun.position.epochs < self.session.epochs() {
             let steps = numbers::grouped(begun.position.steps);
@@ -224,8 +233,9 @@ impl Call<'_> {
                 save(folder, self.session, &store)?;
                 Err(End::Interrupted(format!("{error}; go on with: {}", resume_command(folder))))
             }
-            Err(error @ TrainError::NotFinite(_)) => {
+            Err(TrainError::NotFinite(error)) => {
                 save(folder, self.session, &store)?;
+                let error = error.text(&|span| self.project.line(span));
                 Err(TrainError::Other(format!("{error}; they are in {}", folder.display())).into())
             }
             Err(error) => Err(error.into()),

@@ -10,7 +10,7 @@ use crate::report::output;
 use crate::report::progress::Progress;
 use crate::report::table::{Align, Columns};
 use crate::train::evaluate::Figures;
-use crate::train::programs::Phases;
+use crate::train::programs::StageTimes;
 use crate::train::records::{EpochRecord, Evaluated, FinalRecord, Versioned};
 use crate::train::trainer::{Observer, PhaseSize, Position, Session};
 
@@ -197,17 +197,12 @@ fn watched(watch: Watch) -> &'static str {
 
 impl Observer for Screen<'_> {
     fn phase_begins(&mut self, phase: &Phase, size: PhaseSize) {
-        let Session { spec, goal, pool, .. } = self.session;
+        let Session { spec, device, .. } = self.session;
         self.phases += 1;
         if self.phases == 1 {
             self.line(&self.subject());
-            let (threads, level) = (pool.threads(), goal.machine.target.level);
-            let plural = if threads == 1 { "" } else { "s" };
-            self.line(&format!(
-                "seed {}; {threads} thread{plural}, {level}, {} of memory",
-                spec.seed,
-                numbers::bytes(size.bytes)
-            ));
+            let memory = numbers::bytes(size.bytes);
+            self.line(&format!("seed {}; {}, {memory} of memory", spec.seed, device.described()));
             if self.begun.steps > 0 && self.begun.epochs < self.epochs {
                 let epoch = self.begun.epochs + 1;
                 self.line(&format!(
@@ -226,7 +221,7 @@ impl Observer for Screen<'_> {
         ));
     }
 
-    fn first_step(&mut self, phases: &Phases) {
+    fn first_step(&mut self, phases: &StageTimes) {
         if self.time {
             let total: Duration = phases.0.iter().map(|(_, time)| *time).sum();
             for (name, time) in phases.0.iter().chain(&[("until the first step is done", total)]) {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::data::apart::{Amount, Apart, TestSplit};
-use crate::data::augment::Step;
+use crate::data::apart::{Amount, StratifiedSplit, TestSplit};
+use crate::data::augment::Transform;
 use crate::data::geometry::Geometry;
 use crate::data::mix::Mix;
 use crate::data::prepare::{Adjust, Normalize};
@@ -55,9 +55,9 @@ pub fn check_place(spec: &DataSpec, place: Option<&Path>) -> Result<(), String> 
 }
 
 /// What a section holds out for validation.
-pub fn held_out(spec: &DataSpec) -> Option<Apart> {
+pub fn held_out(spec: &DataSpec) -> Option<StratifiedSplit> {
     let seed = if planted!("cli.sections.seed") { 0 } else { spec.seed };
-    spec.holdout.map(|held| Apart { key: "holdout", amount: amount(held), seed })
+    spec.holdout.map(|held| StratifiedSplit { key: "holdout", amount: amount(held), seed })
 }
 
 fn amount(amount: config::Amount) -> Amount {
@@ -95,19 +95,19 @@ pub fn adjust(steps: &[Prepare]) -> Vec<Adjust> {
 }
 
 /// The random steps on single images.
-pub fn augment(steps: &[Augment]) -> Vec<Step> {
+pub fn augment(steps: &[Augment]) -> Vec<Transform> {
     let step = |step: &Augment| match *step {
-        Augment::Crop { size, pad } => Some(Step::Crop { size, pad }),
-        Augment::FlipHorizontally { p } => Some(Step::FlipHorizontally { p }),
-        Augment::FlipVertically { p } => Some(Step::FlipVertically { p }),
-        Augment::Rotate { degrees } => Some(Step::Rotate { degrees }),
+        Augment::Crop { size, pad } => Some(Transform::Crop { size, pad }),
+        Augment::FlipHorizontally { p } => Some(Transform::FlipHorizontally { p }),
+        Augment::FlipVertically { p } => Some(Transform::FlipVertically { p }),
+        Augment::Rotate { degrees } => Some(Transform::Rotate { degrees }),
         Augment::Affine { degrees, translate, scale, shear } => {
-            Some(Step::Affine { degrees, translate, scale, shear })
+            Some(Transform::Affine { degrees, translate, scale, shear })
         }
         Augment::ColorJitter { brightness, contrast, saturation } => {
-            Some(Step::ColorJitter { brightness, contrast, saturation })
+            Some(Transform::ColorJitter { brightness, contrast, saturation })
         }
-        Augment::Erase { p } => Some(Step::Erase { p }),
+        Augment::Erase { p } => Some(Transform::Erase { p }),
         Augment::MixUp { .. } | Augment::CutMix { .. } => None,
     };
     steps.iter().filter_map(step).collect()

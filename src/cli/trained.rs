@@ -12,7 +12,7 @@ use crate::train::weights::{self, Contents, Provenance};
 use crate::train::{TrainError, folder, restore};
 
 use super::project::Project;
-use super::{Failure, say};
+use super::{Failure, Outcome, say};
 
 /// The file of weights in a run's folder.
 pub const WEIGHTS: &str = "model.safetensors";
@@ -97,32 +97,40 @@ pub fn file_of(path: &Path) -> Result<PathBuf, String> {
     Ok(file)
 }
 
-/// The values of a graph's parameters and states. A graph that has none needs no weights. Tensors for which `spare`
-/// holds may be there as well.
-pub fn store(
-    project: &Project<'_>,
-    name: &str,
-    file: &Path,
-    weights: Option<Weights>,
-    graph: &Graph,
-    spare: &dyn Fn(&str) -> bool,
-) -> Result<Store, Failure> {
-    let mut store = Store::default();
-    match weights {
-        Some(Weights { file, contents }) => {
-            let of = contents.provenance.model.clone();
-            let notes = restore::fill(&file, contents, graph, &mut store, spare);
-            tell(&file, &store, &notes.map_err(|error| project.train_failure(misfit(error, of.as_deref())))?);
+/// A model that is to have weights.
+pub struct Subject<'a> {
+    pub project: &'a Project<'a>,
+    pub name: &'a str,
+    /// Its model file.
+    pub file: &'a Path,
+}
+
+impl Subject<'_> {
+    /// Fills a store with the values of a graph's parameters and states. A graph that has none needs no weights. Tensors
+    /// for which `spare` holds may be there as well.
+    pub fn fill(
+        &self,
+        store: &mut Store,
+        weights: Option<Weights>,
+        graph: &Graph,
+        spare: &dyn Fn(&str) -> bool,
+    ) -> Outcome {
+        match weights {
+            Some(Weights { file, contents }) => {
+                let of = contents.provenance.model.clone();
+                let notes = restore::fill(&file, contents, graph, store, spare);
+                let failed = |error| self.project.train_failure(misfit(error, of.as_deref()));
+                tell(&file, store, &notes.map_err(failed)?);
+                Ok(())
+            }
+            None if graph.inputs.iter().any(|(_, role)| is_kept(role)) => Err(Failure::Usage(format!(
+                "`{}` has parameters, so it needs --weights FILE; {}",
+                self.name,
+                hint(self.name, self.file)
+            ))),
+            None => Ok(()),
         }
-        None if graph.inputs.iter().any(|(_, role)| is_kept(role)) => {
-            return Err(Failure::Usage(format!(
-                "`{name}` has parameters, so it needs --weights FILE; {}",
-                hint(name, file)
-            )));
-        }
-        None => {}
     }
-    Ok(store)
 }
 
 /// An error with the model that the weights are of, if they say so.
@@ -154,7 +162,7 @@ fn not_finite(store: &Store) -> Option<String> {
         1 => ", nor are those of 1 other tensor".into(),
         others => format!(", nor are those of {others} other tensors"),
     };
-    let (bad, all) = (bad(first), first.values().len());
+    let (bad, all) = (bad(first), first.len());
     Some(format!("{bad} of the {all} values of `{}` are not finite{others}", first.path))
 }
 

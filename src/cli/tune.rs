@@ -5,6 +5,8 @@
 //! machine does meets all ranks alike. What wins is measured once more against the cost model's tile, because of many
 //! noisy times the smallest is a lucky one. Tiles change no bit of a result.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -12,14 +14,14 @@ use serde::Serialize;
 use crate::base::philox::RandomState;
 use crate::elab::config::TrainSpec;
 use crate::graph::Graph;
-use crate::lower::{Goal, Lowered, lower_chosen};
-use crate::runtime::{Mismatch, Pool, Program, Store};
-use crate::sched::{Choices, Launch};
-use crate::train::programs::initialise;
+use crate::lower::{CompileOptions, Lowered, TunedTiles, lower_tuned};
+use crate::runtime::{Device, Instance, Mismatch, Store};
+use crate::sched::Launch;
+use crate::train::programs::{compile_lowered, initialise};
 
 use super::arguments::{BenchArguments, Mode};
 use super::measured::{check_whole, set_inputs, short};
-use super::project::{Project, execution};
+use super::project::{Execution, Project, execution};
 use super::tuned::{self, Subject, Tuned};
 use super::{Failure, Outcome, print, print_json};
 
@@ -38,6 +40,8 @@ const WORTH: f64 = 0.98;
 #[derive(Debug, Serialize)]
 struct Changed {
     kernel: String,
+    /// What it is called among the choices.
+    key: String,
     default_tile: String,
     tile: String,
     default_ms: f64,
@@ -64,11 +68,11 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
-    let (goal, pool) = execution(&arguments.machine, spec.fast_math)?;
+    let Execution { goal, device, .. } = execution(&arguments.machine, spec.fast_math)?;
     let mode = arguments.mode.unwrap_or(Mode::Train);
-    let mut store = Store::default();
+    let mut store = Store::on(&device);
     let graph = graph(&project, &spec, mode, &mut store)?;
-    let mut tuner = Tuner { graph: &graph, goal: &goal, pool: &pool, store: &mut store, step: 0 };
+    let mut tuner = Tuner { graph: &graph, goal: &goal, device: &device, store: &mut store, step: 0 };
     let Outcomes { measured, kernels, choices, default_ms, tuned_ms } = tuner.tune()?;
     let beside = || arguments.model.file.with_extension("tune.json");
     let file = arguments.tune_file.clone().unwrap_or_else(beside);
@@ -77,13 +81,13 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let tuned = Tuned {
         format: crate::train::tuned::FORMAT,
         subject: subject.clone(),
-        threads: pool.threads(),
+        threads: device.threads(),
         choices,
     };
     tuned.save(&file).map_err(|error| Failure::Run(error.to_string()))?;
     let report = Report {
         subject,
-        threads: pool.threads(),
+        threads: device.threads(),
         measured,
         kernels,
         default_ms,
@@ -109,7 +113,7 @@ fn graph(project: &Project<'_>, spec: &TrainSpec, mode: Mode, store: &mut Store)
 fn text(report: &Report) -> String {
     let Report { subject, threads, measured, kernels, default_ms, tuned_ms, ratio, file } = report;
     let mut text = format!("{subject}, {threads} threads: {measured} kernels measured\n");
-    for Changed { kernel, default_tile, tile, default_ms, tuned_ms } in kernels {
+    for Changed { kernel, default_tile, tile, default_ms, tuned_ms, .. } in kernels {
         text += &format!(
             "{default_ms:9.3} ms → {tuned_ms:9.3} ms  {}: tile {tile} in place of {default_tile}\n",
             short(kernel)
@@ -126,7 +130,7 @@ fn text(report: &Report) -> String {
 struct Outcomes {
     measured: usize,
     kernels: Vec<Changed>,
-    choices: Choices,
+    choices: TunedTiles,
     default_ms: f64,
     tuned_ms: f64,
 }
@@ -135,19 +139,19 @@ struct Outcomes {
 type Pick = (usize, usize);
 
 /// Runs a program once and gives seconds, of each launch or of the whole.
-type Timed = fn(&mut Program, &mut Store, &Pool, RandomState) -> Result<Vec<f64>, Mismatch>;
+type Timed = fn(&mut Instance, &mut Store, RandomState) -> Result<Vec<f64>, Mismatch>;
 
 struct Tuner<'a> {
     graph: &'a Graph,
-    goal: &'a Goal,
-    pool: &'a Pool,
+    goal: &'a CompileOptions,
+    device: &'a Arc<dyn Device>,
     store: &'a mut Store,
     step: u64,
 }
 
 impl Tuner<'_> {
     fn tune(&mut self) -> Result<Outcomes, Failure> {
-        let default = lower_chosen(self.graph, self.goal, &Choices::default());
+        let default = lower_tuned(self.graph, self.goal, &TunedTiles::default());
         let launches = default.launches.clone();
         let mut programs = vec![self.compile(default)?];
         let times = self.by_turns(&mut programs, run_launches)?;
@@ -181,80 +185,71 @@ impl Tuner<'_> {
         })
     }
 
-    fn compile(&self, lowered: Lowered) -> Result<Program, Failure> {
-        Program::compile(self.graph, lowered).map_err(|error| Failure::Run(error.to_string()))
+    /// Compiles a program and binds it, without memory.
+    fn compile(&mut self, lowered: Lowered) -> Result<Instance, Failure> {
+        let executable = compile_lowered(self.graph, lowered, &**self.device);
+        let executable = executable.map_err(|error| Failure::Run(error.to_string()))?;
+        let mut program = Instance::bind(executable, self.device, self.store).map_err(failed)?;
+        program.release();
+        Ok(program)
     }
 
-    /// Adds the program of some choices. The first one keeps the memory, so one arena serves all and none has the
-    /// better place.
-    fn add(&self, programs: &mut Vec<Program>, choices: &Choices) -> Result<(), Failure> {
-        let lowered = lower_chosen(self.graph, self.goal, choices);
-        let program = Program::without_memory(self.graph, lowered);
-        programs.push(program.map_err(|error| Failure::Run(error.to_string()))?);
+    /// Adds the program of some choices. One arena serves all, so none has the better place.
+    fn add(&mut self, programs: &mut Vec<Instance>, choices: &TunedTiles) -> Result<(), Failure> {
+        let lowered = lower_tuned(self.graph, self.goal, choices);
+        programs.push(self.compile(lowered)?);
         Ok(())
     }
 
-    /// The middle times of programs that run by turns. The first one has the memory, before and after.
-    fn by_turns(&mut self, programs: &mut [Program], run: Timed) -> Result<Vec<Vec<f64>>, Failure> {
+    /// The middle times of programs that run by turns.
+    fn by_turns(&mut self, programs: &mut [Instance], run: Timed) -> Result<Vec<Vec<f64>>, Failure> {
         let mut runs: Vec<Vec<Vec<f64>>> = vec![Vec::new(); programs.len()];
-        let mut holder = 0;
         for turn in 0..TURNS {
             for place in 0..programs.len() {
                 let at = if turn % 2 == 0 { place } else { programs.len() - 1 - place };
-                hand_over(programs, holder, at)?;
-                holder = at;
                 runs[at].extend(self.turn(&mut programs[at], run)?);
             }
         }
-        hand_over(programs, holder, 0)?;
         Ok(runs.iter().map(|runs| middle(runs)).collect())
     }
 
     /// Runs a program for a while. The first run counts for none: it also computes what stays for all others.
-    fn turn(&mut self, program: &mut Program, run: Timed) -> Result<Vec<Vec<f64>>, Failure> {
+    fn turn(&mut self, program: &mut Instance, run: Timed) -> Result<Vec<Vec<f64>>, Failure> {
+        program.lease().map_err(|shortage| failed(shortage.into()))?;
         set_inputs(program, self.graph);
         let mut once = || {
-            let times = run(program, self.store, self.pool, RandomState { seed: 0, step: self.step });
+            let times = run(program, self.store, RandomState { seed: 0, step: self.step });
             program.commit(self.store);
             self.step += 1;
-            times.map_err(|error| Failure::Run(error.to_string()))
+            times.map_err(failed)
         };
         let seconds: f64 = once()?.iter().sum();
         let count = (TURN_SECONDS / seconds).clamp(RUNS[0], RUNS[1]) as usize;
         let times = (0..count).map(|_| once()).collect::<Result<_, Failure>>()?;
         check_whole(program, self.store)?;
+        program.release();
         Ok(times)
     }
 }
 
-/// Gives the memory of one program to another.
-fn hand_over(programs: &mut [Program], from: usize, to: usize) -> Outcome {
-    match programs.get_disjoint_mut([from, to]) {
-        Ok([from, to]) => to.take_memory(from).map_err(|error| Failure::Run(error.to_string())),
-        Err(_) => Ok(()), // It has the memory already.
-    }
+fn failed(error: Mismatch) -> Failure {
+    Failure::Run(error.to_string())
 }
 
 /// Each launch takes the time of its unit: what runs slice by slice is measured together.
 fn run_launches(
-    program: &mut Program,
+    program: &mut Instance,
     store: &mut Store,
-    pool: &Pool,
     random: RandomState,
 ) -> Result<Vec<f64>, Mismatch> {
-    let times = program.run_timed(store, pool, random)?;
-    let units = program.units().iter().zip(times);
+    let times = program.run_timed(store, random)?;
+    let units = program.executable().units().iter().zip(times);
     Ok(units.flat_map(|(unit, seconds)| unit.launches.clone().map(move |_| seconds)).collect())
 }
 
-fn run_whole(
-    program: &mut Program,
-    store: &mut Store,
-    pool: &Pool,
-    random: RandomState,
-) -> Result<Vec<f64>, Mismatch> {
+fn run_whole(program: &mut Instance, store: &mut Store, random: RandomState) -> Result<Vec<f64>, Mismatch> {
     let start = Instant::now();
-    program.run(store, pool, random)?;
+    program.run(store, random)?;
     Ok(vec![start.elapsed().as_secs_f64()])
 }
 
@@ -273,6 +268,9 @@ fn slowest(launches: &[Launch], times: &[f64]) -> Vec<usize> {
     let has_several = |at: &usize| launches[*at].tiles.len() > 1 && times[*at] > 0.0;
     let mut found: Vec<usize> = (0..launches.len()).filter(has_several).collect();
     found.sort_by(|a, b| times[*b].total_cmp(&times[*a]));
+    // What is chosen for a function holds for all that are equal to it.
+    let mut seen = BTreeSet::new();
+    found.retain(|at| seen.insert(launches[*at].key()));
     found.truncate(KERNELS);
     found
 }
@@ -287,18 +285,19 @@ fn is_worth(default: f64, tuned: f64) -> bool {
     tuned < WORTH * default
 }
 
-fn choices(launches: &[Launch], picks: &[Pick]) -> Choices {
-    let mut choices = Choices::default();
+fn choices(launches: &[Launch], picks: &[Pick]) -> TunedTiles {
+    let mut choices = TunedTiles::default();
     for (at, rank) in picks {
-        choices.choose(&launches[*at].key, &launches[*at].tiles[*rank]);
+        choices.choose(&launches[*at].key(), &launches[*at].tiles[*rank]);
     }
     choices
 }
 
 fn changed(launches: &[Launch], (at, rank): Pick, times: &[Vec<f64>]) -> Changed {
-    let Launch { key, tiles, .. } = &launches[at];
+    let Launch { function, tiles, .. } = &launches[at];
     Changed {
-        kernel: key.clone(),
+        kernel: function.name.clone(),
+        key: launches[at].key(),
         default_tile: tiles[0].clone(),
         tile: tiles[rank].clone(),
         default_ms: times[0][at] * 1e3,

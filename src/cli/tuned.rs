@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use crate::lower::Lowered;
-use crate::sched::Choices;
+use crate::lower::{Lowered, TunedTiles};
 use crate::train::tuned::{self, TUNED};
 pub use crate::train::tuned::{Subject, Tuned};
 
@@ -50,13 +49,13 @@ fn of_file(path: &Path, subjects: &[Subject]) -> Result<Tuned, Failure> {
 }
 
 /// The choices for a program.
-pub fn choices(tuned: Option<&Tuned>, mode: tuned::Mode) -> Choices {
+pub fn choices(tuned: Option<&Tuned>, mode: tuned::Mode) -> TunedTiles {
     let tuned = tuned.filter(|tuned| tuned.subject.mode == mode);
-    tuned.map_or_else(Choices::default, |tuned| tuned.choices.clone())
+    tuned.map_or_else(TunedTiles::default, |tuned| tuned.choices.clone())
 }
 
 /// Says on standard error that some choices are for kernels that the program does not have.
-pub fn warn_of_misfits(choices: &Choices, lowered: &Lowered) {
+pub fn warn_of_misfits(choices: &TunedTiles, lowered: &Lowered) {
     let misfits = choices.misfits(&lowered.launches);
     if misfits > 0 {
         let all = choices.len();

@@ -10,9 +10,9 @@ mod module;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
-pub use module::{Error, Kernel, Module, needs_cranelift};
+pub use module::{Error, Module, NativeFunction, needs_cranelift};
 
 #[cfg(test)]
-mod bench;
+mod bench_tests;
 #[cfg(test)]
 mod tests;

@@ -62,7 +62,7 @@ struct Compiled {
 
 /// A compiled function of a module.
 #[derive(Clone, Copy)]
-pub struct Kernel<'a> {
+pub struct NativeFunction<'a> {
     entry: Entry,
     buffers: usize,
     /// The extent of the parallel loop that is the whole function; none where there is no such loop.
@@ -70,7 +70,7 @@ pub struct Kernel<'a> {
     module: PhantomData<&'a Module>,
 }
 
-impl Kernel<'_> {
+impl NativeFunction<'_> {
     /// Runs iterations `range` of the parallel loop, or the whole function where there is none.
     ///
     /// # Safety
@@ -104,9 +104,14 @@ impl Module {
     }
 
     /// A compiled function, by its place in the list that was compiled.
-    pub fn kernel(&self, index: usize) -> Kernel<'_> {
+    pub fn kernel(&self, index: usize) -> NativeFunction<'_> {
         let Compiled { entry, parallel_extent, buffers, .. } = &self.functions[index];
-        Kernel { entry: *entry, buffers: *buffers, parallel_extent: *parallel_extent, module: PhantomData }
+        NativeFunction {
+            entry: *entry,
+            buffers: *buffers,
+            parallel_extent: *parallel_extent,
+            module: PhantomData,
+        }
     }
 
     /// The number of functions.

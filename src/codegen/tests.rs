@@ -1,16 +1,16 @@
 //! Native code against the interpreter, bit for bit.
 
-use super::Module;
 use super::cranelift::clif;
+use super::{Module, needs_cranelift};
 use crate::base::philox::RandomState;
-use crate::base::target::{Level, Target};
+use crate::base::target::{BackEnd, Level, Target};
 use crate::loops::interpreter::{self, BufferMemory};
 use crate::loops::math::Emitter;
 use crate::loops::parser::parse;
-use crate::loops::random;
-use crate::loops::samples::{Convolution, MAPPING_LANES, fill, mapping};
 use crate::loops::verifier::Verified;
 use crate::loops::{Expr, Function};
+use crate::testing::functions;
+use crate::testing::samples::{Convolution, MAPPING_LANES, fill, mapping};
 
 pub(super) const STATE: RandomState = RandomState { seed: 7, step: 3 };
 
@@ -118,6 +118,29 @@ fn tiles_stay_in_registers() {
     }
 }
 
+/// The scheduler asks the level which back end it will be: for tiles, that is the one.
+#[test]
+fn the_back_end_of_a_level_is_the_one_that_compiles() {
+    for level in [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512] {
+        let target = Target::of(level);
+        let (lanes, fma) = ((target.lanes as u32).max(8), target.fma());
+        let sizes = Convolution {
+            groups: 2,
+            inputs: 8,
+            outputs: 8,
+            side: 8,
+            channels: 2,
+            pixels: 4,
+            lanes,
+            kernel: 3,
+            fma,
+        };
+        let through_cranelift = needs_cranelift(&verified(&sizes.function()), target).is_some();
+        let is_wide = cfg!(target_arch = "x86_64") && level.back_end() == BackEnd::Assembler;
+        assert_eq!(through_cranelift, !is_wide, "{level}");
+    }
+}
+
 #[test]
 fn elementary_functions_agree_with_the_interpreter() {
     type Emit = fn(&mut Emitter, Expr, Expr) -> Expr;
@@ -141,7 +164,7 @@ fn elementary_functions_agree_with_the_interpreter() {
 
 /// Functions of a range of seeds; every third one is read back from its text first.
 fn random_functions(seeds: std::ops::Range<u64>) -> Vec<Function> {
-    let function = |seed| match random::function(seed) {
+    let function = |seed| match functions::function(seed) {
         function if seed % 3 == 0 => parse(&function.to_string()).expect("parses"),
         function => function,
     };

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::DataError;
-use super::draws::Draws;
+use super::draws::CounterRng;
 use crate::base::philox;
 
 /// How many pictures are set apart.
@@ -51,8 +51,8 @@ pub struct TestSplit {
 
 impl TestSplit {
     /// Of pictures that have no test split.
-    pub fn apart(&self) -> Apart {
-        Apart { key: "test", amount: self.amount.unwrap_or(TEST), seed: self.seed }
+    pub fn apart(&self) -> StratifiedSplit {
+        StratifiedSplit { key: "test", amount: self.amount.unwrap_or(TEST), seed: self.seed }
     }
 
     /// Checks that none is asked for of a source that has one.
@@ -72,14 +72,14 @@ impl TestSplit {
 
 /// What is set apart, and how the draws are numbered.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Apart {
+pub struct StratifiedSplit {
     /// The key that asks for it.
     pub key: &'static str,
     pub amount: Amount,
     pub seed: u64,
 }
 
-impl Apart {
+impl StratifiedSplit {
     /// The places of the pictures that are set apart, ascending; each picture has a label.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl Apart {
     /// Brings `count` of a class to its front, by the first steps of a Fisher–Yates shuffle.
     fn shuffle(&self, class: i32, count: usize, members: &mut [u32]) {
         let seed = if planted!("data.apart.seed") { 0 } else { self.seed };
-        let mut draws = Draws::new(seed, 0, class as u32, philox::stream(self.key));
+        let mut draws = CounterRng::new(seed, 0, class as u32, philox::stream(self.key));
         for at in 0..count {
             let from = at + if planted!("data.apart.first") { 0 } else { draws.below(members.len() - at) };
             members.swap(at, from);
@@ -146,8 +146,8 @@ fn quotas(sizes: &[usize], count: usize) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    fn apart(amount: Amount) -> Apart {
-        Apart { key: "holdout", amount, seed: 0 }
+    fn apart(amount: Amount) -> StratifiedSplit {
+        StratifiedSplit { key: "holdout", amount, seed: 0 }
     }
 
     fn check_quotas(sizes: &[usize], count: usize, expect: &[usize]) {
@@ -182,9 +182,9 @@ mod tests {
         assert_ne!(drawn[..8], [0, 1, 2, 3, 4, 5, 6, 7], "they are drawn");
         let again = apart(Amount::Count(20)).draw(&labels).unwrap();
         assert_eq!(again, drawn, "a count and a share that come to it draw the same");
-        let other = Apart { seed: 1, ..apart(Amount::Count(20)) }.draw(&labels).unwrap();
+        let other = StratifiedSplit { seed: 1, ..apart(Amount::Count(20)) }.draw(&labels).unwrap();
         assert_ne!(other, drawn);
-        let other = Apart { key: "test", ..apart(Amount::Count(20)) }.draw(&labels).unwrap();
+        let other = StratifiedSplit { key: "test", ..apart(Amount::Count(20)) }.draw(&labels).unwrap();
         assert_ne!(other, drawn, "what is drawn for a test is not what is held out");
     }
 
@@ -194,7 +194,7 @@ mod tests {
         let labels = [7; 12];
         let mut times = [0; 12];
         for seed in 0..1200 {
-            let drawn = Apart { seed, ..apart(Amount::Count(3)) }.draw(&labels).unwrap();
+            let drawn = StratifiedSplit { seed, ..apart(Amount::Count(3)) }.draw(&labels).unwrap();
             drawn.iter().for_each(|at| times[*at as usize] += 1);
         }
         assert!(times.iter().all(|times| (240..360).contains(times)), "{times:?}");

@@ -4,7 +4,7 @@
 //! geometry, bytes or numbers (`colorjitter` on bytes alone), but for erasing, which clears what the model reads and so comes last. No step changes the size.
 
 use super::DataError;
-use super::draws::Draws;
+use super::draws::CounterRng;
 use super::feed::Batch;
 use super::jitter::{self, Property};
 use super::mix::Mix;
@@ -21,7 +21,7 @@ const ERASED_RATIO: [f64; 2] = [0.3, 3.3];
 
 /// A step. Pairs are intervals from which a number is drawn, unless they say otherwise.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
+pub enum Transform {
     /// A part of this height and width, after `pad` rows above and below and columns left and right of 0.
     Crop { size: [usize; 2], pad: [usize; 2] },
     /// Left and right exchanged with probability `p`.
@@ -41,7 +41,7 @@ pub enum Step {
 /// All steps for images of one shape.
 #[derive(Clone, Debug)]
 pub struct Augment {
-    steps: Vec<Step>,
+    steps: Vec<Transform>,
     /// What is done to whole batches, after the steps.
     mix: Option<Mix>,
     seed: u64,
@@ -65,7 +65,7 @@ impl Augment {
     ///
     /// A step that does not fit such images.
     pub fn new(
-        steps: Vec<Step>,
+        steps: Vec<Transform>,
         shape: [usize; 3],
         full_scale: f32,
         seed: u64,
@@ -114,7 +114,7 @@ impl Augment {
     ///
     /// The step that is not.
     pub fn check_numbers(&self) -> Result<(), DataError> {
-        if !self.steps.iter().any(|step| matches!(step, Step::ColorJitter { .. })) {
+        if !self.steps.iter().any(|step| matches!(step, Transform::ColorJitter { .. })) {
             return Ok(());
         }
         let problem = "`colorjitter` is for pictures of bytes, and these are floats; leave it out";
@@ -130,7 +130,7 @@ impl Augment {
         if target.len() < 2 {
             return Ok(());
         }
-        let step = self.steps.iter().find_map(Step::mover).filter(|_| !is_picture(target, shape));
+        let step = self.steps.iter().find_map(Transform::mover).filter(|_| !is_picture(target, shape));
         let problem = match (step, self.mix.and_then(Mix::mover)) {
             (Some(step), _) => format!(
                 "`{step}` moves the pixels of pictures, and the targets {target:?} are of another size"
@@ -167,22 +167,22 @@ impl Augment {
     pub fn erased(&self, epoch: u64, image: u32, shape: [usize; 3]) -> impl Iterator<Item = Rectangle> {
         let steps = self.steps.iter().enumerate();
         steps.filter_map(move |(at, step)| match step {
-            Step::Erase { p } => erase(&mut self.draws(epoch, image, at), *p, shape),
+            Transform::Erase { p } => erase(&mut self.draws(epoch, image, at), *p, shape),
             _ => None,
         })
     }
 
-    fn draws(&self, epoch: u64, image: u32, step: usize) -> Draws {
+    fn draws(&self, epoch: u64, image: u32, step: usize) -> CounterRng {
         let epoch = if planted!("data.augment.epoch") { 0 } else { epoch };
         let step = if planted!("data.augment.step") { 0 } else { step };
-        Draws::new(self.seed, epoch, image, philox::stream("augment") ^ step as u32)
+        CounterRng::new(self.seed, epoch, image, philox::stream("augment") ^ step as u32)
     }
 }
 
-impl Step {
+impl Transform {
     fn check(&self, [channels, height, width]: [usize; 3]) -> Result<(), String> {
         match self {
-            Step::Crop { size: [high, wide], pad } if [*high, *wide] != [height, width] => {
+            Transform::Crop { size: [high, wide], pad } if [*high, *wide] != [height, width] => {
                 let padded = [height + 2 * pad[0], width + 2 * pad[1]];
                 let why = if *high > padded[0] || *wide > padded[1] {
                     format!("with its padding a picture is only {}×{}", padded[0], padded[1])
@@ -194,7 +194,7 @@ impl Step {
                      {height}×{width}, and {why}; write `crop([{height}, {width}], ...)`"
                 ))
             }
-            Step::ColorJitter { saturation: Some(_), .. } if channels != 3 => Err(format!(
+            Transform::ColorJitter { saturation: Some(_), .. } if channels != 3 => Err(format!(
                 "`colorjitter` cannot change the saturation of pictures of {channels} channels; leave it out"
             )),
             _ => Ok(()),
@@ -204,18 +204,18 @@ impl Step {
     /// The name of a step that moves pixels.
     fn mover(&self) -> Option<&'static str> {
         match self {
-            Step::Crop { .. } => Some("crop"),
-            Step::FlipHorizontally { .. } => Some("hflip"),
-            Step::FlipVertically { .. } => Some("vflip"),
-            Step::Rotate { .. } => Some("rotate"),
-            Step::Affine { .. } => Some("affine"),
-            Step::ColorJitter { .. } | Step::Erase { .. } => None,
+            Transform::Crop { .. } => Some("crop"),
+            Transform::FlipHorizontally { .. } => Some("hflip"),
+            Transform::FlipVertically { .. } => Some("vflip"),
+            Transform::Rotate { .. } => Some("rotate"),
+            Transform::Affine { .. } => Some("affine"),
+            Transform::ColorJitter { .. } | Transform::Erase { .. } => None,
         }
     }
 
-    fn apply(&self, draws: &mut Draws, most: u8, picture: Picture) -> Picture {
+    fn apply(&self, draws: &mut CounterRng, most: u8, picture: Picture) -> Picture {
         match self {
-            Step::ColorJitter { brightness, contrast, saturation } => {
+            Transform::ColorJitter { brightness, contrast, saturation } => {
                 let factors = [
                     (Property::Brightness, *brightness),
                     (Property::Contrast, *contrast),
@@ -228,30 +228,35 @@ impl Step {
     }
 
     /// The pixels `[C, H, W]` of any type, where the step moves them; what comes from outside is 0.
-    fn moved<T: Copy + Default>(&self, draws: &mut Draws, shape: [usize; 3], mut pixels: Vec<T>) -> Vec<T> {
+    fn moved<T: Copy + Default>(
+        &self,
+        draws: &mut CounterRng,
+        shape: [usize; 3],
+        mut pixels: Vec<T>,
+    ) -> Vec<T> {
         match self {
-            Step::Crop { pad, .. } => {
+            Transform::Crop { pad, .. } => {
                 let [top, left] = pad.map(|pad| draws.below(2 * pad + 1));
                 shifted(&pixels, shape, [top, left], *pad)
             }
-            Step::FlipHorizontally { p } => {
+            Transform::FlipHorizontally { p } => {
                 if draws.chance(*p) {
                     pixels.chunks_exact_mut(shape[2]).for_each(<[T]>::reverse);
                 }
                 pixels
             }
-            Step::FlipVertically { p } => {
+            Transform::FlipVertically { p } => {
                 if draws.chance(*p) {
                     flip_vertically(&mut pixels, shape);
                 }
                 pixels
             }
-            Step::Rotate { degrees } => {
+            Transform::Rotate { degrees } => {
                 let angle = draws.between(*degrees);
                 let angle = if planted!("data.augment.angle") { angle } else { -angle };
                 Affine::rotation(angle).apply(&pixels, shape)
             }
-            Step::Affine { degrees, translate, scale, shear } => {
+            Transform::Affine { degrees, translate, scale, shear } => {
                 let [_, height, width] = shape;
                 let angle = draws.between(*degrees);
                 let wide = if planted!("data.augment.sides") { height } else { width };
@@ -261,7 +266,7 @@ impl Step {
                 let shear = [draws.between(*shear), 0.0];
                 Affine { angle, translate, scale, shear }.apply(&pixels, shape)
             }
-            Step::ColorJitter { .. } | Step::Erase { .. } => pixels,
+            Transform::ColorJitter { .. } | Transform::Erase { .. } => pixels,
         }
     }
 }
@@ -313,7 +318,7 @@ fn overlap(extent: usize, start: usize, pad: usize) -> Overlap {
 
 /// Changes the properties in a random order.
 fn color_jitter(
-    draws: &mut Draws,
+    draws: &mut CounterRng,
     mut factors: [(Property, Option<[f64; 2]>); 3],
     most: u8,
     mut picture: Picture,
@@ -330,7 +335,7 @@ fn color_jitter(
 }
 
 /// A rectangle inside the picture, smaller than it; none if it is not to be or none of the tries fits.
-fn erase(draws: &mut Draws, p: f64, [_, height, width]: [usize; 3]) -> Option<Rectangle> {
+fn erase(draws: &mut CounterRng, p: f64, [_, height, width]: [usize; 3]) -> Option<Rectangle> {
     if !draws.chance(p) {
         return None;
     }

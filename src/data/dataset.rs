@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::base::{numbers, visible};
 
 use super::DataError;
-use super::apart::{Apart, TestSplit};
+use super::apart::{StratifiedSplit, TestSplit};
 use super::bytes::Bytes;
 use super::geometry::Geometry;
 use super::images::{Images, Records};
@@ -133,7 +133,7 @@ impl Split {
     }
 
     /// The places of images that are set apart: of every class, where they have classes.
-    fn draw(&self, apart: &Apart) -> Result<Vec<u32>, String> {
+    fn draw(&self, apart: &StratifiedSplit) -> Result<Vec<u32>, String> {
         match &self.targets {
             Targets::Classes(classes) => apart.draw(classes),
             Targets::Labels { .. } | Targets::Numbers { .. } => apart.draw(&vec![0; self.len()]),
@@ -361,7 +361,7 @@ impl Dataset {
     /// # Errors
     ///
     /// More than there are, but one of each class, and none; and a data set that has a validation set already.
-    pub fn hold_out(&mut self, apart: &Apart) -> Result<(), DataError> {
+    pub fn hold_out(&mut self, apart: &StratifiedSplit) -> Result<(), DataError> {
         if let Some(own) = &self.holdout {
             let images = numbers::grouped(own.len() as u64);
             return Err(DataError::Option(format!(

@@ -3,8 +3,8 @@
 use super::super::apart::Amount;
 use super::*;
 
-fn apart(count: usize) -> Apart {
-    Apart { key: "holdout", amount: Amount::Count(count), seed: 3 }
+fn apart(count: usize) -> StratifiedSplit {
+    StratifiedSplit { key: "holdout", amount: Amount::Count(count), seed: 3 }
 }
 
 fn split(labels: &[i32]) -> Split {

@@ -6,18 +6,18 @@
 use crate::base::philox;
 
 /// The draws of one step on one image in one epoch, in turn.
-pub struct Draws {
+pub struct CounterRng {
     key: [u32; 2],
     counter: [u32; 4],
     words: [u32; 4],
     used: usize,
 }
 
-impl Draws {
+impl CounterRng {
     /// Of a stream; each step has its own, see [`philox::stream`].
-    pub fn new(seed: u64, epoch: u64, image: u32, stream: u32) -> Draws {
+    pub fn new(seed: u64, epoch: u64, image: u32, stream: u32) -> CounterRng {
         let key = [seed as u32, (seed >> 32) as u32];
-        Draws { key, counter: [0, stream, image, epoch as u32], words: [0; 4], used: 4 }
+        CounterRng { key, counter: [0, stream, image, epoch as u32], words: [0; 4], used: 4 }
     }
 
     /// 32 random bits.
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn every_place_draws_its_own() {
-        let first = |seed, epoch, image, stream| Draws::new(seed, epoch, image, stream).bits();
+        let first = |seed, epoch, image, stream| CounterRng::new(seed, epoch, image, stream).bits();
         let draws = [first(1, 2, 3, 4), first(0, 2, 3, 4), first(1, 0, 3, 4), first(1, 2, 0, 4)];
         for (at, draw) in draws.iter().enumerate() {
             assert!(!draws[..at].contains(draw));
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn draws_are_fair() {
-        let mut draws = Draws::new(0, 0, 0, 0);
+        let mut draws = CounterRng::new(0, 0, 0, 0);
         let mut counts = [0; 5];
         for _ in 0..5000 {
             counts[draws.below(5)] += 1;
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn beta_has_its_moments() {
         for alpha in [0.001, 0.2, 1.0, 4.0, 1000.0] {
-            let mut draws = Draws::new(1, 0, 0, 0);
+            let mut draws = CounterRng::new(1, 0, 0, 0);
             let count = 20_000;
             let numbers: Vec<f64> = (0..count).map(|_| draws.beta(alpha)).collect();
             assert!(numbers.iter().all(|x| (0.0..=1.0).contains(x)));

@@ -40,7 +40,7 @@ pub struct Partners {
 
 /// What turns images into batches. Only training has an `augment`, with its epoch.
 #[derive(Clone, Debug)]
-pub struct Maker {
+pub struct BatchBuilder {
     pub split: Split,
     pub prepare: Prepare,
     pub augment: Option<(Arc<Augment>, u64)>,
@@ -48,13 +48,13 @@ pub struct Maker {
 
 /// The images of an epoch and how they are cut.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct EpochPlan {
     pub order: Vec<u32>,
     pub batch: usize,
     pub drop_last: bool,
 }
 
-impl Maker {
+impl BatchBuilder {
     fn is_plain(&self) -> bool {
         self.augment.is_none() && self.split.is_plain()
     }
@@ -129,11 +129,11 @@ fn clear(out: &mut [f32], [_, height, width]: [usize; 3], part: Rectangle) {
     }
 }
 
-/// The batches of a plan.
-pub struct Feed(Kind);
+/// The batches of a cut.
+pub struct DataLoader(Kind);
 
 enum Kind {
-    Here { maker: Maker, plan: Plan, done: usize, space: Batch },
+    Here { maker: BatchBuilder, cut: EpochPlan, done: usize, space: Batch },
     Ahead(Ahead),
 }
 
@@ -146,25 +146,25 @@ struct Ahead {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Feed {
-    /// The batches of a plan, with so many threads where they take work.
+impl DataLoader {
+    /// The batches of a cut, with so many threads where they take work.
     ///
     /// # Errors
     ///
     /// Where the threads cannot be started.
-    pub fn new(maker: Maker, plan: Plan, threads: usize) -> Result<Feed, DataError> {
+    pub fn new(maker: BatchBuilder, cut: EpochPlan, threads: usize) -> Result<DataLoader, DataError> {
         if maker.is_plain() {
-            return Ok(Feed(Kind::Here { maker, plan, done: 0, space: Batch::default() }));
+            return Ok(DataLoader(Kind::Here { maker, cut, done: 0, space: Batch::default() }));
         }
         let pool = ThreadPoolBuilder::new().num_threads(threads.max(1)).build();
         let pool = pool.map_err(|error| DataError::Threads(error.to_string()))?;
         // One batch waits in the channel while the thread makes the next.
         let (give, ready) = sync_channel(1);
         let (used, reuse) = channel();
-        let work = move || make_all(&maker, &plan, &pool, &give, &reuse);
+        let work = move || make_all(&maker, &cut, &pool, &give, &reuse);
         let thread = std::thread::Builder::new().name("data".into()).spawn(work);
         let thread = Some(thread.map_err(|error| DataError::Threads(error.to_string()))?);
-        Ok(Feed(Kind::Ahead(Ahead { ready, used, current: None, thread })))
+        Ok(DataLoader(Kind::Ahead(Ahead { ready, used, current: None, thread })))
     }
 
     /// The next batch; none after the last.
@@ -174,8 +174,8 @@ impl Feed {
     /// An image that cannot be read.
     pub fn next_batch(&mut self) -> Result<Option<&Batch>, DataError> {
         match &mut self.0 {
-            Kind::Here { maker, plan, done, space } => {
-                let mut batches = batches::batches(&plan.order, plan.batch, plan.drop_last);
+            Kind::Here { maker, cut, done, space } => {
+                let mut batches = batches::batches(&cut.order, cut.batch, cut.drop_last);
                 let Some(indices) = batches.nth(*done) else { return Ok(None) };
                 *done += 1;
                 maker.fill(indices, space)?;
@@ -206,13 +206,13 @@ impl Ahead {
 
 /// Makes batches until all are made, one fails, or nobody reads them.
 fn make_all(
-    maker: &Maker,
-    plan: &Plan,
+    maker: &BatchBuilder,
+    cut: &EpochPlan,
     pool: &ThreadPool,
     give: &SyncSender<Result<Batch, DataError>>,
     reuse: &Receiver<Batch>,
 ) {
-    for indices in batches::batches(&plan.order, plan.batch, plan.drop_last) {
+    for indices in batches::batches(&cut.order, cut.batch, cut.drop_last) {
         let mut batch = reuse.try_recv().unwrap_or_default();
         let made = pool.install(|| maker.fill_in_parallel(indices, &mut batch));
         let is_made = made.is_ok();
@@ -225,21 +225,21 @@ fn make_all(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::augment::Step;
+    use crate::data::augment::Transform;
     use crate::data::bytes::Bytes;
     use crate::data::mix::Mix;
 
     /// Five images of two channels of 1×2 pixels; pixel `p` of channel `c` of image `i` is `50 i + 10 c + p`.
-    fn maker(augment: Option<Augment>) -> Maker {
+    fn maker(augment: Option<Augment>) -> BatchBuilder {
         let pixels = (0..5).flat_map(|i| [0, 1, 10, 11].map(|offset| 50 * i + offset)).collect::<Vec<u8>>();
         let split = Split::new(Bytes::from(pixels), vec![5, 6, 7, 8, 9], [2, 1, 2]).unwrap();
         let prepare = Prepare::new(2, 1.0, &[]).unwrap();
-        Maker { split, prepare, augment: augment.map(|augment| (Arc::new(augment), 1)) }
+        BatchBuilder { split, prepare, augment: augment.map(|augment| (Arc::new(augment), 1)) }
     }
 
-    fn all(maker: Maker, order: &[u32], batch: usize, threads: usize) -> Vec<Batch> {
-        let plan = Plan { order: order.to_vec(), batch, drop_last: false };
-        let mut feed = Feed::new(maker, plan, threads).unwrap();
+    fn all(maker: BatchBuilder, order: &[u32], batch: usize, threads: usize) -> Vec<Batch> {
+        let cut = EpochPlan { order: order.to_vec(), batch, drop_last: false };
+        let mut feed = DataLoader::new(maker, cut, threads).unwrap();
         let mut found = Vec::new();
         while let Some(batch) = feed.next_batch().unwrap() {
             found.push(batch.clone());
@@ -260,7 +260,7 @@ mod tests {
     /// A step that never changes anything takes the other way and gives the same.
     #[test]
     fn batches_made_ahead_are_the_same() {
-        let idle = || Augment::new(vec![Step::FlipVertically { p: 1.0 }], [2, 1, 2], 255.0, 0).unwrap();
+        let idle = || Augment::new(vec![Transform::FlipVertically { p: 1.0 }], [2, 1, 2], 255.0, 0).unwrap();
         for batch in 1..6 {
             let order = [4, 1, 1, 0, 3, 2];
             assert_eq!(all(maker(Some(idle())), &order, batch, 3), all(maker(None), &order, batch, 1));
@@ -269,7 +269,8 @@ mod tests {
 
     #[test]
     fn threads_do_not_change_what_is_drawn() {
-        let steps = vec![Step::FlipHorizontally { p: 0.5 }, Step::Crop { size: [1, 2], pad: [0, 1] }];
+        let steps =
+            vec![Transform::FlipHorizontally { p: 0.5 }, Transform::Crop { size: [1, 2], pad: [0, 1] }];
         let augment = || Augment::new(steps.clone(), [2, 1, 2], 255.0, 3).unwrap();
         let order: Vec<u32> = (0..50).map(|at| at % 5).collect();
         let one = all(maker(Some(augment())), &order, 7, 1);
@@ -299,20 +300,20 @@ mod tests {
 
     #[test]
     fn a_feed_may_be_left_early() {
-        let idle = Augment::new(vec![Step::FlipVertically { p: 0.5 }], [2, 1, 2], 255.0, 0).unwrap();
-        let plan = Plan { order: vec![0; 1000], batch: 1, drop_last: false };
-        let mut feed = Feed::new(maker(Some(idle)), plan, 2).unwrap();
+        let idle = Augment::new(vec![Transform::FlipVertically { p: 0.5 }], [2, 1, 2], 255.0, 0).unwrap();
+        let cut = EpochPlan { order: vec![0; 1000], batch: 1, drop_last: false };
+        let mut feed = DataLoader::new(maker(Some(idle)), cut, 2).unwrap();
         assert!(feed.next_batch().unwrap().is_some());
     }
 
     #[test]
     fn erased_parts_are_zero_for_the_model() {
-        let steps = vec![Step::Erase { p: 1.0 }];
+        let steps = vec![Transform::Erase { p: 1.0 }];
         let shape = [1, 16, 16];
         let split = Split::new(Bytes::from(vec![100; 256]), vec![0], shape).unwrap();
         let prepare = Prepare::new(1, 255.0, &[]).unwrap();
         let augment = Arc::new(Augment::new(steps, shape, 255.0, 1).unwrap());
-        let found = all(Maker { split, prepare, augment: Some((augment, 0)) }, &[0], 1, 1);
+        let found = all(BatchBuilder { split, prepare, augment: Some((augment, 0)) }, &[0], 1, 1);
         let zeros = found[0].pixels.iter().filter(|value| **value == 0.0).count();
         assert!((5..=85).contains(&zeros), "{zeros}");
     }

@@ -142,7 +142,7 @@ fn of_files(
 
 #[cfg(test)]
 mod tests {
-    use super::super::apart::{Amount, Apart, TestSplit};
+    use super::super::apart::{Amount, StratifiedSplit, TestSplit};
     use super::super::digits;
     use super::super::folder;
     use super::super::picture::WHITE;
@@ -163,7 +163,7 @@ mod tests {
         let whole = of(&data).unwrap();
         assert_eq!((whole["train"].images, whole["train"].bytes), (1438, 1438 * 64));
         let mut held_out = data.clone();
-        let apart = Apart { key: "holdout", amount: Amount::Count(100), seed: 5 };
+        let apart = StratifiedSplit { key: "holdout", amount: Amount::Count(100), seed: 5 };
         held_out.hold_out(&apart).unwrap();
         assert_eq!(of(&held_out).unwrap(), whole);
         let mut relabelled = data.clone();

@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::data::apart::{Amount, Apart};
+use crate::data::apart::{Amount, StratifiedSplit};
 use crate::data::geometry::Geometry;
 use crate::data::picture::WHITE;
 
@@ -107,7 +107,7 @@ fn steps_make_one_size() {
     // The second time from memory, without the file.
     fs::remove_file(folder.path().join("train/a/large.png")).unwrap();
     assert_eq!(data.train.image(0).unwrap()[..], [50; 16]);
-    data.hold_out(&Apart { key: "holdout", amount: Amount::Count(2), seed: 0 }).unwrap();
+    data.hold_out(&StratifiedSplit { key: "holdout", amount: Amount::Count(2), seed: 0 }).unwrap();
     assert_eq!((data.validation().classes(), data.train.classes()), (&[0, 1][..], &[0, 1][..]));
     assert!([[20; 16], [30; 16]].contains(&(*data.validation().image(1).unwrap()).try_into().unwrap()));
 }
@@ -225,7 +225,9 @@ fn a_folder_may_have_validation_pictures() {
         assert_eq!([0, 1].map(|at| held_out.image(at).unwrap()[0]), [80, 90]);
         let parts: Vec<String> = crate::data::fingerprint::of(&data).unwrap().into_keys().collect();
         assert_eq!(parts, ["train/a", "train/b", "val/a", "val/b", "test/b"]);
-        let said = data.hold_out(&Apart { key: "holdout", amount: Amount::Count(1), seed: 0 }).unwrap_err();
+        let said = data
+            .hold_out(&StratifiedSplit { key: "holdout", amount: Amount::Count(1), seed: 0 })
+            .unwrap_err();
         let expect = "the data has a validation split of its own, of 2 images; leave out `holdout`";
         assert_eq!(said.to_string(), expect);
     }

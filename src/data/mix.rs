@@ -3,7 +3,7 @@
 //! Every image is mixed with the one before it in the batch, the first with the last, as torchvision does; the
 //! proportion is one of the whole batch. Images are mixed as the model reads them, after `prepare`.
 
-use super::draws::Draws;
+use super::draws::CounterRng;
 use super::feed::{Batch, Partners};
 use crate::base::philox;
 
@@ -27,7 +27,7 @@ impl Mix {
 
     /// Mixes the images `[C, H, W]` of a batch, whose first one is numbered `first`.
     pub fn apply(self, seed: u64, epoch: u64, first: u32, [_, height, width]: [usize; 3], batch: &mut Batch) {
-        let mut draws = Draws::new(seed, epoch, first, philox::stream("mix"));
+        let mut draws = CounterRng::new(seed, epoch, first, philox::stream("mix"));
         let images = batch.targets.len();
         let share = match self {
             Mix::Blend { alpha } => {
@@ -75,7 +75,7 @@ fn with_partners(pixels: &mut [f32], images: usize, mix: impl Fn(&mut [f32], &[f
 
 /// The part of a side that a rectangle covers: its middle is drawn from the whole side, its length is the share `cut`
 /// of the side, less what falls outside.
-fn segment(draws: &mut Draws, extent: usize, cut: f64) -> std::ops::Range<usize> {
+fn segment(draws: &mut CounterRng, extent: usize, cut: f64) -> std::ops::Range<usize> {
     let (middle, half) = (draws.below(extent), (cut * extent as f64 / 2.0) as usize);
     middle.saturating_sub(half)..(middle + half).min(extent)
 }

@@ -4,7 +4,7 @@
 //! apart. A pixel is the mean of its field and of a random byte. Labels go round, so classes are balanced.
 
 use super::bytes::Bytes;
-use super::draws::Draws;
+use super::draws::CounterRng;
 use super::{DataError, Dataset, Split};
 use crate::base::philox;
 
@@ -54,15 +54,15 @@ fn split(options: &Options, name: &str, images: usize) -> Result<Split, DataErro
     let mut pixels = Vec::with_capacity(bytes);
     let stream = philox::stream(if planted!("data.synthetic.noise") { "train" } else { name });
     for (image, label) in labels.iter().enumerate() {
-        let noise = Draws::new(options.seed, 0, image as u32, stream);
+        let noise = CounterRng::new(options.seed, 0, image as u32, stream);
         add_picture(options, *label as u32, noise, &mut pixels);
     }
     Split::new(Bytes::from(pixels), labels, options.size).map_err(DataError::Option)
 }
 
-fn add_picture(options: &Options, class: u32, mut noise: Draws, pixels: &mut Vec<u8>) {
+fn add_picture(options: &Options, class: u32, mut noise: CounterRng, pixels: &mut Vec<u8>) {
     let [channels, height, width] = options.size;
-    let mut draws = Draws::new(options.seed, 0, class, philox::stream("pattern"));
+    let mut draws = CounterRng::new(options.seed, 0, class, philox::stream("pattern"));
     for _ in 0..channels {
         let pattern: [[u32; FIELDS]; FIELDS] =
             std::array::from_fn(|_| std::array::from_fn(|_| draws.bits() & 255));

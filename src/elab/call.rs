@@ -91,8 +91,8 @@ impl<'m> Elaborator<'m> {
         let id = match self.ops.get(&key) {
             Some(id) => *id,
             None => {
-                let (made, compared) =
-                    op::instantiate(self.module, item, callee, arguments, &places, &path, &mut self.steps)?;
+                let call = op::Matched { callee, arguments, places: &places };
+                let (made, compared) = op::instantiate(self.module, item, call, &path, &mut self.steps)?;
                 let id = self.op_of(key, || made);
                 self.compared.insert(id, compared);
                 id

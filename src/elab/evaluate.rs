@@ -248,7 +248,7 @@ fn evaluate_pipe(context: &mut dyn Context, expr: &Expr) -> Outcome<Value> {
     loop {
         match &base.kind {
             ExprKind::As { expr, label: Label::Type(ty) } => {
-                steps.push(Step::Reshape(ty));
+                steps.push(PipeStage::Reshape(ty));
                 base = expr;
             }
             ExprKind::As { expr, label: name } => {
@@ -256,7 +256,7 @@ fn evaluate_pipe(context: &mut dyn Context, expr: &Expr) -> Outcome<Value> {
                 base = expr;
             }
             ExprKind::Pipe { value, call } => {
-                steps.push(Step::Call(call, label.take()));
+                steps.push(PipeStage::Call(call, label.take()));
                 base = value;
             }
             _ => break,
@@ -269,14 +269,14 @@ fn evaluate_pipe(context: &mut dyn Context, expr: &Expr) -> Outcome<Value> {
     };
     for step in steps.into_iter().rev() {
         value = match step {
-            Step::Call(call, label) => context.call(call, Some(value), label)?,
-            Step::Reshape(ty) => context.reshape(value, ty)?,
+            PipeStage::Call(call, label) => context.call(call, Some(value), label)?,
+            PipeStage::Reshape(ty) => context.reshape(value, ty)?,
         };
     }
     Ok(value)
 }
 
-enum Step<'a> {
+enum PipeStage<'a> {
     Call(&'a Call, Option<&'a Label>),
     Reshape(&'a TypeExpr),
 }

@@ -22,6 +22,7 @@ pub mod joins;
 mod library;
 mod model;
 mod module;
+mod no_names;
 mod op;
 pub mod optimiser;
 mod ratio;

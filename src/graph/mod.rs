@@ -105,6 +105,8 @@ pub enum Sink {
     Health(Vec<Value>),
     /// 1 if the updates take place, 0 if all kept tensors stay as they are.
     Accepted,
+    /// A value that is asked for under a name, as [`Graph::probing`] does.
+    Probe(String),
 }
 
 /// A network or a training step.
@@ -158,6 +160,24 @@ impl Graph {
     pub fn parameters(&self) -> u64 {
         let trained = self.inputs.iter().filter(|(_, role)| matches!(role, Role::Param { .. }));
         trained.map(|(value, _)| self.values[*value].shape.iter().product::<i64>() as u64).sum()
+    }
+
+    /// The graph that computes some values and nothing else, each an output under a name. It has the same inputs, so a
+    /// program of it can run beside that of the graph, with the same store and the same random numbers, and changes
+    /// nothing there: what is asked for has a say in what is fused, and so in the last bits of other values.
+    pub fn probing(&self, values: impl IntoIterator<Item = (Value, String)>) -> Graph {
+        let outputs = values.into_iter().map(|(value, name)| (value, Sink::Probe(name)));
+        Graph { outputs: outputs.collect(), scores: None, ..self.clone() }
+    }
+
+    /// What a layer gives: the last value that a call of its path, or of a part of it, computes. In a graph with
+    /// gradients that is one of them.
+    pub fn result_of(&self, path: &str) -> Option<Value> {
+        let is_part = |node: &&Node| {
+            let rest = node.path.strip_prefix(path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.nodes.iter().rfind(is_part).and_then(|node| node.results.first().copied())
     }
 
     /// Appends a call; the types of its results are those of the op's outputs.

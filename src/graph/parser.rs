@@ -132,6 +132,7 @@ impl Resolver<'_> {
                 Ok(Sink::Health(of.iter().map(value).collect::<Result<_, _>>()?))
             }
             ("accepted", []) => Ok(Sink::Accepted),
+            ("probe", [String(name)]) => Ok(Sink::Probe(name.clone())),
             (other, _) => self.error(tree.offset, format!("`{other}` with these arguments is no sink")),
         }
     }

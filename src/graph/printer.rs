@@ -112,6 +112,7 @@ impl fmt::Display for SinkText<'_> {
                 write!(f, "health({})", values.join(", "))
             }
             Sink::Accepted => f.write_str("accepted"),
+            Sink::Probe(name) => write!(f, "probe({})", quote(name)),
         }
     }
 }

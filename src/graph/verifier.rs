@@ -131,7 +131,7 @@ impl Verifier<'_> {
             seen.push(sink);
             match sink {
                 Sink::Loss | Sink::Metric(_) | Sink::Accepted => self.scalar(*value, &text),
-                Sink::Prediction => {}
+                Sink::Prediction | Sink::Probe(_) => {}
                 Sink::Update(of) | Sink::Gradient(of) => self.next(*value, *of, sink, &text),
                 Sink::GradientNorm(of) => {
                     self.scalar(*value, &text);

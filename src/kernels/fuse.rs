@@ -15,8 +15,8 @@
 use crate::base::hash::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::layout::{Across, follow, nest_axis};
-use super::order::Order;
+use super::layout::{LaneDims, follow, nest_axis};
+use super::order::DependenceGraph;
 use super::{Kernel, Kernels, Nest, Statement};
 use crate::te::{Axis, Binary, Equation, Expr, ExprId, Index, Program, Reduction, Tensor, Unary};
 
@@ -30,19 +30,19 @@ const MOST_STATEMENTS: usize = 64;
 /// From so many elements on, slow functions of the elements of a sum over the lanes have a kernel of their own.
 const LARGE_SUM: i64 = 1024;
 
-/// Groups the equations of a canonical program into kernels. `across` are the dimensions of inputs that will lie across
+/// Groups the equations of a canonical program into kernels. `lane_dims` are the dimensions of inputs that will lie across
 /// so many lanes.
-pub fn run(mut program: Program, across: &Across, lanes: i64) -> Kernels {
+pub fn run(mut program: Program, lane_dims: &LaneDims, lanes: i64) -> Kernels {
     let equations = std::mem::take(&mut program.equations);
     let kernels: Vec<Kernel> = equations.iter().map(|equation| single(&program, equation)).collect();
-    let order = Order::of(&program, &kernels);
-    let across = follow(&program, &kernels, across, lanes);
+    let order = DependenceGraph::of(&program, &kernels);
+    let lane_dims = follow(&program, &kernels, lane_dims, lanes);
     let mut alike: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
     for (at, kernel) in kernels.iter().enumerate() {
         alike.entry(kernel.nests.len()).or_default().insert(at);
     }
     let kernels = kernels.into_iter().map(Some).collect();
-    let mut fusion = Fusion { program, kernels, alike, order, windows: false, across, lanes };
+    let mut fusion = Fusion { program, kernels, alike, order, windows: false, lane_dims, lanes };
     fusion.join_all();
     fusion.windows = true;
     fusion.join_all();
@@ -67,11 +67,11 @@ struct Fusion {
     kernels: Vec<Option<Kernel>>,
     /// The kernels of so many nests.
     alike: BTreeMap<usize, BTreeSet<usize>>,
-    order: Order,
+    order: DependenceGraph,
     /// Whether the rule of windows applies already.
     windows: bool,
     /// The dimension of each tensor that lies across the lanes, and how many these are.
-    across: Across,
+    lane_dims: LaneDims,
     lanes: i64,
 }
 
@@ -210,7 +210,7 @@ impl Fusion {
     /// Whether a nest gives many elements, each a sum over the lanes.
     fn sums_lanes(&self, nest: &Nest) -> bool {
         let elements: i64 = nest.free().iter().map(|axis| self.program.axes[*axis].extent).product();
-        let axis = nest_axis(&self.program, nest, &self.across, self.lanes);
+        let axis = nest_axis(&self.program, nest, &self.lane_dims, self.lanes);
         elements >= LARGE_SUM && axis.is_some_and(|axis| nest.reduce.contains(&axis))
     }
 
@@ -414,3 +414,7 @@ fn sums_products_with_reuse(program: &Program, axes: &[Axis], body: ExprId) -> b
         reads && axes.iter().any(|axis| program.axes[*axis].extent > 1 && !free.contains(axis))
     })
 }
+
+#[cfg(test)]
+#[path = "fuse_tests.rs"]
+mod tests;

@@ -33,7 +33,7 @@ pub struct Layout {
     /// The extents.
     pub shape: Vec<i64>,
     /// The dimension that lies across the lanes, if any.
-    pub across: Option<usize>,
+    pub lane_dim: Option<usize>,
     /// Its elements side by side.
     pub lanes: i64,
     /// Elements before and after each dimension that hold `fill`.
@@ -46,11 +46,11 @@ pub struct Layout {
 
 impl Layout {
     /// The layout without a halo.
-    pub fn new(shape: &[i64], across: Option<usize>, lanes: i64) -> Layout {
-        let lanes = if across.is_some() { lanes } else { 1 };
+    pub fn new(shape: &[i64], lane_dim: Option<usize>, lanes: i64) -> Layout {
+        let lanes = if lane_dim.is_some() { lanes } else { 1 };
         Layout {
             shape: shape.to_vec(),
-            across,
+            lane_dim,
             lanes,
             halo: vec![(0, 0); shape.len()],
             fill: None,
@@ -66,14 +66,15 @@ impl Layout {
 
     /// Elements of memory, padding included.
     pub fn len(&self) -> usize {
-        let blocks = self.across.map_or(1, |at| self.blocks(at) * self.lanes);
+        let blocks = self.lane_dim.map_or(1, |at| self.blocks(at) * self.lanes);
         (self.block() * blocks) as usize
     }
 
     /// Whether the elements with their halos, but without gaps, are no more than that.
     fn fits(&self, most: i64) -> bool {
-        let extents =
-            self.rest().map(|at| self.halo[at].0.checked_add(self.shape[at])?.checked_add(self.halo[at].1));
+        let extents = self
+            .other_dims()
+            .map(|at| self.halo[at].0.checked_add(self.shape[at])?.checked_add(self.halo[at].1));
         let size = extents.into_iter().try_fold(1_i64, |size, extent| size.checked_mul(extent?));
         size.is_some_and(|size| size <= most)
     }
@@ -83,28 +84,28 @@ impl Layout {
         self.len() == 0
     }
 
-    fn blocks(&self, across: usize) -> i64 {
-        (self.shape[across] + self.lanes - 1) / self.lanes
+    fn blocks(&self, lane_dim: usize) -> i64 {
+        (self.shape[lane_dim] + self.lanes - 1) / self.lanes
     }
 
     /// Elements of one lane in a block, with the gap that keeps blocks from starting at multiples of a page:
     /// the same element of many blocks would compete for one set of the cache.
     fn block(&self) -> i64 {
-        let Some(first) = self.rest().next() else { return 1 };
-        let size = self.padded(first) * self.step(first);
+        let Some(first) = self.other_dims().next() else { return 1 };
+        let size = self.padded(first) * self.stride(first);
         if self.has_gaps() && size * self.lanes * 4 % PAGE == 0 { size + self.gap() } else { size }
     }
 
     /// Elements of one lane from one index of the first dimension that is not across to the next, the channels of
     /// pictures mostly. As with blocks, there is a gap where the same pixel of many channels would compete for few sets.
-    fn step(&self, first: usize) -> i64 {
-        let size: i64 = self.rest().filter(|at| *at != first).map(|at| self.padded(at)).product();
+    fn stride(&self, first: usize) -> i64 {
+        let size: i64 = self.other_dims().filter(|at| *at != first).map(|at| self.padded(at)).product();
         let crowded = size > 1 && size * self.lanes * 4 % (FEW_SETS * LINE) == 0;
         if self.has_gaps() && crowded { size + self.gap() } else { size }
     }
 
     fn has_gaps(&self) -> bool {
-        self.across.is_some() && !self.dense
+        self.lane_dim.is_some() && !self.dense
     }
 
     /// A cache line, in elements of one lane.
@@ -113,45 +114,45 @@ impl Layout {
     }
 
     /// The dimensions that are not across.
-    fn rest(&self) -> impl Iterator<Item = usize> {
-        (0..self.shape.len()).filter(|at| Some(*at) != self.across)
+    fn other_dims(&self) -> impl Iterator<Item = usize> {
+        (0..self.shape.len()).filter(|at| Some(*at) != self.lane_dim)
     }
 
     /// The extent of a dimension with its halo, and with the gap that keeps the rows of a dense layout apart.
     fn padded(&self, at: usize) -> i64 {
         let extent = self.halo[at].0 + self.shape[at] + self.halo[at].1;
-        let is_row = self.dense && at + 1 == self.shape.len() && Some(at) != self.across;
+        let is_row = self.dense && at + 1 == self.shape.len() && Some(at) != self.lane_dim;
         if is_row && extent * self.lanes * 4 % (FEW_SETS * LINE) == 0 { extent + self.gap() } else { extent }
     }
 
     /// The offset of an element.
     pub fn address(&self, index: &[Index], axes: &Axes) -> Index {
         let mut offset = Index::from(0);
-        for (at, step) in self.steps() {
-            offset = offset.add_scaled(&index[at].offset(self.halo[at].0), step, axes);
+        for (at, stride) in self.strides() {
+            offset = offset.add_scaled(&index[at].offset(self.halo[at].0), stride, axes);
         }
-        let Some(across) = self.across else { return offset };
-        let block = index[across].div(self.lanes, axes);
-        let lane = index[across].rem(self.lanes, axes);
+        let Some(lane_dim) = self.lane_dim else { return offset };
+        let block = index[lane_dim].div(self.lanes, axes);
+        let lane = index[lane_dim].rem(self.lanes, axes);
         block.scale(self.block()).add(&offset, axes).scale(self.lanes).add(&lane, axes)
     }
 
     /// The offset of an element given by numbers: [`address`](Layout::address) without the algebra.
     pub fn offset(&self, index: &[i64]) -> usize {
-        let offset: i64 = self.steps().map(|(at, step)| (index[at] + self.halo[at].0) * step).sum();
-        let Some(across) = self.across else { return offset as usize };
-        let (block, lane) = (index[across] / self.lanes, index[across] % self.lanes);
+        let offset: i64 = self.strides().map(|(at, stride)| (index[at] + self.halo[at].0) * stride).sum();
+        let Some(lane_dim) = self.lane_dim else { return offset as usize };
+        let (block, lane) = (index[lane_dim] / self.lanes, index[lane_dim] % self.lanes);
         ((block * self.block() + offset) * self.lanes + lane) as usize
     }
 
     /// The dimensions that are not across, from the last one, each with the elements of one lane between its indices.
-    fn steps(&self) -> impl Iterator<Item = (usize, i64)> {
-        let first = self.rest().next();
+    fn strides(&self) -> impl Iterator<Item = (usize, i64)> {
+        let first = self.other_dims().next();
         let mut size = 1;
-        (0..self.shape.len()).rev().filter(|at| Some(*at) != self.across).map(move |at| {
-            let step = if Some(at) == first { self.step(at) } else { size };
+        (0..self.shape.len()).rev().filter(|at| Some(*at) != self.lane_dim).map(move |at| {
+            let stride = if Some(at) == first { self.stride(at) } else { size };
             size *= self.padded(at);
-            (at, step)
+            (at, stride)
         })
     }
 }
@@ -160,10 +161,10 @@ impl Layout {
 pub type Layouts = HashMap<Tensor, Layout>;
 
 /// The dimension of tensors that lies across the lanes.
-pub type Across = HashMap<Tensor, usize>;
+pub type LaneDims = HashMap<Tensor, usize>;
 
 /// Chooses the layouts, given those of inputs.
-pub fn choose(kernels: &Kernels, inputs: &Across, lanes: i64) -> Layouts {
+pub fn choose(kernels: &Kernels, inputs: &LaneDims, lanes: i64) -> Layouts {
     let mut dimension = follow(&kernels.program, &kernels.kernels, inputs, lanes);
     for tensor in read_beside(kernels, &dimension) {
         dimension.remove(&tensor);
@@ -182,7 +183,7 @@ pub fn choose(kernels: &Kernels, inputs: &Across, lanes: i64) -> Layouts {
 }
 
 /// The dimension of each tensor that lies across, as the inputs' imply.
-pub fn follow(program: &Program, kernels: &[Kernel], inputs: &Across, lanes: i64) -> Across {
+pub fn follow(program: &Program, kernels: &[Kernel], inputs: &LaneDims, lanes: i64) -> LaneDims {
     let mut dimension = inputs.clone();
     let given: HashSet<Tensor> = program.inputs.iter().copied().collect();
     loop {
@@ -225,7 +226,7 @@ fn computed_along(
 
 /// The tensors that are read before the first or behind the last element of the dimension across. Lanes beyond the
 /// last one hold anything, so such a tensor must not have any.
-fn read_beside(kernels: &Kernels, dimension: &Across) -> Vec<Tensor> {
+fn read_beside(kernels: &Kernels, dimension: &LaneDims) -> Vec<Tensor> {
     let program = &kernels.program;
     let mut found = Vec::new();
     for statement in kernels.kernels.iter().flat_map(|kernel| &kernel.nests).flat_map(|nest| &nest.statements)
@@ -270,7 +271,7 @@ fn widen(program: &Program, layout: &mut Layout, index: &[Index], fill: Real) {
     if !wider.fits(most) {
         return;
     }
-    let widens_lanes = wider.across.is_some_and(|at| wider.halo[at] != (0, 0));
+    let widens_lanes = wider.lane_dim.is_some_and(|at| wider.halo[at] != (0, 0));
     if !widens_lanes && wider.len() as i64 <= most && wider.halo != layout.halo {
         wider.fill = Some(fill);
         *layout = wider;
@@ -279,7 +280,7 @@ fn widen(program: &Program, layout: &mut Layout, index: &[Index], fill: Real) {
 
 /// The axis of a nest that runs over the lanes, as far as the tensors known so far tell: a free one before one that is
 /// reduced.
-pub fn nest_axis(program: &Program, nest: &Nest, dimension: &Across, lanes: i64) -> Option<Axis> {
+pub fn nest_axis(program: &Program, nest: &Nest, dimension: &LaneDims, lanes: i64) -> Option<Axis> {
     let mut found: Vec<Axis> = Vec::new();
     for statement in &nest.statements {
         program.for_each_expr(statement.body, &mut |id| {
@@ -333,9 +334,9 @@ mod tests {
     /// 256 pixels of eight lanes are 128 lines: one line more between channels, which lie in 129 each.
     #[test]
     fn channels_that_would_compete_lie_apart() {
-        for (shape, across) in [([16, 3, 16, 16], 0), ([3, 16, 16, 16], 1)] {
-            let layout = Layout::new(&shape, Some(across), 8);
-            let channel = |n: i64, c: i64| if across == 0 { [n, c, 0, 0] } else { [c, n, 0, 0] };
+        for (shape, lane_dim) in [([16, 3, 16, 16], 0), ([3, 16, 16, 16], 1)] {
+            let layout = Layout::new(&shape, Some(lane_dim), 8);
+            let channel = |n: i64, c: i64| if lane_dim == 0 { [n, c, 0, 0] } else { [c, n, 0, 0] };
             let [first, second, next] =
                 [channel(0, 0), channel(0, 1), channel(8, 0)].map(|at| layout.offset(&at));
             assert_eq!((second - first, next - first), (8 * 258, 8 * 3 * 258));

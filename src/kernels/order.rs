@@ -11,7 +11,7 @@ use crate::te::{Program, Tensor};
 ///
 /// `rank` is an order in which every kernel stands before its readers. A search for a way between two kernels looks
 /// only at those between them in this order, and a join repairs the order only there (Pearce and Kelly, 2006).
-pub struct Order {
+pub struct DependenceGraph {
     predecessors: Vec<BTreeSet<usize>>,
     pub successors: Vec<BTreeSet<usize>>,
     /// The kernels that read a tensor.
@@ -26,14 +26,14 @@ pub struct Order {
     searches: usize,
 }
 
-impl Order {
+impl DependenceGraph {
     /// The order of kernels as they stand.
-    pub fn of(program: &Program, kernels: &[Kernel]) -> Order {
+    pub fn of(program: &Program, kernels: &[Kernel]) -> DependenceGraph {
         let mut owner = HashMap::default();
         for (at, kernel) in kernels.iter().enumerate() {
             owner.extend(kernel.results().into_iter().map(|tensor| (tensor, at)));
         }
-        let mut order = Order {
+        let mut order = DependenceGraph {
             predecessors: vec![BTreeSet::new(); kernels.len()],
             successors: vec![BTreeSet::new(); kernels.len()],
             readers: BTreeMap::new(),
@@ -134,7 +134,7 @@ impl Order {
     fn search(
         &mut self,
         from: usize,
-        next: impl Fn(&Order, usize) -> (&BTreeSet<usize>, bool),
+        next: impl Fn(&DependenceGraph, usize) -> (&BTreeSet<usize>, bool),
     ) -> Vec<usize> {
         self.searches += 1;
         let (mut found, mut open) = (Vec::new(), vec![from]);
@@ -152,7 +152,7 @@ impl Order {
 
     /// Whether a way leads from one to the other that passes a third kernel.
     pub fn reaches_through_others(&mut self, from: usize, to: usize) -> bool {
-        let Order { predecessors, successors, rank, seen, met, searches, .. } = self;
+        let DependenceGraph { predecessors, successors, rank, seen, met, searches, .. } = self;
         *searches += 1;
         let (start, end) = (rank[from], rank[to]);
         let is_between = |at: &usize| (start + 1..end).contains(&rank[*at]);

@@ -6,9 +6,9 @@ use crate::base::philox;
 const KERNELS: usize = 24;
 
 /// An order of kernels of which some follow each other at random.
-fn random(seed: u32) -> Order {
+fn random(seed: u32) -> DependenceGraph {
     let none = || vec![BTreeSet::new(); KERNELS];
-    let mut order = Order {
+    let mut order = DependenceGraph {
         predecessors: none(),
         successors: none(),
         readers: BTreeMap::new(),
@@ -32,14 +32,14 @@ fn random(seed: u32) -> Order {
 }
 
 /// Whether a way leads from one to the other, over a third one or by any way: by looking at all of them.
-fn has_way(order: &Order, from: usize, to: usize, over_others: bool) -> bool {
+fn has_path(order: &DependenceGraph, from: usize, to: usize, over_others: bool) -> bool {
     order.successors[from].iter().any(|next| match *next == to {
         true => !over_others,
-        false => has_way(order, *next, to, false),
+        false => has_path(order, *next, to, false),
     })
 }
 
-fn assert_ranked(order: &Order, is_left: &dyn Fn(usize) -> bool) {
+fn assert_ranked(order: &DependenceGraph, is_left: &dyn Fn(usize) -> bool) {
     for at in (0..KERNELS).filter(|at| is_left(*at)) {
         assert!(order.successors[at].iter().all(|next| order.rank[at] < order.rank[*next]), "{at}");
     }
@@ -51,7 +51,7 @@ fn ways_are_found_where_there_are_any() {
         let mut order = random(seed);
         for (from, to) in (0..KERNELS).flat_map(|from| (0..KERNELS).map(move |to| (from, to))) {
             if from != to {
-                let expected = has_way(&order, from, to, true);
+                let expected = has_path(&order, from, to, true);
                 assert_eq!(order.reaches_through_others(from, to), expected, "{seed}: {from} to {to}");
             }
         }
@@ -69,7 +69,7 @@ fn what_is_put_behind_keeps_the_order() {
                 continue;
             }
             let reaches = order.reaches(last, first);
-            assert_eq!(reaches, has_way(&order, last, first, false), "{seed}: {last} to {first}");
+            assert_eq!(reaches, has_path(&order, last, first, false), "{seed}: {last} to {first}");
             if !reaches {
                 order.put_behind(first, last);
                 assert_ranked(&order, &|_| true);
@@ -85,7 +85,7 @@ fn joins_keep_the_order() {
         let (mut order, mut gone) = (random(seed), BTreeSet::new());
         for (stays, goes) in (0..KERNELS).flat_map(|one| (one + 1..KERNELS).map(move |other| (one, other))) {
             let is_left = |at: &usize| !gone.contains(at);
-            let apart = |order: &mut Order| {
+            let apart = |order: &mut DependenceGraph| {
                 order.reaches_through_others(stays, goes) || order.reaches_through_others(goes, stays)
             };
             if is_left(&stays) && is_left(&goes) && !apart(&mut order) {

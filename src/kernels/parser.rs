@@ -61,8 +61,8 @@ fn layout(shape: &[i64], words: &[tree::Property]) -> Result<Layout, String> {
         match (word.name.as_str(), numbers.as_slice()) {
             ("rows", []) => {}
             ("dense", []) => layout.dense = true,
-            ("lanes", [across, lanes]) => {
-                layout.across = Some(whole(*across)? as usize);
+            ("lanes", [lane_dim, lanes]) => {
+                layout.lane_dim = Some(whole(*lane_dim)? as usize);
                 layout.lanes = whole(*lanes)?.max(1);
             }
             ("halo", widths) if widths.len() == 2 * shape.len() => {
@@ -73,7 +73,7 @@ fn layout(shape: &[i64], words: &[tree::Property]) -> Result<Layout, String> {
             (other, _) => return Err(format!("`{other}` with these numbers is part of no layout")),
         }
     }
-    if layout.across.is_some_and(|across| across >= shape.len()) {
+    if layout.lane_dim.is_some_and(|lane_dim| lane_dim >= shape.len()) {
         return Err("the dimension in lanes is none of the tensor's".into());
     }
     Ok(layout)

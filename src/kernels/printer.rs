@@ -46,8 +46,8 @@ pub fn print(kernels: &Kernels, layouts: &Layouts) -> String {
 
 /// `lanes(0, 16) halo(0, 0, 1, 1) fill(0)`.
 pub fn layout_text(layout: &Layout) -> String {
-    let mut text = match layout.across {
-        Some(across) => format!("lanes({across}, {})", layout.lanes),
+    let mut text = match layout.lane_dim {
+        Some(lane_dim) => format!("lanes({lane_dim}, {})", layout.lanes),
         None => "rows".into(),
     };
     if layout.halo.iter().any(|halo| *halo != (0, 0)) {

@@ -7,7 +7,7 @@ use crate::base::hash::{HashMap, HashSet};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::order::Order;
+use super::order::DependenceGraph;
 use super::slices::Group;
 use super::{Kernel, Kernels, Layouts};
 use crate::te::{Expr, Program, Tensor};
@@ -19,9 +19,9 @@ pub type Pair = (Tensor, Tensor);
 /// can be; the largest tensors come first where two of them exclude each other. What replaces kept tensors (present and
 /// next value) then comes as soon as it can: its gradient need not wait. The kernels of a group stay together. Gives the
 /// pairs of tensors that are not kept.
-pub fn order(kernels: &mut Kernels, kept: &[Pair], groups: &mut [Group]) -> Vec<Pair> {
+pub fn order(kernels: &mut Kernels, persistent: &[Pair], groups: &mut [Group]) -> Vec<Pair> {
     let program = &kernels.program;
-    let mut order = Order::of(program, &kernels.kernels);
+    let mut order = DependenceGraph::of(program, &kernels.kernels);
     let mut ranges: Vec<Range<usize>> = (0..kernels.kernels.len()).map(|at| at..at + 1).collect();
     for group in groups.iter() {
         ranges[group.kernels.clone()].fill(group.kernels.clone());
@@ -35,7 +35,7 @@ pub fn order(kernels: &mut Kernels, kept: &[Pair], groups: &mut [Group]) -> Vec<
     }
     let results: Vec<BTreeSet<Tensor>> = kernels.kernels.iter().map(Kernel::results).collect();
     let outside: HashSet<Tensor> = program.inputs.iter().chain(&program.outputs).copied().collect();
-    let updates: HashMap<Tensor, Pair> = kept.iter().map(|pair| (pair.1, *pair)).collect();
+    let updates: HashMap<Tensor, Pair> = persistent.iter().map(|pair| (pair.1, *pair)).collect();
     let mut candidates: Vec<(usize, Pair)> = Vec::new();
     for (at, kernel) in kernels.kernels.iter().enumerate() {
         let others = members(at).filter(|other| *other != at);
@@ -54,7 +54,7 @@ pub fn order(kernels: &mut Kernels, kept: &[Pair], groups: &mut [Group]) -> Vec<
             found.push((old, new));
         }
     }
-    let nexts: BTreeSet<Tensor> = kept.iter().map(|(_, next)| *next).collect();
+    let nexts: BTreeSet<Tensor> = persistent.iter().map(|(_, next)| *next).collect();
     let sorted = order.sorted(|at| stands(at) == at, |at| results[at].is_subset(&nexts));
     let sorted: Vec<usize> = sorted.into_iter().flat_map(members).collect();
     let places: HashMap<usize, usize> = sorted.iter().enumerate().map(|(place, at)| (*at, place)).collect();
@@ -113,7 +113,7 @@ pub fn share_halos(layouts: &mut Layouts, pairs: &[Pair]) {
     for (old, new) in pairs.iter().chain(pairs.iter().rev()) {
         let (Some(one), Some(other)) = (layouts.get(old), layouts.get(new)) else { continue };
         let same_fill = one.fill.is_none() || other.fill.is_none() || one.fill == other.fill;
-        if !same_fill || (one.across, one.lanes) != (other.across, other.lanes) {
+        if !same_fill || (one.lane_dim, one.lanes) != (other.lane_dim, other.lanes) {
             continue;
         }
         let mut shared = one.clone();

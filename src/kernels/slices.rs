@@ -111,8 +111,9 @@ fn links(kernels: &Kernels, layouts: &Layouts) -> Links {
         // Nothing else of what the kernel does may be waited for, as it moves to its reader.
         let stored = kernels.kernels[*from].results();
         let alone = stored.iter().filter(|other| kernels.stored.contains(other)).eq([&tensor]);
-        let fits =
-            layout.across == Some(0) && layout.fill.is_none() && (alone || planted!("kernels.slices.alone"));
+        let fits = layout.lane_dim == Some(0)
+            && layout.fill.is_none()
+            && (alone || planted!("kernels.slices.alone"));
         if !fits || program.outputs.contains(&tensor) || bytes(program, tensor) < LARGE {
             continue;
         }
@@ -163,7 +164,7 @@ fn leading(
             if block.as_constant().is_some() {
                 return Some(None);
             }
-            let loops = nest.axes.iter().filter(|axis| !chooses(program, nest, **axis));
+            let loops = nest.axes.iter().filter(|axis| !decides_select(program, nest, **axis));
             loops.into_iter().find_map(|axis| quotient(program, *axis, &block)).map(Some)
         };
         let (Some(stored), Some(read), true) = (cut(from, at), cut(to, index), same) else {
@@ -184,7 +185,7 @@ fn quotient(program: &Program, axis: Axis, index: &Index) -> Option<(Axis, i64)>
 }
 
 /// Whether the value of an axis chooses among expressions: then it is no loop, but unrolled.
-fn chooses(program: &Program, nest: &Nest, axis: Axis) -> bool {
+fn decides_select(program: &Program, nest: &Nest, axis: Axis) -> bool {
     let mut found = false;
     for statement in &nest.statements {
         program.for_each_expr(statement.body, &mut |id| {
@@ -232,7 +233,7 @@ impl<'l> Tree<'l> {
             program.for_each_expr(statement.body, &mut |id| {
                 if let Expr::Read { tensor, index, .. } = &program.exprs[id]
                     && !private.contains(tensor)
-                    && layouts.get(tensor).is_some_and(|layout| layout.across.is_some())
+                    && layouts.get(tensor).is_some_and(|layout| layout.lane_dim.is_some())
                     && bytes(program, *tensor) >= LARGE
                 {
                     fits &= index.iter().any(|index| index.mentions(axis));
@@ -251,11 +252,11 @@ impl<'l> Tree<'l> {
             // How a kernel counts, as each of its links says.
             let stored = self.links.iter().filter(|link| link.from == *at).map(|link| &link.stored);
             let read = self.links.iter().filter(|link| link.to == *at).map(|link| &link.read);
-            let mut ways = stored.chain(read);
-            let first = ways.next()?;
+            let mut link_cuts = stored.chain(read);
+            let first = link_cuts.next()?;
             depth = depth.min(first.len());
-            for way in ways {
-                depth = depth.min(first.iter().zip(way).take_while(|(one, other)| one == other).count());
+            for link_cut in link_cuts {
+                depth = depth.min(first.iter().zip(link_cut).take_while(|(one, other)| one == other).count());
             }
             let once = |cut: &&Cut| cut.is_none_or(|(axis, _)| self.reads_once(*at, axis, kernels, layouts));
             depth = depth.min(first.iter().take_while(once).count());
@@ -267,7 +268,7 @@ impl<'l> Tree<'l> {
         cuts.iter_mut().for_each(|cuts| cuts.truncate(depth));
         let common = self.kernels.iter().flat_map(|at| kernels.kernels[*at].reads(program));
         let has_no_slices =
-            |tensor: &Tensor| layouts.get(tensor).is_some_and(|layout| layout.across.is_none());
+            |tensor: &Tensor| layouts.get(tensor).is_some_and(|layout| layout.lane_dim.is_none());
         let common: i64 = common.filter(has_no_slices).map(|tensor| bytes(program, tensor)).sum();
         let has_slices = cuts.iter().all(|cuts| cuts.iter().any(Option::is_some));
         let fits = self.slice_of(depth, program, layouts) <= LARGEST_SLICE && common <= LARGEST_COMMON;

@@ -1,8 +1,8 @@
 //! Texts of kernels: round trips on random programs, a snapshot, and what the verifier finds.
 
 use crate::lower;
-use crate::te::random::program;
 use crate::te::{Binary, DType, Expr, Index, Program, Reduction, Tensor};
+use crate::testing::programs::program;
 
 use super::parser::parse;
 use super::printer::print;
@@ -15,7 +15,7 @@ fn lowered(mut program: Program, lanes: i64) -> (Kernels, Layouts) {
     lower::simplify(&mut program);
     let batched = |tensor: &&Tensor| !program.tensors[**tensor].name.starts_with('w');
     let batched = program.inputs.iter().filter(batched).map(|tensor| (*tensor, 0)).collect();
-    let kernels = fuse::run(program, &layout::Across::default(), 8);
+    let kernels = fuse::run(program, &layout::LaneDims::default(), 8);
     let layouts = layout::choose(&kernels, &batched, lanes);
     (kernels, layouts)
 }

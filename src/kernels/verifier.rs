@@ -225,11 +225,12 @@ impl Verifier<'_> {
             let (given, rank) = (index.len(), data.shape.len());
             return self.report(result, format!("it reads {} with {given} indices of {rank}", data.name));
         }
-        let across = self.layouts.and_then(|layouts| layouts.get(&tensor)).and_then(|layout| layout.across);
+        let lane_dim =
+            self.layouts.and_then(|layouts| layouts.get(&tensor)).and_then(|layout| layout.lane_dim);
         for (dimension, (index, extent)) in index.iter().zip(&data.shape).enumerate() {
             let (low, high) = index.range(&program.axes);
             let inside = low >= 0 && high < *extent;
-            if !inside && (!filled || Some(dimension) == across) {
+            if !inside && (!filled || Some(dimension) == lane_dim) {
                 let name = &data.name;
                 let finding =
                     format!("it reads {name} at {low} to {high} of {extent} in dimension {dimension}");
@@ -244,16 +245,16 @@ fn layout_findings(layout: &Layout, shape: &[i64]) -> Vec<String> {
     if layout.shape != shape || layout.halo.len() != shape.len() {
         findings.push("its layout is of another shape".into());
     }
-    if layout.lanes < 1 || (layout.across.is_none() && layout.lanes != 1) {
+    if layout.lanes < 1 || (layout.lane_dim.is_none() && layout.lanes != 1) {
         findings.push(format!("its layout has {} lanes", layout.lanes));
     }
-    if layout.across.is_some_and(|across| across >= shape.len()) {
+    if layout.lane_dim.is_some_and(|lane_dim| lane_dim >= shape.len()) {
         findings.push("its layout has lanes in a dimension that it has not".into());
     }
     if layout.halo.iter().any(|(before, after)| *before < 0 || *after < 0) {
         findings.push("its halo is negative".into());
     }
-    if layout.across.is_some_and(|across| layout.halo.get(across).is_some_and(|halo| *halo != (0, 0))) {
+    if layout.lane_dim.is_some_and(|lane_dim| layout.halo.get(lane_dim).is_some_and(|halo| *halo != (0, 0))) {
         findings.push("its halo widens the dimension in lanes".into());
     }
     if layout.fill.is_none() && layout.halo.iter().any(|halo| *halo != (0, 0)) {

@@ -1,6 +1,6 @@
 //! What a function costs: its arithmetic and the memory that it touches.
 
-use super::{Access, Binary, BufferData, Expr, Function, Scalar, Stmt, Unary};
+use super::{AccessMode, Binary, BufferData, Expr, Function, Scalar, Stmt, Unary};
 
 /// The work of one run of a function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub fn cost(function: &Function) -> Cost {
 
 /// The bytes of a buffer, twice if it is read and written.
 pub fn traffic(data: &BufferData) -> u64 {
-    let times = if data.access == Access::ReadWrite { 2 } else { 1 };
+    let times = if data.access == AccessMode::ReadWrite { 2 } else { 1 };
     times * (data.len * data.dtype.size()) as u64
 }
 
@@ -63,7 +63,7 @@ fn arithmetic(function: &Function, expr: &Expr) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loops::samples::Convolution;
+    use crate::testing::samples::Convolution;
 
     #[test]
     fn a_convolution_has_two_operations_a_product() {

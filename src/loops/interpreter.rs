@@ -127,7 +127,7 @@ pub fn run(function: &Function, buffers: &mut [BufferMemory], state: RandomState
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Value {
+enum LaneValues {
     F32(Vec<f32>),
     I32(Vec<i32>),
     Bool(Vec<bool>),
@@ -138,7 +138,7 @@ struct Interpreter<'a> {
     buffers: &'a mut [BufferMemory],
     state: RandomState,
     axes: SecondaryMap<Axis, i64>,
-    locals: SecondaryMap<Local, Option<Value>>,
+    locals: SecondaryMap<Local, Option<LaneValues>>,
 }
 
 impl Interpreter<'_> {
@@ -164,8 +164,8 @@ impl Interpreter<'_> {
                 self.store(*buffer, index, *stride, value)
             }
             Stmt::If { condition, then, otherwise } => match self.value(condition)? {
-                Value::Bool(truth) if truth == [true] => self.block(then),
-                Value::Bool(truth) if truth == [false] => self.block(otherwise),
+                LaneValues::Bool(truth) if truth == [true] => self.block(then),
+                LaneValues::Bool(truth) if truth == [false] => self.block(otherwise),
                 other => Err(RunError::IllTyped(format!("condition {other:?}"))),
             },
         }
@@ -175,19 +175,27 @@ impl Interpreter<'_> {
         index.evaluate(&|axis| self.axes[axis])
     }
 
-    fn store(&mut self, buffer: Buffer, index: &Index, stride: i64, value: Value) -> Result<(), RunError> {
+    fn store(
+        &mut self,
+        buffer: Buffer,
+        index: &Index,
+        stride: i64,
+        value: LaneValues,
+    ) -> Result<(), RunError> {
         let lanes = match &value {
-            Value::F32(x) => x.len(),
-            Value::I32(x) => x.len(),
-            Value::Bool(x) => x.len(),
+            LaneValues::F32(x) => x.len(),
+            LaneValues::I32(x) => x.len(),
+            LaneValues::Bool(x) => x.len(),
         };
         let elements = self.elements(buffer, index, stride, lanes)?;
         let memory = &mut self.buffers[cranelift_entity::EntityRef::index(buffer)];
         match (memory, value) {
-            (BufferMemory::F32(data), Value::F32(x)) => elements.zip(x).for_each(|(at, x)| data[at] = x),
-            (BufferMemory::I32(data), Value::I32(x)) => elements.zip(x).for_each(|(at, x)| data[at] = x),
-            (BufferMemory::U8(data), Value::I32(x)) => elements.zip(x).for_each(|(at, x)| data[at] = x as u8),
-            (BufferMemory::U8(data), Value::Bool(x)) => {
+            (BufferMemory::F32(data), LaneValues::F32(x)) => elements.zip(x).for_each(|(at, x)| data[at] = x),
+            (BufferMemory::I32(data), LaneValues::I32(x)) => elements.zip(x).for_each(|(at, x)| data[at] = x),
+            (BufferMemory::U8(data), LaneValues::I32(x)) => {
+                elements.zip(x).for_each(|(at, x)| data[at] = x as u8)
+            }
+            (BufferMemory::U8(data), LaneValues::Bool(x)) => {
                 elements.zip(x).for_each(|(at, x)| data[at] = u8::from(x));
             }
             (_, value) => return Err(RunError::IllTyped(format!("store of {value:?}"))),
@@ -195,12 +203,12 @@ impl Interpreter<'_> {
         Ok(())
     }
 
-    fn load(&self, buffer: Buffer, index: &Index, stride: i64, lanes: u32) -> Result<Value, RunError> {
+    fn load(&self, buffer: Buffer, index: &Index, stride: i64, lanes: u32) -> Result<LaneValues, RunError> {
         let elements = self.elements(buffer, index, stride, lanes as usize)?;
         Ok(match &self.buffers[cranelift_entity::EntityRef::index(buffer)] {
-            BufferMemory::F32(data) => Value::F32(elements.map(|at| data[at]).collect()),
-            BufferMemory::I32(data) => Value::I32(elements.map(|at| data[at]).collect()),
-            BufferMemory::U8(data) => Value::I32(elements.map(|at| i32::from(data[at])).collect()),
+            BufferMemory::F32(data) => LaneValues::F32(elements.map(|at| data[at]).collect()),
+            BufferMemory::I32(data) => LaneValues::I32(elements.map(|at| data[at]).collect()),
+            BufferMemory::U8(data) => LaneValues::I32(elements.map(|at| i32::from(data[at])).collect()),
         })
     }
 
@@ -223,36 +231,38 @@ impl Interpreter<'_> {
         Ok((0..lanes as i64).map(move |lane| (first + lane * stride) as usize))
     }
 
-    fn value(&self, expr: &Expr) -> Result<Value, RunError> {
+    fn value(&self, expr: &Expr) -> Result<LaneValues, RunError> {
         match expr {
-            Expr::Float(x) => Ok(Value::F32(vec![*x])),
-            Expr::Int(x) => Ok(Value::I32(vec![*x])),
-            Expr::Bool(x) => Ok(Value::Bool(vec![*x])),
+            Expr::Float(x) => Ok(LaneValues::F32(vec![*x])),
+            Expr::Int(x) => Ok(LaneValues::I32(vec![*x])),
+            Expr::Bool(x) => Ok(LaneValues::Bool(vec![*x])),
             Expr::Local(local) => self.locals[*local]
                 .clone()
                 .ok_or_else(|| RunError::Unset(self.function.locals[*local].name.clone())),
             Expr::Number { index, stride, lanes } => {
                 let first = self.position(index);
-                Ok(Value::I32((0..i64::from(*lanes)).map(|lane| (first + lane * stride) as i32).collect()))
+                Ok(LaneValues::I32(
+                    (0..i64::from(*lanes)).map(|lane| (first + lane * stride) as i32).collect(),
+                ))
             }
             Expr::Load { buffer, index, stride, lanes } => self.load(*buffer, index, *stride, *lanes),
             Expr::Splat(value, lanes) => Ok(splat(self.value(value)?, *lanes as usize)),
             Expr::Unary(op, value) => unary(*op, self.value(value)?),
             Expr::Binary(op, x, y) => binary(*op, self.value(x)?, self.value(y)?),
             Expr::Fma(x, y, z) => match (self.value(x)?, self.value(y)?, self.value(z)?) {
-                (Value::F32(x), Value::F32(y), Value::F32(z)) => {
+                (LaneValues::F32(x), LaneValues::F32(y), LaneValues::F32(z)) => {
                     let lanes = x.iter().zip(&y).zip(&z);
-                    Ok(Value::F32(lanes.map(|((x, y), z)| x.mul_add(*y, *z)).collect()))
+                    Ok(LaneValues::F32(lanes.map(|((x, y), z)| x.mul_add(*y, *z)).collect()))
                 }
                 other => Err(RunError::IllTyped(format!("fma of {other:?}"))),
             },
             Expr::Select(condition, x, y) => select(self.value(condition)?, self.value(x)?, self.value(y)?),
             Expr::Fold(op, value) => match self.value(value)? {
-                Value::F32(lanes) => Ok(Value::F32(vec![fold(*op, lanes)])),
+                LaneValues::F32(lanes) => Ok(LaneValues::F32(vec![fold(*op, lanes)])),
                 other => Err(RunError::IllTyped(format!("fold of {other:?}"))),
             },
             Expr::Uniform { stream, element } => match self.value(element)? {
-                Value::I32(x) => Ok(Value::F32(
+                LaneValues::I32(x) => Ok(LaneValues::F32(
                     x.into_iter().map(|x| philox::uniform(self.state, *stream, x as u32)).collect(),
                 )),
                 other => Err(RunError::IllTyped(format!("uniform of {other:?}"))),
@@ -276,11 +286,11 @@ pub fn maximum(x: f32, y: f32) -> f32 {
     -minimum(-x, -y)
 }
 
-fn splat(value: Value, lanes: usize) -> Value {
+fn splat(value: LaneValues, lanes: usize) -> LaneValues {
     match value {
-        Value::F32(x) => Value::F32(vec![x[0]; lanes]),
-        Value::I32(x) => Value::I32(vec![x[0]; lanes]),
-        Value::Bool(x) => Value::Bool(vec![x[0]; lanes]),
+        LaneValues::F32(x) => LaneValues::F32(vec![x[0]; lanes]),
+        LaneValues::I32(x) => LaneValues::I32(vec![x[0]; lanes]),
+        LaneValues::Bool(x) => LaneValues::Bool(vec![x[0]; lanes]),
     }
 }
 
@@ -292,88 +302,93 @@ fn zip<A, B>(x: Vec<A>, y: Vec<A>, f: impl Fn(A, A) -> B) -> Vec<B> {
     x.into_iter().zip(y).map(|(x, y)| f(x, y)).collect()
 }
 
-fn unary(op: Unary, value: Value) -> Result<Value, RunError> {
+fn unary(op: Unary, value: LaneValues) -> Result<LaneValues, RunError> {
     Ok(match (op, value) {
-        (Unary::Neg, Value::F32(x)) => Value::F32(map(x, |x| -x)),
-        (Unary::Abs, Value::F32(x)) => Value::F32(map(x, f32::abs)),
-        (Unary::Sqrt, Value::F32(x)) => Value::F32(map(x, f32::sqrt)),
-        (Unary::Floor, Value::F32(x)) => Value::F32(map(x, f32::floor)),
-        (Unary::Not, Value::Bool(x)) => Value::Bool(map(x, |x| !x)),
-        (Unary::ToFloat, Value::I32(x)) => Value::F32(map(x, |x| x as f32)),
-        (Unary::ToInt, Value::F32(x)) => Value::I32(map(x, |x| x as i32)),
-        (Unary::ToBits, Value::F32(x)) => Value::I32(map(x, |x| x.to_bits() as i32)),
-        (Unary::FromBits, Value::I32(x)) => Value::F32(map(x, |x| f32::from_bits(x as u32))),
+        (Unary::Neg, LaneValues::F32(x)) => LaneValues::F32(map(x, |x| -x)),
+        (Unary::Abs, LaneValues::F32(x)) => LaneValues::F32(map(x, f32::abs)),
+        (Unary::Sqrt, LaneValues::F32(x)) => LaneValues::F32(map(x, f32::sqrt)),
+        (Unary::Floor, LaneValues::F32(x)) => LaneValues::F32(map(x, f32::floor)),
+        (Unary::Not, LaneValues::Bool(x)) => LaneValues::Bool(map(x, |x| !x)),
+        (Unary::ToFloat, LaneValues::I32(x)) => LaneValues::F32(map(x, |x| x as f32)),
+        (Unary::ToInt, LaneValues::F32(x)) => LaneValues::I32(map(x, |x| x as i32)),
+        (Unary::ToBits, LaneValues::F32(x)) => LaneValues::I32(map(x, |x| x.to_bits() as i32)),
+        (Unary::FromBits, LaneValues::I32(x)) => LaneValues::F32(map(x, |x| f32::from_bits(x as u32))),
         (op, value) => return Err(RunError::IllTyped(format!("{op:?} of {value:?}"))),
     })
 }
 
-fn binary(op: Binary, x: Value, y: Value) -> Result<Value, RunError> {
+fn binary(op: Binary, x: LaneValues, y: LaneValues) -> Result<LaneValues, RunError> {
     let result = match (x, y) {
-        (Value::F32(x), Value::F32(y)) => binary_f32(op, x, y),
-        (Value::I32(x), Value::I32(y)) => binary_i32(op, x, y),
-        (Value::Bool(x), Value::Bool(y)) => binary_bool(op, x, y),
-        (Value::F32(_) | Value::I32(_) | Value::Bool(_), _) => None,
+        (LaneValues::F32(x), LaneValues::F32(y)) => binary_f32(op, x, y),
+        (LaneValues::I32(x), LaneValues::I32(y)) => binary_i32(op, x, y),
+        (LaneValues::Bool(x), LaneValues::Bool(y)) => binary_bool(op, x, y),
+        (LaneValues::F32(_) | LaneValues::I32(_) | LaneValues::Bool(_), _) => None,
     };
     result.ok_or_else(|| RunError::IllTyped(format!("operands of {op:?}")))
 }
 
-fn binary_f32(op: Binary, x: Vec<f32>, y: Vec<f32>) -> Option<Value> {
+fn compared<T: PartialOrd>(op: Binary, x: Vec<T>, y: Vec<T>) -> Option<LaneValues> {
+    let compare: fn(&T, &T) -> bool = match op {
+        Binary::Eq => T::eq,
+        Binary::Ne => T::ne,
+        Binary::Lt => T::lt,
+        Binary::Le => T::le,
+        Binary::Gt => T::gt,
+        Binary::Ge => T::ge,
+        _ => return None,
+    };
+    Some(LaneValues::Bool(zip(x, y, |x, y| compare(&x, &y))))
+}
+
+fn binary_f32(op: Binary, x: Vec<f32>, y: Vec<f32>) -> Option<LaneValues> {
     Some(match op {
-        Binary::Add => Value::F32(zip(x, y, |x, y| x + y)),
-        Binary::Sub => Value::F32(zip(x, y, |x, y| x - y)),
-        Binary::Mul => Value::F32(zip(x, y, |x, y| x * y)),
-        Binary::Div => Value::F32(zip(x, y, |x, y| x / y)),
-        Binary::Min => Value::F32(zip(x, y, minimum)),
-        Binary::Max => Value::F32(zip(x, y, maximum)),
-        Binary::Eq => Value::Bool(zip(x, y, |x, y| x == y)),
-        Binary::Ne => Value::Bool(zip(x, y, |x, y| x != y)),
-        Binary::Lt => Value::Bool(zip(x, y, |x, y| x < y)),
-        Binary::Le => Value::Bool(zip(x, y, |x, y| x <= y)),
-        Binary::Gt => Value::Bool(zip(x, y, |x, y| x > y)),
-        Binary::Ge => Value::Bool(zip(x, y, |x, y| x >= y)),
+        Binary::Add => LaneValues::F32(zip(x, y, |x, y| x + y)),
+        Binary::Sub => LaneValues::F32(zip(x, y, |x, y| x - y)),
+        Binary::Mul => LaneValues::F32(zip(x, y, |x, y| x * y)),
+        Binary::Div => LaneValues::F32(zip(x, y, |x, y| x / y)),
+        Binary::Min => LaneValues::F32(zip(x, y, minimum)),
+        Binary::Max => LaneValues::F32(zip(x, y, maximum)),
+        Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge => compared(op, x, y)?,
         Binary::And | Binary::Or | Binary::Shl | Binary::Shr => return None,
     })
 }
 
-fn binary_i32(op: Binary, x: Vec<i32>, y: Vec<i32>) -> Option<Value> {
+fn binary_i32(op: Binary, x: Vec<i32>, y: Vec<i32>) -> Option<LaneValues> {
     Some(match op {
-        Binary::Add => Value::I32(zip(x, y, i32::wrapping_add)),
-        Binary::Sub => Value::I32(zip(x, y, i32::wrapping_sub)),
-        Binary::Mul => Value::I32(zip(x, y, i32::wrapping_mul)),
-        Binary::Min => Value::I32(zip(x, y, i32::min)),
-        Binary::Max => Value::I32(zip(x, y, i32::max)),
-        Binary::Eq => Value::Bool(zip(x, y, |x, y| x == y)),
-        Binary::Ne => Value::Bool(zip(x, y, |x, y| x != y)),
-        Binary::Lt => Value::Bool(zip(x, y, |x, y| x < y)),
-        Binary::Le => Value::Bool(zip(x, y, |x, y| x <= y)),
-        Binary::Gt => Value::Bool(zip(x, y, |x, y| x > y)),
-        Binary::Ge => Value::Bool(zip(x, y, |x, y| x >= y)),
-        Binary::And => Value::I32(zip(x, y, |x, y| x & y)),
-        Binary::Or => Value::I32(zip(x, y, |x, y| x | y)),
-        Binary::Shl => Value::I32(zip(x, y, |x, y| x.wrapping_shl(y as u32))),
-        Binary::Shr => Value::I32(zip(x, y, |x, y| x.wrapping_shr(y as u32))),
+        Binary::Add => LaneValues::I32(zip(x, y, i32::wrapping_add)),
+        Binary::Sub => LaneValues::I32(zip(x, y, i32::wrapping_sub)),
+        Binary::Mul => LaneValues::I32(zip(x, y, i32::wrapping_mul)),
+        Binary::Min => LaneValues::I32(zip(x, y, i32::min)),
+        Binary::Max => LaneValues::I32(zip(x, y, i32::max)),
+        Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge => compared(op, x, y)?,
+        Binary::And => LaneValues::I32(zip(x, y, |x, y| x & y)),
+        Binary::Or => LaneValues::I32(zip(x, y, |x, y| x | y)),
+        Binary::Shl => LaneValues::I32(zip(x, y, |x, y| x.wrapping_shl(y as u32))),
+        Binary::Shr => LaneValues::I32(zip(x, y, |x, y| x.wrapping_shr(y as u32))),
         Binary::Div => return None,
     })
 }
 
-fn binary_bool(op: Binary, x: Vec<bool>, y: Vec<bool>) -> Option<Value> {
+fn binary_bool(op: Binary, x: Vec<bool>, y: Vec<bool>) -> Option<LaneValues> {
     match op {
-        Binary::And => Some(Value::Bool(zip(x, y, |x, y| x && y))),
-        Binary::Or => Some(Value::Bool(zip(x, y, |x, y| x || y))),
+        Binary::And => Some(LaneValues::Bool(zip(x, y, |x, y| x && y))),
+        Binary::Or => Some(LaneValues::Bool(zip(x, y, |x, y| x || y))),
         Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Min | Binary::Max => None,
         Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge => None,
         Binary::Shl | Binary::Shr => None,
     }
 }
 
-fn select(condition: Value, x: Value, y: Value) -> Result<Value, RunError> {
+fn select(condition: LaneValues, x: LaneValues, y: LaneValues) -> Result<LaneValues, RunError> {
     fn pick<A>(condition: Vec<bool>, x: Vec<A>, y: Vec<A>) -> Vec<A> {
         condition.into_iter().zip(x.into_iter().zip(y)).map(|(c, (x, y))| if c { x } else { y }).collect()
     }
     match (condition, x, y) {
-        (Value::Bool(c), Value::F32(x), Value::F32(y)) => Ok(Value::F32(pick(c, x, y))),
-        (Value::Bool(c), Value::I32(x), Value::I32(y)) => Ok(Value::I32(pick(c, x, y))),
-        (Value::Bool(c), Value::Bool(x), Value::Bool(y)) => Ok(Value::Bool(pick(c, x, y))),
+        (LaneValues::Bool(c), LaneValues::F32(x), LaneValues::F32(y)) => Ok(LaneValues::F32(pick(c, x, y))),
+        (LaneValues::Bool(c), LaneValues::I32(x), LaneValues::I32(y)) => Ok(LaneValues::I32(pick(c, x, y))),
+        (LaneValues::Bool(c), LaneValues::Bool(x), LaneValues::Bool(y)) => {
+            Ok(LaneValues::Bool(pick(c, x, y)))
+        }
         other => Err(RunError::IllTyped(format!("select of {other:?}"))),
     }
 }

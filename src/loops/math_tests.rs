@@ -2,10 +2,10 @@
 
 use super::interpreter::{self, BufferMemory};
 use super::math::Emitter;
-use super::samples::{MAPPING_LANES as LANES, mapping};
 use super::verifier::verify;
 use super::{Expr, Function};
 use crate::base::philox::RandomState;
+use crate::testing::samples::{MAPPING_LANES as LANES, mapping};
 
 /// The distance of a result from the exact value, in units in the last place of the value as `f32`.
 fn ulps(actual: f32, exact: f64) -> f64 {

@@ -17,13 +17,10 @@ mod math_tests;
 pub mod parser;
 pub mod printer;
 mod races;
-#[cfg(test)]
-pub mod random;
-#[cfg(test)]
-pub mod samples;
 mod text;
 pub mod types;
 pub mod verifier;
+pub mod visit;
 
 use cranelift_entity::{PrimaryMap, entity_impl};
 
@@ -41,7 +38,7 @@ entity_impl!(Local, "r");
 
 /// What a function may do with a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Access {
+pub enum AccessMode {
     Read,
     Write,
     ReadWrite,
@@ -54,7 +51,7 @@ pub struct BufferData {
     pub dtype: DType,
     /// In elements.
     pub len: usize,
-    pub access: Access,
+    pub access: AccessMode,
 }
 
 /// The type of one element of a value.

@@ -10,7 +10,7 @@ use logos::Logos;
 use super::printer::{access_name, fold_name, unary_name};
 use super::text::{Atom, BufferText, FunctionText, IndexText, Lanes, Node, Term, Token};
 use super::{
-    Access, Axis, AxisData, Buffer, BufferData, DType, Expr, Fold, ForKind, Function, Index, Local,
+    AccessMode, Axis, AxisData, Buffer, BufferData, DType, Expr, Fold, ForKind, Function, Index, Local,
     LocalData, Scalar, Stmt, Type, Unary,
 };
 
@@ -85,7 +85,7 @@ impl Resolver {
     }
 
     fn buffer(&mut self, text: BufferText) -> Resolved<()> {
-        let accesses = [Access::Read, Access::Write, Access::ReadWrite];
+        let accesses = [AccessMode::Read, AccessMode::Write, AccessMode::ReadWrite];
         let dtypes = [DType::F32, DType::I32, DType::U8, DType::Bool];
         let data = BufferData {
             access: find(accesses, &text.access, "an access", |access| access_name(*access).into())?,

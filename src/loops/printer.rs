@@ -18,7 +18,9 @@ use std::fmt::{Display, Formatter, Result, Write};
 
 use cranelift_entity::SecondaryMap;
 
-use super::{Access, Atom, Axis, Binary, Buffer, Expr, Fold, ForKind, Function, Index, Local, Stmt, Unary};
+use super::{
+    AccessMode, Atom, Axis, Binary, Buffer, Expr, Fold, ForKind, Function, Index, Local, Stmt, Unary,
+};
 
 /// The name of a function of one value.
 pub fn unary_name(op: Unary) -> &'static str {
@@ -68,11 +70,11 @@ pub fn fold_name(op: Fold) -> &'static str {
 }
 
 /// The word for an access.
-pub fn access_name(access: Access) -> &'static str {
+pub fn access_name(access: AccessMode) -> &'static str {
     match access {
-        Access::Read => "read",
-        Access::Write => "write",
-        Access::ReadWrite => "readwrite",
+        AccessMode::Read => "read",
+        AccessMode::Write => "write",
+        AccessMode::ReadWrite => "readwrite",
     }
 }
 
@@ -89,9 +91,9 @@ impl Display for Function {
 }
 
 /// An index of a function, as text.
-pub struct IndexText<'a>(pub &'a Function, pub &'a Index);
+pub struct DisplayIndex<'a>(pub &'a Function, pub &'a Index);
 
-impl Display for IndexText<'_> {
+impl Display for DisplayIndex<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let names = Names::of(self.0);
         Printer { function: self.0, names, typed: SecondaryMap::new(), out: f }.index(self.1)

@@ -1,4 +1,4 @@
-//! Races of parallel loops: whether two iterations may touch one element that one of them writes.
+//! Races of parallel loops: whether two iterations may access one element that one of them writes.
 //!
 //! An address is a sum of digits: terms of the parallel axis, terms of the axes within the loop, the lanes, and the
 //! distance between the two accesses. Sorted by size, a digit that is larger than all below it together can be read
@@ -6,47 +6,43 @@
 //! parallel digits; if these tell iterations apart, two iterations never meet. So do they where all that is not of the
 //! parallel axis stays within less than one step of it. This accepts blocks (`8*n + i`),
 //! interleavings (`n + 8*i`) and an axis that is split by `/` and `%`. Where it fails, the elements of a small function
-//! are counted out; what is left, it refuses.
+//! are counted out; what is left, it refuses. The verifier has seen that all accesses are moderate
+//! (`bounds::is_moderate`), so no sum here leaves `i64`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::bounds::atom_index;
+use super::visit::Access;
 use super::{Atom, Axes, Axis, Buffer, Function, Index};
 
-/// An access. The verifier has seen that it is moderate (`bounds::is_moderate`), so no sum here leaves `i64`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Touch {
-    pub buffer: Buffer,
-    pub index: Index,
-    pub stride: i64,
-    pub lanes: u32,
-    pub store: bool,
-}
-
 /// The races of the loop over `parallel`, a message each buffer.
-pub fn find(function: &Function, parallel: Axis, touched: &HashSet<Touch>) -> Vec<String> {
+pub fn find(function: &Function, parallel: Axis, accesses: &HashSet<Access<'_>>) -> Vec<String> {
     if function.axes[parallel].extent <= 1 {
         return Vec::new();
     }
-    let mut of_buffers: BTreeMap<Buffer, Vec<&Touch>> = BTreeMap::new();
-    for touch in touched {
-        of_buffers.entry(touch.buffer).or_default().push(touch);
+    let mut of_buffers: BTreeMap<Buffer, Vec<&Access<'_>>> = BTreeMap::new();
+    for access in accesses {
+        of_buffers.entry(access.buffer).or_default().push(access);
     }
-    let races = |touched: &[&Touch]| {
-        touched.iter().any(|touch| touch.store)
-            && !told_apart(&function.axes, parallel, touched)
-            && !counted_apart(&function.axes, parallel, touched)
+    let races = |accesses: &[&Access<'_>]| {
+        accesses.iter().any(|access| access.is_store)
+            && !told_apart(&function.axes, parallel, accesses)
+            && !counted_apart(&function.axes, parallel, accesses)
     };
     let name = &function.axes[parallel].name;
     let message = |buffer: Buffer| {
         format!("iterations of `{name}` may touch the same element of `{}`", function.buffers[buffer].name)
     };
-    of_buffers.into_iter().filter(|(_, touched)| races(touched)).map(|(buffer, _)| message(buffer)).collect()
+    of_buffers
+        .into_iter()
+        .filter(|(_, accesses)| races(accesses))
+        .map(|(buffer, _)| message(buffer))
+        .collect()
 }
 
 /// Whether the addresses of some accesses say which iteration they belong to.
-fn told_apart(axes: &Axes, parallel: Axis, touched: &[&Touch]) -> bool {
-    let Some(classes) = classes(axes, parallel, touched) else { return false };
+fn told_apart(axes: &Axes, parallel: Axis, accesses: &[&Access<'_>]) -> bool {
+    let Some(classes) = classes(axes, parallel, accesses) else { return false };
     // Where the terms of the parallel axis differ, digits say nothing.
     let own = &classes[0].own;
     if classes.iter().any(|class| class.own != *own) || !is_injective(own, axes, parallel) {
@@ -90,10 +86,10 @@ struct Class {
 }
 
 /// The classes of accesses; none if the parallel axis enters one of them together with other axes.
-fn classes(axes: &Axes, parallel: Axis, touched: &[&Touch]) -> Option<Vec<Class>> {
+fn classes(axes: &Axes, parallel: Axis, accesses: &[&Access<'_>]) -> Option<Vec<Class>> {
     let mut constants: BTreeMap<Form<'_>, BTreeSet<i64>> = BTreeMap::new();
-    for Touch { index, stride, lanes, store, .. } in touched {
-        constants.entry((*store, index.terms(), *stride, *lanes)).or_default().insert(index.constant());
+    for Access { index, stride, lanes, is_store, .. } in accesses {
+        constants.entry((*is_store, index.terms(), *stride, *lanes)).or_default().insert(index.constant());
     }
     let class = |((store, terms, stride, lanes), constants): (Form<'_>, _)| {
         let (own, serial) = split(terms, parallel)?;
@@ -109,23 +105,23 @@ fn classes(axes: &Axes, parallel: Axis, touched: &[&Touch]) -> Option<Vec<Class>
 const LARGEST_COUNT: i64 = 1 << 21;
 
 /// Whether no iteration touches an element that another one stores, by trying all.
-fn counted_apart(axes: &Axes, parallel: Axis, touched: &[&Touch]) -> bool {
-    let points = |touch: &&Touch| {
-        let axes = axes_of(touch, parallel).into_iter().map(|axis| axes[axis].extent);
-        axes.fold(i64::from(touch.lanes), i64::saturating_mul)
+fn counted_apart(axes: &Axes, parallel: Axis, accesses: &[&Access<'_>]) -> bool {
+    let points = |access: &&Access<'_>| {
+        let axes = axes_of(access, parallel).into_iter().map(|axis| axes[axis].extent);
+        axes.fold(i64::from(access.lanes), i64::saturating_mul)
     };
-    if touched.iter().map(points).fold(0, i64::saturating_add) > LARGEST_COUNT {
+    if accesses.iter().map(points).fold(0, i64::saturating_add) > LARGEST_COUNT {
         return false;
     }
     let mut owner: HashMap<i64, i64> = HashMap::new();
     let mut apart = true;
-    for touch in touched.iter().filter(|touch| touch.store) {
-        for_each_element(axes, touch, parallel, &mut |iteration, element| {
+    for access in accesses.iter().filter(|access| access.is_store) {
+        for_each_element(axes, access, parallel, &mut |iteration, element| {
             apart &= *owner.entry(element).or_insert(iteration) == iteration;
         });
     }
-    for touch in touched.iter().filter(|touch| !touch.store) {
-        for_each_element(axes, touch, parallel, &mut |iteration, element| {
+    for access in accesses.iter().filter(|access| !access.is_store) {
+        for_each_element(axes, access, parallel, &mut |iteration, element| {
             apart &= owner.get(&element).is_none_or(|owner| *owner == iteration);
         });
     }
@@ -133,17 +129,17 @@ fn counted_apart(axes: &Axes, parallel: Axis, touched: &[&Touch]) -> bool {
 }
 
 /// The axes of an access, and the parallel one.
-fn axes_of(touch: &Touch, parallel: Axis) -> BTreeSet<Axis> {
+fn axes_of(access: &Access<'_>, parallel: Axis) -> BTreeSet<Axis> {
     let mut axes = BTreeSet::from([parallel]);
-    touch.index.for_each_axis(&mut |axis| {
+    access.index.for_each_axis(&mut |axis| {
         axes.insert(axis);
     });
     axes
 }
 
 /// Visits the iteration and the element of every run of an access.
-fn for_each_element(axes: &Axes, touch: &Touch, parallel: Axis, visit: &mut dyn FnMut(i64, i64)) {
-    let own: Vec<Axis> = axes_of(touch, parallel).into_iter().collect();
+fn for_each_element(axes: &Axes, access: &Access<'_>, parallel: Axis, visit: &mut dyn FnMut(i64, i64)) {
+    let own: Vec<Axis> = axes_of(access, parallel).into_iter().collect();
     let points: i64 = own.iter().map(|axis| axes[*axis].extent).product();
     let mut at: HashMap<Axis, i64> = HashMap::new();
     for point in 0..points {
@@ -152,9 +148,9 @@ fn for_each_element(axes: &Axes, touch: &Touch, parallel: Axis, visit: &mut dyn 
             at.insert(*axis, rest % axes[*axis].extent);
             rest /= axes[*axis].extent;
         }
-        let first = touch.index.evaluate(&|axis| at[&axis]);
-        for lane in 0..i64::from(touch.lanes) {
-            visit(at[&parallel], first + lane * touch.stride);
+        let first = access.index.evaluate(&|axis| at[&axis]);
+        for lane in 0..i64::from(access.lanes) {
+            visit(at[&parallel], first + lane * access.stride);
         }
     }
 }
@@ -245,15 +241,7 @@ fn split(terms: &[(Atom, i64)], parallel: Axis) -> Option<(Terms, Terms)> {
 
 fn mentions(atom: &Atom, wanted: &dyn Fn(Axis) -> bool) -> bool {
     let mut found = false;
-    let mut visit = |axis| found |= wanted(axis);
-    match atom {
-        Atom::Axis(axis) => visit(*axis),
-        Atom::Div(x, _) | Atom::Rem(x, _) => x.for_each_axis(&mut visit),
-        Atom::Min(x, y) | Atom::Max(x, y) => {
-            x.for_each_axis(&mut visit);
-            y.for_each_axis(&mut visit);
-        }
-    }
+    atom.for_each_axis(&mut |axis| found |= wanted(axis));
     found
 }
 

@@ -20,10 +20,11 @@ use std::ops::Deref;
 use cranelift_entity::EntitySet;
 
 use super::bounds::{Facts, MODERATE, is_moderate};
-use super::printer::IndexText;
-use super::races::{self, Touch};
+use super::printer::DisplayIndex;
+use super::races;
 use super::types::stores;
-use super::{Access, Axis, Buffer, Expr, ForKind, Function, Index, Local, Stmt, Type};
+use super::visit::Access;
+use super::{AccessMode, Axis, Buffer, Expr, ForKind, Function, Index, Local, Stmt, Type};
 
 /// A function of which the verifier has proved all of the above: what back ends take, and what makes their code safe to
 /// run on buffers of the declared lengths.
@@ -70,7 +71,7 @@ pub fn verify(function: &Function) -> Result<(), Vec<String>> {
         declared: Vec::new(),
         facts: Facts::default(),
         runs: true,
-        touched: HashSet::new(),
+        accesses: HashSet::new(),
     };
     verifier.declarations();
     verifier.body();
@@ -92,10 +93,10 @@ struct Verifier<'a> {
     /// Whether all loops around have iterations. In one that has none, ranges are empty, and nothing is touched.
     runs: bool,
     /// All accesses, for the check of parallel loops.
-    touched: HashSet<Touch>,
+    accesses: HashSet<Access<'a>>,
 }
 
-impl Verifier<'_> {
+impl<'a> Verifier<'a> {
     fn error(&mut self, message: String) {
         self.errors.push(message);
     }
@@ -126,21 +127,21 @@ impl Verifier<'_> {
             [Stmt::For { axis, kind: ForKind::Parallel, body }] => {
                 self.bind(*axis, body);
                 if self.errors.is_empty() {
-                    self.errors = races::find(self.function, *axis, &self.touched);
+                    self.errors = races::find(self.function, *axis, &self.accesses);
                 }
             }
             body => self.block(body),
         }
     }
 
-    fn block(&mut self, body: &[Stmt]) {
+    fn block(&mut self, body: &'a [Stmt]) {
         for stmt in body {
             self.statement(stmt);
         }
     }
 
     /// A body whose declarations end with it.
-    fn scope(&mut self, body: &[Stmt]) {
+    fn scope(&mut self, body: &'a [Stmt]) {
         let outer = self.declared.len();
         self.block(body);
         for local in self.declared.split_off(outer) {
@@ -148,7 +149,7 @@ impl Verifier<'_> {
         }
     }
 
-    fn bind(&mut self, axis: Axis, body: &[Stmt]) {
+    fn bind(&mut self, axis: Axis, body: &'a [Stmt]) {
         if self.function.axes.get(axis).is_none() {
             return self.error(format!("there is no axis {axis}"));
         }
@@ -163,7 +164,7 @@ impl Verifier<'_> {
         self.bound.remove(axis);
     }
 
-    fn statement(&mut self, stmt: &Stmt) {
+    fn statement(&mut self, stmt: &'a Stmt) {
         match stmt {
             Stmt::For { axis, kind, body } => {
                 if *kind == ForKind::Parallel {
@@ -192,7 +193,7 @@ impl Verifier<'_> {
         }
     }
 
-    fn set(&mut self, local: Local, value: &Expr) {
+    fn set(&mut self, local: Local, value: &'a Expr) {
         let ty = self.value(value);
         let Some(data) = self.function.locals.get(local) else {
             return self.error(format!("there is no register {local}"));
@@ -206,11 +207,11 @@ impl Verifier<'_> {
         }
     }
 
-    fn store(&mut self, buffer: Buffer, index: &Index, stride: i64, ty: Type) {
+    fn store(&mut self, buffer: Buffer, index: &'a Index, stride: i64, ty: Type) {
         let Some(data) = self.function.buffers.get(buffer) else {
             return self.error(format!("there is no buffer {buffer}"));
         };
-        if data.access == Access::Read {
+        if data.access == AccessMode::Read {
             self.error(format!("a store to `{}`, which is only read", data.name));
         }
         if !stores(data.dtype, ty.scalar) {
@@ -219,11 +220,11 @@ impl Verifier<'_> {
         if ty.lanes > 1 && stride == 0 {
             self.error(format!("a store of {} lanes to one element of `{}`", ty.lanes, data.name));
         }
-        self.access(buffer, index, stride, ty.lanes, true);
+        self.access(Access { buffer, index, stride, lanes: ty.lanes, is_store: true });
     }
 
     /// The type of an expression, if all is well with it.
-    fn value(&mut self, expr: &Expr) -> Option<Type> {
+    fn value(&mut self, expr: &'a Expr) -> Option<Type> {
         let before = self.errors.len();
         self.leaves(expr);
         if self.errors.len() > before {
@@ -233,7 +234,7 @@ impl Verifier<'_> {
     }
 
     /// Checks what an expression reads.
-    fn leaves(&mut self, expr: &Expr) {
+    fn leaves(&mut self, expr: &'a Expr) {
         match expr {
             Expr::Float(_) | Expr::Int(_) | Expr::Bool(_) => {}
             Expr::Local(local) if !self.known.contains(*local) => {
@@ -249,10 +250,11 @@ impl Verifier<'_> {
             Expr::Load { buffer, index, stride, lanes } => match self.function.buffers.get(*buffer) {
                 None => self.error(format!("there is no buffer {buffer}")),
                 Some(data) => {
-                    if data.access == Access::Write {
+                    if data.access == AccessMode::Write {
                         self.error(format!("a load from `{}`, which is only written", data.name));
                     }
-                    self.access(*buffer, index, *stride, *lanes, false);
+                    let (buffer, stride, lanes) = (*buffer, *stride, *lanes);
+                    self.access(Access { buffer, index, stride, lanes, is_store: false });
                 }
             },
             Expr::Splat(x, _) | Expr::Unary(_, x) | Expr::Fold(_, x) => self.leaves(x),
@@ -277,12 +279,13 @@ impl Verifier<'_> {
         }
         let is_moderate = free.is_empty() && is_moderate(index, &self.function.axes);
         if free.is_empty() && !is_moderate {
-            self.error(format!("the index `{}` is too large", IndexText(self.function, index)));
+            self.error(format!("the index `{}` is too large", DisplayIndex(self.function, index)));
         }
         is_moderate
     }
 
-    fn access(&mut self, buffer: Buffer, index: &Index, stride: i64, lanes: u32, store: bool) {
+    fn access(&mut self, access: Access<'a>) {
+        let Access { buffer, index, stride, lanes, .. } = access;
         if !self.is_sound(index) {
             return;
         }
@@ -301,14 +304,14 @@ impl Verifier<'_> {
         let data = &self.function.buffers[buffer];
         // Where the facts contradict each other, the place is never reached.
         if low <= high && (low < 0 || high >= data.len as i64) {
-            let text = IndexText(self.function, index);
+            let text = DisplayIndex(self.function, index);
             let lanes = if lanes > 1 { format!(" and {lanes} lanes by {stride}") } else { String::new() };
             self.error(format!(
                 "`{}[{text}]`{lanes} reaches {low}..={high}, and the buffer has {} elements",
                 data.name, data.len
             ));
         }
-        self.touched.insert(Touch { buffer, index: index.clone(), stride, lanes, store });
+        self.accesses.insert(access);
     }
 }
 

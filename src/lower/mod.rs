@@ -1,6 +1,6 @@
 //! Lowering: the one way from a graph to scheduled loop functions with places in memory.
 //!
-//! In: a graph and a [`Goal`]. Out: [`Lowered`], which is everything but native code. In between are the
+//! In: a graph and a [`CompileOptions`]. Out: [`Lowered`], which is everything but native code. In between are the
 //! [`stages`], one flat list that training, prediction, `emit`, `bench` and `profile` share. Each works on the
 //! [`State`]; whoever wants to see what a stage does observes it. What the lanes of vectors are is decided here, where
 //! nobody asks for one way: a few pictures are lowered with lanes over channels and over the batch, and the shorter
@@ -11,16 +11,20 @@ mod state;
 mod updates;
 mod work;
 
+use cranelift_entity::PrimaryMap;
+
 use crate::base::hash::HashMap;
 use crate::base::parallel;
+use crate::base::span::Span;
 use crate::base::target::Target;
 use crate::graph::{self, Graph, Sink};
 use crate::kernels::{Kernels, Layouts};
 use crate::loops::Function;
-use crate::plan::{self, Kept, Place, Plan};
-use crate::sched::{Choices, Launch, Machine, Over};
-use crate::te::{self, Tensor};
+use crate::plan::{self, MemoryPlan, Persistent, Placement};
+use crate::sched::{LaneAxis, Launch, Machine};
+use crate::te::{self, Origin, Tensor};
 
+pub use crate::sched::TunedTiles;
 pub use stages::Stage;
 pub use state::State;
 pub use updates::batched_inputs;
@@ -28,18 +32,18 @@ pub use work::work;
 
 /// What is asked for of a compilation: the machine, and how far the result may go to be fast on it.
 #[derive(Clone, Copy, Debug)]
-pub struct Goal {
+pub struct CompileOptions {
     pub machine: Machine,
     /// What the lanes of vectors shall be; none for what is expected to be faster.
-    pub over: Option<Over>,
+    pub over: Option<LaneAxis>,
     /// Whether sums may be computed in ways that round otherwise than their equations.
     pub fast_math: bool,
 }
 
-impl Goal {
+impl CompileOptions {
     /// The fastest program for a target.
-    pub fn of(target: Target) -> Goal {
-        Goal { machine: Machine::of(target), over: None, fast_math: true }
+    pub fn of(target: Target) -> CompileOptions {
+        CompileOptions { machine: Machine::of(target), over: None, fast_math: true }
     }
 }
 
@@ -49,19 +53,31 @@ pub struct Lowered {
     pub kernels: Kernels,
     pub layouts: Layouts,
     pub launches: Vec<Launch>,
-    pub plan: Plan,
+    pub plan: MemoryPlan,
     /// What it was lowered for.
     pub machine: Machine,
     /// What the lanes are.
-    pub over: Over,
+    pub over: LaneAxis,
     /// The same and why, in words.
     pub reason: String,
     /// The tensors that live longer than a run, in the order of the graph's parameters and states.
-    pub kept: Vec<Kept>,
+    pub persistent: Vec<Persistent>,
     /// What says whether the updates take place: the acceptance of the step, or else its loss.
     pub verdict: Option<Tensor>,
     /// The results of the equations in their order, which is that of the step; kernels have one of their own.
     pub order: Vec<Tensor>,
+    /// What tensors and launches come from.
+    pub origins: PrimaryMap<Origin, Source>,
+}
+
+/// A call of an op, or of the gradient of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub op: String,
+    /// The path of the layer that it belongs to.
+    pub path: String,
+    /// The user's line.
+    pub span: Option<Span>,
 }
 
 /// A stage that has been gone through.
@@ -77,34 +93,39 @@ pub struct Observed<'a, 'g> {
 pub type Observer<'a> = &'a mut dyn FnMut(Observed<'_, '_>);
 
 /// Lowers a graph.
-pub fn lower(graph: &Graph, goal: &Goal) -> Lowered {
-    lower_chosen(graph, goal, &Choices::default())
+pub fn lower(graph: &Graph, goal: &CompileOptions) -> Lowered {
+    lower_tuned(graph, goal, &TunedTiles::default())
 }
 
 /// Lowers a graph with the register tiles that were chosen, which change no bit of its results.
-pub fn lower_chosen(graph: &Graph, goal: &Goal, choices: &Choices) -> Lowered {
+pub fn lower_tuned(graph: &Graph, goal: &CompileOptions, choices: &TunedTiles) -> Lowered {
     let mut state = State::new(graph);
-    let ways = begin(&mut state, goal, &mut |_| {});
-    if choices.is_empty() && ways.len() > 1 {
-        return shortest(&ways, &state, goal);
+    let variants = begin(&mut state, goal, &mut |_| {});
+    if choices.is_empty() && variants.len() > 1 {
+        return shortest(&variants, &state, goal);
     }
-    let (over, reason) = decide(&ways, &state, goal);
+    let (over, reason) = decide(&variants, &state, goal);
     finish(state, &Context { goal, over, choices }, reason, &mut |_| {})
 }
 
 /// Lowers a graph; `observe` sees what each stage leaves, when it has been verified. Of several ways for the lanes it
 /// sees the one that is taken.
-pub fn lower_observed(graph: &Graph, goal: &Goal, choices: &Choices, observe: Observer<'_>) -> Lowered {
+pub fn lower_observed(
+    graph: &Graph,
+    goal: &CompileOptions,
+    choices: &TunedTiles,
+    observe: Observer<'_>,
+) -> Lowered {
     let mut state = State::new(graph);
-    let ways = begin(&mut state, goal, observe);
-    let (over, reason) = decide(&ways, &state, goal);
+    let variants = begin(&mut state, goal, observe);
+    let (over, reason) = decide(&variants, &state, goal);
     finish(state, &Context { goal, over, choices }, reason, observe)
 }
 
 /// Goes through the stages that need not know what the lanes are; gives what they may be.
-fn begin(state: &mut State<'_>, goal: &Goal, observe: Observer<'_>) -> Vec<Over> {
+fn begin(state: &mut State<'_>, goal: &CompileOptions, observe: Observer<'_>) -> Vec<LaneAxis> {
     verified("the graph", || graph::verifier::verify(state.graph));
-    let context = Context { goal, over: Over::Batch, choices: &Choices::default() };
+    let context = Context { goal, over: LaneAxis::Batch, choices: &TunedTiles::default() };
     run(&stages::PIPELINE[..stages::common()], state, &context, observe);
     goal.over.map_or_else(|| candidates(state, &goal.machine), |over| vec![over])
 }
@@ -116,26 +137,26 @@ fn finish(mut state: State<'_>, context: &Context<'_>, reason: String, observe: 
 }
 
 /// What the lanes are, and why. That changes sums, so it follows from the model, never from what was measured.
-fn decide(ways: &[Over], state: &State<'_>, goal: &Goal) -> (Over, String) {
-    match ways {
+fn decide(variants: &[LaneAxis], state: &State<'_>, goal: &CompileOptions) -> (LaneAxis, String) {
+    match variants {
         [over] => (*over, format!("lanes over {over}")),
         _ => {
-            let Lowered { over, reason, .. } = shortest(ways, state, goal);
+            let Lowered { over, reason, .. } = shortest(variants, state, goal);
             (over, reason)
         }
     }
 }
 
 /// The shortest of the programs with lanes in these ways; the first of equal ones.
-fn shortest(ways: &[Over], state: &State<'_>, goal: &Goal) -> Lowered {
-    let way = |over: &Over| {
-        let context = Context { goal, over: *over, choices: &Choices::default() };
+fn shortest(variants: &[LaneAxis], state: &State<'_>, goal: &CompileOptions) -> Lowered {
+    let variant = |over: &LaneAxis| {
+        let context = Context { goal, over: *over, choices: &TunedTiles::default() };
         finish(state.clone(), &context, format!("lanes over {over}"), &mut |_| {})
     };
-    let mut lowered: Vec<Lowered> = ways.iter().map(way).collect();
+    let mut lowered: Vec<Lowered> = variants.iter().map(variant).collect();
     let efforts: Vec<u64> = lowered.iter().map(|lowered| effort(lowered, &goal.machine)).collect();
     let best = (0..lowered.len()).min_by_key(|at| efforts[*at]).expect("a way");
-    let listed = ways.iter().zip(&efforts);
+    let listed = variants.iter().zip(&efforts);
     let listed: String =
         listed.map(|(over, effort)| format!(", {effort} instructions over {over}")).collect();
     let mut best = lowered.swap_remove(best);
@@ -145,10 +166,10 @@ fn shortest(ways: &[Over], state: &State<'_>, goal: &Goal) -> Lowered {
 
 /// What the stages are told.
 pub struct Context<'a> {
-    pub goal: &'a Goal,
+    pub goal: &'a CompileOptions,
     /// What the lanes are.
-    pub over: Over,
-    pub choices: &'a Choices,
+    pub over: LaneAxis,
+    pub choices: &'a TunedTiles,
 }
 
 fn run<'g>(stages: &'static [Stage], state: &mut State<'g>, context: &Context<'_>, observe: Observer<'_>) {
@@ -164,19 +185,19 @@ fn run<'g>(stages: &'static [Stage], state: &mut State<'g>, context: &Context<'_
 
 /// What the lanes may be. Channels where a batch would leave most lanes empty, and where the weights stay as they are,
 /// so that their other layout is made once.
-fn candidates(state: &State<'_>, machine: &Machine) -> Vec<Over> {
+fn candidates(state: &State<'_>, machine: &Machine) -> Vec<LaneAxis> {
     let updates = state.graph.outputs.iter().any(|(_, sink)| matches!(sink, Sink::Update(_)));
     let inputs = batched_inputs(state.graph, &state.program);
     let batch = inputs.first().map(|tensor| state.program.tensors[*tensor].shape[0]);
     match !updates && batch.is_some_and(|batch| batch < machine.lanes) {
-        true => vec![Over::Channels, Over::Batch],
-        false => vec![Over::Batch],
+        true => vec![LaneAxis::Channels, LaneAxis::Batch],
+        false => vec![LaneAxis::Batch],
     }
 }
 
 /// Machine instructions of a run, but for those whose results stay: a measure of its time.
 fn effort(lowered: &Lowered, machine: &Machine) -> u64 {
-    let runs = lowered.launches.iter().zip(&lowered.plan.fixed).filter(|(_, fixed)| !**fixed);
+    let runs = lowered.launches.iter().zip(&lowered.plan.run_once).filter(|(_, run_once)| !**run_once);
     let work = |launch: &Launch| work(&launch.function.body, &launch.function, machine.target.lanes as u32);
     runs.map(|(launch, _)| work(launch)).fold(0, u64::saturating_add)
 }
@@ -198,21 +219,32 @@ impl Lowered {
     /// The byte of the arena where the verdict lies.
     pub fn verdict_place(&self) -> Option<usize> {
         match self.plan.places[&self.verdict?] {
-            Place::Arena(offset) => Some(offset),
-            Place::Present(_) | Place::Next(_) | Place::Scratch { .. } => None,
+            Placement::Arena(offset) => Some(offset),
+            Placement::Present(_) | Placement::Next(_) | Placement::Scratch { .. } => None,
         }
     }
 
     /// Bytes of the next values of kept tensors that have no place but their own.
     pub fn next_bytes(&self) -> u64 {
-        let nexts = self.kept.iter().filter_map(|kept| kept.next);
-        let own = nexts.filter(|next| matches!(self.plan.places.get(next), Some(Place::Next(_))));
+        let nexts = self.persistent.iter().filter_map(|persistent| persistent.next);
+        let own = nexts.filter(|next| matches!(self.plan.places.get(next), Some(Placement::Next(_))));
         own.map(|next| bytes_of(&self.kernels.program.tensors[next].shape)).sum()
     }
 
     /// The launches as they run: what the plan lets replace something else is stored there.
     pub fn native_launches(&self) -> Vec<Launch> {
-        self.launches.iter().map(|launch| plan::in_place::applied(launch, &self.plan.replaced)).collect()
+        self.launches.iter().map(|launch| plan::in_place::applied(launch, &self.plan.aliases)).collect()
+    }
+
+    /// The calls that some launches come from, each once, in their order.
+    pub fn sources(&self, launches: &[Launch]) -> Vec<&Source> {
+        let mut found: Vec<Origin> = Vec::new();
+        for origin in launches.iter().flat_map(|launch| &launch.origins) {
+            if !found.contains(origin) {
+                found.push(*origin);
+            }
+        }
+        found.into_iter().map(|origin| &self.origins[origin]).collect()
     }
 
     /// How many functions are left when those that are equal up to names count once.

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use crate::kernels::{self, fuse, layout, replace, slices};
 use crate::passes::{
-    ascend, canonical, channels, digits, hoist, linear, lower, prune, share, split, views, winograd,
+    ascend, canonical, channels, digits, equations, hoist, linear, prune, share, split, views, winograd,
 };
 use crate::plan;
-use crate::sched::{self, Over};
+use crate::sched::{self, LaneAxis};
 use crate::te::verifier::{verify, verify_normal_form};
 use crate::te::{Program, Tensor};
 
@@ -70,7 +70,7 @@ impl Stage {
 /// The stages in their order.
 pub const PIPELINE: &[Stage] = &[
     step("equations", "writes the ops of all nodes as equations", Form::Equations, |state, _| {
-        state.program = lower::run(state.graph);
+        state.program = equations::run(state.graph);
     }),
     // Before canonical, which needs bodies that no longer go through reshapes.
     rewrite("views", "reads through reshapes, permutations and constants", views::run),
@@ -91,19 +91,20 @@ pub const PIPELINE: &[Stage] = &[
     // From here on the lanes are known.
     step("updates", "gives each update a tensor of its own", Form::Equations, |state, _| {
         updates::separate(state.graph, &mut state.program);
-        state.kept = updates::kept(state.graph, &state.program);
+        state.persistent = updates::persistent(state.graph, &state.program);
     }),
     step(
         "channels",
         "reads parameters through copies with channels across the lanes",
         Form::Equations,
         |state, _| {
-            let parameters: Vec<Tensor> = state.kept.iter().map(|kept| kept.present).collect();
+            let parameters: Vec<Tensor> =
+                state.persistent.iter().map(|persistent| persistent.present).collect();
             let copies = channels::run(&mut state.program, &parameters);
-            state.across = copies.into_iter().map(|tensor| (tensor, 0)).collect();
+            state.lane_dims = copies.into_iter().map(|tensor| (tensor, 0)).collect();
         },
     )
-    .unless(|context| (context.over != Over::Channels).then_some("lanes are over the batch")),
+    .unless(|context| (context.over != LaneAxis::Channels).then_some("lanes are over the batch")),
     // Before split, which cuts the sums that are left.
     step(
         "winograd",
@@ -114,25 +115,25 @@ pub const PIPELINE: &[Stage] = &[
         },
     )
     .unless(|context| match context.over {
-        Over::Channels => Some("lanes are over channels"),
-        Over::Batch => (!context.goal.fast_math).then_some("fast_math is off"),
+        LaneAxis::Channels => Some("lanes are over channels"),
+        LaneAxis::Batch => (!context.goal.fast_math).then_some("fast_math is off"),
     }),
     step("split", "cuts long sums over the batch in two levels", Form::Equations, |state, context| {
         split::run(&mut state.program, context.goal.machine.lanes);
         let inputs = batched_inputs(state.graph, &state.program);
-        state.across = inputs.into_iter().map(|tensor| (tensor, 0)).collect();
+        state.lane_dims = inputs.into_iter().map(|tensor| (tensor, 0)).collect();
     })
-    .unless(|context| (context.over == Over::Channels).then_some("lanes are over channels")),
+    .unless(|context| (context.over == LaneAxis::Channels).then_some("lanes are over channels")),
     step("canonical for the lanes", "gives what is new its canonical form", Form::Equations, |state, _| {
         canonical::run(&mut state.program);
     }),
     step("fuse", "puts equations into kernels that run together", Form::Kernels, |state, context| {
         state.order = state.program.equations.iter().map(|equation| equation.result).collect();
         let program = std::mem::take(&mut state.program);
-        state.kernels = fuse::run(program, &state.across, context.goal.machine.lanes);
+        state.kernels = fuse::run(program, &state.lane_dims, context.goal.machine.lanes);
     }),
     step("layouts", "says where the elements of each tensor lie", Form::Kernels, |state, context| {
-        state.layouts = layout::choose(&state.kernels, &state.across, context.goal.machine.lanes);
+        state.layouts = layout::choose(&state.kernels, &state.lane_dims, context.goal.machine.lanes);
     }),
     step(
         "slices",
@@ -143,9 +144,10 @@ pub const PIPELINE: &[Stage] = &[
         },
     ),
     step("order", "puts readers of a tensor before what may replace it", Form::Kernels, |state, _| {
-        let kept = state.kept.iter().filter_map(|kept| Some((kept.present, kept.next?)));
-        let kept: Vec<replace::Pair> = kept.collect();
-        state.replaceable = replace::order(&mut state.kernels, &kept, &mut state.groups);
+        let persistent =
+            state.persistent.iter().filter_map(|persistent| Some((persistent.present, persistent.next?)));
+        let persistent: Vec<replace::Pair> = persistent.collect();
+        state.replaceable = replace::order(&mut state.kernels, &persistent, &mut state.groups);
     }),
     // After order, which says what may share memory.
     step(
@@ -154,7 +156,12 @@ pub const PIPELINE: &[Stage] = &[
         Form::Layouts,
         |state, _| {
             replace::share_halos(&mut state.layouts, &state.replaceable);
-            for tensor in state.kept.iter().flat_map(|kept| [Some(kept.present), kept.next]).flatten() {
+            for tensor in state
+                .persistent
+                .iter()
+                .flat_map(|persistent| [Some(persistent.present), persistent.next])
+                .flatten()
+            {
                 let shape = state.kernels.program.tensors[tensor].shape.clone();
                 state.layouts.insert(tensor, layout::Layout::new(&shape, None, 1));
             }
@@ -162,20 +169,20 @@ pub const PIPELINE: &[Stage] = &[
     ),
     step("schedule", "writes the loops of each kernel", Form::Launches, |state, context| {
         // Each kernel has a clone of its own to work on.
-        state.kernels.program.share();
-        let subject = sched::Subject {
+        state.kernels.program.freeze();
+        let subject = sched::ScheduleInput {
             kernels: &state.kernels,
             layouts: &state.layouts,
             machine: &context.goal.machine,
-            keeps_digits: !context.goal.fast_math || context.over == Over::Channels,
+            accurate_sums: !context.goal.fast_math || context.over == LaneAxis::Channels,
         };
         let launches = sched::schedule(subject, &state.groups, context.choices);
         state.launches =
             launches.unwrap_or_else(|illegal| panic!("a policy took a step that is not legal: {illegal}"));
     }),
     step("plan", "gives every tensor its place in memory", Form::Plan, |state, _| {
-        let State { kernels, layouts, launches, kept, .. } = &*state;
-        state.plan = Some(plan::plan(kernels, layouts, launches, kept, state.verdict()));
+        let State { kernels, layouts, launches, persistent, .. } = &*state;
+        state.plan = Some(plan::plan(kernels, layouts, launches, persistent, state.verdict()));
     }),
 ];
 

@@ -1,15 +1,17 @@
 //! A graph on its way down.
 
-use crate::graph::{Graph, Sink};
-use crate::kernels::layout::Across;
+use cranelift_entity::PrimaryMap;
+
+use crate::graph::{Graph, Node, Sink};
+use crate::kernels::layout::LaneDims;
 use crate::kernels::replace::Pair;
 use crate::kernels::slices::Group;
 use crate::kernels::{Kernels, Layouts};
-use crate::plan::{Kept, Plan};
-use crate::sched::{Launch, Machine, Over};
-use crate::te::{Program, Tensor};
+use crate::plan::{MemoryPlan, Persistent};
+use crate::sched::{LaneAxis, Launch, Machine};
+use crate::te::{Origin, Program, Tensor};
 
-use super::Lowered;
+use super::{Lowered, Source};
 
 /// What the stages have made so far. What a later one makes is empty.
 #[derive(Clone)]
@@ -18,9 +20,9 @@ pub struct State<'g> {
     /// The equations; fusion moves them into the kernels.
     pub program: Program,
     /// The tensors that live longer than a run.
-    pub kept: Vec<Kept>,
+    pub persistent: Vec<Persistent>,
     /// The dimension of each tensor that lies across the lanes, as far as the stages before the layouts say.
-    pub across: Across,
+    pub lane_dims: LaneDims,
     /// The results of the equations in their order, when fusion begins.
     pub order: Vec<Tensor>,
     pub kernels: Kernels,
@@ -30,7 +32,7 @@ pub struct State<'g> {
     /// What may be stored over what.
     pub replaceable: Vec<Pair>,
     pub launches: Vec<Launch>,
-    pub plan: Option<Plan>,
+    pub plan: Option<MemoryPlan>,
 }
 
 impl<'g> State<'g> {
@@ -39,8 +41,8 @@ impl<'g> State<'g> {
         State {
             graph,
             program: Program::default(),
-            kept: Vec::new(),
-            across: Across::default(),
+            persistent: Vec::new(),
+            lane_dims: LaneDims::default(),
             order: Vec::new(),
             kernels: Kernels::default(),
             layouts: Layouts::default(),
@@ -63,7 +65,7 @@ impl<'g> State<'g> {
     /// # Panics
     ///
     /// Before it.
-    pub fn lowered(self, machine: &Machine, over: Over, reason: String) -> Lowered {
+    pub fn lowered(self, machine: &Machine, over: LaneAxis, reason: String) -> Lowered {
         Lowered {
             verdict: self.verdict(),
             plan: self.plan.expect("the last stage makes a plan"),
@@ -73,8 +75,19 @@ impl<'g> State<'g> {
             machine: *machine,
             over,
             reason,
-            kept: self.kept,
+            persistent: self.persistent,
             order: self.order,
+            origins: sources(self.graph),
         }
     }
+}
+
+/// What the nodes of a graph are, by their places: the origins that its equations have.
+fn sources(graph: &Graph) -> PrimaryMap<Origin, Source> {
+    let source = |node: &Node| Source {
+        op: graph.ops[node.op].name.clone(),
+        path: node.path.clone(),
+        span: node.span,
+    };
+    graph.nodes.iter().map(source).collect()
 }

@@ -3,7 +3,7 @@
 use crate::base::hash::{HashMap, HashSet};
 
 use crate::graph::{Graph, Role, Sink, Value};
-use crate::plan::Kept;
+use crate::plan::Persistent;
 use crate::te::{Axis, Index, Program, Tensor, TensorData};
 
 /// The tensors with a sample for each element of their first dimension.
@@ -24,10 +24,10 @@ pub fn separate(graph: &Graph, program: &mut Program) {
     for (at, (_, sink)) in graph.outputs.iter().enumerate() {
         let tensor = program.outputs[at];
         if matches!(sink, Sink::Update(_)) && !taken.insert(tensor) && !planted!("lower.updates.own") {
-            let TensorData { name, dtype, shape } = program.tensors[tensor].clone();
+            let TensorData { dtype, shape, .. } = program.tensors[tensor].clone();
             let axes: Vec<Axis> = shape.iter().map(|extent| program.axis("i", *extent)).collect();
             let body = program.exprs.read(tensor, axes.iter().map(|axis| Index::from(*axis)).collect());
-            let own = program.tensor(format!("{name}.copy"), dtype, shape);
+            let own = program.derived(tensor, "copy", dtype, shape);
             program.define(own, axes, body);
             program.outputs[at] = own;
         }
@@ -35,16 +35,16 @@ pub fn separate(graph: &Graph, program: &mut Program) {
 }
 
 /// The parameters and states, with their next values.
-pub fn kept(graph: &Graph, program: &Program) -> Vec<Kept> {
+pub fn persistent(graph: &Graph, program: &Program) -> Vec<Persistent> {
     let mut nexts: HashMap<Value, Tensor> = HashMap::default();
     for ((_, sink), tensor) in graph.outputs.iter().zip(&program.outputs) {
-        if let Sink::Update(kept) = sink {
-            nexts.entry(*kept).or_insert(*tensor);
+        if let Sink::Update(persistent) = sink {
+            nexts.entry(*persistent).or_insert(*tensor);
         }
     }
     let inputs = graph.inputs.iter().zip(&program.inputs);
     inputs
         .filter(|((_, role), _)| matches!(role, Role::Param { .. } | Role::State { .. }))
-        .map(|((value, _), tensor)| Kept { present: *tensor, next: nexts.get(value).copied() })
+        .map(|((value, _), tensor)| Persistent { present: *tensor, next: nexts.get(value).copied() })
         .collect()
 }

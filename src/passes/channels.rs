@@ -35,7 +35,7 @@ fn copy(program: &mut Program, parameter: Tensor) -> Tensor {
     let axes: Vec<Axis> = data.shape.iter().map(|extent| program.axis("i", *extent)).collect();
     let at: Vec<Index> = axes.iter().map(|axis| Index::from(*axis)).collect();
     let body = program.exprs.read(parameter, at.clone());
-    let copy = program.tensor(format!("{}.across", data.name), data.dtype, data.shape);
+    let copy = program.derived(parameter, "across", data.dtype, data.shape);
     let equation = crate::te::Equation { result: copy, pieces: vec![Piece { axes, at, body }] };
     program.equations.push(equation);
     copy

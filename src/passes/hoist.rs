@@ -6,7 +6,7 @@
 
 use crate::base::hash::HashMap;
 
-use crate::te::{Axis, Binary, DType, Expr, ExprId, Index, Program, Unary};
+use crate::te::{Axis, Binary, DType, Expr, ExprId, Index, Program, Tensor, Unary};
 
 /// A part of its own must serve at least so many elements: reading it back is not free.
 const FEWEST_READERS: i64 = 8;
@@ -14,12 +14,11 @@ const FEWEST_READERS: i64 = 8;
 /// Hoists out of all equations.
 pub fn run(program: &mut Program) {
     for mut equation in std::mem::take(&mut program.equations) {
-        let name = format!("{}.fixed", program.tensors[equation.result].name);
         for piece in &mut equation.pieces {
             let points = points(program, &piece.axes);
             let touched = program.reads(piece.body).into_iter().chain([equation.result]);
             let most = touched.map(|tensor| program.tensors[tensor].len()).max().unwrap_or(0) as i64;
-            let mut hoisting = Hoisting { program, name: &name, most, done: HashMap::default() };
+            let mut hoisting = Hoisting { program, of: equation.result, most, done: HashMap::default() };
             piece.body = hoisting.rewritten(piece.body, points);
         }
         program.equations.push(equation);
@@ -28,8 +27,8 @@ pub fn run(program: &mut Program) {
 
 struct Hoisting<'a> {
     program: &'a mut Program,
-    /// Of the equations that are made.
-    name: &'a str,
+    /// What the equations that are made are parts of.
+    of: Tensor,
     /// A part with more elements than the largest tensor that the equation touches anyhow is computed in place: it
     /// would take more memory than the model asks for.
     most: i64,
@@ -66,21 +65,23 @@ impl Hoisting<'_> {
         };
         is_number(&self.program.exprs[id])
             && is_small()
-            && self.is_dear(id)
+            && self.is_expensive(id)
             && (planted!("passes.hoist.defined") || self.is_defined_everywhere(id))
     }
 
     /// Whether an operation of many instructions is among its parts, and no reduction, which is hoisted whole if at all.
-    fn is_dear(&self, id: ExprId) -> bool {
-        let (mut dear, mut reduces) = (false, false);
+    fn is_expensive(&self, id: ExprId) -> bool {
+        let (mut expensive, mut reduces) = (false, false);
         self.program.for_each_expr(id, &mut |part| match &self.program.exprs[part] {
-            Expr::Unary(op, _) => dear |= !matches!(op, Unary::Neg | Unary::Abs | Unary::Floor | Unary::Not),
-            Expr::Binary(op, ..) => dear |= matches!(op, Binary::Div | Binary::Pow),
-            Expr::Uniform { .. } => dear = true,
+            Expr::Unary(op, _) => {
+                expensive |= !matches!(op, Unary::Neg | Unary::Abs | Unary::Floor | Unary::Not)
+            }
+            Expr::Binary(op, ..) => expensive |= matches!(op, Binary::Div | Binary::Pow),
+            Expr::Uniform { .. } => expensive = true,
             Expr::Reduce { .. } => reduces = true,
             Expr::Const(_) | Expr::Number(_) | Expr::Read { .. } | Expr::Select(..) | Expr::Detach(_) => {}
         });
-        dear && !reduces
+        expensive && !reduces
     }
 
     /// Whether all reads are in bounds at every point: a condition around the part may have seen to that.
@@ -99,7 +100,7 @@ impl Hoisting<'_> {
         let program = &mut *self.program;
         let axes: Vec<Axis> = program.free_axes(id).into_iter().collect();
         let shape = axes.iter().map(|axis| program.axes[*axis].extent).collect();
-        let tensor = program.tensor(self.name, DType::F32, shape);
+        let tensor = program.derived(self.of, "fixed", DType::F32, shape);
         let own: Vec<Axis> = axes.iter().map(|axis| program.copy_axis(*axis)).collect();
         let replace = axes.iter().copied().zip(own.iter().map(|axis| Index::from(*axis))).collect();
         let body = program.substitute(id, &replace);

@@ -173,7 +173,7 @@ fn factored(program: &mut Program, mut equation: Equation, outer: ExprId, inner:
     let free = program.free_axes(inner);
     let axes: Vec<Axis> = piece.axes.iter().copied().filter(|axis| free.contains(axis)).collect();
     let shape = axes.iter().map(|axis| program.axes[*axis].extent).collect();
-    let sum = program.tensor(format!("{}.sum", data.name), data.dtype, shape);
+    let sum = program.derived(equation.result, "sum", data.dtype, shape);
     let read = program.exprs.read(sum, axes.iter().map(|axis| Index::from(*axis)).collect());
     piece.body = program.exprs.exact_product(read, outer);
     program.define(sum, axes, inner);

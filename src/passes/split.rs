@@ -87,8 +87,7 @@ fn split(program: &mut Program, equation: Equation, axis: Axis, groups: i64) {
     let axes = axes.into_iter().map(|other| if other == axis { member } else { other }).collect();
     let partial_body = program.exprs.reduce(Reduction::Sum, axes, body);
     let whole = program.tensors[result].clone();
-    let partial =
-        program.tensor(format!("{}.part", whole.name), DType::F32, [vec![groups], whole.shape].concat());
+    let partial = program.derived(result, "part", DType::F32, [vec![groups], whole.shape].concat());
     let at = std::iter::once(Index::from(group)).chain(piece.at.iter().cloned()).collect();
     let axes = std::iter::once(group).chain(piece.axes.iter().copied()).collect();
     program

@@ -5,9 +5,9 @@ use crate::lower::simplify;
 use crate::lower::stages::{PIPELINE, common};
 use crate::te::interpreter::{Number, Values, run};
 use crate::te::parser::parse;
-use crate::te::random::{DIFFERENTIATED, program, program_within};
 use crate::te::verifier::verify;
 use crate::te::{DType, Program};
+use crate::testing::programs::{DIFFERENTIATED, program, program_within};
 
 use super::split;
 

@@ -44,7 +44,9 @@ const OUTWARDS: f64 = 6.0;
 pub fn run(program: &mut Program, lanes: i64) {
     for equation in std::mem::take(&mut program.equations) {
         let done = filtering(program, &equation).is_some_and(|filtering| {
-            [convolution::WAY, gradient::WAY].iter().any(|way| way.take(program, &filtering, lanes))
+            [convolution::REWRITE, gradient::REWRITE]
+                .iter()
+                .any(|rewrite| rewrite.take(program, &filtering, lanes))
         });
         if !done {
             program.equations.push(equation);
@@ -75,7 +77,7 @@ struct Roles {
 }
 
 /// A kind of filtering that tiles can replace.
-struct Way {
+struct Rewrite {
     /// The roles, if it is of the kind.
     roles: fn(&Program, &Filtering) -> Option<Roles>,
     /// Vector operations a pixel, given the points of channels and of outputs, and how many vectors of pixels there are.
@@ -84,7 +86,7 @@ struct Way {
     transform: fn(&mut Program, &Filtering, &Roles, &Scheme),
 }
 
-impl Way {
+impl Rewrite {
     /// Replaces a filtering by the equations above, if it is of the kind and that is worth it.
     fn take(&self, program: &mut Program, filtering: &Filtering, lanes: i64) -> bool {
         let Some(roles) = (self.roles)(program, filtering) else { return false };
@@ -222,11 +224,11 @@ fn pixel(tile: Axis, scheme: &Scheme, number: i64) -> Index {
     Index::from(tile).scale(scheme.m).offset(number)
 }
 
-/// Defines a new tensor with a dimension for each axis.
-fn define(program: &mut Program, name: String, axes: &[&[Axis]], body: ExprId) -> Tensor {
+/// Defines a new tensor, a part of the way to another one, with a dimension for each axis.
+fn define(program: &mut Program, (of, part): (Tensor, &str), axes: &[&[Axis]], body: ExprId) -> Tensor {
     let axes = axes.concat();
     let shape = axes.iter().map(|axis| program.axes[*axis].extent).collect();
-    let tensor = program.tensor(name, DType::F32, shape);
+    let tensor = program.derived(of, part, DType::F32, shape);
     program.define(tensor, axes, body);
     tensor
 }

@@ -8,15 +8,16 @@
 use crate::base::hash::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Kept;
+use super::Persistent;
 use super::slices::Unit;
 use crate::kernels::{Kernels, Layout, Layouts};
-use crate::loops::{Access, Axis, Buffer, Expr, Function, Index, Stmt};
+use crate::loops::visit::{Access, Around, for_each_access};
+use crate::loops::{AccessMode, Axis, Buffer, Function, Stmt};
 use crate::sched::Launch;
 use crate::te::Tensor;
 
 /// For each tensor that is stored over another, that one.
-pub type Replaced = HashMap<Tensor, Tensor>;
+pub type Aliases = HashMap<Tensor, Tensor>;
 
 /// Finds what may replace what.
 pub struct Search<'a> {
@@ -42,8 +43,8 @@ impl<'a> Search<'a> {
     }
 
     /// The next values of kept tensors that may replace the present ones, by launches from `earliest` on.
-    pub fn updates(&self, kept: &[Kept], earliest: usize) -> Replaced {
-        let pairs = kept.iter().filter_map(|kept| Some((kept.present, kept.next?)));
+    pub fn updates(&self, persistent: &[Persistent], earliest: usize) -> Aliases {
+        let pairs = persistent.iter().filter_map(|persistent| Some((persistent.present, persistent.next?)));
         let from = |next: &Tensor| self.users.get(next).and_then(BTreeSet::first).copied();
         let pairs = pairs.filter(|(_, next)| {
             from(next).is_some_and(|first| planted!("plan.in_place.earliest") || first >= earliest)
@@ -55,8 +56,8 @@ impl<'a> Search<'a> {
     }
 
     /// Results that may replace what their launch needs last. Only tensors that `may` take part do.
-    pub fn results(&self, kernels: &Kernels, may: &dyn Fn(Tensor) -> bool) -> Replaced {
-        let mut replaced = Replaced::default();
+    pub fn results(&self, kernels: &Kernels, may: &dyn Fn(Tensor) -> bool) -> Aliases {
+        let mut aliases = Aliases::default();
         let mut gone: BTreeSet<Tensor> = BTreeSet::new();
         let dtype = |tensor: Tensor| kernels.program.tensors[tensor].dtype;
         for (new, users) in self.users.iter().filter(|(new, _)| may(**new)) {
@@ -69,10 +70,10 @@ impl<'a> Search<'a> {
             });
             if let Some(old) = olds.find(|old| self.replaces(**old, *new)) {
                 gone.insert(*old);
-                replaced.insert(*new, *old);
+                aliases.insert(*new, *old);
             }
         }
-        replaced
+        aliases
     }
 
     /// Whether a tensor may be stored in the memory of another, which nothing needs afterwards.
@@ -82,7 +83,7 @@ impl<'a> Search<'a> {
         }
         let writes = |at: &&usize| {
             let launch = &self.launches[**at];
-            buffer(launch, new).is_some_and(|new| launch.function.buffers[new].access != Access::Read)
+            buffer(launch, new).is_some_and(|new| launch.function.buffers[new].access != AccessMode::Read)
         };
         let writers: BTreeSet<usize> = self.users[&new].iter().filter(writes).copied().collect();
         let Some(first) = writers.first() else { return false };
@@ -105,9 +106,9 @@ impl<'a> Search<'a> {
             let access = |buffer: Buffer| launch.function.buffers[buffer].access;
             let walk = Walk::of(&launch.function, old, new);
             if !walk.fits()
-                || (!planted!("plan.in_place.new_access") && access(new) != Access::Write)
+                || (!planted!("plan.in_place.new_access") && access(new) != AccessMode::Write)
                 || (!planted!("plan.in_place.old_access")
-                    && old.is_some_and(|old| access(old) != Access::Read))
+                    && old.is_some_and(|old| access(old) != AccessMode::Read))
             {
                 return false;
             }
@@ -119,15 +120,15 @@ impl<'a> Search<'a> {
 
 /// A launch whose results lie where the plan says: what is stored over another tensor becomes a store to that. The
 /// buffer of the result stays, without use, so that the others keep their numbers.
-pub fn applied(launch: &Launch, replaced: &Replaced) -> Launch {
+pub fn applied(launch: &Launch, aliases: &Aliases) -> Launch {
     let mut launch = launch.clone();
     for (new, tensor) in launch.buffers.clone().into_iter().enumerate() {
         let new = Buffer::from_u32(new as u32);
-        let old = replaced.get(&tensor).and_then(|old| buffer(&launch, *old));
+        let old = aliases.get(&tensor).and_then(|old| buffer(&launch, *old));
         if let Some(old) = old.filter(|_| {
-            planted!("plan.in_place.applied") || launch.function.buffers[new].access == Access::Write
+            planted!("plan.in_place.applied") || launch.function.buffers[new].access == AccessMode::Write
         }) {
-            launch.function.buffers[old].access = Access::ReadWrite;
+            launch.function.buffers[old].access = AccessMode::ReadWrite;
             redirect(&mut launch.function.body, new, old);
         }
     }
@@ -156,7 +157,7 @@ fn buffer(launch: &Launch, tensor: Tensor) -> Option<Buffer> {
 /// The elements that launches store: those of the tensor, and those beside them in its last vectors.
 fn elements(layout: &Layout) -> i64 {
     let extents = layout.shape.iter().enumerate().map(|(at, extent)| {
-        match layout.across == Some(at) && !planted!("plan.in_place.lanes") {
+        match layout.lane_dim == Some(at) && !planted!("plan.in_place.lanes") {
             true => (*extent as u64).next_multiple_of(layout.lanes as u64) as i64,
             false => *extent,
         }
@@ -164,21 +165,13 @@ fn elements(layout: &Layout) -> i64 {
     extents.product()
 }
 
-/// The elements of one access: the first, the step between them, how many.
-type Touch<'a> = (&'a Index, i64, u32);
-
-/// A walk through a function in the order in which it runs.
+/// What a function does with an old tensor and a new one.
+#[derive(Default)]
 struct Walk<'a> {
-    function: &'a Function,
-    old: Option<Buffer>,
-    new: Buffer,
-    /// The loops around the statement at hand.
-    loops: Vec<Axis>,
-    in_branch: bool,
     /// The stores of the new tensor so far, and the loops around each.
-    stores: Vec<(Touch<'a>, Vec<Axis>)>,
+    stores: Vec<(Access<'a>, Vec<Axis>)>,
     /// The loads of the old tensor, and the loops around each.
-    loads: Vec<(Touch<'a>, Vec<Axis>)>,
+    loads: Vec<(Access<'a>, Vec<Axis>)>,
     /// How many elements are stored.
     stored: i64,
     /// Whether a load of the old tensor comes after a store to its place, or a store depends on a condition.
@@ -187,75 +180,38 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn of(function: &'a Function, old: Option<Buffer>, new: Buffer) -> Walk<'a> {
-        let mut walk = Walk {
-            function,
-            old,
-            new,
-            loops: Vec::new(),
-            in_branch: false,
-            stores: Vec::new(),
-            loads: Vec::new(),
-            stored: 0,
-            clashes: false,
-        };
-        walk.statements(&function.body);
+        let mut walk = Walk::default();
+        for_each_access(function, &mut |access, around| {
+            if access.is_store && access.buffer == new {
+                walk.store(function, access, around);
+            } else if !access.is_store && Some(access.buffer) == old {
+                walk.load(access, around);
+            }
+        });
         walk
     }
 
     /// Whether each load is one of elements that its own iteration stores later.
     fn fits(&self) -> bool {
-        let has_store = |(touch, loops): &(Touch<'_>, Vec<Axis>)| {
-            self.stores.iter().any(|(stored, around)| {
-                stored == touch && (planted!("plan.in_place.around") || loops.starts_with(around))
+        let has_store = |(load, loops): &(Access<'_>, Vec<Axis>)| {
+            self.stores.iter().any(|(store, around)| {
+                store.is_same_place(load) && (planted!("plan.in_place.around") || loops.starts_with(around))
             })
         };
         !self.clashes && (planted!("plan.in_place.has_store") || self.loads.iter().all(has_store))
     }
 
-    fn statements(&mut self, statements: &'a [Stmt]) {
-        for statement in statements {
-            match statement {
-                Stmt::For { axis, body, .. } => {
-                    self.loops.push(*axis);
-                    self.statements(body);
-                    self.loops.pop();
-                }
-                Stmt::Set { value, .. } => self.expr(value),
-                Stmt::Store { buffer, index, stride, value } => {
-                    self.expr(value);
-                    if *buffer == self.new {
-                        let lanes = self.function.type_of(value).map_or(1, |ty| ty.lanes);
-                        self.store((index, *stride, lanes));
-                    }
-                }
-                Stmt::If { condition, then, otherwise } => {
-                    self.expr(condition);
-                    let outside = std::mem::replace(&mut self.in_branch, true);
-                    self.statements(then);
-                    self.statements(otherwise);
-                    self.in_branch = outside;
-                }
-            }
-        }
+    fn store(&mut self, function: &Function, access: Access<'a>, around: Around<'_>) {
+        let times: i64 = around.loops.iter().map(|axis| function.axes[*axis].extent).product();
+        self.stored += times * i64::from(access.lanes);
+        self.clashes |= around.in_branch && !planted!("plan.in_place.branch");
+        self.stores.push((access, around.loops.to_vec()));
     }
 
-    fn store(&mut self, touch: Touch<'a>) {
-        let times: i64 = self.loops.iter().map(|axis| self.function.axes[*axis].extent).product();
-        self.stored += times * i64::from(touch.2);
-        self.clashes |= self.in_branch && !planted!("plan.in_place.branch");
-        self.stores.push((touch, self.loops.clone()));
-    }
-
-    fn expr(&mut self, expr: &'a Expr) {
-        if let Expr::Load { buffer, index, stride, lanes } = expr
-            && Some(*buffer) == self.old
-        {
-            let touch = (index, *stride, *lanes);
-            self.clashes |=
-                !planted!("plan.in_place.clash") && self.stores.iter().any(|(stored, _)| *stored == touch);
-            self.loads.push((touch, self.loops.clone()));
-        }
-        expr.for_each_operand(&mut |operand| self.expr(operand));
+    fn load(&mut self, access: Access<'a>, around: Around<'_>) {
+        let is_stored = self.stores.iter().any(|(store, _)| store.is_same_place(&access));
+        self.clashes |= !planted!("plan.in_place.clash") && is_stored;
+        self.loads.push((access, around.loops.to_vec()));
     }
 }
 

@@ -20,7 +20,15 @@ fn launch(text: &str) -> Launch {
     let function = parse(text).unwrap_or_else(|error| panic!("{error}: {text}"));
     let number = |name: &str| name[1..].parse().expect("a tensor by its number");
     let buffers = function.buffers.values().map(|buffer| Tensor::from_u32(number(&buffer.name))).collect();
-    Launch { function, buffers, schedule: String::new(), group: None, key: String::new(), tiles: Vec::new() }
+    Launch {
+        function,
+        buffers,
+        schedule: String::new(),
+        group: None,
+        origins: Vec::new(),
+        key: None,
+        tiles: Vec::new(),
+    }
 }
 
 impl Example {
@@ -103,9 +111,9 @@ fn only_one_result_takes_a_place() {
     assert_eq!(found.len(), 1, "{found:?}");
     let plain = Example::new(&[PLAIN]);
     assert_eq!(plain.search().results(&kernels(), &|_| true), HashMap::from_iter([(t(1), t(0))]));
-    for lasting in [t(0), t(1)] {
-        let found = plain.search().results(&kernels(), &|tensor| tensor != lasting);
-        assert!(found.is_empty(), "{lasting} is needed for longer: {found:?}");
+    for live_out in [t(0), t(1)] {
+        let found = plain.search().results(&kernels(), &|tensor| tensor != live_out);
+        assert!(found.is_empty(), "{live_out} is needed for longer: {found:?}");
     }
     let bytes = "fn f(t4: read u8[64], t1: write f32[64]) { for i in 0..64 { t1[i] = to_float(t4[i]) } }";
     let found = Example::new(&[bytes]).search().results(&kernels(), &|_| true);
@@ -118,21 +126,21 @@ fn parameters_are_replaced_when_the_loss_is_known() {
         READER,
         "fn f(t0: read f32[64], t3: write f32[64]) { for i in 0..64 { t3[i] = t0[i] } }",
     ]);
-    let kept = [Kept { present: t(0), next: Some(t(3)) }];
-    assert_eq!(example.search().updates(&kept, 1), HashMap::from_iter([(t(3), t(0))]));
-    assert_eq!(example.search().updates(&kept, 2), HashMap::default());
+    let persistent = [Persistent { present: t(0), next: Some(t(3)) }];
+    assert_eq!(example.search().updates(&persistent, 1), HashMap::from_iter([(t(3), t(0))]));
+    assert_eq!(example.search().updates(&persistent, 2), HashMap::default());
 }
 
 #[test]
 fn only_stores_are_redirected() {
-    let replaced = HashMap::from_iter([(t(1), t(0))]);
-    let writer = applied(&launch(PLAIN), &replaced);
-    let access = |launch: &Launch| -> Vec<Access> {
+    let aliases = HashMap::from_iter([(t(1), t(0))]);
+    let writer = applied(&launch(PLAIN), &aliases);
+    let access = |launch: &Launch| -> Vec<AccessMode> {
         launch.function.buffers.values().map(|buffer| buffer.access).collect()
     };
-    assert_eq!(access(&writer)[0], Access::ReadWrite);
+    assert_eq!(access(&writer)[0], AccessMode::ReadWrite);
     let reader = launch(
         "fn f(t0: read f32[64], t1: read f32[64], t2: write f32[64]) { for i in 0..64 { t2[i] = t0[i] + t1[i] } }",
     );
-    assert_eq!(access(&applied(&reader, &replaced)), access(&reader));
+    assert_eq!(access(&applied(&reader, &aliases)), access(&reader));
 }

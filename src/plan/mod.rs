@@ -7,23 +7,23 @@
 //! from a tensor that nothing needs any more takes its memory ([`in_place`]); so do the next values of parameters, if
 //! they are stored after the verdict on the step is known: one that goes wrong must leave no trace.
 
-mod fixed;
+mod dependences;
 pub mod in_place;
 pub mod printer;
+mod run_once;
 pub mod slices;
 pub mod verifier;
-mod waits;
 
 use crate::base::hash::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::kernels::{Kernels, Layouts};
-use crate::loops::{Access, Buffer};
+use crate::loops::{AccessMode, Buffer};
 use crate::sched::Launch;
 use crate::te::Tensor;
 
-use in_place::{Replaced, Search};
+use in_place::{Aliases, Search};
 use slices::Unit;
 
 /// Every tensor starts at a multiple of this many bytes: a cache line.
@@ -31,7 +31,7 @@ const ALIGNMENT: usize = 64;
 
 /// A tensor that lives longer than a run: a parameter or a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct Persistent {
     /// The input that holds its present value.
     pub present: Tensor,
     /// The output that is its next value, if the program computes one.
@@ -40,7 +40,7 @@ pub struct Kept {
 
 /// Where a tensor lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Placement {
     /// At this byte of the arena.
     Arena(usize),
     /// In the present value of this kept tensor.
@@ -53,19 +53,19 @@ pub enum Place {
 
 /// The plan of a program.
 #[derive(Clone, Debug)]
-pub struct Plan {
-    pub places: HashMap<Tensor, Place>,
+pub struct MemoryPlan {
+    pub places: HashMap<Tensor, Placement>,
     pub arena_bytes: usize,
     /// Bytes of scratch a thread.
     pub scratch_bytes: usize,
     /// What runs as one, in order.
     pub units: Vec<Unit>,
     /// Whether each launch only needs to run where a kept tensor has changed.
-    pub fixed: Vec<bool>,
+    pub run_once: Vec<bool>,
     /// What is stored over something else.
-    pub replaced: Replaced,
+    pub aliases: Aliases,
     /// For each unit, how many of the first ones must be done before it begins.
-    pub waits: Vec<usize>,
+    pub dependences: Vec<usize>,
     /// The first unit that stores over a kept tensor, where there is a verdict on the step that must be known before.
     pub guarded: Option<usize>,
 }
@@ -75,45 +75,48 @@ pub fn plan(
     kernels: &Kernels,
     layouts: &Layouts,
     launches: &[Launch],
-    kept: &[Kept],
+    persistent: &[Persistent],
     verdict: Option<Tensor>,
-) -> Plan {
-    let fixed = fixed::launches(launches, kept);
-    let lasting = lasting(kernels, launches, kept, &fixed);
-    let units = slices::units(kernels, layouts, launches, &lasting, &fixed);
+) -> MemoryPlan {
+    let run_once = run_once::launches(launches, persistent);
+    let live_out = live_out(kernels, launches, persistent, &run_once);
+    let units = slices::units(kernels, layouts, launches, &live_out, &run_once);
     let search = Search::new(layouts, launches, &units);
     let known = verdict.map_or(0, |verdict| {
         let writes = |launch: &Launch| {
             let at = launch.buffers.iter().position(|tensor| *tensor == verdict);
-            at.is_some_and(|at| launch.function.buffers[Buffer::from_u32(at as u32)].access != Access::Read)
+            at.is_some_and(|at| {
+                launch.function.buffers[Buffer::from_u32(at as u32)].access != AccessMode::Read
+            })
         };
         launches.iter().rposition(writes).unwrap_or(0) + 1
     });
-    let updates = search.updates(kept, known);
+    let updates = search.updates(persistent, known);
     let is_update = |launch: &Launch| launch.buffers.iter().any(|tensor| updates.contains_key(tensor));
     let guarded = units.iter().position(|unit| launches[unit.launches.clone()].iter().any(is_update));
     let guarded = guarded.filter(|_| verdict.is_some());
     let scratch: BTreeSet<Tensor> = units.iter().flat_map(|unit| unit.scratch.keys().copied()).collect();
-    let mut replaced =
-        search.results(kernels, &|tensor| !lasting.contains(&tensor) && !scratch.contains(&tensor));
-    replaced.extend(updates);
+    let mut aliases =
+        search.results(kernels, &|tensor| !live_out.contains(&tensor) && !scratch.contains(&tensor));
+    aliases.extend(updates);
 
     let (mut places, scratch_bytes) = scratch_places(&units);
-    for (at, kept) in kept.iter().enumerate() {
-        places.insert(kept.present, Place::Present(at));
-        if let Some(next) = kept.next {
-            let place = if replaced.contains_key(&next) { Place::Present(at) } else { Place::Next(at) };
+    for (at, persistent) in persistent.iter().enumerate() {
+        places.insert(persistent.present, Placement::Present(at));
+        if let Some(next) = persistent.next {
+            let place =
+                if aliases.contains_key(&next) { Placement::Present(at) } else { Placement::Next(at) };
             places.insert(next, place);
         }
     }
-    let ranges = live_ranges(kernels, launches, &fixed, &units);
-    let mut blocks: BTreeMap<Tensor, Block> = BTreeMap::new();
-    let mut firsts = replaced.clone();
+    let ranges = live_ranges(kernels, launches, &run_once, &units);
+    let mut blocks: BTreeMap<Tensor, Allocation> = BTreeMap::new();
+    let mut firsts = aliases.clone();
     for tensor in kernels.stored.iter().filter(|tensor| !places.contains_key(tensor)) {
         let block = block(kernels, layouts, &ranges, *tensor);
         blocks.entry(first_in(&mut firsts, *tensor)).and_modify(|first| first.take(&block)).or_insert(block);
     }
-    let (haloed, mut blocks): (Vec<Block>, Vec<Block>) =
+    let (haloed, mut blocks): (Vec<Allocation>, Vec<Allocation>) =
         blocks.into_values().partition(|block| layouts[&block.tensors[0]].fill.is_some());
     blocks.extend(by_turns(haloed, kernels, layouts, 0..launches.len() + 1));
     blocks.sort_by_key(|block| (std::cmp::Reverse(block.bytes), block.tensors[0]));
@@ -122,20 +125,20 @@ pub fn plan(
     for (at, block) in blocks.into_iter().enumerate() {
         let offset = first_fit(&placed, &block);
         arena_bytes = arena_bytes.max(offset + block.bytes);
-        places.extend(block.tensors.iter().map(|tensor| (*tensor, Place::Arena(offset))));
+        places.extend(block.tensors.iter().map(|tensor| (*tensor, Placement::Arena(offset))));
         placed.insert((offset, at), block);
     }
-    let waits = waits::units(&units, launches, &places, kernels, layouts);
-    Plan { places, arena_bytes, scratch_bytes, units, fixed, replaced, waits, guarded }
+    let dependences = dependences::units(&units, launches, &places, kernels, layouts);
+    MemoryPlan { places, arena_bytes, scratch_bytes, units, run_once, aliases, dependences, guarded }
 }
 
 /// The scratch of each unit from its beginning, and the most that a unit needs.
-fn scratch_places(units: &[Unit]) -> (HashMap<Tensor, Place>, usize) {
+fn scratch_places(units: &[Unit]) -> (HashMap<Tensor, Placement>, usize) {
     let (mut places, mut most) = (HashMap::default(), 0);
     for unit in units {
         let mut offset = 0;
         for (tensor, slice) in &unit.scratch {
-            places.insert(*tensor, Place::Scratch { offset, slice: *slice });
+            places.insert(*tensor, Placement::Scratch { offset, slice: *slice });
             offset += slice.next_multiple_of(ALIGNMENT);
         }
         most = most.max(offset);
@@ -146,17 +149,17 @@ fn scratch_places(units: &[Unit]) -> (HashMap<Tensor, Place>, usize) {
 /// Blocks with a halo, joined where they have one layout and are not live at once. The halo is filled once and stays, so
 /// no others may use their memory.
 fn by_turns(
-    mut blocks: Vec<Block>,
+    mut blocks: Vec<Allocation>,
     kernels: &Kernels,
     layouts: &Layouts,
     always: Range<usize>,
-) -> Vec<Block> {
-    let kind = |block: &Block| {
+) -> Vec<Allocation> {
+    let kind = |block: &Allocation| {
         let first = block.tensors[0];
         (&layouts[&first], kernels.program.tensors[first].dtype)
     };
     blocks.sort_by_key(|block| (block.live.start, block.tensors[0]));
-    let mut joined: Vec<Block> = Vec::new();
+    let mut joined: Vec<Allocation> = Vec::new();
     for block in blocks {
         let free = joined.iter_mut().find(|other| {
             let end = other.live.end - usize::from(planted!("plan.turns.last"));
@@ -174,17 +177,26 @@ fn by_turns(
 }
 
 /// Tensors that are needed beyond the launches that use them: inputs, outputs, what is kept or computed once.
-fn lasting(kernels: &Kernels, launches: &[Launch], kept: &[Kept], fixed: &[bool]) -> BTreeSet<Tensor> {
+fn live_out(
+    kernels: &Kernels,
+    launches: &[Launch],
+    persistent: &[Persistent],
+    run_once: &[bool],
+) -> BTreeSet<Tensor> {
     let program = &kernels.program;
-    let once =
-        launches.iter().zip(fixed).filter(|(_, fixed)| **fixed).flat_map(|(launch, _)| &launch.buffers);
-    let kept = kept.iter().flat_map(|kept| [Some(kept.present), kept.next]).flatten();
-    once.chain(&program.inputs).chain(&program.outputs).copied().chain(kept).collect()
+    let once = launches
+        .iter()
+        .zip(run_once)
+        .filter(|(_, run_once)| **run_once)
+        .flat_map(|(launch, _)| &launch.buffers);
+    let persistent =
+        persistent.iter().flat_map(|persistent| [Some(persistent.present), persistent.next]).flatten();
+    once.chain(&program.inputs).chain(&program.outputs).copied().chain(persistent).collect()
 }
 
 /// The tensor that was first in the memory of this one, given those that were right before others or first in the memory
 /// of others. What is found is remembered: each tensor of a long chain is stored over the one before it.
-fn first_in(firsts: &mut Replaced, tensor: Tensor) -> Tensor {
+fn first_in(firsts: &mut Aliases, tensor: Tensor) -> Tensor {
     let mut first = tensor;
     while let Some(old) = firsts.get(&first) {
         first = *old;
@@ -197,16 +209,16 @@ fn first_in(firsts: &mut Replaced, tensor: Tensor) -> Tensor {
 }
 
 /// Memory that tensors need one after the other, and when.
-struct Block {
+struct Allocation {
     tensors: Vec<Tensor>,
     bytes: usize,
     /// The launches from the first that writes it to the last that uses it.
     live: Range<usize>,
 }
 
-impl Block {
+impl Allocation {
     /// Takes in the tensors of another one.
-    fn take(&mut self, other: &Block) {
+    fn take(&mut self, other: &Allocation) {
         self.tensors.extend(&other.tensors);
         self.bytes = self.bytes.max(other.bytes);
         self.live = self.live.start.min(other.live.start)..self.live.end.max(other.live.end);
@@ -218,17 +230,17 @@ fn block(
     layouts: &Layouts,
     ranges: &HashMap<Tensor, Range<usize>>,
     tensor: Tensor,
-) -> Block {
+) -> Allocation {
     let bytes = layouts[&tensor].len() * kernels.program.tensors[tensor].dtype.size();
     let live = ranges.get(&tensor).cloned().unwrap_or(0..1);
-    Block { tensors: vec![tensor], bytes: bytes.next_multiple_of(ALIGNMENT).max(ALIGNMENT), live }
+    Allocation { tensors: vec![tensor], bytes: bytes.next_multiple_of(ALIGNMENT).max(ALIGNMENT), live }
 }
 
 /// When each tensor is needed, in launches. What a unit uses is needed in all of its launches.
 fn live_ranges(
     kernels: &Kernels,
     launches: &[Launch],
-    fixed: &[bool],
+    run_once: &[bool],
     units: &[Unit],
 ) -> HashMap<Tensor, Range<usize>> {
     let mut ranges: HashMap<Tensor, Range<usize>> = HashMap::default();
@@ -240,7 +252,8 @@ fn live_ranges(
         }
     }
     let always = 0..launches.len() + 1;
-    for (launch, _) in launches.iter().zip(fixed).filter(|(_, fixed)| **fixed && !planted!("plan.live.fixed"))
+    for (launch, _) in
+        launches.iter().zip(run_once).filter(|(_, run_once)| **run_once && !planted!("plan.live.fixed"))
     {
         for tensor in &launch.buffers {
             ranges.insert(*tensor, always.clone());
@@ -260,10 +273,10 @@ fn live_ranges(
 }
 
 /// Blocks by their offsets, and by the order in which they were placed there.
-type Placed = BTreeMap<(usize, usize), Block>;
+type Placed = BTreeMap<(usize, usize), Allocation>;
 
 /// The lowest offset at which a block meets no other that is live at the same time.
-fn first_fit(placed: &Placed, block: &Block) -> usize {
+fn first_fit(placed: &Placed, block: &Allocation) -> usize {
     let mut offset = 0;
     for ((start, _), other) in placed {
         if offset + block.bytes <= *start {
@@ -275,3 +288,6 @@ fn first_fit(placed: &Placed, block: &Block) -> usize {
     }
     offset
 }
+
+#[cfg(test)]
+mod plan_tests;

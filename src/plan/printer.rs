@@ -5,18 +5,18 @@ use crate::kernels::{Kernels, Layouts};
 use crate::sched::Launch;
 use crate::te::Tensor;
 
-use super::{Place, Plan, live_ranges};
+use super::{MemoryPlan, Placement, live_ranges};
 
 /// The table, and the size of the arena below it. Tensors of the arena stand in the order of their places; live
 /// ranges are the numbers of the first and the last launch that need the tensor. Only tensors whose names are wanted.
 pub fn print(
-    plan: &Plan,
+    plan: &MemoryPlan,
     kernels: &Kernels,
     layouts: &Layouts,
     launches: &[Launch],
     wanted: &dyn Fn(&str) -> bool,
 ) -> String {
-    let ranges = live_ranges(kernels, launches, &plan.fixed, &plan.units);
+    let ranges = live_ranges(kernels, launches, &plan.run_once, &plan.units);
     let stored = kernels.stored.iter().copied();
     let mut tensors: Vec<Tensor> =
         stored.filter(|tensor| wanted(&kernels.program.tensors[*tensor].name)).collect();
@@ -26,7 +26,7 @@ pub fn print(
         let data = &kernels.program.tensors[tensor];
         let layout = layouts.get(&tensor);
         let bytes = match plan.places.get(&tensor) {
-            Some(Place::Scratch { slice, .. }) => *slice,
+            Some(Placement::Scratch { slice, .. }) => *slice,
             _ => layout.map_or(0, |layout| layout.len() * data.dtype.size()),
         };
         let live = match ranges.get(&tensor) {
@@ -45,21 +45,21 @@ pub fn print(
     aligned(&rows) + &format!("arena: {} bytes\n{scratch}", plan.arena_bytes)
 }
 
-fn order(place: Place) -> (usize, usize) {
+fn order(place: Placement) -> (usize, usize) {
     match place {
-        Place::Arena(offset) => (0, offset),
-        Place::Present(at) => (1, at),
-        Place::Next(at) => (2, at),
-        Place::Scratch { offset, .. } => (3, offset),
+        Placement::Arena(offset) => (0, offset),
+        Placement::Present(at) => (1, at),
+        Placement::Next(at) => (2, at),
+        Placement::Scratch { offset, .. } => (3, offset),
     }
 }
 
-fn place_text(place: Place) -> String {
+fn place_text(place: Placement) -> String {
     match place {
-        Place::Arena(offset) => format!("arena {offset}"),
-        Place::Present(at) => format!("present {at}"),
-        Place::Next(at) => format!("next {at}"),
-        Place::Scratch { offset, .. } => format!("scratch {offset}"),
+        Placement::Arena(offset) => format!("arena {offset}"),
+        Placement::Present(at) => format!("present {at}"),
+        Placement::Next(at) => format!("next {at}"),
+        Placement::Scratch { offset, .. } => format!("scratch {offset}"),
     }
 }
 

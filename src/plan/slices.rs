@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::kernels::{Kernels, Layouts};
-use crate::loops::{Access, Axis, Buffer, Expr, ForKind, Function, Index, Stmt};
+use crate::loops::visit::{Access, for_each_access};
+use crate::loops::{AccessMode, Axis, Buffer, ForKind, Function, Index, Stmt};
 use crate::sched::Launch;
 use crate::te::Tensor;
 
@@ -24,14 +25,14 @@ pub struct Unit {
     pub scratch: BTreeMap<Tensor, usize>,
 }
 
-/// Cuts a list of launches into units. `lasting` tensors are needed beyond their group, and launches of which some are
-/// `fixed` do not run together.
+/// Cuts a list of launches into units. `live_out` tensors are needed beyond their group, and launches of which some are
+/// `run_once` do not run together.
 pub fn units(
     kernels: &Kernels,
     layouts: &Layouts,
     launches: &[Launch],
-    lasting: &BTreeSet<Tensor>,
-    fixed: &[bool],
+    live_out: &BTreeSet<Tensor>,
+    run_once: &[bool],
 ) -> Vec<Unit> {
     let mut units = Vec::new();
     let spans = spans(launches);
@@ -40,11 +41,11 @@ pub fn units(
         let group = launches[start].group;
         let same = launches[start..].iter().take_while(|launch| group.is_some() && launch.group == group);
         let range = start..start + same.count().max(1);
-        let alike = fixed[range.clone()].iter().all(|is_fixed| *is_fixed == fixed[start]);
+        let alike = run_once[range.clone()].iter().all(|is_run_once| *is_run_once == run_once[start]);
         let alone = |at: usize| Unit { launches: at..at + 1, slices: 1, scratch: BTreeMap::new() };
         let is_inside = |tensor: Tensor| {
             let span = &spans[&tensor];
-            range.start <= span.start && span.end <= range.end && !lasting.contains(&tensor)
+            range.start <= span.start && span.end <= range.end && !live_out.contains(&tensor)
         };
         let sliced = || sliced(kernels, layouts, launches, range.clone(), &is_inside);
         match (alike && range.len() > 1).then(sliced).flatten() {
@@ -92,22 +93,23 @@ fn sliced(
     }
     let mut scratch = BTreeMap::new();
     for (tensor, users) in users {
-        let is_written =
-            users.iter().any(|(launch, _, buffer)| launch.function.buffers[*buffer].access != Access::Read);
+        let is_written = users
+            .iter()
+            .any(|(launch, _, buffer)| launch.function.buffers[*buffer].access != AccessMode::Read);
         if !is_written || users.len() < 2 {
             continue;
         }
         let layout = &layouts[&tensor];
-        let step = layout.len() as i64 / slices;
+        let slice_len = layout.len() as i64 / slices;
         let stays = |(launch, axis, buffer): &(&Launch, Axis, Buffer)| {
             let accesses = accesses(&launch.function, *buffer);
-            accesses.iter().all(|access| in_slice(&launch.function, *axis, step, access))
+            accesses.iter().all(|access| in_slice(&launch.function, *axis, slice_len, access))
         };
-        if step * slices != layout.len() as i64 || !users.iter().all(stays) {
+        if slice_len * slices != layout.len() as i64 || !users.iter().all(stays) {
             return None;
         }
         if is_inside(tensor) && layout.fill.is_none() {
-            scratch.insert(tensor, step as usize * kernels.program.tensors[tensor].dtype.size());
+            scratch.insert(tensor, slice_len as usize * kernels.program.tensors[tensor].dtype.size());
         }
     }
     Some(Unit { launches: range, slices, scratch })
@@ -121,52 +123,24 @@ fn parallel_axis(function: &Function) -> Option<Axis> {
     }
 }
 
-/// Elements of an access: the first one, the step between them, how many.
-type Touch<'a> = (&'a Index, i64, u32);
-
 /// Whether an access stays in the slice of its iteration.
-fn in_slice(function: &Function, axis: Axis, step: i64, (index, stride, lanes): &Touch<'_>) -> bool {
-    let rest = index.add_scaled(&Index::from(axis), -step, &function.axes);
+fn in_slice(function: &Function, axis: Axis, slice_len: i64, access: &Access<'_>) -> bool {
+    let rest = access.index.add_scaled(&Index::from(axis), -slice_len, &function.axes);
     let (low, high) = rest.range(&function.axes);
-    let ends = stride * i64::from(lanes - 1);
+    let (first, last) = access.spread();
     !rest.mentions(axis)
-        && low.saturating_add(ends.min(0)) >= 0
-        && (planted!("plan.slices.next") || high.saturating_add(ends.max(0)) < step)
+        && low.saturating_add(first) >= 0
+        && (planted!("plan.slices.next") || high.saturating_add(last) < slice_len)
 }
 
-fn accesses(function: &Function, buffer: Buffer) -> Vec<Touch<'_>> {
+fn accesses(function: &Function, wanted: Buffer) -> Vec<Access<'_>> {
     let mut found = Vec::new();
-    collect(function, buffer, &function.body, &mut found);
-    found
-}
-
-fn collect<'a>(function: &'a Function, buffer: Buffer, statements: &'a [Stmt], found: &mut Vec<Touch<'a>>) {
-    for statement in statements {
-        match statement {
-            Stmt::For { body, .. } => collect(function, buffer, body, found),
-            Stmt::Set { value, .. } => loads(buffer, value, found),
-            Stmt::Store { buffer: stored, index, stride, value } => {
-                loads(buffer, value, found);
-                if *stored == buffer {
-                    found.push((index, *stride, function.type_of(value).map_or(1, |ty| ty.lanes)));
-                }
-            }
-            Stmt::If { condition, then, otherwise } => {
-                loads(buffer, condition, found);
-                collect(function, buffer, then, found);
-                collect(function, buffer, otherwise, found);
-            }
+    for_each_access(function, &mut |access, _| {
+        if access.buffer == wanted {
+            found.push(access);
         }
-    }
-}
-
-fn loads<'a>(buffer: Buffer, expr: &'a Expr, found: &mut Vec<Touch<'a>>) {
-    if let Expr::Load { buffer: loaded, index, stride, lanes } = expr
-        && *loaded == buffer
-    {
-        found.push((index, *stride, *lanes));
-    }
-    expr.for_each_operand(&mut |operand| loads(buffer, operand, found));
+    });
+    found
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::loops::parser::parse;
 use crate::te::{DType, Program};
 
 /// What two launches of a group run as.
-fn run_as(texts: [&str; 2], lasting: &[u32]) -> Vec<Unit> {
+fn run_as(texts: [&str; 2], live_out: &[u32]) -> Vec<Unit> {
     let mut program = Program::default();
     for at in 0..4 {
         program.tensor(format!("t{at}"), DType::F32, vec![64]);
@@ -18,11 +18,11 @@ fn run_as(texts: [&str; 2], lasting: &[u32]) -> Vec<Unit> {
         let number = |name: &str| name[1..].parse().expect("a tensor by its number");
         let buffers =
             function.buffers.values().map(|buffer| Tensor::from_u32(number(&buffer.name))).collect();
-        let (schedule, key) = (String::new(), String::new());
-        Launch { function, buffers, schedule, group: Some(0), key, tiles: Vec::new() }
+        let (schedule, origins, tiles) = (String::new(), Vec::new(), Vec::new());
+        Launch { function, buffers, schedule, group: Some(0), origins, key: None, tiles }
     };
-    let lasting = lasting.iter().map(|at| Tensor::from_u32(*at)).collect();
-    units(&kernels, &layouts, &texts.map(launch), &lasting, &[false; 2])
+    let live_out = live_out.iter().map(|at| Tensor::from_u32(*at)).collect();
+    units(&kernels, &layouts, &texts.map(launch), &live_out, &[false; 2])
 }
 
 fn is_sliced(texts: [&str; 2]) -> bool {

@@ -5,7 +5,7 @@
 //!    a kept tensor of its shape; or one slice of it in the scratch of a thread, where the launch runs slice by slice.
 
 use super::slices::Unit;
-use super::{Kept, Place, Plan};
+use super::{MemoryPlan, Persistent, Placement};
 use crate::kernels::{Kernels, Layout, Layouts};
 use crate::loops::verifier::Invalid;
 use crate::sched::Launch;
@@ -20,10 +20,10 @@ pub fn verify(
     kernels: &Kernels,
     layouts: &Layouts,
     launches: &[Launch],
-    kept: &[Kept],
-    plan: &Plan,
+    persistent: &[Persistent],
+    plan: &MemoryPlan,
 ) -> Result<(), Invalid> {
-    let verifier = Verifier { kernels, layouts, kept, plan };
+    let verifier = Verifier { kernels, layouts, persistent, plan };
     let of_launch = |(unit, launch)| verifier.launch(unit, launch);
     let units = plan.units.iter().flat_map(|unit| unit.launches.clone().map(move |_| unit));
     let findings: Vec<String> = units.zip(launches).flat_map(of_launch).collect();
@@ -36,8 +36,8 @@ pub fn verify(
 struct Verifier<'a> {
     kernels: &'a Kernels,
     layouts: &'a Layouts,
-    kept: &'a [Kept],
-    plan: &'a Plan,
+    persistent: &'a [Persistent],
+    plan: &'a MemoryPlan,
 }
 
 impl Verifier<'_> {
@@ -79,17 +79,19 @@ impl Verifier<'_> {
         };
         match self.plan.places.get(&tensor) {
             None => Some("has no place".into()),
-            Some(Place::Arena(offset)) => inside(*offset, bytes, self.plan.arena_bytes),
-            Some(Place::Scratch { offset, slice }) => {
+            Some(Placement::Arena(offset)) => inside(*offset, bytes, self.plan.arena_bytes),
+            Some(Placement::Scratch { offset, slice }) => {
                 let slices = if unit.scratch.contains_key(&tensor) { unit.slices } else { 0 };
                 match slice.checked_mul(slices as usize) {
                     Some(all) if all == bytes => inside(*offset, *slice, self.plan.scratch_bytes),
                     _ => Some(format!("has {bytes} bytes, and {slices} slices of {slice}")),
                 }
             }
-            Some(Place::Present(at) | Place::Next(at)) => {
-                let Some(kept) = self.kept.get(*at) else { return Some("is no kept tensor".into()) };
-                let shape = &self.kernels.program.tensors[kept.present].shape;
+            Some(Placement::Present(at) | Placement::Next(at)) => {
+                let Some(persistent) = self.persistent.get(*at) else {
+                    return Some("is no kept tensor".into());
+                };
+                let shape = &self.kernels.program.tensors[persistent.present].shape;
                 let is_plain = *layout == Layout::new(shape, None, 1) && size == 4;
                 (!is_plain).then(|| format!("lies in a kept tensor of another layout, {shape:?}"))
             }

@@ -10,18 +10,21 @@
 //! In: a graph and values for its inputs. Out: values of its outputs, or the first difference in words.
 
 use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
 use crate::base::philox::{RandomState, uniform};
 use crate::graph::{self, Graph, Role, Sink};
 use crate::kernels::Layout;
 use crate::loops::interpreter::{self as loops, BufferMemory};
 use crate::loops::{DType, verifier};
-use crate::lower::{Goal, Lowered, lower};
+use crate::lower::{CompileOptions, Lowered, lower};
 use crate::te::Tensor;
 use crate::te::interpreter::Number;
 
-use super::pool::Pool;
-use super::program::Program;
+use super::device::Device;
+use super::devices;
+use super::executable::Executable;
+use super::instance::Instance;
 use super::store::Store;
 use super::values::Values;
 
@@ -106,24 +109,41 @@ pub fn numbers(outputs: &Outputs) -> Vec<Vec<f64>> {
     outputs.iter().map(Values::numbers).collect()
 }
 
-/// A graph compiled to native code, with a store of its own.
+/// A graph compiled for a device, with a store of its own.
 pub struct Native {
     roles: Vec<Role>,
     sinks: Vec<Sink>,
     integer_targets: bool,
-    program: Program,
+    executable: Arc<Executable>,
     store: Store,
+    /// What ran last, and where.
+    bound: Option<(Arc<dyn Device>, Instance)>,
+}
+
+/// The processor with one thread, which compiles for all levels.
+fn one_thread() -> &'static Arc<dyn Device> {
+    static DEVICE: LazyLock<Arc<dyn Device>> = LazyLock::new(|| devices::host(1).expect("a thread"));
+    &DEVICE
 }
 
 impl Native {
-    /// Compiles a lowered graph.
+    /// Compiles a lowered graph to native code.
     ///
     /// # Errors
     ///
     /// Where the code generator refuses a function.
     pub fn compile(graph: &Graph, lowered: Lowered) -> Result<Native, String> {
-        let program = Program::compile(graph, lowered).map_err(|error| error.to_string())?;
-        let mut store = Store::default();
+        Native::on(one_thread(), graph, lowered)
+    }
+
+    /// Compiles a lowered graph for the kind of a device.
+    ///
+    /// # Errors
+    ///
+    /// Where it has no code for a function.
+    pub fn on(device: &Arc<dyn Device>, graph: &Graph, lowered: Lowered) -> Result<Native, String> {
+        let executable = Executable::compile(graph, lowered, &**device).map_err(|error| error.to_string())?;
+        let mut store = Store::on(device);
         for (value, role) in &graph.inputs {
             let (Role::Param { path, .. } | Role::State { path, .. }) = role else { continue };
             let added = store.add(path, &graph.values[*value].shape);
@@ -135,31 +155,42 @@ impl Native {
             roles: graph.inputs.iter().map(|(_, role)| role.clone()).collect(),
             sinks: graph.outputs.iter().map(|(_, sink)| sink.clone()).collect(),
             integer_targets: graph.inputs.iter().any(integer),
-            program,
+            executable: Arc::new(executable),
             store,
+            bound: None,
         })
     }
 
     /// Runs the program once and gives all outputs.
-    pub fn run(&mut self, inputs: &Tensors, pool: &Pool, state: RandomState) -> Outputs {
+    ///
+    /// # Panics
+    ///
+    /// Where there is no memory for it.
+    pub fn run(&mut self, inputs: &Tensors, device: &Arc<dyn Device>, state: RandomState) -> Outputs {
+        let store = &mut self.store;
+        let same = self.bound.take().filter(|(known, _)| Arc::ptr_eq(known, device));
+        let (_, program) = self.bound.insert(same.unwrap_or_else(|| {
+            let bound = Instance::bind(self.executable.clone(), device, store);
+            (device.clone(), bound.expect("its own store, and memory"))
+        }));
         for (role, values) in self.roles.iter().zip(inputs) {
             match role {
-                Role::Data => self.program.set_data(values),
+                Role::Data => program.set_data(values),
                 Role::Target | Role::Partner if self.integer_targets => {
                     let labels: Vec<i32> = values.iter().map(|label| *label as i32).collect();
-                    self.program.set_labels(role, &labels);
+                    program.set_labels(role, &labels);
                 }
-                Role::Target | Role::Partner => self.program.set_targets(role, values),
-                Role::Scalar(name) => self.program.set_scalar(name, values[0]),
+                Role::Target | Role::Partner => program.set_targets(role, values),
+                Role::Scalar(name) => program.set_scalar(name, values[0]),
                 Role::Param { path, .. } | Role::State { path, .. } => {
-                    let at = self.store.position(path).expect("added when it was compiled");
-                    self.store.entries_mut()[at].values_mut().copy_from_slice(values);
+                    let at = store.position(path).expect("added when it was compiled");
+                    store.entries_mut()[at].set(values);
                 }
             }
         }
-        self.program.run(&mut self.store, pool, state).expect("its own store and memory");
-        self.program.commit(&mut self.store);
-        let output = |sink| self.program.output(sink, &self.store).expect("the graph's own output");
+        program.run(store, state).expect("its own store and memory");
+        program.commit(store);
+        let output = |sink| program.output(sink, store).expect("the graph's own output");
         self.sinks.iter().map(output).collect()
     }
 }
@@ -210,8 +241,8 @@ fn fresh(dtype: DType, layout: &Layout) -> BufferMemory {
 /// Stores row-major values by a layout; lanes beyond the last picture repeat it.
 fn pack(layout: &Layout, values: &[f32], memory: &mut BufferMemory) {
     let mut padded = layout.shape.clone();
-    if let Some(across) = layout.across {
-        padded[across] = (padded[across] as u64).next_multiple_of(layout.lanes as u64) as i64;
+    if let Some(lane_dim) = layout.lane_dim {
+        padded[lane_dim] = (padded[lane_dim] as u64).next_multiple_of(layout.lanes as u64) as i64;
     }
     for_each_index(&padded, &mut |index| {
         let inside = index.iter().zip(&layout.shape).map(|(at, extent)| (*at).min(extent - 1));
@@ -309,7 +340,9 @@ fn name(graph: &Graph, sink: &Sink) -> String {
             format!("{sink:?} {}", graph.values[*value].name)
         }
         Sink::Health(_) => "the parameters' health".into(),
-        Sink::Loss | Sink::Prediction | Sink::Metric(_) | Sink::Accepted => format!("{sink:?}"),
+        Sink::Loss | Sink::Prediction | Sink::Metric(_) | Sink::Accepted | Sink::Probe(_) => {
+            format!("{sink:?}")
+        }
     }
 }
 
@@ -318,12 +351,11 @@ fn name(graph: &Graph, sink: &Sink) -> String {
 /// # Errors
 ///
 /// The first element that differs by more than the bound, in words, or elements out of the range of single precision.
-pub fn check(graph: &Graph, goal: &Goal) -> Result<(), String> {
+pub fn check(graph: &Graph, goal: &CompileOptions) -> Result<(), String> {
     let state = RandomState { seed: 7, step: 1 };
     let inputs = inputs(graph, state);
     let lowered = lower(graph, goal);
-    let pool = Pool::new(1).map_err(|error| error.to_string())?;
-    let native = Native::compile(graph, lowered)?.run(&inputs, &pool, state);
+    let native = Native::compile(graph, lowered)?.run(&inputs, one_thread(), state);
     match within_bound(graph, &native, &oracle(graph, &doubles(&inputs), state))? {
         0 => Ok(()),
         unknown => Err(format!("{unknown} elements leave the range of single precision")),

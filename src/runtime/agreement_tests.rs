@@ -25,7 +25,7 @@ fn elementwise(
     graph.ops.push(Op { name: "elementwise".into(), program: p })
 }
 
-fn conv(n: i64, c: i64, o: i64, size: i64, k: i64, stride: i64, pad: i64) -> (Equations, i64) {
+fn conv([n, c, o, size]: [i64; 4], k: i64, stride: i64, pad: i64) -> (Equations, i64) {
     let mut p = Equations::default();
     let out = (size + 2 * pad - k) / stride + 1;
     let x = p.input("x", DType::F32, vec![n, c, size, size]);
@@ -80,11 +80,11 @@ fn network(n: i64, size: i64, stride: i64) -> Graph {
         });
         g.call(op, vec![value], "relu", None)[0]
     };
-    let (program, out) = conv(n, 2, 4, size, 3, stride, 1);
+    let (program, out) = conv([n, 2, 4, size], 3, stride, 1);
     let op = g.ops.push(Op { name: "conv".into(), program });
     let y = g.call(op, vec![x, w1], "conv1", None)[0];
     let y = relu(&mut g, y);
-    let (program, out) = conv(n, 4, 6, out, 3, 1, 1);
+    let (program, out) = conv([n, 4, 6, out], 3, 1, 1);
     let op = g.ops.push(Op { name: "conv".into(), program });
     let y = g.call(op, vec![y, w2], "conv2", None)[0];
     let y = relu(&mut g, y);
@@ -118,7 +118,7 @@ fn levels() -> impl Iterator<Item = Level> {
 fn a_small_network_and_its_gradients() {
     for (n, size, stride) in [(8, 8, 1), (8, 9, 2), (3, 8, 1), (11, 7, 2), (1, 6, 1), (4, 13, 1)] {
         for level in levels() {
-            let goal = Goal::of(Target::of(level));
+            let goal = CompileOptions::of(Target::of(level));
             assert_eq!(check(&network(n, size, stride), &goal), Ok(()), "n={n} size={size} stride={stride}");
         }
     }

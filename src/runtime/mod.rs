@@ -1,22 +1,28 @@
-//! Running compiled programs: memory, threads, and what goes in and comes out.
+//! Running compiled programs: devices, their memory, and what goes in and comes out.
 //!
-//! A [`Program`] is compiled for one batch size. Several of them (training, the smaller last batch,
-//! evaluation) share a [`Store`] of parameters and states.
+//! An [`Executable`] is compiled for one batch size and a kind of [`Device`]. An [`Instance`] of it runs with the
+//! tensors of a [`Store`]; several (training, the smaller last batch, evaluation) share one, and lease the rest of
+//! their memory by turns. Which devices there are knows [`devices`] alone.
 
 pub mod agreement;
 pub mod allocator;
 mod broken;
-pub mod memory;
+mod cpu;
+mod device;
+pub mod devices;
+mod executable;
+mod instance;
+mod interpreter;
+mod layout_io;
 pub mod need;
-pub mod peak;
-pub mod pool;
-pub mod program;
-mod rows;
 pub mod store;
-mod units;
+mod turns;
 pub mod values;
 
-pub use pool::Pool;
-pub use program::Program;
+pub use broken::Suspect;
+pub use device::{Device, Error};
+pub use executable::Executable;
+pub use instance::Instance;
 pub use store::{Mismatch, Store};
+pub use turns::Turns;
 pub use values::Values;

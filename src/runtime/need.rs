@@ -13,7 +13,7 @@ const BATCHES: u64 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
     /// For parameters and states, the optimiser's among them.
-    pub kept: u64,
+    pub persistent: u64,
     /// For all that lies in memory while it runs, and batches on their way there.
     pub run: u64,
     /// Samples of a run.
@@ -29,7 +29,7 @@ impl Need {
         let data = graph.inputs.iter().find(|(_, role)| *role == Role::Data);
         let plan = &lowered.plan;
         Need {
-            kept: kept(graph) + lowered.next_bytes(),
+            persistent: persistent(graph) + lowered.next_bytes(),
             run: plan.arena_bytes as u64
                 + (plan.scratch_bytes * threads) as u64
                 + BATCHES * inputs.sum::<u64>(),
@@ -49,10 +49,10 @@ impl Need {
 }
 
 /// Bytes of the parameters and states of a graph.
-pub fn kept(graph: &Graph) -> u64 {
-    let kept =
+pub fn persistent(graph: &Graph) -> u64 {
+    let persistent =
         graph.inputs.iter().filter(|(_, role)| matches!(role, Role::Param { .. } | Role::State { .. }));
-    kept.map(|(value, _)| bytes_of(&graph.values[*value].shape) as u64).sum()
+    persistent.map(|(value, _)| bytes_of(&graph.values[*value].shape) as u64).sum()
 }
 
 /// The largest batch below one with its need that leaves enough of a room, as far as a few tries tell; none where not
@@ -89,9 +89,9 @@ fn rounded(batch: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::memory::Bound;
+    use crate::base::memory::MemoryLimit;
 
-    const ROOM: Room = Room { bytes: 16 << 20, bound: Bound::Machine };
+    const ROOM: Room = Room { bytes: 16 << 20, bound: MemoryLimit::Machine };
 
     /// The batch for a program that needs so much, and so much a sample.
     fn found(fixed: u64, sample: u64, batch: i64) -> Option<i64> {

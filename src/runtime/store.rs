@@ -4,28 +4,31 @@
 //! [`Store::commit`] swaps them, so a step that is not accepted leaves no trace, and nothing is ever copied. A step
 //! that knows the verdict before it updates anything writes over the present value; then there is no other.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::memory::Shortage;
 
-use super::memory::Memory;
+use super::device::{Device, DeviceBuffer, PersistentBlocks, elements};
 
 /// A kept tensor, row-major.
 pub struct Entry {
     pub path: String,
     pub shape: Vec<i64>,
-    present: Memory,
-    /// None until a program stores it.
-    next: Option<Memory>,
+    present: Box<dyn DeviceBuffer>,
+    /// None until a program is bound that stores it.
+    next: Option<Box<dyn DeviceBuffer>>,
 }
 
-/// All kept tensors of a model, in the order of its graph.
-#[derive(Default)]
+/// All kept tensors of a model, in the order of its graph, in the memory of a device.
 pub struct Store {
+    device: Arc<dyn Device>,
     entries: Vec<Entry>,
     places: HashMap<String, usize>,
     version: u64,
+    structure: u64,
 }
 
 /// Why a program cannot run on what it is given.
@@ -35,33 +38,68 @@ pub enum Mismatch {
     Missing(String),
     #[error("the tensor `{path}` has the shape {found:?}, and this program needs {needed:?}")]
     Shape { path: String, found: Vec<i64>, needed: Vec<i64> },
-    #[error("the memory of this program was given to another one")]
+    #[error("this program has given its memory back")]
     NoMemory,
+    #[error("code or memory of the device `{found}` on `{needed}`")]
+    Kind { found: &'static str, needed: &'static str },
     #[error("{0}")]
     Shortage(#[from] Shortage),
 }
 
-/// The versions of all stores so far.
-static VERSIONS: AtomicU64 = AtomicU64::new(0);
+/// A number that there was not before.
+fn new_number() -> u64 {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    1 + NUMBERS.fetch_add(1, Ordering::Relaxed)
+}
 
 impl Entry {
-    fn len(&self) -> usize {
+    /// The present values.
+    pub fn values(&self) -> Cow<'_, [f32]> {
+        elements(self.present.read(0..self.present.bytes()))
+    }
+
+    /// The number of values.
+    pub fn len(&self) -> usize {
         self.present.bytes() / size_of::<f32>()
     }
 
-    /// The present values.
-    pub fn values(&self) -> &[f32] {
-        self.present.floats(0, self.len())
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
-    /// The present values, to change.
-    pub fn values_mut(&mut self) -> &mut [f32] {
-        let len = self.len();
-        self.present.floats_mut(0, len)
+    /// Gives the present values to be written, all of them: what is there before is anything.
+    pub fn write(&mut self, fill: impl FnOnce(&mut [f32])) {
+        let (all, mut fill) = (0..self.present.bytes(), Some(fill));
+        self.present.write(all, &mut |bytes| {
+            if let Some(fill) = fill.take() {
+                fill(bytemuck::cast_slice_mut(bytes));
+            }
+        });
+    }
+
+    /// Replaces the present values.
+    ///
+    /// # Panics
+    ///
+    /// Where there are not so many.
+    pub fn set(&mut self, values: &[f32]) {
+        self.write(|own| own.copy_from_slice(values));
     }
 }
 
 impl Store {
+    /// No tensors yet, in the memory of a device.
+    pub fn on(device: &Arc<dyn Device>) -> Store {
+        let (device, structure) = (device.clone(), new_number());
+        Store { device, entries: Vec::new(), places: HashMap::new(), version: 0, structure }
+    }
+
+    /// Whose memory it is.
+    pub fn device(&self) -> &Arc<dyn Device> {
+        &self.device
+    }
+
     /// Adds a tensor of zeros.
     ///
     /// # Errors
@@ -73,8 +111,8 @@ impl Store {
     /// Where there is one of that path.
     pub fn add(&mut self, path: &str, shape: &[i64]) -> Result<&mut Entry, Shortage> {
         assert!(self.position(path).is_none(), "two tensors `{path}`");
-        self.change();
-        let present = Memory::zeroed(bytes_of(shape))?;
+        let present = self.device.allocate(bytes_of(shape))?;
+        self.restructure();
         self.places.insert(path.into(), self.entries.len());
         self.entries.push(Entry { path: path.into(), shape: shape.to_vec(), present, next: None });
         Ok(self.entries.last_mut().expect("one was just added"))
@@ -85,7 +123,7 @@ impl Store {
         for at in places {
             let Entry { present, next, .. } = &mut self.entries[at];
             if next.is_none() {
-                *next = Some(Memory::zeroed(present.bytes())?);
+                *next = Some(self.device.allocate(present.bytes())?);
             }
         }
         Ok(())
@@ -125,7 +163,7 @@ impl Store {
 
     /// Drops the tensors whose paths begin so: a new phase begins with a fresh optimiser, and knows nothing of another.
     pub fn drop_all(&mut self, prefix: &str) {
-        self.change();
+        self.restructure();
         self.entries.retain(|entry| !entry.path.starts_with(prefix));
         let places = self.entries.iter().enumerate().map(|(at, entry)| (entry.path.clone(), at));
         self.places = places.collect();
@@ -147,20 +185,31 @@ impl Store {
         self.version
     }
 
+    /// A number that no other store has, nor this one with other tensors: places hold as long as it stays.
+    pub(super) fn structure(&self) -> u64 {
+        self.structure
+    }
+
     fn change(&mut self) {
-        self.version = 1 + VERSIONS.fetch_add(1, Ordering::Relaxed);
+        self.version = new_number();
     }
 
-    pub(super) fn memory(&self, at: usize) -> &Memory {
-        &self.entries[at].present
+    fn restructure(&mut self) {
+        self.structure = new_number();
+        self.change();
     }
 
-    pub(super) fn present(&self, at: usize) -> *mut u8 {
-        self.entries[at].present.at(0)
+    pub(super) fn present(&self, at: usize) -> &dyn DeviceBuffer {
+        &*self.entries[at].present
     }
 
-    pub(super) fn next(&self, at: usize) -> *mut u8 {
-        self.entries[at].next.as_ref().map_or(std::ptr::null_mut(), |next| next.at(0))
+    /// The memory of some tensors, for a run.
+    pub(super) fn blocks(&mut self, places: &[usize]) -> Vec<PersistentBlocks<'_>> {
+        let mut all: Vec<Option<&mut Entry>> = self.entries.iter_mut().map(Some).collect();
+        let entries = places.iter().map(|at| all[*at].take().expect("a program has a tensor once"));
+        let blocks = entries
+            .map(|entry| PersistentBlocks { present: &mut *entry.present, next: entry.next.as_deref_mut() });
+        blocks.collect()
     }
 }
 

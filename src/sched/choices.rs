@@ -4,18 +4,20 @@
 //! the same bits with any choices or none. Keys and tiles are text, because they come from files: a key that no launch
 //! has is not asked for, and a tile that a launch may not have is not taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::Launch;
+use crate::base::files;
+use crate::loops::Function;
 
 /// A tile for each of some launches, by their keys; tiles are written like `o 4, j 7`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Choices(BTreeMap<String, String>);
+pub struct TunedTiles(BTreeMap<String, String>);
 
-impl Choices {
+impl TunedTiles {
     /// Chooses a tile for a launch.
     pub fn choose(&mut self, key: &str, tile: &str) {
         self.0.insert(key.into(), tile.into());
@@ -34,17 +36,23 @@ impl Choices {
         self.0.len()
     }
 
-    /// How many of the choices none of these launches has taken: their kernel is another one now.
+    /// How many of the choices none of these launches has taken: their function is another one now.
     pub fn misfits(&self, launches: &[Launch]) -> usize {
-        let has = |launch: &&Launch| {
-            self.tile(&launch.key).is_some_and(|tile| launch.tiles.first().is_some_and(|own| own == tile))
-        };
-        self.len() - launches.iter().filter(has).count()
+        let taken: HashSet<(&str, &str)> = launches
+            .iter()
+            .filter_map(|launch| Some((launch.key.as_deref()?, &**launch.tiles.first()?)))
+            .collect();
+        self.0.iter().filter(|(key, tile)| !taken.contains(&(key.as_str(), tile.as_str()))).count()
     }
 }
 
-/// What stands for a launch in every lowering of the same program: its kernel, and which of the kernel's launches it
-/// is.
-pub fn key(kernel: &str, number: usize) -> String {
-    format!("{kernel} {number}")
+/// What stands for a launch: a hash of its function, with the tile that the cost model takes, but without names. So what
+/// was measured holds wherever there is such a function, whatever its layer is called.
+pub fn key(function: &Function) -> String {
+    let mut function = function.clone();
+    function.forget_names();
+    files::hash_of(function.to_string().as_bytes()).chars().take(LETTERS).collect()
 }
+
+/// Letters of a key: enough for one in a million programs of a thousand functions to have two of one key by chance.
+const LETTERS: usize = 16;

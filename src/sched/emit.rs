@@ -9,21 +9,27 @@
 use crate::base::hash::HashMap;
 
 use super::nest::LoopNest;
-use super::value::{Scope, Value, Writer};
-use super::{Launch, Subject};
+use super::value::{Scope, TypedExpr, Writer};
+use super::{Launch, ScheduleInput};
 use crate::kernels::{Nest, Statement};
 use crate::loops::verifier;
 use crate::loops::{Binary, Expr, Fold, ForKind, Scalar, Stmt, Type};
 use crate::te::whole::is_beyond;
 use crate::te::{self, Axis, Index, Program, Reduction};
 
-/// Writes the function of a nest, whose launch has no key yet. The points of a register tile have expressions of their
+/// Writes the function of a nest, whose launch has neither group nor origins yet. The points of a register tile have expressions of their
 /// own, which are added to the `program`.
-pub fn emit(subject: Subject<'_>, program: Program, name: &str, nest: &Nest, plan: &LoopNest) -> Launch {
-    let lane = plan.lane.as_ref().map(|lane| lane.axis);
+pub fn emit(
+    subject: ScheduleInput<'_>,
+    program: Program,
+    name: &str,
+    nest: &Nest,
+    sched: &LoopNest,
+) -> Launch {
+    let lane = sched.lane.as_ref().map(|lane| lane.axis);
     let mut writer = Writer::new(subject, program, lane);
-    let mut body = Emitter { writer: &mut writer, nest, plan }.body();
-    for (depth, axis) in plan.outer.iter().enumerate().rev() {
+    let mut body = Emitter { writer: &mut writer, nest, sched }.body();
+    for (depth, axis) in sched.outer.iter().enumerate().rev() {
         let kind = if depth == 0 { ForKind::Parallel } else { ForKind::Serial };
         let axis = writer.axis(*axis);
         body = vec![Stmt::For { axis, kind, body }];
@@ -35,8 +41,8 @@ pub fn emit(subject: Subject<'_>, program: Program, name: &str, nest: &Nest, pla
     {
         panic!("schedule of {name}:\n{}\n{function}", findings.join("\n"));
     }
-    let key = String::new();
-    Launch { function, buffers, schedule: plan.to_string(), group: None, key, tiles: plan.tiles.clone() }
+    let (schedule, tiles) = (sched.to_string(), sched.tiles.clone());
+    Launch { function, buffers, schedule, group: None, origins: Vec::new(), key: None, tiles }
 }
 
 /// So many summands of a single sum are added one after the other: more lose digits, and wait for each other.
@@ -45,7 +51,7 @@ pub(super) const SHORT_SUM: i64 = 8;
 struct Emitter<'a, 'b> {
     writer: &'a mut Writer<'b>,
     nest: &'a Nest,
-    plan: &'a LoopNest,
+    sched: &'a LoopNest,
 }
 
 /// The axes that are constant at one point of the unrolled loops.
@@ -58,9 +64,9 @@ struct Accumulator {
     body: te::ExprId,
     axes: Vec<Axis>,
     /// The total, or the best so far of an arg-reduction.
-    total: Value,
+    total: TypedExpr,
     /// The position of the best, where it is wanted.
-    position: Option<Value>,
+    position: Option<TypedExpr>,
     /// Whether an earlier one finds both.
     follows: bool,
     /// Whether it is one of integers that `f32` may not hold.
@@ -69,8 +75,8 @@ struct Accumulator {
 
 impl Emitter<'_, '_> {
     fn body(&mut self) -> Vec<Stmt> {
-        let tile = self.points(&self.plan.tile);
-        let points = self.points(&[self.plan.tile.as_slice(), &self.plan.windows].concat());
+        let tile = self.points(&self.sched.tile);
+        let points = self.points(&[self.sched.tile.as_slice(), &self.sched.windows].concat());
         let windows = points.len() / tile.len();
         let (inner, outer) = self.nest.levels(self.writer.program());
         let mut scope = Scope::default();
@@ -83,7 +89,7 @@ impl Emitter<'_, '_> {
             let joined = self.start_all(&mut scope, outer);
             for at in at * windows..(at + 1) * windows {
                 let replace = self.replacement(&[&points[at]]);
-                if self.plan.shares {
+                if self.sched.shares {
                     scope.next_point()
                 } else {
                     scope.forget()
@@ -94,7 +100,7 @@ impl Emitter<'_, '_> {
                 }
             }
             if !outer.is_empty() {
-                if self.plan.shares {
+                if self.sched.shares {
                     scope.next_point()
                 } else {
                     scope.forget()
@@ -173,7 +179,7 @@ impl Emitter<'_, '_> {
     }
 
     /// What a reduction begins with. As an integer, an infinity is the integer at that end.
-    fn neutral(&mut self, op: Reduction, lanes: u32, whole: bool) -> Value {
+    fn neutral(&mut self, op: Reduction, lanes: u32, whole: bool) -> TypedExpr {
         match whole {
             true => self.writer.whole_constant(neutral(op) as i32, lanes),
             false => self.writer.constant(neutral(op), lanes),
@@ -181,9 +187,9 @@ impl Emitter<'_, '_> {
     }
 
     /// A variable for the position of the best, where a reduction asks for it.
-    fn position(&mut self, scope: &mut Scope, op: Reduction, axes: &[Axis]) -> Option<Value> {
+    fn position(&mut self, scope: &mut Scope, op: Reduction, axes: &[Axis]) -> Option<TypedExpr> {
         matches!(op, Reduction::ArgMax | Reduction::ArgMin).then(|| {
-            let zero = Value { expr: Expr::Int(0), ty: Type { scalar: Scalar::I32, lanes: 1 } };
+            let zero = TypedExpr { expr: Expr::Int(0), ty: Type { scalar: Scalar::I32, lanes: 1 } };
             let zero = self.writer.splat(zero, self.accumulator_lanes(axes));
             self.writer.variable(scope, "position", zero)
         })
@@ -195,19 +201,19 @@ impl Emitter<'_, '_> {
 
     /// Whether the accumulator of a reduction is a vector: the lane axis is a free one or one of its own.
     fn varies_by_lane(&self, axes: &[Axis]) -> bool {
-        self.plan.lane.as_ref().is_some_and(|lane| !lane.reduced || axes == self.nest.reduce)
+        self.sched.lane.as_ref().is_some_and(|lane| !lane.reduced || axes == self.nest.reduce)
     }
 
     /// Whether a reduction runs over the lanes.
     fn reduces_lanes(&self, accumulator: &Accumulator) -> bool {
-        self.plan.lane.as_ref().is_some_and(|lane| lane.reduced) && accumulator.axes == self.nest.reduce
+        self.sched.lane.as_ref().is_some_and(|lane| lane.reduced) && accumulator.axes == self.nest.reduce
     }
 
     /// The loops of the reductions. Sums begin again inside the loops that [`Self::restarts`] names, and the loop adds
     /// up their totals, so that long sums lose few digits.
     fn reduction_loops(&mut self, points: &[Point], accumulators: &[Vec<Accumulator>]) -> Vec<Stmt> {
         let mut levels = vec![(accumulators.to_vec(), Vec::new())];
-        for depth in 0..self.plan.reduce.len() {
+        for depth in 0..self.sched.reduce.len() {
             let mut scope = Scope::default();
             let outer = levels[depth].0.clone();
             let inner = match self.restarts(depth, points.len()) {
@@ -217,7 +223,7 @@ impl Emitter<'_, '_> {
             levels.push((inner, scope.statements));
         }
         let mut body = self.reduction_body(points, &levels[levels.len() - 1].0);
-        for (depth, axis) in self.plan.reduce.clone().into_iter().enumerate().rev() {
+        for (depth, axis) in self.sched.reduce.clone().into_iter().enumerate().rev() {
             let mut scope = Scope::default();
             scope.statements.append(&mut levels[depth + 1].1);
             scope.statements.append(&mut body);
@@ -232,14 +238,14 @@ impl Emitter<'_, '_> {
     /// set of totals: it begins again only where the sum inside is long enough that saving them does not show.
     fn restarts(&self, depth: usize, points: usize) -> bool {
         let inside = |depth: usize| -> i64 {
-            let axes = self.plan.reduce[depth + 1..].iter().chain(&self.plan.unrolled);
+            let axes = self.sched.reduce[depth + 1..].iter().chain(&self.sched.unrolled);
             axes.map(|axis| self.writer.extent(*axis)).product()
         };
         match points {
             1 => inside(depth) > 1,
             _ => {
-                inside(depth) >= self.plan.long_sum
-                    && (depth + 1..self.plan.reduce.len()).all(|next| inside(next) < self.plan.long_sum)
+                inside(depth) >= self.sched.long_sum
+                    && (depth + 1..self.sched.reduce.len()).all(|next| inside(next) < self.sched.long_sum)
             }
         }
     }
@@ -267,9 +273,9 @@ impl Emitter<'_, '_> {
     }
 
     fn reduction_body(&mut self, points: &[Point], accumulators: &[Vec<Accumulator>]) -> Vec<Stmt> {
-        let steps = self.points(&self.plan.unrolled);
-        let short = steps.len() <= 2 * SHORT_SUM as usize || self.plan.has_parts_in_lanes();
-        if points.len() > 1 || short || !self.plan.digits {
+        let steps = self.points(&self.sched.unrolled);
+        let short = steps.len() <= 2 * SHORT_SUM as usize || self.sched.has_parts_in_lanes();
+        if points.len() > 1 || short || !self.sched.accurate_sums {
             return self.reduction_steps(points, accumulators, &steps);
         }
         let mut statements = Vec::new();
@@ -310,7 +316,7 @@ impl Emitter<'_, '_> {
     /// has more of them come one after the other, each with all of the other factor, which stay in registers.
     fn order(&mut self, points: &[Point], accumulators: &[Vec<Accumulator>]) -> Vec<usize> {
         let mut order: Vec<usize> = (0..points.len()).collect();
-        let first = self.plan.unrolled.iter().map(|axis| (*axis, Index::from(0))).collect();
+        let first = self.sched.unrolled.iter().map(|axis| (*axis, Index::from(0))).collect();
         let mut factors = Vec::new();
         for (point, accumulators) in points.iter().zip(accumulators) {
             let [Accumulator { op: Reduction::Sum, body, .. }] = accumulators.as_slice() else {
@@ -332,7 +338,7 @@ impl Emitter<'_, '_> {
     fn replacement(&self, points: &[&Point]) -> HashMap<Axis, Index> {
         let axes = &self.writer.program().axes;
         let constant = |axis: Axis| points.iter().find_map(|point| point.get(&axis).cloned());
-        self.plan.replace.iter().map(|(axis, index)| (*axis, index.substitute(&constant, axes))).collect()
+        self.sched.replace.iter().map(|(axis, index)| (*axis, index.substitute(&constant, axes))).collect()
     }
 
     fn accumulate(&mut self, scope: &mut Scope, accumulator: &Accumulator, replace: &HashMap<Axis, Index>) {
@@ -341,7 +347,7 @@ impl Emitter<'_, '_> {
         }
         let body = self.writer.at_point(accumulator.body, replace);
         let lanes = accumulator.total.ty.lanes;
-        let mask = self.plan.mask.as_ref().filter(|_| self.reduces_lanes(accumulator));
+        let mask = self.sched.mask.as_ref().filter(|_| self.reduces_lanes(accumulator));
         if accumulator.op == Reduction::Sum
             && (mask.is_none() || planted!("sched.emit.mask"))
             && !accumulator.whole
@@ -379,8 +385,8 @@ impl Emitter<'_, '_> {
         &mut self,
         scope: &mut Scope,
         accumulator: &Accumulator,
-        position: &Value,
-        value: Value,
+        position: &TypedExpr,
+        value: TypedExpr,
         replace: &HashMap<Axis, Index>,
     ) {
         let writer = &mut *self.writer;
@@ -429,7 +435,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The result of a reduction: lanes are folded where the reduction ran over them.
-    fn total(&mut self, scope: &mut Scope, accumulator: &Accumulator) -> Value {
+    fn total(&mut self, scope: &mut Scope, accumulator: &Accumulator) -> TypedExpr {
         if let (Reduction::ArgMax | Reduction::ArgMin, Some(position)) =
             (accumulator.op, &accumulator.position)
         {
@@ -446,7 +452,7 @@ impl Emitter<'_, '_> {
             Reduction::Min | Reduction::ArgMin => Fold::Min,
         };
         let folded = Expr::Fold(fold, Box::new(total.expr));
-        let folded = Value { expr: folded, ty: Type { scalar: total.ty.scalar, lanes: 1 } };
+        let folded = TypedExpr { expr: folded, ty: Type { scalar: total.ty.scalar, lanes: 1 } };
         self.writer.bind(scope, "folded", folded)
     }
 
@@ -454,7 +460,7 @@ impl Emitter<'_, '_> {
         &mut self,
         scope: &mut Scope,
         statement: &Statement,
-        value: Value,
+        value: TypedExpr,
         replace: &HashMap<Axis, Index>,
     ) {
         let axes = &self.writer.program().axes;

@@ -1,26 +1,28 @@
 //! Scheduling: how each kernel's loops run on the machine.
 //!
 //! In: kernels and layouts. Out: [`Launch`]es, loop functions with the tensors of their buffers and the steps of their
-//! schedule. [`cpu`] is the policy: which steps, and why; [`nest`] holds the steps; [`emit`] writes the loops. What was
-//! measured on a machine comes in as [`Choices`].
+//! schedule. [`policy`] chooses: which steps, and why; [`nest`] holds the steps; [`emit`] writes the loops. What was
+//! measured on a machine comes in as [`TunedTiles`].
 
 pub mod choices;
-pub mod cpu;
+pub mod cost_model;
 pub mod emit;
 pub mod nest;
+pub mod policy;
 pub mod printer;
 pub mod value;
 
-use indexmap::IndexMap;
+#[cfg(test)]
+mod emit_tests;
 
 use crate::base::parallel;
 use crate::base::target::Target;
 use crate::kernels::slices::Group;
-use crate::kernels::{Kernels, Layouts};
+use crate::kernels::{Kernels, Layouts, Nest};
 use crate::loops::Function;
-use crate::te::Tensor;
+use crate::te::{Origin, Tensor};
 
-pub use choices::Choices;
+pub use choices::TunedTiles;
 pub use nest::Illegal;
 
 /// The machine as the scheduler sees it.
@@ -34,7 +36,7 @@ pub struct Machine {
 
 /// What the lanes of vectors are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
+pub enum LaneAxis {
     /// The pictures of a batch.
     Batch,
     /// The channels of a picture.
@@ -53,11 +55,11 @@ impl Machine {
     }
 }
 
-impl std::fmt::Display for Over {
+impl std::fmt::Display for LaneAxis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Over::Batch => "the batch",
-            Over::Channels => "channels",
+            LaneAxis::Batch => "the batch",
+            LaneAxis::Channels => "channels",
         })
     }
 }
@@ -72,21 +74,31 @@ pub struct Launch {
     pub schedule: String,
     /// The group of kernels that it belongs to, by its number.
     pub group: Option<usize>,
-    /// What it is called in [`Choices`].
-    pub key: String,
+    /// What its statements come from.
+    pub origins: Vec<Origin>,
+    /// What it is called in [`TunedTiles`], where its tile is a chosen one.
+    pub key: Option<String>,
     /// The register tiles that it may have with the same sums: the one it has, then the cheapest by the cost model. None
     /// for what is no contraction.
     pub tiles: Vec<String>,
 }
 
+impl Launch {
+    /// What it is called in [`TunedTiles`], whatever its tile; of a launch as it was scheduled, before anything was stored
+    /// in place.
+    pub fn key(&self) -> String {
+        self.key.clone().unwrap_or_else(|| choices::key(&self.function))
+    }
+}
+
 /// What is scheduled, and for what.
 #[derive(Clone, Copy)]
-pub struct Subject<'a> {
+pub struct ScheduleInput<'a> {
     pub kernels: &'a Kernels,
     pub layouts: &'a Layouts,
     pub machine: &'a Machine,
     /// Whether digits come before time: sums have short blocks, where that costs a little.
-    pub keeps_digits: bool,
+    pub accurate_sums: bool,
 }
 
 /// Schedules all kernels, in order, with the register tiles that were chosen. Those of a group count through the slices
@@ -95,42 +107,35 @@ pub struct Subject<'a> {
 /// # Errors
 ///
 /// Where the policy takes a step that is not legal: that is a bug of it.
-pub fn schedule(subject: Subject<'_>, groups: &[Group], choices: &Choices) -> Result<Vec<Launch>, Illegal> {
+pub fn schedule(
+    subject: ScheduleInput<'_>,
+    groups: &[Group],
+    choices: &TunedTiles,
+) -> Result<Vec<Launch>, Illegal> {
     let kernels = &subject.kernels.kernels;
     let mut group_of: Vec<Option<usize>> = vec![None; kernels.len()];
     for (at, group) in groups.iter().enumerate() {
         group_of[group.kernels.clone()].fill(Some(at));
     }
-    // Launches of one name are numbered, so kernels of one name are scheduled in order.
-    let mut named: IndexMap<&str, Vec<usize>> = IndexMap::new();
-    for (at, kernel) in kernels.iter().enumerate() {
-        named.entry(&kernel.name).or_default().push(at);
-    }
-    let of_name = |(name, kernels): &(&str, Vec<usize>)| {
-        let mut launches: Vec<(usize, Launch)> = Vec::new();
-        for at in kernels {
-            let group = group_of[*at].map(|group| (group, &groups[group]));
-            let first = launches.len();
-            let wanted = |number: usize| choices.tile(&choices::key(name, first + number));
-            let of_kernel = schedule_kernel(subject, *at, group, &wanted)?;
-            launches.extend(of_kernel.into_iter().map(|launch| (*at, launch)));
-        }
-        for (number, (_, launch)) in launches.iter_mut().enumerate() {
-            launch.key = choices::key(name, number);
+    let of_kernel = |at: &usize| {
+        let group = group_of[*at].map(|group| (group, &groups[group]));
+        let mut launches = schedule_kernel(subject, *at, group, &|_| None)?;
+        if !choices.is_empty() {
+            // Keys are those of the tiles that the cost model takes.
+            let keys: Vec<String> = launches.iter().map(Launch::key).collect();
+            launches = schedule_kernel(subject, *at, group, &|number| choices.tile(keys.get(number)?))?;
+            launches.iter_mut().zip(keys).for_each(|(launch, key)| launch.key = Some(key));
         }
         Ok(launches)
     };
-    let named: Vec<(&str, Vec<usize>)> = named.into_iter().collect();
-    let scheduled: Result<Vec<Vec<(usize, Launch)>>, Illegal> =
-        parallel::map(&named, of_name).into_iter().collect();
-    let mut launches = scheduled?.concat();
-    launches.sort_by_key(|(kernel, _)| *kernel);
-    Ok(launches.into_iter().map(|(_, launch)| launch).collect())
+    let scheduled: Result<Vec<Vec<Launch>>, Illegal> =
+        parallel::map(&(0..kernels.len()).collect::<Vec<_>>(), of_kernel).into_iter().collect();
+    Ok(scheduled?.concat())
 }
 
 /// The launches of a kernel, which may belong to a group. `wanted` says which tile was chosen for which of them.
 fn schedule_kernel<'c>(
-    subject: Subject<'_>,
+    subject: ScheduleInput<'_>,
     at: usize,
     group: Option<(usize, &Group)>,
     wanted: &dyn Fn(usize) -> Option<&'c str>,
@@ -141,11 +146,31 @@ fn schedule_kernel<'c>(
     for nest in &kernel.nests {
         let mut program = subject.kernels.program.workspace();
         let first = launches.len();
-        let plans = cpu::plan(subject, &mut program, nest, cuts, &|part| wanted(first + part))?;
-        for plan in &plans {
-            let launch = emit::emit(subject, program.clone(), &kernel.name, nest, plan);
-            launches.push(Launch { group: group.map(|(group, _)| group), ..launch });
+        let scheds =
+            policy::cpu::schedule_nest(subject, &mut program, nest, cuts, &|part| wanted(first + part))?;
+        for sched in &scheds {
+            // One name for each launch, as there is one for each kernel.
+            let name = match launches.len() {
+                0 => kernel.name.clone(),
+                before => format!("{}#{}", kernel.name, before + 1),
+            };
+            let launch = emit::emit(subject, program.clone(), &name, nest, sched);
+            let (group, origins) = (group.map(|(group, _)| group), origins(subject.kernels, nest));
+            launches.push(Launch { group, origins, ..launch });
         }
     }
     Ok(launches)
+}
+
+/// What the statements of a nest come from, each once.
+fn origins(kernels: &Kernels, nest: &Nest) -> Vec<Origin> {
+    let results = nest.statements.iter().map(|statement| statement.result);
+    let origins = results.filter_map(|tensor| kernels.program.tensors[tensor].origin);
+    let mut found: Vec<Origin> = Vec::new();
+    origins.for_each(|origin| {
+        if !found.contains(&origin) {
+            found.push(origin);
+        }
+    });
+    found
 }

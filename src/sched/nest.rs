@@ -45,7 +45,7 @@ pub struct LoopNest {
     /// A reduced index counts only below this bound: the batch, where it does not fill its last vector.
     pub mask: Option<(Index, i64)>,
     /// Whether digits come before time: sums have short blocks, where that costs a little.
-    pub digits: bool,
+    pub accurate_sums: bool,
     /// A register tile's sums begin again where so many summands are inside.
     pub long_sum: i64,
     /// The register tiles that it may have with the same sums, its own one first; none for what is no contraction.

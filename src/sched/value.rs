@@ -8,17 +8,17 @@ mod whole;
 
 use crate::base::hash::HashMap;
 
-use super::{Machine, Subject};
+use super::{Machine, ScheduleInput};
 use crate::kernels::{Kernels, Layouts};
 use crate::loops::{
-    Access, Axis as LoopAxis, Binary, Buffer, BufferData, DType, Expr, Function, Local, LocalData, Scalar,
-    Stmt, Type, Unary,
+    AccessMode, Axis as LoopAxis, Binary, Buffer, BufferData, DType, Expr, Function, Local, LocalData,
+    Scalar, Stmt, Type, Unary,
 };
 use crate::te::{self, Axis, ExprId, Index, Program, Real, Tensor};
 
 /// An expression and its type; a register or a literal once it is bound.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Value {
+pub struct TypedExpr {
     pub expr: Expr,
     pub ty: Type,
 }
@@ -27,14 +27,14 @@ pub struct Value {
 #[derive(Default)]
 pub struct Scope {
     pub statements: Vec<Stmt>,
-    memo: HashMap<ExprId, Value>,
+    memo: HashMap<ExprId, TypedExpr>,
     /// The same of those that are computed in `i32`.
-    whole: HashMap<ExprId, Value>,
-    splats: HashMap<Local, Value>,
+    whole: HashMap<ExprId, TypedExpr>,
+    splats: HashMap<Local, TypedExpr>,
     /// Results that this point has defined.
-    defined: HashMap<Tensor, Value>,
+    defined: HashMap<Tensor, TypedExpr>,
     /// Random numbers, which take long to draw: points that share one draw it once.
-    drawn: HashMap<ExprId, Value>,
+    drawn: HashMap<ExprId, TypedExpr>,
 }
 
 impl Scope {
@@ -67,9 +67,9 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// A writer of a function whose vectors run over `lane`.
-    pub fn new(subject: Subject<'a>, program: Program, lane: Option<Axis>) -> Writer<'a> {
+    pub fn new(subject: ScheduleInput<'a>, program: Program, lane: Option<Axis>) -> Writer<'a> {
         let (axes, buffers) = (HashMap::default(), HashMap::default());
-        let Subject { kernels, layouts, machine, .. } = subject;
+        let ScheduleInput { kernels, layouts, machine, .. } = subject;
         Writer {
             kernels,
             layouts,
@@ -133,11 +133,11 @@ impl<'a> Writer<'a> {
         (first, stride)
     }
 
-    fn buffer(&mut self, tensor: Tensor, access: Access) -> Buffer {
+    fn buffer(&mut self, tensor: Tensor, access: AccessMode) -> Buffer {
         if let Some(buffer) = self.buffers.get(&tensor) {
             let data = &mut self.function.buffers[*buffer];
             if data.access != access {
-                data.access = Access::ReadWrite;
+                data.access = AccessMode::ReadWrite;
             }
             return *buffer;
         }
@@ -155,7 +155,7 @@ impl<'a> Writer<'a> {
     }
 
     /// A register that is set once.
-    pub fn bind(&mut self, scope: &mut Scope, name: &str, value: Value) -> Value {
+    pub fn bind(&mut self, scope: &mut Scope, name: &str, value: TypedExpr) -> TypedExpr {
         match value.expr {
             Expr::Local(_) | Expr::Float(_) | Expr::Int(_) | Expr::Bool(_) => value,
             _ => self.variable(scope, name, value),
@@ -163,36 +163,37 @@ impl<'a> Writer<'a> {
     }
 
     /// A register that may be set again.
-    pub fn variable(&mut self, scope: &mut Scope, name: &str, value: Value) -> Value {
+    pub fn variable(&mut self, scope: &mut Scope, name: &str, value: TypedExpr) -> TypedExpr {
         let local = self.function.locals.push(LocalData { name: name.into(), ty: value.ty });
         scope.statements.push(Stmt::Set { local, value: value.expr });
-        Value { expr: Expr::Local(local), ty: value.ty }
+        TypedExpr { expr: Expr::Local(local), ty: value.ty }
     }
 
     /// Sets a register again.
-    pub fn assign(&mut self, scope: &mut Scope, variable: &Value, value: Value) {
+    pub fn assign(&mut self, scope: &mut Scope, variable: &TypedExpr, value: TypedExpr) {
         if let Expr::Local(local) = variable.expr {
             scope.statements.push(Stmt::Set { local, value: value.expr });
         }
     }
 
     /// An `f32` constant in every lane.
-    pub fn constant(&mut self, value: f64, lanes: u32) -> Value {
-        let scalar = Value { expr: Expr::Float(value as f32), ty: Type { scalar: Scalar::F32, lanes: 1 } };
+    pub fn constant(&mut self, value: f64, lanes: u32) -> TypedExpr {
+        let scalar =
+            TypedExpr { expr: Expr::Float(value as f32), ty: Type { scalar: Scalar::F32, lanes: 1 } };
         self.splat(scalar, lanes)
     }
 
     /// A scalar in every lane; a vector stays.
-    pub fn splat(&mut self, value: Value, lanes: u32) -> Value {
+    pub fn splat(&mut self, value: TypedExpr, lanes: u32) -> TypedExpr {
         if value.ty.lanes == lanes {
             return value;
         }
         let expr = Expr::Splat(Box::new(value.expr), lanes);
-        Value { expr, ty: Type { scalar: value.ty.scalar, lanes } }
+        TypedExpr { expr, ty: Type { scalar: value.ty.scalar, lanes } }
     }
 
     /// A scalar in every lane, bound once a scope.
-    fn shared_splat(&mut self, scope: &mut Scope, value: Value, lanes: u32) -> Value {
+    fn shared_splat(&mut self, scope: &mut Scope, value: TypedExpr, lanes: u32) -> TypedExpr {
         let Expr::Local(local) = value.expr else { return self.splat(value, lanes) };
         if value.ty.lanes == lanes {
             return value;
@@ -215,7 +216,7 @@ impl<'a> Writer<'a> {
     }
 
     /// `x * y + z`, fused where the machine can.
-    pub fn multiply_add(&mut self, x: Value, y: Value, z: Value) -> Value {
+    pub fn multiply_add(&mut self, x: TypedExpr, y: TypedExpr, z: TypedExpr) -> TypedExpr {
         let ty = z.ty;
         let (x, y, z) = (Box::new(x.expr), Box::new(y.expr), Box::new(z.expr));
         let expr = if self.machine.target.fma() {
@@ -223,39 +224,39 @@ impl<'a> Writer<'a> {
         } else {
             Expr::Binary(Binary::Add, z, Box::new(Expr::Binary(Binary::Mul, x, y)))
         };
-        Value { expr, ty }
+        TypedExpr { expr, ty }
     }
 
     /// A function of two values of one type.
-    pub fn joined(&mut self, op: Binary, x: Value, y: Value) -> Value {
+    pub fn joined(&mut self, op: Binary, x: TypedExpr, y: TypedExpr) -> TypedExpr {
         let ty = x.ty;
-        Value { expr: Expr::Binary(op, Box::new(x.expr), Box::new(y.expr)), ty }
+        TypedExpr { expr: Expr::Binary(op, Box::new(x.expr), Box::new(y.expr)), ty }
     }
 
     /// A comparison of two values of one type.
-    pub fn compared(&mut self, op: Binary, x: Value, y: Value) -> Value {
+    pub fn compared(&mut self, op: Binary, x: TypedExpr, y: TypedExpr) -> TypedExpr {
         let ty = Type { scalar: Scalar::Bool, lanes: x.ty.lanes };
-        Value { expr: Expr::Binary(op, Box::new(x.expr), Box::new(y.expr)), ty }
+        TypedExpr { expr: Expr::Binary(op, Box::new(x.expr), Box::new(y.expr)), ty }
     }
 
     /// A connective of two truth values.
-    pub fn compared_bool(&mut self, op: Binary, x: Value, y: Value) -> Value {
+    pub fn compared_bool(&mut self, op: Binary, x: TypedExpr, y: TypedExpr) -> TypedExpr {
         self.joined(op, x, y)
     }
 
     /// A choice between two values of one type; the condition has as many lanes.
-    pub fn chosen(&mut self, condition: Value, x: Value, y: Value) -> Value {
+    pub fn chosen(&mut self, condition: TypedExpr, x: TypedExpr, y: TypedExpr) -> TypedExpr {
         let ty = x.ty;
         let expr = Expr::Select(Box::new(condition.expr), Box::new(x.expr), Box::new(y.expr));
-        Value { expr, ty }
+        TypedExpr { expr, ty }
     }
 
     /// An index as an `i32` value of so many lanes.
-    pub fn number(&mut self, index: &Index, lanes: u32) -> Value {
+    pub fn number(&mut self, index: &Index, lanes: u32) -> TypedExpr {
         let (index, stride) = self.index(index);
         let own = if stride == 0 { 1 } else { self.lanes() };
         let expr = Expr::Number { index, stride, lanes: own };
-        let value = Value { expr, ty: Type { scalar: Scalar::I32, lanes: own } };
+        let value = TypedExpr { expr, ty: Type { scalar: Scalar::I32, lanes: own } };
         self.splat(value, lanes.max(own))
     }
 
@@ -265,12 +266,12 @@ impl<'a> Writer<'a> {
         scope: &mut Scope,
         index: &Index,
         extent: i64,
-        value: Value,
+        value: TypedExpr,
         neutral: f64,
-    ) -> Value {
+    ) -> TypedExpr {
         let lanes = value.ty.lanes;
         let index = self.number(index, lanes);
-        let bound = Value { expr: Expr::Int(extent as i32), ty: Type { scalar: Scalar::I32, lanes: 1 } };
+        let bound = TypedExpr { expr: Expr::Int(extent as i32), ty: Type { scalar: Scalar::I32, lanes: 1 } };
         let bound = self.splat(bound, lanes);
         let exists = self.compared(Binary::Lt, index, bound);
         let exists = self.bind(scope, "exists", exists);
@@ -279,21 +280,21 @@ impl<'a> Writer<'a> {
     }
 
     /// An expression as `f32` in so many lanes.
-    pub fn float(&mut self, scope: &mut Scope, id: ExprId, lanes: u32) -> Value {
+    pub fn float(&mut self, scope: &mut Scope, id: ExprId, lanes: u32) -> TypedExpr {
         let value = self.value(scope, id);
         let value = self.as_float(value);
         let value = self.bind(scope, "x", value);
         self.shared_splat(scope, value, lanes)
     }
 
-    fn as_float(&mut self, value: Value) -> Value {
+    fn as_float(&mut self, value: TypedExpr) -> TypedExpr {
         let lanes = value.ty.lanes;
         let ty = Type { scalar: Scalar::F32, lanes };
         match value.ty.scalar {
             Scalar::F32 => value,
             Scalar::I32 => match value.expr {
-                Expr::Int(number) => Value { expr: Expr::Float(number as f32), ty },
-                expr => Value { expr: Expr::Unary(Unary::ToFloat, Box::new(expr)), ty },
+                Expr::Int(number) => TypedExpr { expr: Expr::Float(number as f32), ty },
+                expr => TypedExpr { expr: Expr::Unary(Unary::ToFloat, Box::new(expr)), ty },
             },
             Scalar::Bool => {
                 let (one, zero) = (self.constant(1.0, lanes), self.constant(0.0, lanes));
@@ -302,33 +303,34 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn as_integer(&mut self, value: Value) -> Value {
+    fn as_integer(&mut self, value: TypedExpr) -> TypedExpr {
         let ty = Type { scalar: Scalar::I32, lanes: value.ty.lanes };
         match value.ty.scalar {
             Scalar::I32 => value,
-            Scalar::F32 => Value { expr: Expr::Unary(Unary::ToInt, Box::new(value.expr)), ty },
+            Scalar::F32 => TypedExpr { expr: Expr::Unary(Unary::ToInt, Box::new(value.expr)), ty },
             Scalar::Bool => {
                 let number =
-                    |value| Value { expr: Expr::Int(value), ty: Type { scalar: Scalar::I32, lanes: 1 } };
+                    |value| TypedExpr { expr: Expr::Int(value), ty: Type { scalar: Scalar::I32, lanes: 1 } };
                 let (one, zero) = (self.splat(number(1), ty.lanes), self.splat(number(0), ty.lanes));
                 self.chosen(value, one, zero)
             }
         }
     }
 
-    fn as_truth(&mut self, value: Value) -> Value {
+    fn as_truth(&mut self, value: TypedExpr) -> TypedExpr {
         let ty = Type { scalar: Scalar::Bool, lanes: value.ty.lanes };
         let zero = match value.ty.scalar {
             Scalar::Bool => return value,
             Scalar::F32 => Expr::Float(0.0),
             Scalar::I32 => Expr::Int(0),
         };
-        let zero = self.splat(Value { expr: zero, ty: Type { scalar: value.ty.scalar, lanes: 1 } }, ty.lanes);
-        Value { expr: Expr::Binary(Binary::Ne, Box::new(value.expr), Box::new(zero.expr)), ty }
+        let zero =
+            self.splat(TypedExpr { expr: zero, ty: Type { scalar: value.ty.scalar, lanes: 1 } }, ty.lanes);
+        TypedExpr { expr: Expr::Binary(Binary::Ne, Box::new(value.expr), Box::new(zero.expr)), ty }
     }
 
     /// The value of an expression, computed in this scope at most once.
-    pub fn value(&mut self, scope: &mut Scope, id: ExprId) -> Value {
+    pub fn value(&mut self, scope: &mut Scope, id: ExprId) -> TypedExpr {
         if let Some(done) = scope.memo.get(&id).or_else(|| scope.drawn.get(&id)) {
             return done.clone();
         }
@@ -342,7 +344,7 @@ impl<'a> Writer<'a> {
         value
     }
 
-    fn computed(&mut self, scope: &mut Scope, id: ExprId) -> Value {
+    fn computed(&mut self, scope: &mut Scope, id: ExprId) -> TypedExpr {
         match self.program().exprs[id].clone() {
             te::Expr::Const(value) => self.constant(value.get(), 1),
             te::Expr::Number(index) => self.number(&index, 1),
@@ -359,7 +361,7 @@ impl<'a> Writer<'a> {
             te::Expr::Uniform { stream, element } => {
                 let element = self.number(&element, 1);
                 let ty = Type { scalar: Scalar::F32, lanes: element.ty.lanes };
-                Value { expr: Expr::Uniform { stream, element: Box::new(element.expr) }, ty }
+                TypedExpr { expr: Expr::Uniform { stream, element: Box::new(element.expr) }, ty }
             }
             te::Expr::Detach(x) => self.value(scope, x),
             te::Expr::Reduce { .. } => unreachable!("normal form has reductions at the root only"),
@@ -367,17 +369,17 @@ impl<'a> Writer<'a> {
     }
 
     /// What a read gives outside of its tensor.
-    fn filled(&mut self, tensor: Tensor, fill: Real) -> Value {
+    fn filled(&mut self, tensor: Tensor, fill: Real) -> TypedExpr {
         match self.program().tensors[tensor].dtype {
             DType::F32 => self.constant(fill.get(), 1),
             DType::I32 | DType::U8 | DType::Bool => {
                 let ty = Type { scalar: Scalar::I32, lanes: 1 };
-                Value { expr: Expr::Int(fill.get() as i32), ty }
+                TypedExpr { expr: Expr::Int(fill.get() as i32), ty }
             }
         }
     }
 
-    fn load(&mut self, scope: &mut Scope, tensor: Tensor, index: &[Index], fill: Option<Real>) -> Value {
+    fn load(&mut self, scope: &mut Scope, tensor: Tensor, index: &[Index], fill: Option<Real>) -> TypedExpr {
         let layout = &self.layouts[&tensor];
         let axes = &self.program().axes;
         let address = layout.address(index, axes);
@@ -390,20 +392,20 @@ impl<'a> Writer<'a> {
             if let Some(fill) = fill.filter(|_| high < 0 || low >= layout.shape[at]) {
                 return self.filled(tensor, fill); // No point of the loops is inside.
             }
-            let inside = Some(at) == layout.across || (low >= 0 && high < layout.shape[at]);
+            let inside = Some(at) == layout.lane_dim || (low >= 0 && high < layout.shape[at]);
             if fill.is_some() && !inside && !filled {
                 outside.push((index.clone(), layout.shape[at]));
             }
         }
         let (address, stride) = self.index(&address);
         let lanes = if stride == 0 { 1 } else { self.lanes() };
-        let buffer = self.buffer(tensor, Access::Read);
+        let buffer = self.buffer(tensor, AccessMode::Read);
         let scalar = match self.program().tensors[tensor].dtype {
             DType::F32 => Scalar::F32,
             DType::I32 | DType::U8 | DType::Bool => Scalar::I32,
         };
         let expr = Expr::Load { buffer, index: address, stride: if lanes == 1 { 0 } else { stride }, lanes };
-        let value = Value { expr, ty: Type { scalar, lanes } };
+        let value = TypedExpr { expr, ty: Type { scalar, lanes } };
         match fill {
             Some(fill) if !outside.is_empty() => self.guarded(scope, value, fill.get(), &outside),
             _ => value,
@@ -411,12 +413,18 @@ impl<'a> Writer<'a> {
     }
 
     /// A load only where all indices are inside, else the fill value.
-    fn guarded(&mut self, scope: &mut Scope, value: Value, fill: f64, outside: &[(Index, i64)]) -> Value {
+    fn guarded(
+        &mut self,
+        scope: &mut Scope,
+        value: TypedExpr,
+        fill: f64,
+        outside: &[(Index, i64)],
+    ) -> TypedExpr {
         let scalar = match value.ty.scalar {
             Scalar::F32 => Expr::Float(fill as f32),
             Scalar::I32 | Scalar::Bool => Expr::Int(fill as i32),
         };
-        let fill = Value { expr: scalar, ty: Type { scalar: value.ty.scalar, lanes: 1 } };
+        let fill = TypedExpr { expr: scalar, ty: Type { scalar: value.ty.scalar, lanes: 1 } };
         let fill = self.splat(fill, value.ty.lanes);
         let result = self.variable(scope, "x", fill);
         let mut condition: Option<Expr> = None;
@@ -436,7 +444,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Gives an element of a result its value: in memory if it is stored, and for later statements of the point.
-    pub fn define(&mut self, scope: &mut Scope, result: Tensor, at: &[Index], value: Value) {
+    pub fn define(&mut self, scope: &mut Scope, result: Tensor, at: &[Index], value: TypedExpr) {
         let (value, truth) = match self.program().tensors[result].dtype {
             DType::F32 => (self.as_float(value), None),
             DType::I32 | DType::U8 => (self.as_integer(value), None),
@@ -456,7 +464,7 @@ impl<'a> Writer<'a> {
         let (index, stride) = self.index(&address);
         let lanes = if stride == 0 { 1 } else { self.lanes() };
         let value = self.shared_splat(scope, value, lanes);
-        let buffer = self.buffer(result, Access::Write);
+        let buffer = self.buffer(result, AccessMode::Write);
         let stride = if lanes == 1 { 1 } else { stride };
         scope.statements.push(Stmt::Store { buffer, index, stride, value: value.expr });
     }

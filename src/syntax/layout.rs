@@ -69,7 +69,7 @@ pub fn nest(parts: Vec<Doc>) -> Doc {
 /// The text of a document, with a line break at its end unless it is empty.
 pub fn render(doc: &Doc) -> String {
     let mut writer = Writer { lines: vec![Written::default()], space: Space::Spaces("") };
-    let mut stack = vec![Step { doc, indent: 0, flat: false }];
+    let mut stack = vec![PendingDoc { doc, indent: 0, flat: false }];
     while let Some(step) = stack.pop() {
         writer.step(step, &mut stack);
     }
@@ -78,7 +78,7 @@ pub fn render(doc: &Doc) -> String {
 
 /// A document still to be written.
 #[derive(Clone, Copy)]
-struct Step<'a> {
+struct PendingDoc<'a> {
     doc: &'a Doc,
     indent: usize,
     /// Whether an enclosing group is written on one line.
@@ -118,21 +118,23 @@ struct Writer {
 static SPACE: Doc = Doc::Line(" ");
 
 impl Writer {
-    fn step<'a>(&mut self, step: Step<'a>, stack: &mut Vec<Step<'a>>) {
-        let Step { doc, indent, flat } = step;
+    fn step<'a>(&mut self, step: PendingDoc<'a>, stack: &mut Vec<PendingDoc<'a>>) {
+        let PendingDoc { doc, indent, flat } = step;
         match doc {
             Doc::Text(text) => self.text(text),
             Doc::Line(spaces) if flat => self.spaces(spaces),
             Doc::Line(_) | Doc::Break => self.line_break(indent),
-            Doc::Fill(inner) => self.fill(Step { doc: inner, indent, flat }, stack),
+            Doc::Fill(inner) => self.fill(PendingDoc { doc: inner, indent, flat }, stack),
             Doc::Blank => self.blank(),
             Doc::Comment(comment) => self.comment(comment, indent),
-            Doc::Nest(inner) => stack.push(Step { doc: inner, indent: indent + INDENT, flat }),
+            Doc::Nest(inner) => stack.push(PendingDoc { doc: inner, indent: indent + INDENT, flat }),
             Doc::Group(inner) => {
-                let flat = flat || self.fits(Step { doc: inner, indent, flat: true }, stack);
-                stack.push(Step { doc: inner, indent, flat });
+                let flat = flat || self.fits(PendingDoc { doc: inner, indent, flat: true }, stack);
+                stack.push(PendingDoc { doc: inner, indent, flat });
             }
-            Doc::Concat(parts) => stack.extend(parts.iter().rev().map(|doc| Step { doc, indent, flat })),
+            Doc::Concat(parts) => {
+                stack.extend(parts.iter().rev().map(|doc| PendingDoc { doc, indent, flat }))
+            }
             Doc::Pipe(value, steps) => self.pipe(value, steps, step, stack),
         }
     }
@@ -151,7 +153,7 @@ impl Writer {
     }
 
     /// Whether a document, and what follows it up to the next possible break, fits on the line.
-    fn fits(&self, step: Step, rest: &[Step]) -> bool {
+    fn fits(&self, step: PendingDoc, rest: &[PendingDoc]) -> bool {
         let room = WIDTH.checked_sub(self.column());
         room.and_then(|room| room_behind(room, step)).is_some_and(|room| fits_to_break(room, rest))
     }
@@ -198,10 +200,10 @@ impl Writer {
         }
     }
 
-    fn fill<'a>(&mut self, inner: Step<'a>, stack: &mut Vec<Step<'a>>) {
+    fn fill<'a>(&mut self, inner: PendingDoc<'a>, stack: &mut Vec<PendingDoc<'a>>) {
         self.spaces("  ");
         let after_comment = matches!(self.space, Space::Break { .. });
-        if after_comment || !self.fits(Step { flat: true, ..inner }, stack) {
+        if after_comment || !self.fits(PendingDoc { flat: true, ..inner }, stack) {
             self.line_break(inner.indent);
         }
         stack.push(inner);
@@ -228,23 +230,29 @@ impl Writer {
     }
 
     /// On one line if it fits; else over the lines of the text it comes from, if each fits; else one step a line.
-    fn pipe<'a>(&mut self, value: &'a Doc, steps: &'a [PipeStep], at: Step<'a>, stack: &mut Vec<Step<'a>>) {
+    fn pipe<'a>(
+        &mut self,
+        value: &'a Doc,
+        steps: &'a [PipeStep],
+        at: PendingDoc<'a>,
+        stack: &mut Vec<PendingDoc<'a>>,
+    ) {
         let indent = at.indent;
-        let flat = at.flat || self.fits(Step { flat: true, ..at }, stack);
+        let flat = at.flat || self.fits(PendingDoc { flat: true, ..at }, stack);
         let by_lines = !flat && self.fits_by_lines(value, steps, indent, stack);
         let inner = indent + INDENT;
         let on_one_line = flat || by_lines;
         for step in steps.iter().rev() {
             let breaks = !flat && (step.begins_line || !by_lines);
-            stack.push(Step { doc: &step.step, indent: inner, flat: on_one_line });
-            stack.push(Step { doc: &SPACE, indent: inner, flat: !breaks });
-            stack.extend(step.comments.iter().map(|doc| Step { doc, indent: inner, flat: false }));
+            stack.push(PendingDoc { doc: &step.step, indent: inner, flat: on_one_line });
+            stack.push(PendingDoc { doc: &SPACE, indent: inner, flat: !breaks });
+            stack.extend(step.comments.iter().map(|doc| PendingDoc { doc, indent: inner, flat: false }));
         }
-        stack.push(Step { doc: value, indent, flat: on_one_line });
+        stack.push(PendingDoc { doc: value, indent, flat: on_one_line });
     }
 
-    fn fits_by_lines(&self, value: &Doc, steps: &[PipeStep], indent: usize, rest: &[Step]) -> bool {
-        let behind = |room, doc| room_behind(room, Step { doc, indent, flat: true });
+    fn fits_by_lines(&self, value: &Doc, steps: &[PipeStep], indent: usize, rest: &[PendingDoc]) -> bool {
+        let behind = |room, doc| room_behind(room, PendingDoc { doc, indent, flat: true });
         let mut room = WIDTH.checked_sub(self.column()).and_then(|room| behind(room, value));
         for PipeStep { step, begins_line, .. } in steps {
             let before = match begins_line {
@@ -269,25 +277,27 @@ impl Writer {
 }
 
 /// The room left on a line behind a document; `None` if it needs more, or lines of its own.
-fn room_behind(mut room: usize, step: Step) -> Option<usize> {
+fn room_behind(mut room: usize, step: PendingDoc) -> Option<usize> {
     let mut stack = vec![step];
-    while let Some(Step { doc, indent, flat }) = stack.pop() {
+    while let Some(PendingDoc { doc, indent, flat }) = stack.pop() {
         match doc {
             Doc::Text(text) => room = room.checked_sub(text.chars().count())?,
             Doc::Line(spaces) => room = room.checked_sub(spaces.len())?,
             Doc::Break | Doc::Comment(_) | Doc::Fill(_) => return None,
             Doc::Blank => {}
-            Doc::Nest(inner) | Doc::Group(inner) => stack.push(Step { doc: inner, indent, flat }),
-            Doc::Concat(parts) => stack.extend(parts.iter().rev().map(|doc| Step { doc, indent, flat })),
+            Doc::Nest(inner) | Doc::Group(inner) => stack.push(PendingDoc { doc: inner, indent, flat }),
+            Doc::Concat(parts) => {
+                stack.extend(parts.iter().rev().map(|doc| PendingDoc { doc, indent, flat }))
+            }
             Doc::Pipe(value, steps) => {
                 if steps.iter().any(|step| step.comments.is_some()) {
                     return None;
                 }
                 for step in steps.iter().rev() {
-                    stack.push(Step { doc: &step.step, indent, flat });
-                    stack.push(Step { doc: &SPACE, indent, flat });
+                    stack.push(PendingDoc { doc: &step.step, indent, flat });
+                    stack.push(PendingDoc { doc: &SPACE, indent, flat });
                 }
-                stack.push(Step { doc: value, indent, flat });
+                stack.push(PendingDoc { doc: value, indent, flat });
             }
         }
     }
@@ -295,21 +305,21 @@ fn room_behind(mut room: usize, step: Step) -> Option<usize> {
 }
 
 /// Whether documents fit up to the first place where their line may end.
-fn fits_to_break(mut room: usize, rest: &[Step]) -> bool {
+fn fits_to_break(mut room: usize, rest: &[PendingDoc]) -> bool {
     let mut rest = rest.iter().rev();
-    let mut stack: Vec<Step> = Vec::new();
-    while let Some(Step { doc, indent, flat }) = stack.pop().or_else(|| rest.next().copied()) {
+    let mut stack: Vec<PendingDoc> = Vec::new();
+    while let Some(PendingDoc { doc, indent, flat }) = stack.pop().or_else(|| rest.next().copied()) {
         let needed = match doc {
             Doc::Text(text) => text.chars().count(),
             Doc::Line(spaces) if flat => spaces.len(),
             Doc::Line(_) | Doc::Break | Doc::Comment(_) | Doc::Fill(_) => return true,
             Doc::Blank => 0,
             Doc::Nest(inner) | Doc::Group(inner) | Doc::Pipe(inner, _) => {
-                stack.push(Step { doc: inner, indent, flat });
+                stack.push(PendingDoc { doc: inner, indent, flat });
                 0
             }
             Doc::Concat(parts) => {
-                stack.extend(parts.iter().rev().map(|doc| Step { doc, indent, flat }));
+                stack.extend(parts.iter().rev().map(|doc| PendingDoc { doc, indent, flat }));
                 0
             }
         };

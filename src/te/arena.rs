@@ -1,5 +1,5 @@
 //! Numbered things: lists that only grow, and sets that know each thing once. What is there when one is
-//! [shared](Arena::share) is held by all its clones together, so a clone costs no more than what came after, and whoever
+//! [frozen](Arena::freeze) is held by all its clones together, so a clone costs no more than what came after, and whoever
 //! works on a clone adds to it without a trace in the others. A clone numbers what it adds as the original would.
 
 use std::fmt::{self, Debug};
@@ -86,7 +86,7 @@ impl<K: EntityRef, V: Clone> Arena<K, V> {
 
     /// Makes all that there is common to this list and its clones to come. What it has in common with others already is
     /// copied.
-    pub fn share(&mut self) {
+    pub fn freeze(&mut self) {
         if !self.own.is_empty() {
             Arc::make_mut(&mut self.shared).append(&mut self.own);
         }
@@ -149,7 +149,7 @@ impl<V: Clone + Eq + Hash> Pool<V> {
     }
 
     /// Makes all that there is common to this set and its clones to come.
-    pub fn share(&mut self) {
+    pub fn freeze(&mut self) {
         if !self.own.is_empty() {
             Arc::make_mut(&mut self.shared).extend(self.own.drain(..));
         }
@@ -179,13 +179,13 @@ mod tests {
         let mut before = list.clone();
         before.push("x");
         let b = list.push("b");
-        list.share();
+        list.freeze();
         let mut one = list.clone();
         let (mut other, c) = (list.clone(), one.push("c"));
         assert_eq!((other.push("d"), one[c], other[c]), (c, "c", "d"));
         one[b] = "changed";
         assert_eq!((one[b], other[b], list[b], list.get(c)), ("changed", "b", "b", None));
-        other.share();
+        other.freeze();
         assert_eq!(other.values().copied().collect::<String>(), "abd");
         assert_eq!(before.values().copied().collect::<String>(), "ax");
         assert_eq!((list.len(), list.keys().len(), list.iter().last()), (2, 2, Some((b, &"b"))));
@@ -197,10 +197,10 @@ mod tests {
     fn clones_of_a_shared_set_know_its_members() {
         let mut set: Pool<&str> = Pool::default();
         assert_eq!((set.add("a"), set.add("b"), set.add("a")), (0, 1, 0));
-        set.share();
+        set.freeze();
         let (mut one, mut other) = (set.clone(), set.clone());
         assert_eq!((one.add("c"), one.add("b"), other.add("d"), other.add("c")), (2, 1, 2, 3));
-        other.share();
+        other.freeze();
         assert_eq!((set.len(), other.len(), one[2], other[2], other.add("c")), (2, 4, "c", "d", 3));
     }
 }

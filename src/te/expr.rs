@@ -193,8 +193,8 @@ impl Exprs {
     }
 
     /// Makes all that there is common to these and their clones to come.
-    pub fn share(&mut self) {
-        self.0.share();
+    pub fn freeze(&mut self) {
+        self.0.freeze();
     }
 
     /// A constant.

@@ -8,7 +8,7 @@ use crate::base::hash::HashMap;
 use super::expr::{Binary, Expr, ExprId, Unary};
 use super::index::{Atom, Axis, Index};
 use super::program::Program;
-use super::range::{self, Bound, Known};
+use super::range::{self, IndexBound, Known};
 
 /// Rounds of narrowing: each fact can help the others that often.
 const ROUNDS: usize = 3;
@@ -17,7 +17,7 @@ const ROUNDS: usize = 3;
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// Indices of which more is known than of their axes.
-    bounds: Vec<Bound>,
+    bounds: Vec<IndexBound>,
     /// The axes whose interval is narrower than their extent.
     axes: HashMap<Axis, (i64, i64)>,
     impossible: bool,
@@ -84,12 +84,12 @@ impl Facts {
             _ => return,
         };
         self.impossible |= low > high;
-        self.bounds.push(Bound { index: difference, low, high });
+        self.bounds.push(IndexBound { index: difference, low, high });
     }
 
     /// Narrows every axis to the values that the bounds leave it.
     fn narrow_axes(&mut self, program: &Program) {
-        for Bound { index, low, high } in self.bounds.clone() {
+        for IndexBound { index, low, high } in self.bounds.clone() {
             for (atom, coefficient) in index.terms() {
                 let Atom::Axis(axis) = atom else { continue };
                 let rest = index.add_scaled(&Index::from(*axis), -coefficient, &program.axes);
@@ -141,7 +141,7 @@ impl Known for Here<'_> {
         self.facts.axis_range(self.program, axis)
     }
 
-    fn bounds(&self) -> &[Bound] {
+    fn bounds(&self) -> &[IndexBound] {
         &self.facts.bounds
     }
 }

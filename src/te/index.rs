@@ -6,6 +6,7 @@
 //! `u < 8`, and `x / k * k + x % k` is `x`. Division rounds down, as everywhere in the language.
 
 use cranelift_entity::entity_impl;
+use smallvec::{SmallVec, smallvec};
 
 use super::arena::Arena;
 use super::range;
@@ -45,13 +46,16 @@ pub enum Atom {
 /// A sum of multiples of atoms and a constant. Terms are sorted by atom and no coefficient is 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Index {
-    terms: Vec<(Atom, i64)>,
+    terms: Terms,
     constant: i64,
 }
 
+/// Most indices have one term or two, and lowering makes millions: these lie in the index itself.
+type Terms = SmallVec<[(Atom, i64); 2]>;
+
 impl From<i64> for Index {
     fn from(constant: i64) -> Index {
-        Index { terms: Vec::new(), constant }
+        Index { terms: Terms::new(), constant }
     }
 }
 
@@ -61,9 +65,23 @@ impl From<Axis> for Index {
     }
 }
 
+impl Atom {
+    /// Calls `visit` for every mention of an axis, also inside.
+    pub fn for_each_axis(&self, visit: &mut dyn FnMut(Axis)) {
+        match self {
+            Atom::Axis(axis) => visit(*axis),
+            Atom::Div(x, _) | Atom::Rem(x, _) => x.for_each_axis(visit),
+            Atom::Min(x, y) | Atom::Max(x, y) => {
+                x.for_each_axis(visit);
+                y.for_each_axis(visit);
+            }
+        }
+    }
+}
+
 impl Index {
     fn atom(atom: Atom) -> Index {
-        Index { terms: vec![(atom, 1)], constant: 0 }
+        Index { terms: smallvec![(atom, 1)], constant: 0 }
     }
 
     /// A sum as given: equal atoms are joined, but nothing is simplified.
@@ -111,16 +129,7 @@ impl Index {
 
     /// Calls `visit` for every mention of an axis, also inside atoms.
     pub fn for_each_axis(&self, visit: &mut dyn FnMut(Axis)) {
-        for (atom, _) in &self.terms {
-            match atom {
-                Atom::Axis(axis) => visit(*axis),
-                Atom::Div(x, _) | Atom::Rem(x, _) => x.for_each_axis(visit),
-                Atom::Min(x, y) | Atom::Max(x, y) => {
-                    x.for_each_axis(visit);
-                    y.for_each_axis(visit);
-                }
-            }
-        }
+        self.terms.iter().for_each(|(atom, _)| atom.for_each_axis(visit));
     }
 
     /// Whether the axis is mentioned anywhere.

@@ -9,7 +9,6 @@ pub mod cover;
 pub mod derivative;
 pub mod expr;
 pub mod facts;
-pub mod gradient_check;
 pub mod guard;
 pub mod import;
 pub mod index;
@@ -18,7 +17,6 @@ pub mod normalise;
 pub mod parser;
 pub mod printer;
 pub mod program;
-pub mod random;
 mod range;
 pub mod simplify;
 pub mod size;
@@ -30,9 +28,9 @@ pub mod whole;
 
 pub use expr::{Binary, Expr, ExprId, Exprs, Real, Reduction, Unary};
 pub use index::{Atom, Axes, Axis, AxisData, Index};
-pub use program::{DType, Equation, Piece, Program, Tensor, TensorData};
+pub use program::{DType, Equation, Origin, Piece, Program, Tensor, TensorData};
 
 #[cfg(test)]
-mod properties;
+mod properties_tests;
 #[cfg(test)]
 mod tests;

@@ -45,9 +45,8 @@ fn hoist(program: &mut Program, result: Tensor, order: &[Axis], root: ExprId) ->
         let mut axes: Vec<Axis> = program.free_axes(id).into_iter().collect();
         axes.sort_by_key(|axis| (order.iter().position(|other| other == axis).unwrap_or(usize::MAX), *axis));
         let shape = axes.iter().map(|axis| program.axes[*axis].extent).collect();
-        let name = format!("{}.part", program.tensors[result].name);
         let dtype = type_within(program, result, id);
-        let part = program.tensor(name, dtype, shape);
+        let part = program.derived(result, "part", dtype, shape);
         let own: Vec<Axis> = axes.iter().map(|axis| program.copy_axis(*axis)).collect();
         let replace: HashMap<Axis, Index> =
             axes.iter().zip(&own).map(|(old, new)| (*old, Index::from(*new))).collect();

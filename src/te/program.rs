@@ -11,6 +11,11 @@ use super::index::{Axes, Axis, AxisData, Index};
 pub struct Tensor(u32);
 entity_impl!(Tensor, "t");
 
+/// What a tensor comes from. What that is, is known to who made the program.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Origin(u32);
+entity_impl!(Origin, "origin");
+
 /// The type of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DType {
@@ -47,11 +52,13 @@ pub type Tensors = Arena<Tensor, TensorData>;
 /// What is known of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorData {
-    /// The name in texts; not unique.
+    /// The name in texts; not unique in ops, but in the program of a graph.
     pub name: String,
     pub dtype: DType,
     /// The extents; empty for a scalar.
     pub shape: Vec<i64>,
+    /// Where that is known.
+    pub origin: Option<Origin>,
 }
 
 impl TensorData {
@@ -100,10 +107,10 @@ pub struct Program {
 impl Program {
     /// Makes all that there is common to this program and its clones to come: such a clone costs little, and what is added
     /// to one of them is not in the others.
-    pub fn share(&mut self) {
-        self.axes.share();
-        self.exprs.share();
-        self.tensors.share();
+    pub fn freeze(&mut self) {
+        self.axes.freeze();
+        self.exprs.freeze();
+        self.tensors.freeze();
     }
 
     /// The same axes, expressions and tensors without the equations, for whoever adds to them.
@@ -119,7 +126,16 @@ impl Program {
 
     /// A new tensor without a definition.
     pub fn tensor(&mut self, name: impl Into<String>, dtype: DType, shape: Vec<i64>) -> Tensor {
-        self.tensors.push(TensorData { name: name.into(), dtype, shape })
+        self.tensors.push(TensorData { name: name.into(), dtype, shape, origin: None })
+    }
+
+    /// A new tensor that is part of the way to another one: of its origin, and with a name of its own that begins with that
+    /// of the other.
+    pub fn derived(&mut self, of: Tensor, part: &str, dtype: DType, shape: Vec<i64>) -> Tensor {
+        let TensorData { name, origin, .. } = &self.tensors[of];
+        let (origin, wanted) = (*origin, format!("{name}.{part}"));
+        let name = free_name(wanted, |name| self.tensors.values().any(|data| data.name == name));
+        self.tensors.push(TensorData { name, dtype, shape, origin })
     }
 
     /// A new input.
@@ -139,4 +155,13 @@ impl Program {
     pub fn definition(&self, tensor: Tensor) -> Option<&Equation> {
         self.equations.iter().find(|equation| equation.result == tensor)
     }
+}
+
+/// A name that is not taken: the one that is wanted, or that with a number behind.
+pub fn free_name(wanted: String, is_taken: impl Fn(&str) -> bool) -> String {
+    if !is_taken(&wanted) {
+        return wanted;
+    }
+    let numbered = (2_u64..).map(|number| format!("{wanted}_{number}"));
+    numbered.into_iter().find(|name| !is_taken(name)).expect("numbers do not end")
 }

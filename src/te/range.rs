@@ -26,12 +26,12 @@ pub(super) trait Known {
     fn axis(&self, axis: Axis) -> (i64, i64);
 
     /// Indices of which more is known than of their terms.
-    fn bounds(&self) -> &[Bound];
+    fn bounds(&self) -> &[IndexBound];
 }
 
 /// An index and the interval in which it lies.
 #[derive(Clone, Debug)]
-pub(super) struct Bound {
+pub(super) struct IndexBound {
     pub index: Index,
     pub low: i64,
     pub high: i64,
@@ -42,7 +42,7 @@ impl Known for Axes {
         (0, (self[axis].extent - 1).max(0))
     }
 
-    fn bounds(&self) -> &[Bound] {
+    fn bounds(&self) -> &[IndexBound] {
         &[]
     }
 }
@@ -136,15 +136,7 @@ impl<'a> Sum<'a> {
 /// Whether an atom and some indices have an axis in common.
 fn mentions(atom: &Atom, operands: &[&Index]) -> bool {
     let mut found = false;
-    let mut look = |axis: Axis| found |= operands.iter().any(|operand| operand.mentions(axis));
-    match atom {
-        Atom::Axis(axis) => look(*axis),
-        Atom::Div(x, _) | Atom::Rem(x, _) => x.for_each_axis(&mut look),
-        Atom::Min(x, y) | Atom::Max(x, y) => {
-            x.for_each_axis(&mut look);
-            y.for_each_axis(&mut look);
-        }
-    }
+    atom.for_each_axis(&mut |axis| found |= operands.iter().any(|operand| operand.mentions(axis)));
     found
 }
 
@@ -323,7 +315,7 @@ fn weights(one: &Sum<'_>, other: &Sum<'_>) -> Vec<(i128, i128)> {
 }
 
 /// The interval of a sum that differs from a bounded index, or from its negative, by a constant.
-fn by_bound(sum: &Sum<'_>, bound: &Bound) -> Option<Interval> {
+fn by_bound(sum: &Sum<'_>, bound: &IndexBound) -> Option<Interval> {
     let same = |sign: i128| {
         let terms = bound.index.terms();
         terms.len() == sum.terms.len()

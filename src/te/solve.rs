@@ -90,7 +90,7 @@ impl Solver<'_> {
             return pieces;
         }
         if let Some(target) = self.target(&unknown)
-            && let Some(pieces) = self.phases(&unknown, &known, target, extent)
+            && let Some(pieces) = self.residue_classes(&unknown, &known, target, extent)
         {
             return pieces;
         }
@@ -168,7 +168,7 @@ impl Solver<'_> {
     }
 
     /// Cases 2 to 4; none where more than one other axis moves between the phases.
-    fn phases(
+    fn residue_classes(
         &mut self,
         unknown: &[(Axis, i64)],
         known: &Index,
@@ -319,3 +319,7 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "solve_tests.rs"]
+mod inverse_tests;

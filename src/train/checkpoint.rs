@@ -16,7 +16,7 @@ use super::folder::CHECKPOINT;
 use super::records::Lengths;
 use super::sealed;
 use super::trainer::Position;
-use super::weights;
+use super::weights::{self, Named};
 
 /// What is written here; another one is of another version.
 const FORMAT: u32 = 2;
@@ -175,7 +175,7 @@ pub fn clean(folder: &Path) -> std::io::Result<()> {
 /// # Errors
 ///
 /// Where the file cannot be written.
-pub fn save_best(folder: &Path, steps: u64, tensors: &[(&str, &[i64], &[f32])]) -> Result<Saved, TrainError> {
+pub fn save_best(folder: &Path, steps: u64, tensors: &[Named<'_>]) -> Result<Saved, TrainError> {
     let folder = folder.join(CHECKPOINT);
     files::make_folders(&folder)
         .map_err(|error| TrainError::Other(format!("{}: {error}", folder.display())))?;
@@ -191,7 +191,7 @@ pub fn read_best(folder: &Path, saved: &Saved) -> Result<weights::Tensors, Train
     read(&folder.join(CHECKPOINT), saved)
 }
 
-fn write(folder: &Path, file: &str, tensors: &[(&str, &[i64], &[f32])]) -> Result<Saved, TrainError> {
+fn write(folder: &Path, file: &str, tensors: &[Named<'_>]) -> Result<Saved, TrainError> {
     let path = folder.join(file);
     weights::save(&path, tensors, None)?;
     let hash = files::hash(&path).map_err(|source| weights::WeightsError::Io { path, source })?;

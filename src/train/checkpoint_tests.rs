@@ -92,7 +92,7 @@ fn other_formats_are_told_from_damage() {
 #[test]
 fn what_no_longer_counts_is_removed() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::default();
+    let store = Store::on(&crate::runtime::devices::interpreter());
     let names = || {
         let entries = std::fs::read_dir(folder.path().join(CHECKPOINT)).unwrap();
         let mut names: Vec<String> =

@@ -2,11 +2,12 @@
 
 use crate::base::diagnostic::Diagnostic;
 use crate::base::memory::Shortage;
-use crate::codegen;
+use crate::base::span::Span;
 use crate::data::DataError;
 use crate::passes::accept;
-use crate::runtime::Mismatch;
+use crate::runtime::{self, Mismatch};
 
+use super::broken::Broken;
 use super::records::RecordsError;
 use super::weights::WeightsError;
 
@@ -23,7 +24,7 @@ pub enum TrainError {
     #[error("{0}")]
     Weights(#[from] WeightsError),
     #[error("{0}")]
-    Codegen(#[from] codegen::Error),
+    Code(#[from] runtime::Error),
     #[error("{0}")]
     Mismatch(#[from] Mismatch),
     #[error("{0}")]
@@ -54,27 +55,43 @@ pub struct NotFinite {
     /// The first parameter that is not sound, with its health.
     pub parameter: Option<(String, f32)>,
     /// The first result in the order of the step that is not finite.
-    pub first: Option<String>,
+    pub first: Option<Broken>,
 }
 
-impl std::fmt::Display for NotFinite {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let NotFinite { loss, epoch, step, parameter, first } = self;
+impl NotFinite {
+    /// The message, in which `place` says where a line of the user's is.
+    pub fn text(&self, place: &dyn Fn(Span) -> String) -> String {
+        let mut text = self.what();
+        if let Some(Broken { name, span, inputs }) = &self.first {
+            text += &format!("; the first such result is `{name}`");
+            text += &span.map_or(String::new(), |span| format!(" at {}", place(span)));
+            let inputs: Vec<String> = inputs.iter().map(ToString::to_string).collect();
+            if !inputs.is_empty() {
+                text += &format!(", computed from {}", inputs.join(" and "));
+            }
+        }
+        text + ". A smaller learning rate often helps. The weights before this step are kept"
+    }
+
+    fn what(&self) -> String {
+        let NotFinite { loss, epoch, step, parameter, .. } = self;
         let at = format!("in step {step} (epoch {epoch})");
         match parameter {
-            _ if !loss.is_finite() => write!(f, "the loss is {loss} {at}")?,
+            _ if !loss.is_finite() => format!("the loss is {loss} {at}"),
             Some((path, health)) => {
                 let layer =
                     path.rsplit_once('.').map_or(String::new(), |(layer, _)| format!(" of layer `{layer}`"));
                 let what = if *health == accept::LARGE { "so large that its square is not" } else { "not" };
-                write!(f, "the gradient of `{path}`{layer} is {what} finite {at}")?;
+                format!("the gradient of `{path}`{layer} is {what} finite {at}")
             }
-            None => write!(f, "the norm of all gradients is not finite {at}")?,
+            None => format!("the norm of all gradients is not finite {at}"),
         }
-        if let Some(first) = first {
-            write!(f, "; the first such result is `{first}`")?;
-        }
-        f.write_str(". A smaller learning rate often helps. The weights before this step are kept")
+    }
+}
+
+impl std::fmt::Display for NotFinite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text(&|_| "a line of the model".into()))
     }
 }
 

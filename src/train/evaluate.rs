@@ -4,13 +4,13 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::base::philox::RandomState;
-use crate::data::feed::{Batch, Feed, Maker, Plan};
+use crate::data::feed::{Batch, BatchBuilder, DataLoader, EpochPlan};
 use crate::data::prepare::Prepare;
 use crate::data::{Split, Targets, batches};
 use crate::elab::config::Metrics;
 use crate::elab::{CORRECT, IN_TOP, SHARE, TOTAL, WEIGHT};
 use crate::graph::{Role, Sink};
-use crate::runtime::{Pool, Program, Store};
+use crate::runtime::{Instance, Store};
 
 use super::confusion::Confusion;
 use super::error::TrainError;
@@ -48,7 +48,7 @@ pub struct BatchFigures {
 
 impl BatchFigures {
     /// Those of a program's last run.
-    pub fn of(program: &Program, store: &Store) -> BatchFigures {
+    pub fn of(program: &Instance, store: &Store) -> BatchFigures {
         let scalar = |sink: &Sink| program.scalar(sink, store).map(|number| number as f32);
         let metric = |name: &str| scalar(&Sink::Metric(name.into()));
         BatchFigures {
@@ -127,7 +127,7 @@ impl Figures {
 }
 
 /// Gives a program a batch.
-pub fn set_batch(program: &mut Program, batch: &Batch) {
+pub fn set_batch(program: &mut Instance, batch: &Batch) {
     program.set_data(&batch.pixels);
     set_targets(program, &Role::Target, &batch.targets);
     if let Some(partners) = &batch.partners {
@@ -136,7 +136,7 @@ pub fn set_batch(program: &mut Program, batch: &Batch) {
     }
 }
 
-fn set_targets(program: &mut Program, role: &Role, targets: &Targets) {
+fn set_targets(program: &mut Instance, role: &Role, targets: &Targets) {
     match targets {
         Targets::Classes(labels) | Targets::Labels { labels, .. } => program.set_labels(role, labels),
         Targets::Numbers { numbers, .. } => program.set_targets(role, numbers),
@@ -145,7 +145,7 @@ fn set_targets(program: &mut Program, role: &Role, targets: &Targets) {
 
 /// The norms of the gradients in the last run, by the paths of the parameters; none where the program does not give
 /// them.
-pub fn gradient_norms(program: &Program, store: &Store) -> IndexMap<String, Option<f32>> {
+pub fn gradient_norms(program: &Instance, store: &Store) -> IndexMap<String, Option<f32>> {
     let norms = program.gradient_norms(store).into_iter();
     norms.map(|(path, norm)| (path, Some(norm).filter(|norm| norm.is_finite()))).collect()
 }
@@ -157,9 +157,11 @@ pub fn keys(images: usize, batch: usize) -> Vec<Key> {
     whole.into_iter().chain((rest > 0).then_some(rest)).map(|n| (Purpose::Evaluation, n as i64)).collect()
 }
 
-/// Calls something with the program of a key.
-pub type WithProgram<'a> =
-    &'a mut dyn FnMut(Key, &mut dyn FnMut(&mut Program) -> Result<(), TrainError>) -> Result<(), TrainError>;
+/// What is done with a program and the store that it is bound to.
+pub type Use<'a> = &'a mut dyn FnMut(&mut Instance, &mut Store) -> Result<(), TrainError>;
+
+/// Does something with the program of a key.
+pub type WithProgram<'a> = &'a mut dyn FnMut(Key, &mut Store, Use<'_>) -> Result<(), TrainError>;
 
 /// A split that goes through a model in order.
 pub struct Evaluation<'a> {
@@ -168,7 +170,8 @@ pub struct Evaluation<'a> {
     /// Images a run.
     pub batch: usize,
     pub store: &'a mut Store,
-    pub pool: &'a Pool,
+    /// Threads that make batches.
+    pub threads: usize,
     /// Where predictions are counted, if they are.
     pub confusion: Option<&'a mut Confusion>,
 }
@@ -184,18 +187,18 @@ impl Evaluation<'_> {
         program: WithProgram<'_>,
         each: &mut dyn FnMut(f32) -> Result<(), TrainError>,
     ) -> Result<Figures, TrainError> {
-        let Evaluation { split, prepare, batch, store, pool, mut confusion } = self;
+        let Evaluation { split, prepare, batch, store, threads, mut confusion } = self;
         let mut figures = Figures::default();
-        let maker = Maker { split: split.clone(), prepare: prepare.clone(), augment: None };
+        let maker = BatchBuilder { split: split.clone(), prepare: prepare.clone(), augment: None };
         let order = batches::order(split.len(), 0, 0, false);
         let drop_last = planted!("train.evaluate.rest");
-        let mut feed = Feed::new(maker, Plan { order, batch, drop_last }, pool.threads())?;
+        let mut feed = DataLoader::new(maker, EpochPlan { order, batch, drop_last }, threads)?;
         while let Some(batch) = feed.next_batch()? {
             let images = batch.targets.len() as u64;
             let mut loss = f32::NAN;
-            program((Purpose::Evaluation, images as i64), &mut |program| {
+            program((Purpose::Evaluation, images as i64), store, &mut |program, store| {
                 set_batch(program, batch);
-                program.run(store, pool, RandomState::default())?;
+                program.run(store, RandomState::default())?;
                 let found = BatchFigures::of(program, store);
                 figures.add(images, &found);
                 loss = found.loss;

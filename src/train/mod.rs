@@ -1,5 +1,6 @@
 //! Training: the loop around compiled steps, initial weights, metrics, the files of weights and of a run.
 
+pub mod broken;
 pub mod checkpoint;
 pub mod claim;
 pub mod confusion;

@@ -4,17 +4,16 @@
 //! compiled on another thread meanwhile.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::base::memory::{self, Shortage};
-use crate::codegen;
 use crate::elab::config::Phase;
 use crate::graph::{Graph, Role};
-use crate::lower::{Goal, lower_chosen};
+use crate::lower::{CompileOptions, Lowered, TunedTiles, lower_tuned};
 use crate::runtime::need::{self, Need};
-use crate::runtime::{Program, Store};
-use crate::sched::Choices;
+use crate::runtime::{Device, Error, Executable, Instance, Mismatch, Store, Turns};
 
 use super::error::TrainError;
 use super::initialise;
@@ -32,13 +31,13 @@ pub enum Purpose {
 /// A purpose and a batch size.
 pub type Key = (Purpose, i64);
 
-type Compiled = Result<Vec<(Key, Program)>, TrainError>;
+type Compiled = Result<Vec<(Key, Executable)>, TrainError>;
 
 /// How long each stage of making a program took.
 #[derive(Clone, Debug, Default)]
-pub struct Phases(pub Vec<(&'static str, Duration)>);
+pub struct StageTimes(pub Vec<(&'static str, Duration)>);
 
-impl Phases {
+impl StageTimes {
     /// Runs a stage and notes its time.
     pub fn time<T>(&mut self, name: &'static str, run: impl FnOnce() -> T) -> T {
         let start = Instant::now();
@@ -53,8 +52,13 @@ impl Phases {
 /// # Errors
 ///
 /// Where the code generator fails, and where a run needs more memory than there is.
-pub fn compile(graph: &Graph, goal: &Goal, phases: &mut Phases) -> Result<Program, TrainError> {
-    compile_chosen(graph, goal, &Choices::default(), phases)
+pub fn compile(
+    graph: &Graph,
+    goal: &CompileOptions,
+    device: &dyn Device,
+    times: &mut StageTimes,
+) -> Result<Arc<Executable>, TrainError> {
+    compile_tuned(graph, goal, &TunedTiles::default(), device, times)
 }
 
 /// Compiles a graph with the register tiles that were chosen.
@@ -62,14 +66,38 @@ pub fn compile(graph: &Graph, goal: &Goal, phases: &mut Phases) -> Result<Progra
 /// # Errors
 ///
 /// Where the code generator fails, and where a run needs more memory than there is.
-pub fn compile_chosen(
+pub fn compile_tuned(
     graph: &Graph,
-    goal: &Goal,
-    choices: &Choices,
-    phases: &mut Phases,
-) -> Result<Program, TrainError> {
-    let lowered = phases.time("lower, fuse, schedule", || lower_chosen(graph, goal, choices));
-    Ok(phases.time("native code", || Program::compile(graph, lowered))?)
+    goal: &CompileOptions,
+    choices: &TunedTiles,
+    device: &dyn Device,
+    times: &mut StageTimes,
+) -> Result<Arc<Executable>, TrainError> {
+    let lowered = times.time("lowering", || lower_tuned(graph, goal, choices));
+    times.time("native code", || compile_lowered(graph, lowered, device))
+}
+
+/// Compiles a lowered graph that is to run.
+///
+/// # Errors
+///
+/// Where the code generator fails, and where a run needs more memory than there is.
+pub fn compile_lowered(
+    graph: &Graph,
+    lowered: Lowered,
+    device: &dyn Device,
+) -> Result<Arc<Executable>, TrainError> {
+    let need = Need::of(graph, &lowered);
+    trimmed(device, || need.check_run())?;
+    Ok(Arc::new(Executable::compile(graph, lowered, device)?))
+}
+
+/// Checks for memory, once more without what a device has and nobody uses.
+fn trimmed(device: &dyn Device, check: impl Fn() -> Result<(), Shortage>) -> Result<(), Shortage> {
+    check().or_else(|_| {
+        device.trim();
+        check()
+    })
 }
 
 /// Says of an error which batch would fit, if it is that a run with this batch needs more memory than there is. `graph`
@@ -77,19 +105,22 @@ pub fn compile_chosen(
 pub fn advised(
     error: TrainError,
     batch: i64,
-    goal: &Goal,
+    goal: &CompileOptions,
     graph: &mut dyn FnMut(i64) -> Option<Graph>,
 ) -> TrainError {
     let shortage = match error {
-        TrainError::Shortage(shortage) | TrainError::Codegen(codegen::Error::Shortage(shortage)) => shortage,
+        TrainError::Shortage(shortage)
+        | TrainError::Code(Error::Shortage(shortage))
+        | TrainError::Mismatch(Mismatch::Shortage(shortage)) => shortage,
         other => return other,
     };
     let Some(room) = shortage.room.filter(|_| batch > 1) else { return shortage.into() };
     let mut needed = |batch: i64| {
         let graph = graph(batch)?;
-        Some(Need::of(&graph, &lower_chosen(&graph, goal, &Choices::default())).run)
+        Some(Need::of(&graph, &lower_tuned(&graph, goal, &TunedTiles::default())).run)
     };
-    let batch = need::largest_batch(room, (batch, shortage.needed), &mut needed);
+    let all = needed(batch).unwrap_or(shortage.needed);
+    let batch = need::largest_batch(room, (batch, all), &mut needed);
     TrainError::TooLarge { shortage, batch }
 }
 
@@ -100,7 +131,9 @@ pub fn advised(
 /// Where they need more memory than there is; then none is added.
 pub fn initialise(graph: &Graph, seed: u64, store: &mut Store) -> Result<(), Shortage> {
     if store.entries().is_empty() {
-        memory::check("holding the weights and states, at any batch,", need::kept(graph))?;
+        let persistent = need::persistent(graph);
+        let check = || memory::check("holding the weights and states, at any batch,", persistent);
+        trimmed(&**store.device(), check)?;
     }
     for (value, role) in &graph.inputs {
         let (path, init) = match role {
@@ -109,7 +142,7 @@ pub fn initialise(graph: &Graph, seed: u64, store: &mut Store) -> Result<(), Sho
         };
         if store.position(path).is_none() {
             let entry = store.add(path, &graph.values[*value].shape)?;
-            initialise::fill(init, path, seed, entry.values_mut());
+            entry.write(|values| initialise::fill(init, path, seed, values));
         }
     }
     Ok(())
@@ -117,37 +150,35 @@ pub fn initialise(graph: &Graph, seed: u64, store: &mut Store) -> Result<(), Sho
 
 /// The programs of a phase of training.
 pub struct Programs<'scope, 'env> {
-    ready: HashMap<Key, Program>,
-    /// The program that has the memory: one runs at a time, so one arena serves all.
-    current: Key,
+    /// Those that have run: one at a time, so one arena serves all.
+    bound: Turns<Key>,
+    /// Those that have not run yet.
+    ready: HashMap<Key, Executable>,
     others: Vec<Key>,
     coming: Option<ScopedJoinHandle<'scope, Compiled>>,
     scope: &'scope Scope<'scope, 'env>,
-    recipe: &'env Recipe<'env>,
-    phase: &'env Phase,
-    goal: &'env Goal,
+    subject: ProgramSource<'env>,
+}
+
+/// What programs are compiled of, and for.
+#[derive(Clone, Copy)]
+pub struct ProgramSource<'a> {
+    pub recipe: &'a Recipe<'a>,
+    pub phase: &'a Phase,
+    pub goal: &'a CompileOptions,
+    pub device: &'a Arc<dyn Device>,
 }
 
 impl<'scope, 'env> Programs<'scope, 'env> {
     /// Programs of which one is ready and the others are yet to be compiled, on a thread of the scope.
     pub fn new(
-        first: (Key, Program),
+        (key, first): (Key, Instance),
         others: Vec<Key>,
         scope: &'scope Scope<'scope, 'env>,
-        recipe: &'env Recipe<'env>,
-        phase: &'env Phase,
-        goal: &'env Goal,
+        subject: ProgramSource<'env>,
     ) -> Programs<'scope, 'env> {
-        Programs {
-            current: first.0,
-            ready: HashMap::from([first]),
-            others,
-            coming: None,
-            scope,
-            recipe,
-            phase,
-            goal,
-        }
+        let bound = Turns::new().with(key, first);
+        Programs { bound, ready: HashMap::new(), others, coming: None, scope, subject }
     }
 
     /// Begins to compile the others, unless that has been done.
@@ -155,10 +186,9 @@ impl<'scope, 'env> Programs<'scope, 'env> {
         if self.coming.is_some() || self.others.is_empty() {
             return;
         }
-        let (recipe, phase, goal) = (self.recipe, self.phase, self.goal);
-        let others = self.others.clone();
+        let (subject, others) = (self.subject, self.others.clone());
         let compile_others = move || {
-            let compiled = others.into_iter().map(|key| Ok((key, compile_key(key, recipe, phase, goal)?)));
+            let compiled = others.into_iter().map(|key| Ok((key, subject.compile(key)?)));
             compiled.collect()
         };
         // Where no thread can be started, they are compiled when they are needed.
@@ -166,43 +196,58 @@ impl<'scope, 'env> Programs<'scope, 'env> {
         self.coming = thread.ok();
     }
 
+    /// What the programs are compiled of.
+    pub fn subject(&self) -> ProgramSource<'env> {
+        self.subject
+    }
+
+    /// Gives back the memory of the program that has it, for one that is none of these.
+    pub fn release(&mut self) {
+        self.bound.release();
+    }
+
     /// A program; those that were announced at the start are there, or soon will be. What the one before it computed is lost.
     ///
     /// # Errors
     ///
     /// What went wrong in compiling it.
-    pub fn get(&mut self, key: Key) -> Result<&mut Program, TrainError> {
-        if !self.ready.contains_key(&key) {
+    pub fn get(&mut self, key: Key, store: &mut Store) -> Result<&mut Instance, TrainError> {
+        if !self.bound.has(key) && !self.ready.contains_key(&key) {
             self.prepare();
             if let Some(coming) = self.coming.take() {
                 self.ready.extend(coming.join().expect("compiling does not panic")?);
                 self.others.clear();
             }
         }
-        let mut program = match self.ready.remove(&key) {
-            Some(program) => program,
-            None => compile_key(key, self.recipe, self.phase, self.goal)?,
-        };
-        if let Some(current) = self.ready.get_mut(&self.current) {
-            program.take_memory(current)?;
-        }
-        self.current = key;
-        Ok(self.ready.entry(key).or_insert(program))
+        let Programs { bound, ready, subject, .. } = self;
+        bound.get(key, || {
+            let executable = match ready.remove(&key) {
+                Some(executable) => executable,
+                None => subject.compile(key)?,
+            };
+            Ok(Instance::bind(executable.into(), subject.device, store)?)
+        })
     }
 }
 
-/// The program of a key.
-fn compile_key(
-    (purpose, batch): Key,
-    recipe: &Recipe<'_>,
-    phase: &Phase,
-    goal: &Goal,
-) -> Result<Program, TrainError> {
-    let graph = match purpose {
-        Purpose::Step => recipe.step(batch, phase)?,
-        Purpose::Evaluation if planted!("train.programs.training") => recipe.forward(batch, None)?,
-        Purpose::Evaluation => recipe.evaluation(batch)?,
-    };
-    let lowered = lower_chosen(&graph, goal, &Choices::default());
-    Ok(Program::without_memory(&graph, lowered)?)
+impl ProgramSource<'_> {
+    /// The graph of a key.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the model.
+    pub fn graph(&self, (purpose, batch): Key) -> Result<Graph, TrainError> {
+        Ok(match purpose {
+            Purpose::Step => self.recipe.step(batch, self.phase)?,
+            Purpose::Evaluation if planted!("train.programs.training") => self.recipe.forward(batch, None)?,
+            Purpose::Evaluation => self.recipe.evaluation(batch)?,
+        })
+    }
+
+    /// The program of a key.
+    fn compile(&self, key: Key) -> Result<Executable, TrainError> {
+        let graph = self.graph(key)?;
+        let lowered = lower_tuned(&graph, self.goal, &TunedTiles::default());
+        Ok(Executable::compile(&graph, lowered, &**self.device)?)
+    }
 }

@@ -12,7 +12,7 @@ use super::error::TrainError;
 use super::folder::CHECKPOINT;
 use super::programs::initialise;
 use super::trainer::{Begun, Session};
-use super::weights::{self, Contents, Matched, Provenance, WeightsError};
+use super::weights::{self, Contents, Matched, Named, Provenance, WeightsError};
 
 /// The prefix of the optimiser's states.
 pub const OPTIMISER: &str = "optim.";
@@ -25,6 +25,16 @@ pub const OPTIMISER: &str = "optim.";
 /// A file that cannot be read, and tensors that are missing, unknown or of another shape.
 pub fn load(file: &Path, graph: &Graph, store: &mut Store) -> Result<Vec<String>, TrainError> {
     fill(file, weights::load(file)?, graph, store, &|_| false)
+}
+
+/// Replaces the parameters and states of a store, but for those of the optimiser, by what was read from a file.
+///
+/// # Errors
+///
+/// Tensors that are missing, unknown or of another shape.
+pub fn replace(file: &Path, contents: Contents, store: &mut Store) -> Result<(), TrainError> {
+    let taken = take(store, contents, &|name| name.starts_with(OPTIMISER));
+    taken.map(|_| ()).map_err(|error| misfit(file, &error))
 }
 
 /// The same for what was read from the file before. Tensors of the file for which `spare` holds may be there.
@@ -112,7 +122,7 @@ fn earlier_best(folder: &Path, steps: u64) -> Result<Option<Saved>, TrainError> 
     let tensors = weights::load(&file)?.tensors;
     let entries: Vec<_> = tensors
         .iter()
-        .map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice(), tensor.elements.as_slice()))
+        .map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice(), tensor.elements.as_slice().into()))
         .collect();
     checkpoint::save_best(folder, steps, &entries).map(Some)
 }
@@ -131,7 +141,7 @@ fn take(
     let mut matched = weights::matching(&expected, contents, except)?;
     for (entry, tensor) in store.entries_mut().iter_mut().zip(std::mem::take(&mut matched.tensors)) {
         if let Some(tensor) = tensor {
-            entry.values_mut().copy_from_slice(&tensor.elements);
+            entry.set(&tensor.elements);
         }
     }
     Ok(matched)
@@ -163,7 +173,7 @@ pub fn take_best(folder: &Path, best: &Saved, store: &mut Store) -> Result<(), T
 }
 
 /// The parameters and running statistics, without the optimiser's states.
-pub fn weights(store: &Store) -> Vec<(&str, &[i64], &[f32])> {
+pub fn weights(store: &Store) -> Vec<Named<'_>> {
     let entries = store.entries().iter().filter(|entry| !entry.path.starts_with(OPTIMISER));
     entries.map(|entry| (entry.path.as_str(), entry.shape.as_slice(), entry.values())).collect()
 }

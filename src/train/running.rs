@@ -3,16 +3,17 @@
 use std::time::Instant;
 
 use crate::base::philox::RandomState;
-use crate::data::feed::{Batch, Feed, Maker, Plan};
+use crate::data::feed::{Batch, BatchBuilder, DataLoader, EpochPlan};
 use crate::data::{DataError, Split, batches};
 use crate::elab::config::{Early, Every, Moment, Watch};
-use crate::runtime::{Program, Store};
+use crate::runtime::{Instance, Store, Suspect};
 
+use super::broken::{self, Broken};
 use super::checkpoint::{self, Checkpoint, Saved};
 use super::confusion::Confusion;
 use super::error::{NotFinite, TrainError};
 use super::evaluate::{BatchFigures, Evaluation, Figures, gradient_norms, set_batch};
-use super::programs::{Phases, Programs, Purpose};
+use super::programs::{Programs, Purpose, StageTimes};
 use super::records::{EpochRecord, FinalRecord, GradientRecord, Lengths, Records, StepRecord, top_figures};
 use super::restore;
 use super::trainer::{Observer, PhaseRun, Position, Session};
@@ -31,7 +32,7 @@ pub(super) struct Running<'a, 'scope, 'env> {
     /// When the last checkpoint was written.
     pub saved: Instant,
     /// Taken when the first step of the run is done.
-    pub phases: Option<&'a mut Phases>,
+    pub phases: Option<&'a mut StageTimes>,
 }
 
 impl Running<'_, '_, '_> {
@@ -179,16 +180,16 @@ impl Running<'_, '_, '_> {
     }
 
     /// The batches of an epoch that are not done yet.
-    fn feed(&self, epoch: u64) -> Result<Feed, TrainError> {
-        let Session { data, spec, prepare, augment, shuffle, drop_last, pool, .. } = *self.run.session;
+    fn feed(&self, epoch: u64) -> Result<DataLoader, TrainError> {
+        let Session { data, spec, prepare, augment, shuffle, drop_last, threads, .. } = *self.run.session;
         let mut order = batches::order(data.train.len(), spec.seed, epoch, shuffle);
         order.drain(..(self.position.begun.images() as usize).min(order.len()));
-        let maker = Maker {
+        let maker = BatchBuilder {
             split: data.train.clone(),
             prepare: prepare.clone(),
             augment: augment.map(|augment| (augment.clone(), epoch)),
         };
-        Ok(Feed::new(maker, Plan { order, batch: self.run.batch(), drop_last }, pool.threads())?)
+        Ok(DataLoader::new(maker, EpochPlan { order, batch: self.run.batch(), drop_last }, threads)?)
     }
 
     /// Keeps what was learnt until an image could not be read; of the records, only those before `since` count.
@@ -220,17 +221,16 @@ impl Running<'_, '_, '_> {
     }
 
     fn step(&mut self, epoch: u64, batch: &Batch) -> Result<BatchFigures, TrainError> {
-        let Session { spec, pool, .. } = *self.run.session;
+        let Session { spec, .. } = *self.run.session;
         let step = self.position.steps;
         let seed = if planted!("train.trainer.seed") { 0 } else { spec.seed };
         let drawn = if planted!("train.trainer.draws") { epoch } else { step };
-        let program = self.programs.get((Purpose::Step, batch.targets.len() as i64))?;
+        let program = self.programs.get((Purpose::Step, batch.targets.len() as i64), self.store)?;
         set_batch(program, batch);
         for (name, value) in self.run.phase.scalars(self.run.moment(self.position)) {
             program.set_scalar(&name, value as f32);
         }
-        let mut run =
-            |program: &mut Program| program.run(self.store, pool, RandomState { seed, step: drawn });
+        let mut run = |program: &mut Instance| program.run(self.store, RandomState { seed, step: drawn });
         match self.phases.take() {
             Some(phases) => {
                 phases.time("first step", || run(program))?;
@@ -243,8 +243,11 @@ impl Running<'_, '_, '_> {
         let norms = gradient_norms(program, self.store);
         if !program.is_accepted() {
             let parameter = program.unsound(self.store).into_iter().next();
-            let first = program.first_not_finite(self.store, pool, RandomState { seed: spec.seed, step })?;
+            let random = RandomState { seed: spec.seed, step };
+            let suspect = program.first_not_finite(self.store, random);
+            // What was learnt before is kept first, whatever becomes of the search.
             self.stop(None)?;
+            let first = suspect?.map(|suspect| self.examine(batch, &suspect, random));
             return Err(NotFinite { loss, epoch, step: step + 1, parameter, first }.into());
         }
         program.commit(self.store);
@@ -256,6 +259,21 @@ impl Running<'_, '_, '_> {
             self.records.gradients(&GradientRecord { epoch, step: self.position.steps, norms })?;
         }
         Ok(figures)
+    }
+
+    /// Which of the calls under suspicion gave the first result that is not finite in a step, and of what; where there is
+    /// no memory to find out, what is known without.
+    fn examine(&mut self, batch: &Batch, suspect: &Suspect, random: RandomState) -> Broken {
+        let scalars = self.run.phase.scalars(self.run.moment(self.position));
+        self.programs.release();
+        let count = batch.targets.len() as i64;
+        let subject = self.programs.subject();
+        let examined = broken::examine(subject, count, suspect, self.store, &mut |program, store| {
+            set_batch(program, batch);
+            scalars.iter().for_each(|(name, value)| program.set_scalar(name, *value as f32));
+            Ok(program.run(store, random)?)
+        });
+        examined.unwrap_or_else(|_| Broken::of(suspect))
     }
 
     /// The figures on the test split. The last checkpoint stands: nothing is learnt here, and the weights may be those of
@@ -289,12 +307,12 @@ impl Running<'_, '_, '_> {
         name: &'static str,
         confusion: Option<&mut Confusion>,
     ) -> Result<Figures, TrainError> {
-        let Session { prepare, pool, .. } = *self.run.session;
+        let Session { prepare, threads, .. } = *self.run.session;
         let (programs, records) = (&mut self.programs, &mut self.records);
         let (epoch, step) = (self.position.seen_epochs(), self.position.steps);
         let (store, batch) = (&mut *self.store, self.run.batch());
-        Evaluation { split, prepare, batch, store, pool, confusion }.run(
-            &mut |key, run| run(programs.get(key)?),
+        Evaluation { split, prepare, batch, store, threads, confusion }.run(
+            &mut |key, store, run| run(programs.get(key, store)?, store),
             &mut |loss| match self.run.session.is_interrupted() {
                 true => Err(TrainError::Interrupted { epoch, step }),
                 false => Ok(records.step(&StepRecord { split: name, epoch, step, loss })?),

@@ -14,14 +14,15 @@ use crate::data::augment::Augment;
 use crate::data::prepare::Prepare;
 use crate::data::{Dataset, batches};
 use crate::elab::config::{Early, Moment, Phase, TrainSpec, Watch};
-use crate::lower::Goal;
-use crate::runtime::{Pool, Program, Store};
-use crate::sched::Choices;
+use crate::lower::{CompileOptions, TunedTiles};
+use crate::runtime::{Device, Instance, Store};
 
 use super::checkpoint::Saved;
 use super::error::TrainError;
 use super::evaluate::{Figures, keys};
-use super::programs::{Key, Phases, Programs, Purpose, advised, compile_chosen, initialise};
+use super::programs::{
+    Key, ProgramSource, Programs, Purpose, StageTimes, advised, compile_tuned, initialise,
+};
 use super::recipe::Recipe;
 use super::records::{EpochRecord, Evaluated, FinalRecord, Lengths, Records, RecordsError};
 use super::restore::OPTIMISER;
@@ -41,10 +42,12 @@ pub struct Session<'a> {
     pub augment: Option<&'a Arc<Augment>>,
     pub shuffle: bool,
     pub drop_last: bool,
-    pub goal: &'a Goal,
+    pub goal: &'a CompileOptions,
     /// Register tiles for the steps of one batch size.
     pub tuned: Option<&'a Tuned>,
-    pub pool: &'a Pool,
+    pub device: &'a Arc<dyn Device>,
+    /// Threads that make batches.
+    pub threads: usize,
     /// Stop after so many steps in all.
     pub most_steps: Option<u64>,
     /// Becomes true when the person at the terminal wants the run to end.
@@ -54,7 +57,7 @@ pub struct Session<'a> {
 /// Who watches a training.
 pub trait Observer {
     /// The first step is done; `phases` says what the time until then went into.
-    fn first_step(&mut self, phases: &Phases);
+    fn first_step(&mut self, phases: &StageTimes);
     /// An epoch, counted from 1, begins.
     fn epoch_begins(&mut self, epoch: u64);
     /// A step on so many images is done; the figures are those of the epoch so far.
@@ -188,7 +191,7 @@ pub fn train(
     mut begun: Begun,
     open: &mut dyn FnMut() -> Result<Records, RecordsError>,
     observer: &mut dyn Observer,
-    mut phases: Phases,
+    mut phases: StageTimes,
 ) -> Result<FinalRecord, TrainError> {
     check_later_phases(session)?;
     check_rates(session)?;
@@ -249,8 +252,8 @@ impl PhaseRun<'_> {
 
     /// The program of a whole batch, with the values that it needs. Errors of a smaller last batch are found here
     /// too, so that they do not end a run after its first epoch.
-    fn compile(&self, store: &mut Store, phases: &mut Phases) -> Result<(Key, Program), TrainError> {
-        let Session { recipe, goal, spec, data, .. } = *self.session;
+    fn compile(&self, store: &mut Store, phases: &mut StageTimes) -> Result<(Key, Instance), TrainError> {
+        let Session { recipe, goal, device, spec, data, .. } = *self.session;
         let batch = self.batch() as i64;
         let graph = phases.time("elaborate, differentiate", || -> Result<_, TrainError> {
             let freeze = self.phase.freeze.as_ref();
@@ -263,10 +266,11 @@ impl PhaseRun<'_> {
         })?;
         initialise(&graph, spec.seed, store)?;
         let tuned = self.session.tuned.filter(|tuned| tuned.subject.batch == batch);
-        let choices = tuned.map_or_else(Choices::default, |tuned| tuned.choices.clone());
-        let program = compile_chosen(&graph, goal, &choices, phases);
+        let choices = tuned.map_or_else(TunedTiles::default, |tuned| tuned.choices.clone());
+        let executable = compile_tuned(&graph, goal, &choices, &**device, phases);
+        let bound = executable.and_then(|executable| Ok(Instance::bind(executable, device, store)?));
         let step_of = &mut |batch| recipe.step(batch, self.phase).ok();
-        let program = program.map_err(|error| advised(error, batch, goal, step_of))?;
+        let program = bound.map_err(|error| advised(error, batch, goal, step_of))?;
         // Before the run leaves anything behind.
         data.ready()?;
         Ok(((Purpose::Step, batch), program))
@@ -281,18 +285,19 @@ impl PhaseRun<'_> {
     /// Runs the phase's epochs and, if they are the last, the test split.
     fn run(
         &self,
-        first: (Key, Program),
+        first: (Key, Instance),
         store: &mut Store,
         begun: &mut Begun,
         records: &mut Records,
         observer: &mut dyn Observer,
-        phases: Option<&mut Phases>,
+        phases: Option<&mut StageTimes>,
     ) -> Result<Option<FinalRecord>, TrainError> {
-        let Session { recipe, goal, .. } = *self.session;
+        let Session { recipe, goal, device, .. } = *self.session;
+        let subject = ProgramSource { recipe, phase: self.phase, goal, device };
         std::thread::scope(|scope| {
             observer.phase_begins(self.phase, self.size(&first.1, store));
             let others = self.other_keys();
-            let programs = Programs::new(first, others, scope, recipe, self.phase, goal);
+            let programs = Programs::new(first, others, scope, subject);
             let Begun { position, best, .. } = begun;
             let since = Instant::now();
             let mut running = Running {
@@ -320,12 +325,12 @@ impl PhaseRun<'_> {
         })
     }
 
-    fn size(&self, program: &Program, store: &Store) -> PhaseSize {
-        let kept: u64 = store.entries().iter().map(|entry| entry.values().len() as u64).sum();
+    fn size(&self, program: &Instance, store: &Store) -> PhaseSize {
+        let kept: u64 = store.entries().iter().map(|entry| entry.len() as u64).sum();
         PhaseSize {
             batch: self.batch(),
             steps: self.moment(&Position::default()).epoch_steps,
-            bytes: program.arena_bytes() as u64 + kept * size_of::<f32>() as u64,
+            bytes: program.executable().arena_bytes() as u64 + kept * size_of::<f32>() as u64,
         }
     }
 

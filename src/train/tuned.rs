@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::files::{self, write_atomically};
 use crate::base::target::Level;
 use crate::base::visible;
-use crate::sched::Choices;
+use crate::lower::TunedTiles;
 
 use super::records::RecordsError;
 
@@ -46,23 +46,24 @@ impl Subject {
 }
 
 /// What is written here; another one is of another version.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
-fn current() -> u32 {
-    FORMAT
+/// That of files that do not say it.
+fn first() -> u32 {
+    1
 }
 
 /// Choices and what they were measured for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tuned {
     /// That of the file; those of earlier versions have none.
-    #[serde(default = "current")]
+    #[serde(default = "first")]
     pub format: u32,
     #[serde(flatten)]
     pub subject: Subject,
     /// Those that it was measured with; the choices serve any number.
     pub threads: usize,
-    pub choices: Choices,
+    pub choices: TunedTiles,
 }
 
 /// Why there are no choices.
@@ -145,7 +146,7 @@ mod tests {
     use super::*;
 
     fn tuned() -> Tuned {
-        let mut choices = Choices::default();
+        let mut choices = TunedTiles::default();
         choices.choose("conv1+relu 0", "o 4, j 7");
         Tuned {
             format: FORMAT,
@@ -170,9 +171,6 @@ mod tests {
         let path = folder.path().join("t.json");
         tuned().save(&path).unwrap();
         assert_eq!(Tuned::load(&path).unwrap(), tuned());
-        let earlier = serde_json::to_string(&tuned()).unwrap().replace("\"format\":1,", "");
-        std::fs::write(&path, earlier).unwrap();
-        assert_eq!(Tuned::load(&path).unwrap(), tuned());
         assert!(Tuned::load(&folder.path().join("no")).is_err() && Tuned::load(folder.path()).is_err());
     }
 
@@ -184,11 +182,10 @@ mod tests {
         fails(&text.as_bytes()[..text.len() - 1], "EOF");
         fails(text.replace("\"batch\":64", "\"batch\":1e99").as_bytes(), "invalid type: floating point");
         fails(text.replace("\"o 4, j 7\"", "4").as_bytes(), "invalid type: integer");
-        // Today a file has no format, and one of a later format is read as if it had this.
-        fails(
-            text.replace("\"format\":1", "\"format\":2").as_bytes(),
-            "it is of format 2; this version reads 1",
-        );
+        for (format, found) in [("\"format\":3,", 3), ("\"format\":1,", 1), ("", 1)] {
+            let other = text.replace("\"format\":2,", format);
+            fails(other.as_bytes(), &format!("it is of format {found}; this version reads 2"));
+        }
         fails(text.replace("\"train\"", &format!("{:?}", "\n".repeat(9999))).as_bytes(), "unknown variant");
         fails("[".repeat(9999).as_bytes(), "");
         fails(&[b' '; LARGEST as usize + 1], "it has more than 4194304 bytes");

@@ -82,6 +82,9 @@ pub struct ShapeMismatch {
     pub found: Vec<i64>,
 }
 
+/// A tensor to be written: its name, its extents, its elements.
+pub type Named<'a> = (&'a str, &'a [i64], Cow<'a, [f32]>);
+
 /// A tensor on its way to a file.
 struct Outgoing<'a> {
     shape: Vec<usize>,
@@ -114,11 +117,7 @@ impl View for Outgoing<'_> {
 /// # Errors
 ///
 /// Where the file cannot be written.
-pub fn save(
-    path: &Path,
-    tensors: &[(&str, &[i64], &[f32])],
-    provenance: Option<&Provenance>,
-) -> Result<(), WeightsError> {
+pub fn save(path: &Path, tensors: &[Named<'_>], provenance: Option<&Provenance>) -> Result<(), WeightsError> {
     let outgoing = tensors.iter().map(|(name, shape, elements)| {
         (*name, Outgoing { shape: shape.iter().map(|extent| *extent as usize).collect(), elements })
     });

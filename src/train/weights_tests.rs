@@ -12,6 +12,10 @@ fn file() -> (TempDir, PathBuf) {
     (folder, path)
 }
 
+fn of(elements: &[f32]) -> Cow<'_, [f32]> {
+    elements.into()
+}
+
 fn tensor(shape: &[i64], elements: &[f32]) -> Tensor {
     Tensor { shape: shape.to_vec(), elements: elements.to_vec() }
 }
@@ -20,12 +24,17 @@ fn tensor(shape: &[i64], elements: &[f32]) -> Tensor {
 fn reads_what_it_writes() {
     let (folder, path) = file();
     let values = [1.0, -0.0, f32::INFINITY, 1e-42, f32::MAX, 0.1];
-    save(&path, &[("b.weight", &[2, 3], &values), ("a", &[], &[7.0]), ("none", &[0, 4], &[])], None).unwrap();
+    save(
+        &path,
+        &[("b.weight", &[2, 3], of(&values)), ("a", &[], of(&[7.0])), ("none", &[0, 4], of(&[]))],
+        None,
+    )
+    .unwrap();
     let tensors = load(&path).unwrap().tensors;
     assert_eq!(tensors["b.weight"], tensor(&[2, 3], &values));
     assert_eq!(tensors["a"], tensor(&[], &[7.0]));
     assert_eq!(tensors["none"], tensor(&[0, 4], &[]));
-    save(&path, &[("a", &[1], &[8.0])], None).unwrap();
+    save(&path, &[("a", &[1], of(&[8.0]))], None).unwrap();
     assert_eq!(load(&path).unwrap().tensors.len(), 1);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
@@ -114,11 +123,11 @@ fn weights_know_their_model() {
         input: Some([1, 8, 8]),
         prepare: Some("scale(0.5)".into()),
     };
-    save(&path, &[("a", &[1], &[8.0])], Some(&provenance)).unwrap();
+    save(&path, &[("a", &[1], of(&[8.0]))], Some(&provenance)).unwrap();
     let (contents, bytes) = (load(&path).unwrap(), std::fs::read(&path).unwrap());
     assert_eq!((contents.provenance, contents.tensors.len()), (provenance.clone(), 1));
     // The same weights are the same file.
-    save(&path, &[("a", &[1], &[8.0])], Some(&provenance)).unwrap();
+    save(&path, &[("a", &[1], of(&[8.0]))], Some(&provenance)).unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
     assert_eq!(load_as("x", Dtype::F32, &[0; 4]).unwrap().provenance, Provenance::default());
 }
@@ -148,7 +157,7 @@ fn broken_metadata_are_an_error_and_strange_ones_are_not() {
 #[test]
 fn broken_files_are_errors() {
     let (_folder, path) = file();
-    save(&path, &[("a", &[4], &[1.0; 4])], None).unwrap();
+    save(&path, &[("a", &[4], of(&[1.0; 4]))], None).unwrap();
     let good = std::fs::read(&path).unwrap();
     let check = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();

@@ -81,7 +81,28 @@ fn a_gradient_without_a_square_updates_nothing() {
 fn a_loss_that_is_no_number_updates_nothing() {
     let said = stopped(&net("log(x)", "-1", "optim = sgd(0.1);"));
     assert!(said.contains("the loss is NaN in step 1 (epoch 1)"), "{said}");
-    assert!(said.contains("the first such result is `moved.spoil.y`"), "{said}");
+    let first =
+        "the first such result is `moved.spoil.y` at net.cnn:2, computed from `moved.shift`, which is -1. ";
+    assert!(said.contains(first), "{said}");
+}
+
+/// What is fused with others is named all the same, with what it was computed from.
+#[test]
+fn a_broken_value_is_told_with_its_operands() {
+    let text = "op far(x: f32) -> y: f32 { y = exp(x * 1000); }
+model Net(x: f32[N, 1, 8, 8]) -> f32[N, 10] {
+  x |> flatten |> linear(10) as a
+    |> far as b
+    |> sigmoid |> linear(10) as c
+}
+data Digits { source = digits(); }
+train Net on Digits { loss = cross_entropy; optim = sgd(0.1); batch = 50; epochs = 1; }
+";
+    let said = stopped(text);
+    // 1 / (1 + exp(-inf)) is finite, and so is all behind it, but for the slope of `far`.
+    assert!(said.contains("net.cnn:") && said.contains(", computed from `"), "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines.len() <= 2 && !said.contains("a line of the model"), "{said}");
 }
 
 /// Finite gradients with an update beyond the range: the elements keep their values.

@@ -1,16 +1,17 @@
 //! Figures of a split: means over all of its pictures, however they are cut into batches.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use cnnc::base::source::SourceMap;
 use cnnc::base::target::Target;
 use cnnc::data::{Prepare, Split, digits};
 use cnnc::elab::Module;
 use cnnc::elab::config::Overrides;
-use cnnc::lower::Goal;
-use cnnc::runtime::{Pool, Program, Store};
+use cnnc::lower::CompileOptions;
+use cnnc::runtime::{Executable, Instance, Store, devices};
 use cnnc::train::evaluate::{Evaluation, Figures};
-use cnnc::train::programs::{Phases, compile};
+use cnnc::train::programs::{StageTimes, compile};
 use cnnc::train::recipe::Recipe;
 use serde_json::Value;
 
@@ -119,19 +120,21 @@ fn figures<const B: usize>(loss: &str, split: &Split, batches: [usize; B]) -> [F
         Module::from_text(&mut SourceMap::default(), "figures.cnn", &text(loss)).expect("it is right");
     let spec = module.train_spec(module.train_sections()[0], &Overrides::default()).expect("it is right");
     let recipe = Recipe::of(&module, &spec);
-    let (goal, pool) = (Goal::of(Target::host()), Pool::new(1).expect("a thread"));
+    let (goal, device) = (CompileOptions::of(Target::host()), devices::host(1).expect("a thread"));
     let prepare = Prepare::new(1, 16.0, &[]).expect("no steps");
-    let mut programs: HashMap<i64, Program> = HashMap::new();
+    let mut executables: HashMap<i64, Arc<Executable>> = HashMap::new();
     batches.map(|batch| {
-        let (prepare, pool, store) = (&prepare, &pool, &mut Store::default());
-        let evaluation = Evaluation { split, prepare, batch, store, pool, confusion: None };
+        let (prepare, store) = (&prepare, &mut Store::on(&device));
+        let evaluation = Evaluation { split, prepare, batch, store, threads: 1, confusion: None };
         let run = evaluation.run(
-            &mut |(_, images), run| {
+            &mut |(_, images), store, run| {
                 let compiled = || {
                     let graph = recipe.evaluation(images).expect("it elaborates");
-                    compile(&graph, &goal, &mut Phases::default()).expect("it compiles")
+                    compile(&graph, &goal, &*device, &mut StageTimes::default()).expect("it compiles")
                 };
-                run(programs.entry(images).or_insert_with(compiled)).expect("its own store");
+                let executable = executables.entry(images).or_insert_with(compiled).clone();
+                let mut program = Instance::bind(executable, &device, store).expect("its own store");
+                run(&mut program, store).expect("its own store");
                 Ok(())
             },
             &mut |_| Ok(()),

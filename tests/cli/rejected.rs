@@ -10,8 +10,8 @@ use cnnc::base::target::Target;
 use cnnc::elab::Module;
 use cnnc::elab::config::Overrides;
 use cnnc::graph::{Graph, Role, Sink};
-use cnnc::lower::{self, Goal, Lowered};
-use cnnc::runtime::{Store, agreement};
+use cnnc::lower::{self, CompileOptions, Lowered};
+use cnnc::runtime::{Store, agreement, devices};
 use cnnc::train::programs::initialise;
 use cnnc::train::recipe::Recipe;
 use safetensors::SafeTensors;
@@ -152,7 +152,7 @@ fn graph(text: &str, batch: i64) -> Graph {
 
 /// What a training begins with.
 fn initial(text: &str) -> Vec<Stored> {
-    let mut store = Store::default();
+    let mut store = Store::on(&devices::interpreter());
     initialise(&graph(text, 4), 0, &mut store).expect("memory");
     let stored = store.entries().iter().map(|entry| {
         let shape = entry.shape.iter().map(|extent| *extent as usize).collect();
@@ -444,7 +444,7 @@ fn the_equations_of_a_step_keep_what_is() {
         "rmsprop(1e-2, momentum=0.9)",
     ] {
         let graph = graph(&net(&steps, "", &format!("optim = {optimiser};  clip = norm(1.0);")), 4);
-        let lowered = lower::lower(&graph, &Goal::of(Target::host()));
+        let lowered = lower::lower(&graph, &CompileOptions::of(Target::host()));
         for (done, kind) in kinds.iter().enumerate() {
             for (path, stays) in stays(&graph, &lowered, &inputs(&graph, done)) {
                 assert!(stays, "{optimiser}: {path} does not stay as it is with {}", kind.term);

@@ -352,7 +352,7 @@ fn weights_that_are_not_finite_are_named() {
         }
         let tensors: Vec<_> = tensors
             .iter()
-            .map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice(), tensor.elements.as_slice()))
+            .map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice(), tensor.elements.as_slice().into()))
             .collect();
         weights::save(&place.path(name), &tensors, None).expect("a file");
     };

@@ -38,7 +38,7 @@ fn write(place: &Place, name: &str, contents: &Contents) {
     let tensors: Vec<_> = contents
         .tensors
         .iter()
-        .map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice(), tensor.elements.as_slice()))
+        .map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice(), tensor.elements.as_slice().into()))
         .collect();
     weights::save(&place.path(name), &tensors, Some(&contents.provenance)).expect("a file");
 }

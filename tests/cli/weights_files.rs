@@ -16,7 +16,7 @@ fn fixture(place: &Place, name: &str) {
 fn write(place: &Place, name: &str, tensors: &[(String, Tensor)]) {
     let tensors: Vec<_> = tensors
         .iter()
-        .map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice(), tensor.elements.as_slice()))
+        .map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice(), tensor.elements.as_slice().into()))
         .collect();
     weights::save(&place.path(name), &tensors, None).expect("a file");
 }

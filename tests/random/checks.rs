@@ -9,15 +9,16 @@
 //! the second.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
 use cnnc::graph::{Graph, Role, Sink};
 use cnnc::loops::verifier;
-use cnnc::lower::{Goal, Observed, lower_observed};
+use cnnc::lower::{CompileOptions, Observed, lower_observed};
 use cnnc::runtime::agreement::{self, Native, Tensors};
-use cnnc::runtime::{Pool, Values};
-use cnnc::sched::{Choices, Over};
+use cnnc::runtime::{Device, Values, devices};
+use cnnc::sched::{LaneAxis, TunedTiles};
 use cnnc::te::interpreter::Number;
 
 use super::faults::{Fault, Site};
@@ -116,13 +117,13 @@ fn spoil(pictures: Pictures, shape: &[i64], values: &mut [f32]) {
 
 /// The thread pools of the checks, which share every kernel among their threads.
 pub struct Checker {
-    one: Pool,
-    two: Pool,
+    one: Arc<dyn Device>,
+    two: Arc<dyn Device>,
 }
 
 impl Checker {
     pub fn new() -> Checker {
-        let pool = |threads| Pool::new(threads).expect("threads").sharing_all();
+        let pool = |threads| devices::cpu_sharing_all(Target::host(), threads).expect("threads");
         Checker { one: pool(1), two: pool(2) }
     }
 
@@ -164,7 +165,7 @@ impl Checker {
         case: &Case,
         step: &Graph,
         oracle: &[Vec<Number>],
-        goal: &Goal,
+        goal: &CompileOptions,
         fault: Option<&Fault>,
     ) -> Result<Seen, String> {
         let over = goal.over.map_or(String::new(), |over| format!(", lanes over {over}"));
@@ -177,7 +178,7 @@ impl Checker {
             ("order", Some(Site::Kernels(plant))) => planted = plant(&mut seen.state.kernels),
             _ => {}
         };
-        let mut lowered = lower_observed(step, goal, &Choices::default(), &mut spoil);
+        let mut lowered = lower_observed(step, goal, &TunedTiles::default(), &mut spoil);
         if let Some(Fault { site: Site::Lowered(plant), .. }) = fault {
             planted = plant(&mut lowered);
         }
@@ -207,12 +208,15 @@ impl Checker {
 }
 
 /// Where a program of this number is checked.
-fn machines(seed: u64) -> [Goal; 2] {
+fn machines(seed: u64) -> [CompileOptions; 2] {
     let known = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512];
     let levels: Vec<Level> = known.into_iter().filter(|level| *level <= Target::host().level).collect();
-    let of = |at: u64| Goal::of(Target::of(levels[at as usize % levels.len()]));
-    let over = if seed.is_multiple_of(2) { Over::Channels } else { Over::Batch };
-    [Goal { over: Some(Over::Batch), ..of(seed) }, Goal { over: Some(over), ..of(seed / 2 + 1) }]
+    let of = |at: u64| CompileOptions::of(Target::of(levels[at as usize % levels.len()]));
+    let over = if seed.is_multiple_of(2) { LaneAxis::Channels } else { LaneAxis::Batch };
+    [
+        CompileOptions { over: Some(LaneAxis::Batch), ..of(seed) },
+        CompileOptions { over: Some(over), ..of(seed / 2 + 1) },
+    ]
 }
 
 /// The slope of the loss in a random direction of all parameters is the sum of the gradients in it. Parameters and

@@ -7,7 +7,7 @@ use cnnc::graph::Graph;
 use cnnc::kernels::Kernels;
 use cnnc::loops::{Binary, Expr, Fold, Index, Stmt};
 use cnnc::lower::Lowered;
-use cnnc::plan::Place;
+use cnnc::plan::Placement;
 use cnnc::te::{self, Program};
 
 /// Where a fault is planted.
@@ -303,8 +303,8 @@ fn shared_memory(lowered: &mut Lowered) -> bool {
             lowered.layouts[tensor].len() * lowered.kernels.program.tensors[*tensor].dtype.size()
         };
         let place = |tensor: &te::Tensor| match lowered.plan.places[tensor] {
-            Place::Arena(offset) => Some(offset),
-            Place::Present(_) | Place::Next(_) | Place::Scratch { .. } => None,
+            Placement::Arena(offset) => Some(offset),
+            Placement::Present(_) | Placement::Next(_) | Placement::Scratch { .. } => None,
         };
         let read_later = |tensor: &te::Tensor| {
             lowered.launches[at + 1..].iter().any(|launch| launch.buffers.contains(tensor))

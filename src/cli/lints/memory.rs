@@ -7,7 +7,7 @@ use crate::base::diagnostic::Diagnostic;
 use crate::base::memory::Room;
 use crate::base::numbers;
 use crate::graph::Graph;
-use crate::lower::{Goal, lower};
+use crate::lower::{CompileOptions, lower};
 use crate::runtime::need::{Need, largest_batch};
 
 /// What a step has beside the tensors of its graph (copies in other layouts, transformed tiles) is at most so many
@@ -19,14 +19,14 @@ pub fn run(
     section: &str,
     step: &Graph,
     room: Room,
-    goal: &Goal,
+    goal: &CompileOptions,
     graph: &dyn Fn(i64) -> Option<Graph>,
 ) -> Option<Diagnostic> {
     if room.holds(MARGIN.saturating_mul(tensors(step))) {
         return None;
     }
     let need = |graph: &Graph| Need::of(graph, &lower(graph, goal));
-    let all = |need: Need| need.kept.saturating_add(need.run);
+    let all = |need: Need| need.persistent.saturating_add(need.run);
     let this = need(step);
     if room.holds(all(this)) {
         return None;
@@ -36,7 +36,7 @@ pub fn run(
     let message = format!("a step of `{section}` with batch {batch} needs {needed} of memory, and {room}");
     let parts = format!(
         "{} for weights and states, {} for what a step computes",
-        numbers::bytes(this.kept),
+        numbers::bytes(this.persistent),
         numbers::bytes(this.run)
     );
     let help =

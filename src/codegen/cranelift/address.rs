@@ -15,7 +15,7 @@ use crate::loops::{Atom, Axis, Buffer, Index};
 
 /// What an axis is at the current place.
 #[derive(Clone, Copy, Default, Debug)]
-pub enum Bound {
+pub enum AxisValue {
     /// Not in scope.
     #[default]
     Free,
@@ -105,7 +105,7 @@ impl Lowering<'_> {
 
     /// Makes the axis of the innermost loop its first induction, by which the loop ends.
     pub fn open_counter(&mut self, axis: Axis) {
-        self.axes[axis] = Bound::Loop { frame: self.frames.len() - 1, offset: 0 };
+        self.axes[axis] = AxisValue::Loop { frame: self.frames.len() - 1, offset: 0 };
         self.pointer(Key { buffer: None, terms: vec![(Atom::Axis(axis), 1)] });
     }
 
@@ -120,12 +120,12 @@ impl Lowering<'_> {
         for (atom, coefficient) in index.terms() {
             let Atom::Axis(axis) = atom else { unreachable!("the index is affine") };
             match self.axes[*axis] {
-                Bound::Constant(value) => constant += coefficient * value,
-                Bound::Loop { offset, .. } => {
+                AxisValue::Constant(value) => constant += coefficient * value,
+                AxisValue::Loop { offset, .. } => {
                     constant += coefficient * offset;
                     terms.push((atom.clone(), *coefficient));
                 }
-                Bound::Free => panic!("{axis} is not in scope"),
+                AxisValue::Free => panic!("{axis} is not in scope"),
             }
         }
         (terms, constant)
@@ -133,29 +133,21 @@ impl Lowering<'_> {
 
     fn resolved_axis(&self, axis: Axis) -> Option<Index> {
         match self.axes[axis] {
-            Bound::Constant(value) => Some(Index::from(value)),
-            Bound::Loop { .. } if planted!("codegen.cranelift.unrolled") => None,
-            Bound::Loop { offset: 0, .. } => None,
-            Bound::Loop { offset, .. } => Some(Index::from(axis).offset(offset)),
-            Bound::Free => panic!("{axis} is not in scope"),
+            AxisValue::Constant(value) => Some(Index::from(value)),
+            AxisValue::Loop { .. } if planted!("codegen.cranelift.unrolled") => None,
+            AxisValue::Loop { offset: 0, .. } => None,
+            AxisValue::Loop { offset, .. } => Some(Index::from(axis).offset(offset)),
+            AxisValue::Free => panic!("{axis} is not in scope"),
         }
     }
 
     /// The innermost loop that a term depends on.
     fn frame_of(&self, atom: &Atom) -> usize {
         let mut innermost = 0;
-        let mut visit = |axis: Axis| match self.axes[axis] {
-            Bound::Loop { frame, .. } => innermost = innermost.max(frame),
-            Bound::Constant(_) | Bound::Free => {}
-        };
-        match atom {
-            Atom::Axis(axis) => visit(*axis),
-            Atom::Div(x, _) | Atom::Rem(x, _) => x.for_each_axis(&mut visit),
-            Atom::Min(x, y) | Atom::Max(x, y) => {
-                x.for_each_axis(&mut visit);
-                y.for_each_axis(&mut visit);
-            }
-        }
+        atom.for_each_axis(&mut |axis| match self.axes[axis] {
+            AxisValue::Loop { frame, .. } => innermost = innermost.max(frame),
+            AxisValue::Constant(_) | AxisValue::Free => {}
+        });
         innermost
     }
 

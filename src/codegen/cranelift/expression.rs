@@ -12,7 +12,7 @@ use super::statement::Lowering;
 use super::unroll::{lanes, parts};
 use super::vector;
 use crate::base::philox::{self, RandomState};
-use crate::loops::{Access, Binary, Buffer, DType, Expr, Index, Scalar, Type};
+use crate::loops::{AccessMode, Binary, Buffer, DType, Expr, Index, Scalar, Type};
 
 /// Loads since the last change of block: a repeated one gives the same value. A store forgets those of its buffer.
 #[derive(Default)]
@@ -188,8 +188,8 @@ impl Lowering<'_> {
     fn load_flags(&self, buffer: Buffer) -> MemFlagsData {
         let flags = MemFlagsData::new().with_notrap();
         match self.function.buffers[buffer].access {
-            Access::Read => flags.with_readonly(),
-            Access::Write | Access::ReadWrite => flags,
+            AccessMode::Read => flags.with_readonly(),
+            AccessMode::Write | AccessMode::ReadWrite => flags,
         }
     }
 

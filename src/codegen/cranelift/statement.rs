@@ -21,7 +21,7 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_entity::SecondaryMap;
 use cranelift_entity::packed_option::PackedOption;
 
-use super::address::{Bound, Frame, Induction};
+use super::address::{AxisValue, Frame, Induction};
 use super::expression::Loads;
 use super::unroll::{self, Unroll, assigned, parts};
 use crate::base::target::Target;
@@ -52,7 +52,7 @@ pub struct Lowering<'a> {
     /// The function itself, and the loops around the current place from the outside in.
     pub frames: Vec<Frame>,
     /// What the axes in scope are.
-    pub axes: SecondaryMap<Axis, Bound>,
+    pub axes: SecondaryMap<Axis, AxisValue>,
     /// Loads of the current block that need not be repeated.
     pub loads: Loads,
     /// The scalars spread in the current statement.
@@ -165,7 +165,7 @@ impl<'a> Lowering<'a> {
         match unroll::choose(self.function, extent, body) {
             Unroll::Full => {
                 for value in 0..extent {
-                    self.axes[axis] = Bound::Constant(value);
+                    self.axes[axis] = AxisValue::Constant(value);
                     self.scope(body);
                 }
             }
@@ -173,12 +173,12 @@ impl<'a> Lowering<'a> {
                 let rounds = extent / factor * factor;
                 self.counted_loop(axis, Range::To(rounds), factor, body);
                 for value in rounds..extent {
-                    self.axes[axis] = Bound::Constant(value);
+                    self.axes[axis] = AxisValue::Constant(value);
                     self.scope(body);
                 }
             }
         }
-        self.axes[axis] = Bound::Free;
+        self.axes[axis] = AxisValue::Free;
     }
 
     fn counted_loop(&mut self, axis: Axis, range: Range, factor: i64, body: &'a [Stmt]) {
@@ -198,10 +198,10 @@ impl<'a> Lowering<'a> {
         self.start_block(inside);
         self.open_counter(axis);
         for offset in 0..factor {
-            self.axes[axis] = Bound::Loop { frame: self.frames.len() - 1, offset };
+            self.axes[axis] = AxisValue::Loop { frame: self.frames.len() - 1, offset };
             self.scope(body);
         }
-        self.axes[axis] = Bound::Free;
+        self.axes[axis] = AxisValue::Free;
 
         let frame = self.frames.pop().expect("the frame pushed above");
         let registers = self.current_values(&carried);

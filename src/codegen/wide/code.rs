@@ -43,7 +43,7 @@ impl Width {
 
 /// A place in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
+pub struct MemoryOperand {
     pub pointer: PointerId,
     /// In bytes.
     pub offset: i32,
@@ -54,15 +54,15 @@ pub struct Memory {
 pub enum Source {
     Reg(Reg),
     /// As many bytes as the instruction's vectors have.
-    Memory(Memory),
+    MemoryOperand(MemoryOperand),
     /// One element in all lanes.
-    Broadcast(Memory),
+    Broadcast(MemoryOperand),
     Constant(ConstantId),
 }
 
 /// A function of two vectors that is one machine instruction, or a short sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Join {
+pub enum VectorOp {
     AddF,
     SubF,
     MulF,
@@ -119,13 +119,13 @@ pub enum Inst {
     /// Lane 0.
     LoadScalar {
         to: Reg,
-        from: Memory,
+        from: MemoryOperand,
         element: Element,
     },
     /// Bytes widened to lanes.
     LoadBytes {
         to: Reg,
-        from: Memory,
+        from: MemoryOperand,
     },
     /// Lane 0 in all lanes.
     Splat {
@@ -135,7 +135,7 @@ pub enum Inst {
     /// Lanes at these byte offsets.
     Gather {
         to: Reg,
-        from: Memory,
+        from: MemoryOperand,
         offsets: ConstantId,
     },
     /// A number of the loops in all lanes, plus a constant.
@@ -149,8 +149,8 @@ pub enum Inst {
         to: Reg,
         from: Source,
     },
-    Join {
-        op: Join,
+    VectorOp {
+        op: VectorOp,
         to: Reg,
         x: Reg,
         y: Source,
@@ -194,30 +194,30 @@ pub enum Inst {
         from: Reg,
     },
     Store {
-        to: Memory,
+        to: MemoryOperand,
         from: Reg,
     },
     /// Lane 0.
     StoreScalar {
-        to: Memory,
+        to: MemoryOperand,
         from: Reg,
         element: Element,
     },
     /// The low bytes of all lanes.
     StoreBytes {
-        to: Memory,
+        to: MemoryOperand,
         from: Reg,
     },
     /// Lane `k` at `k * stride` bytes.
     Scatter {
-        to: Memory,
+        to: MemoryOperand,
         from: Reg,
         stride: i32,
         element: Element,
     },
     /// Asks for a line that will be read soon; it may lie outside of all memory.
     Prefetch {
-        from: Memory,
+        from: MemoryOperand,
     },
 }
 
@@ -232,7 +232,7 @@ impl Inst {
             | Inst::Gather { to, .. }
             | Inst::Number { to, .. }
             | Inst::Unary { to, .. }
-            | Inst::Join { to, .. }
+            | Inst::VectorOp { to, .. }
             | Inst::Fma { to, .. }
             | Inst::Compare { to, .. }
             | Inst::Select { to, .. }
@@ -247,14 +247,14 @@ impl Inst {
     }
 
     /// The vector in memory that is read, if that is what it reads last.
-    pub fn loaded(&self) -> Option<Memory> {
+    pub fn loaded(&self) -> Option<MemoryOperand> {
         let source = match self {
             Inst::Move { from, .. } | Inst::Unary { from, .. } => from,
-            Inst::Join { y, .. } | Inst::Compare { y, .. } | Inst::Fma { y, .. } => y,
+            Inst::VectorOp { y, .. } | Inst::Compare { y, .. } | Inst::Fma { y, .. } => y,
             Inst::SelectWhere { right, .. } => right,
             _ => return None,
         };
-        if let Source::Memory(memory) = source { Some(*memory) } else { None }
+        if let Source::MemoryOperand(memory) = source { Some(*memory) } else { None }
     }
 
     /// Calls `visit` with every register that is read.
@@ -277,7 +277,7 @@ impl Inst {
             | Inst::StoreScalar { from, .. }
             | Inst::StoreBytes { from, .. }
             | Inst::Scatter { from, .. } => visit(*from),
-            Inst::Join { x, y, .. } | Inst::Compare { x, y, .. } => {
+            Inst::VectorOp { x, y, .. } | Inst::Compare { x, y, .. } => {
                 source(y);
                 visit(*x);
             }
@@ -297,7 +297,7 @@ impl Inst {
     /// The pointer to what is read or written.
     pub fn pointer(&self) -> Option<PointerId> {
         let of = |source: &Source| match source {
-            Source::Memory(memory) | Source::Broadcast(memory) => Some(memory.pointer),
+            Source::MemoryOperand(memory) | Source::Broadcast(memory) => Some(memory.pointer),
             Source::Reg(_) | Source::Constant(_) => None,
         };
         match self {
@@ -307,7 +307,7 @@ impl Inst {
             | Inst::Gather { from, .. }
             | Inst::Prefetch { from } => Some(from.pointer),
             Inst::Number { pointer, .. } => Some(*pointer),
-            Inst::Join { y, .. } | Inst::Compare { y, .. } | Inst::Fma { y, .. } => of(y),
+            Inst::VectorOp { y, .. } | Inst::Compare { y, .. } | Inst::Fma { y, .. } => of(y),
             Inst::SelectWhere { right, .. } => of(right),
             Inst::Splat { .. } | Inst::Select { .. } | Inst::Fold { .. } => None,
             Inst::Store { to, .. }

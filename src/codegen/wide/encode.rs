@@ -18,7 +18,7 @@ use iced_x86::code_asm::{
 };
 use iced_x86::{BlockEncoderOptions, BlockEncoderResult, IcedError, Instruction, Register};
 
-use super::code::{Code, ConstantId, Inst, Join, Loop, Node, PointerId, PointerKind, Reg, Source, Width};
+use super::code::{Code, ConstantId, Inst, Loop, Node, PointerId, PointerKind, Reg, Source, VectorOp, Width};
 use super::registers::{Assignment, Location, SPARES, Spares, assign};
 use crate::loops::{Fold, Unary};
 
@@ -357,7 +357,7 @@ impl<'c> Encoder<'c> {
                 Location::Slot(slot) => Operand::Mem(ptr(self.vector_slot(slot))),
                 Location::Origin(place) => Operand::Mem(ptr(self.memory(place)?)),
             },
-            Source::Memory(place) => Operand::Mem(ptr(self.memory(place)?)),
+            Source::MemoryOperand(place) => Operand::Mem(ptr(self.memory(place)?)),
             Source::Broadcast(place) => Operand::Mem(dword_bcst(self.memory(place)?)),
             Source::Constant(constant) => self.constant(constant),
         })
@@ -399,8 +399,8 @@ pub fn all_spares(inst: &Inst, spilled: &[bool], evex: bool) -> Spares {
 fn spares(inst: &Inst, evex: bool) -> Spares {
     let is_reg = |source: &Source| matches!(source, Source::Reg(_));
     match inst {
-        Inst::Join { op: Join::MaxF, .. } | Inst::Fold { op: Fold::Max, .. } if !evex => 0b11111,
-        Inst::Join { op: Join::MaxF | Join::MinF | Join::MulHigh, .. }
+        Inst::VectorOp { op: VectorOp::MaxF, .. } | Inst::Fold { op: Fold::Max, .. } if !evex => 0b11111,
+        Inst::VectorOp { op: VectorOp::MaxF | VectorOp::MinF | VectorOp::MulHigh, .. }
         | Inst::Fold { op: Fold::Max | Fold::Min, .. }
         | Inst::Unary { op: Unary::ToInt, .. } => 0b1111,
         Inst::Fold { .. } | Inst::Scatter { .. } => 0b111,
@@ -424,7 +424,7 @@ fn moves(inst: &Inst, spilled: &[bool]) -> Spares {
         }
         Inst::Move { to, .. } => through(2, *to),
         Inst::Store { from, .. } => through(0, *from),
-        Inst::Join { to, x, .. } if spares(inst, false) == 0 => through(2, *to) | through(0, *x),
+        Inst::VectorOp { to, x, .. } if spares(inst, false) == 0 => through(2, *to) | through(0, *x),
         _ => {
             let mut found = inst.target().is_some_and(|reg| spilled[reg]);
             inst.for_each_read(&mut |reg| found |= spilled[reg]);

@@ -11,7 +11,7 @@ mod random;
 use std::collections::{HashMap, HashSet};
 
 use super::code::{
-    Code, ConstantId, Element, Inst, Join, Loop, Memory, Node, Pointer, PointerId, PointerKind,
+    Code, ConstantId, Element, Inst, Loop, MemoryOperand, Node, Pointer, PointerId, PointerKind, VectorOp,
 };
 use super::code::{Reg, Source, Width};
 use crate::loops::verifier::Verified;
@@ -131,7 +131,7 @@ struct Lowering<'f> {
     uses: Uses,
     pending: HashMap<Local, Pending>,
     /// Vectors that were loaded since the last change of block, with the registers that hold them.
-    loaded: Vec<(Buffer, Memory, u32, Vec<Reg>)>,
+    loaded: Vec<(Buffer, MemoryOperand, u32, Vec<Reg>)>,
     /// Scalars of the statement at hand that several parts read.
     scalars: Vec<(*const Expr, Reg)>,
     constants: HashMap<Vec<u32>, ConstantId>,
@@ -211,7 +211,7 @@ impl Lowering<'_> {
     }
 
     /// What a register is loaded from that is set in this one place: another one may stand for the same.
-    fn vector_load(&mut self, local: Local, value: &Expr) -> Lowered<Option<(Buffer, Memory, u32)>> {
+    fn vector_load(&mut self, local: Local, value: &Expr) -> Lowered<Option<(Buffer, MemoryOperand, u32)>> {
         match value {
             Expr::Load { buffer, index, stride: 1, lanes } if *lanes > 1 && self.uses.sets[&local] == 1 => {
                 Ok(Some((*buffer, self.place(*buffer, index, 0)?, *lanes)))
@@ -230,7 +230,7 @@ impl Lowering<'_> {
         let (buffer, sources) = match value {
             Expr::Load { buffer, index, stride: 1, lanes: 4.. } if is_word(buffer) => {
                 let place = |lowering: &mut Self, part| {
-                    Ok(Source::Memory(lowering.place(
+                    Ok(Source::MemoryOperand(lowering.place(
                         *buffer,
                         index,
                         (part * lowering.widest.lanes()) as i64,
@@ -297,7 +297,7 @@ impl Lowering<'_> {
             if ty.scalar == Scalar::Bool {
                 let one = Source::Constant(self.splat_constant(1));
                 let to = self.temporary(ty);
-                self.inst(Inst::Join { op: Join::And, to, x: from, y: one });
+                self.inst(Inst::VectorOp { op: VectorOp::And, to, x: from, y: one });
                 from = to;
             }
             parts.push(from);
@@ -379,11 +379,11 @@ impl Lowering<'_> {
     }
 
     /// An element of a buffer, `further` elements after the one at `index`.
-    fn place(&mut self, buffer: Buffer, index: &Index, further: i64) -> Lowered<Memory> {
+    fn place(&mut self, buffer: Buffer, index: &Index, further: i64) -> Lowered<MemoryOperand> {
         let size = self.function.buffers[buffer].dtype.size() as i64;
         let offset = near((index.constant() + further) * size, "a far constant address")?;
         let pointer = self.pointer(Some(buffer), index.terms().to_vec());
-        Ok(Memory { pointer, offset })
+        Ok(MemoryOperand { pointer, offset })
     }
 
     /// The running pointer of some terms, made where there is none yet.

@@ -9,7 +9,7 @@
 
 use std::collections::HashSet;
 
-use super::code::{Code, Inst, Memory, Node, Reg, Source};
+use super::code::{Code, Inst, MemoryOperand, Node, Reg, Source};
 use crate::loops::Buffer;
 
 /// Registers that an instruction may need beside those of its values, at most.
@@ -24,7 +24,7 @@ pub enum Location {
     /// A slot of the frame.
     Slot(usize),
     /// The place that it is loaded from: nothing sets it.
-    Origin(Memory),
+    Origin(MemoryOperand),
 }
 
 /// Where every virtual register lives, and how many slots that takes.
@@ -82,7 +82,7 @@ fn scan(
     code: &Code,
     count: u8,
     spilled: &[bool],
-    origins: &[Option<Memory>],
+    origins: &[Option<MemoryOperand>],
     spares: &dyn Fn(&Inst) -> Spares,
 ) -> (Assignment, Vec<Holder>) {
     let (mut intervals, instructions) = Walker::intervals(code, spilled, spares);
@@ -144,7 +144,7 @@ impl Assignment {
         }
     }
 
-    fn spill(&mut self, holder: Holder, origins: &[Option<Memory>]) {
+    fn spill(&mut self, holder: Holder, origins: &[Option<MemoryOperand>]) {
         let Holder::Value(reg) = holder else { return };
         self.locations[reg] = match origins[reg] {
             Some(origin) => Location::Origin(origin),
@@ -156,7 +156,7 @@ impl Assignment {
 
 /// Where each value can be read again wherever it is used: it is loaded once, from a buffer that the function does not
 /// write, and used in the body of the same loop, before the pointer moves on.
-fn origins(code: &Code) -> Vec<Option<Memory>> {
+fn origins(code: &Code) -> Vec<Option<MemoryOperand>> {
     let (written, set) = (HashSet::new(), HashSet::new());
     let mut found = Origins { code, written, set, origins: vec![None; code.widths.len()] };
     found.collect_written(&code.body);
@@ -169,7 +169,7 @@ struct Origins<'c> {
     written: HashSet<Option<Buffer>>,
     /// The values that have been set so far.
     set: HashSet<Reg>,
-    origins: Vec<Option<Memory>>,
+    origins: Vec<Option<MemoryOperand>>,
 }
 
 impl Origins<'_> {
@@ -220,9 +220,9 @@ impl Origins<'_> {
         }
     }
 
-    fn origin(&self, inst: &Inst) -> Option<Memory> {
+    fn origin(&self, inst: &Inst) -> Option<MemoryOperand> {
         match inst {
-            Inst::Move { from: Source::Memory(memory), .. } => {
+            Inst::Move { from: Source::MemoryOperand(memory), .. } => {
                 let buffer = self.code.pointers[memory.pointer].buffer;
                 (planted!("codegen.registers.written") || !self.written.contains(&buffer)).then_some(*memory)
             }

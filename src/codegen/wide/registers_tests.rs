@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::codegen::wide::code::{Join, Loop, Pointer, PointerId, PointerKind, Width};
+use crate::codegen::wide::code::{Loop, Pointer, PointerId, PointerKind, VectorOp, Width};
 use crate::codegen::wide::{encode, lower};
-use crate::loops::random;
 use crate::loops::verifier::Verified;
+use crate::testing::functions;
 
 /// What a place holds: the result of an instruction that ran, or what memory holds.
 #[derive(Clone, Debug, PartialEq)]
 enum Token {
     Result(usize),
     /// At a pointer that has moved so often, in a buffer that was written so often.
-    Memory {
-        memory: Memory,
+    MemoryOperand {
+        memory: MemoryOperand,
         moves: usize,
         writes: usize,
     },
@@ -40,10 +40,10 @@ struct Machine<'c> {
 }
 
 impl Machine<'_> {
-    fn memory(&self, memory: Memory) -> Token {
+    fn memory(&self, memory: MemoryOperand) -> Token {
         let buffer = self.code.pointers[memory.pointer].buffer;
         let moves = self.moves.get(&memory.pointer).copied().unwrap_or(0);
-        Token::Memory { memory, moves, writes: self.writes.get(&buffer).copied().unwrap_or(0) }
+        Token::MemoryOperand { memory, moves, writes: self.writes.get(&buffer).copied().unwrap_or(0) }
     }
 
     fn read(&mut self, reg: Reg, what: &str) {
@@ -75,7 +75,7 @@ impl Machine<'_> {
         self.steps += 1;
         if let Some(to) = inst.target() {
             let token = match inst {
-                Inst::Move { from: Source::Memory(memory), .. } => self.memory(*memory),
+                Inst::Move { from: Source::MemoryOperand(memory), .. } => self.memory(*memory),
                 _ => Token::Result(self.steps),
             };
             match self.assignment.locations[to] {
@@ -176,7 +176,7 @@ fn follow(code: &Code, registers: u8, evex: bool) -> (Vec<String>, usize, usize)
 fn values_are_where_they_are_read() {
     let (mut slots, mut origins) = (0, 0);
     for seed in 0..200 {
-        let function = Verified::new(random::function(seed)).expect("it is valid");
+        let function = Verified::new(functions::function(seed)).expect("it is valid");
         for (widest, evex) in [(Width::W256, false), (Width::W512, true)] {
             let Ok(code) = lower::lower(&function, widest, evex) else { continue };
             for registers in [10, 16] {
@@ -192,11 +192,11 @@ fn values_are_where_they_are_read() {
 
 /// The addition of two values.
 fn add(to: Reg, x: Reg, y: Reg) -> Node {
-    Node::Inst(Inst::Join { op: Join::AddF, to, x, y: Source::Reg(y) })
+    Node::Inst(Inst::VectorOp { op: VectorOp::AddF, to, x, y: Source::Reg(y) })
 }
 
 fn load(to: Reg, offset: i32) -> Node {
-    Node::Inst(Inst::Move { to, from: Source::Memory(Memory { pointer: 0, offset }) })
+    Node::Inst(Inst::Move { to, from: Source::MemoryOperand(MemoryOperand { pointer: 0, offset }) })
 }
 
 /// Before a loop whose pointer moves `before` runs, and in it `inside`, between uses of more values than there are

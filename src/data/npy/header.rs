@@ -49,7 +49,7 @@ pub fn split(bytes: &[u8]) -> Result<(Header, &[u8]), String> {
 }
 
 /// A value of the dictionary.
-enum Value {
+enum Literal {
     Text(String),
     Truth(bool),
     Tuple(Vec<usize>),
@@ -65,10 +65,10 @@ fn parse(text: &str) -> Result<Header, String> {
         let key = rest.string()?;
         rest.expect(':')?;
         let is_first = match (key, rest.value(key)?) {
-            ("descr", Value::Fields) => return Err(structured()),
-            ("descr", Value::Text(name)) => element.replace(name).is_none(),
-            ("fortran_order", Value::Truth(is_fortran)) => order.replace(is_fortran).is_none(),
-            ("shape", Value::Tuple(extents)) => shape.replace(extents).is_none(),
+            ("descr", Literal::Fields) => return Err(structured()),
+            ("descr", Literal::Text(name)) => element.replace(name).is_none(),
+            ("fortran_order", Literal::Truth(is_fortran)) => order.replace(is_fortran).is_none(),
+            ("shape", Literal::Tuple(extents)) => shape.replace(extents).is_none(),
             ("shape", _) => return Err("the `shape` in the header is not a tuple".into()),
             ("descr", _) => return Err("the `descr` in the header is not the name of a type".into()),
             ("fortran_order", _) => {
@@ -135,16 +135,16 @@ impl<'a> Rest<'a> {
         Ok(string)
     }
 
-    fn value(&mut self, key: &str) -> Result<Value, String> {
+    fn value(&mut self, key: &str) -> Result<Literal, String> {
         match self.trimmed().chars().next() {
-            Some('\'' | '"') => Ok(Value::Text(self.string()?.to_owned())),
-            Some('(') => self.tuple().map(Value::Tuple),
-            Some('[') => Ok(Value::Fields),
+            Some('\'' | '"') => Ok(Literal::Text(self.string()?.to_owned())),
+            Some('(') => self.tuple().map(Literal::Tuple),
+            Some('[') => Ok(Literal::Fields),
             _ => {
                 for (word, truth) in [("True", true), ("False", false)] {
                     if let Some(rest) = self.0.strip_prefix(word) {
                         self.0 = rest;
-                        return Ok(Value::Truth(truth));
+                        return Ok(Literal::Truth(truth));
                     }
                 }
                 let found = visible::excerpt(self.0.split([',', '}']).next().unwrap_or_default().trim());

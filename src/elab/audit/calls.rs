@@ -1,9 +1,10 @@
 //! Calls: whether there is what they call, and whether the arguments are those that it takes.
 
-use super::{Audit, Blank, Known, Place};
+use super::{Audit, Known, Place};
 use crate::elab::call::hidden;
 use crate::elab::evaluate::{Argument, at, call_known, function_with_name, is_function, unknown_function};
 use crate::elab::module::Callable;
+use crate::elab::no_names::NoNames;
 use crate::elab::value::Value;
 use crate::elab::{arguments, functions, joins, op, types};
 use crate::syntax::ast::{Arg, Call, Label, Name};
@@ -87,7 +88,7 @@ impl Audit<'_> {
                 Some(Given { argument, known: Known::Value(value) }) if *value != Value::None => {
                     let span = argument.span.unwrap_or(callee.span);
                     let accepted =
-                        types::accept(&mut Blank::default(), &callee.text, param, value.clone(), span);
+                        types::accept(&mut NoNames::default(), &callee.text, param, value.clone(), span);
                     self.computed(accepted);
                 }
                 _ => {}

@@ -11,12 +11,13 @@ mod equations;
 
 use std::collections::{HashMap, HashSet};
 
-use super::evaluate::{Context, at, unknown_name};
+use super::evaluate::{at, unknown_name};
 use super::module::Module;
 use super::value::Value;
 use super::{interpolate, types};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::span::Span;
+use crate::elab::no_names::NoNames;
 use crate::syntax::ast::{
     Block, Else, Expr, ExprKind, FnItem, FnKind, IfExpr, Item, Name, Param, Stmt, StmtKind, Text, TypeExpr,
     TypeKind,
@@ -180,7 +181,8 @@ impl<'m> Audit<'m> {
         for param in params {
             let Some(default) = &param.default else { continue };
             if let Known::Value(value) = self.expr(default, place) {
-                let accepted = types::accept(&mut Blank::default(), &callee.text, param, value, default.span);
+                let accepted =
+                    types::accept(&mut NoNames::default(), &callee.text, param, value, default.span);
                 self.computed(accepted);
             }
         }
@@ -241,32 +243,6 @@ impl<'m> Audit<'m> {
                 Err(error) => self.report(error),
             }
         }
-    }
-}
-
-/// A place without names, for values that need none.
-#[derive(Default)]
-struct Blank {
-    depth: usize,
-}
-
-impl Context for Blank {
-    fn lookup(&self, _name: &str) -> Option<Value> {
-        None
-    }
-
-    fn names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn bind(&mut self, _name: &str, _value: Value) {}
-
-    fn depth(&mut self) -> &mut usize {
-        &mut self.depth
-    }
-
-    fn as_context(&mut self) -> &mut dyn Context {
-        self
     }
 }
 

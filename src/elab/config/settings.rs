@@ -8,8 +8,9 @@ use crate::base::diagnostic::Diagnostic;
 use crate::base::nearest::nearest;
 use crate::base::span::Span;
 use crate::elab::arguments::match_arguments;
-use crate::elab::evaluate::{Argument, Context, arguments, at, evaluate};
+use crate::elab::evaluate::{Argument, arguments, at, evaluate};
 use crate::elab::foreign;
+use crate::elab::no_names::NoNames;
 use crate::elab::{Outcome, Value, types};
 use crate::syntax::ast::{Call, Expr, ExprKind, Name, Param, Setting, SettingKind};
 
@@ -157,35 +158,9 @@ pub(super) fn not_yet(what: &str, span: Span) -> Diagnostic {
     at(format!("`{what}` is not supported yet"), span)
 }
 
-/// A place without names, for the values of sections.
-#[derive(Default)]
-struct Constants {
-    depth: usize,
-}
-
-impl Context for Constants {
-    fn lookup(&self, _name: &str) -> Option<Value> {
-        None
-    }
-
-    fn names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn bind(&mut self, _name: &str, _value: Value) {}
-
-    fn depth(&mut self) -> &mut usize {
-        &mut self.depth
-    }
-
-    fn as_context(&mut self) -> &mut dyn Context {
-        self
-    }
-}
-
 /// The value of an expression without names.
 pub(in crate::elab) fn constant(expr: &Expr) -> Outcome<Value> {
-    evaluate(&mut Constants::default(), expr)
+    evaluate(&mut NoNames::default(), expr)
 }
 
 /// The value as a parameter takes it.
@@ -195,7 +170,7 @@ pub(in crate::elab) fn accept_constant(
     value: Value,
     span: Span,
 ) -> Outcome<Value> {
-    types::accept(&mut Constants::default(), callee, param, value, span)
+    types::accept(&mut NoNames::default(), callee, param, value, span)
 }
 
 /// `name` or `name(arguments)`.
@@ -212,7 +187,7 @@ pub(in crate::elab) fn as_call(expr: &Expr, wanted: &str) -> Outcome<Call> {
 
 /// The arguments of a call in the order of its parameters; all numbers are within the range of `f32`.
 pub(in crate::elab) fn call_values(call: &Call, parameters: &[&str]) -> Outcome<Vec<Option<Argument>>> {
-    let given = arguments(&mut Constants::default(), call, None)?;
+    let given = arguments(&mut NoNames::default(), call, None)?;
     let places = match_arguments(&call.callee, parameters, &given)?;
     for (name, place) in parameters.iter().zip(&places) {
         let Some(Argument { value, span, .. }) = place.map(|place| &given[place]) else { continue };

@@ -86,15 +86,22 @@ const COST_OF_EXPRESSION: usize = 8;
 /// and the extent of the axis.
 pub type Compared = (usize, i64);
 
+/// The arguments of a call of an op, matched to its parameters.
+#[derive(Clone, Copy)]
+pub struct Matched<'a> {
+    pub callee: &'a Name,
+    pub arguments: &'a [Argument],
+    /// For each parameter, which argument it has.
+    pub places: &'a [Option<usize>],
+}
+
 /// Instantiates an op for the arguments of a call; the program's inputs are the tensors among them in the order of
 /// the parameters. `stream` is the path of the call: random numbers are drawn from streams named after it. `steps` counts
 /// the work.
 pub fn instantiate(
     module: &Module,
     item: &OpItem,
-    callee: &Name,
-    arguments: &[Argument],
-    places: &[Option<usize>],
+    Matched { callee, arguments, places }: Matched<'_>,
     stream: &str,
     steps: &mut usize,
 ) -> Outcome<(graph::Op, Vec<Compared>)> {
@@ -313,10 +320,10 @@ impl Context for Equations<'_> {
 
 /// Whether an op draws random numbers, itself or by an op that its equations call.
 pub fn draws<'m>(module: &'m Module, item: &'m OpItem) -> bool {
-    Draws { module, library: false, seen: HashSet::new(), open: vec![item] }.run()
+    RandomnessCheck { module, library: false, seen: HashSet::new(), open: vec![item] }.run()
 }
 
-struct Draws<'m> {
+struct RandomnessCheck<'m> {
     module: &'m Module,
     library: bool,
     seen: HashSet<Span>,
@@ -324,7 +331,7 @@ struct Draws<'m> {
     open: Vec<&'m OpItem>,
 }
 
-impl<'m> Draws<'m> {
+impl<'m> RandomnessCheck<'m> {
     fn run(mut self) -> bool {
         while let Some(item) = self.open.pop() {
             if self.seen.insert(item.span) && self.op(item) {

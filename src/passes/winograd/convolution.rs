@@ -5,10 +5,10 @@ use crate::base::hash::HashMap;
 use crate::te::{Binary, Equation, Index, Piece, Program, Reduction};
 
 use super::matrices::{inwards, outwards};
-use super::{Filtering, INWARDS, OUTWARDS, Roles, SMALLER_TILES, Scheme, Way};
+use super::{Filtering, INWARDS, OUTWARDS, Rewrite, Roles, SMALLER_TILES, Scheme};
 use super::{copies, define, elements, indices, tiles, transformed_input};
 
-pub const WAY: Way = Way { roles, cost, transform };
+pub const REWRITE: Rewrite = Rewrite { roles, cost, transform };
 
 fn roles(program: &Program, filtering: &Filtering) -> Option<Roles> {
     let Filtering { piece, summed, input, filter, pixels, taps, .. } = filtering;
@@ -37,18 +37,18 @@ fn cost(scheme: &Scheme, [inputs, outputs]: [f64; 2], vectors: f64) -> f64 {
 
 fn transform(program: &mut Program, filtering: &Filtering, roles: &Roles, scheme: &Scheme) {
     let Roles { pictures, outputs, channels } = roles;
-    let name = program.tensors[filtering.result].name.clone();
+    let result = filtering.result;
 
     let [a, b] = elements(program, scheme);
     let [first, second] = filtering.taps;
     let body = inwards(program, scheme.taps, [a, b], &mut |program, u, v| {
         program.substitute(filtering.filter, &HashMap::from_iter([first.at(u), second.at(v)]))
     });
-    let weights = define(program, format!("{name}.weights"), &[&[a, b], outputs, channels], body);
+    let weights = define(program, (result, "weights"), &[&[a, b], outputs, channels], body);
 
     let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
     let body = transformed_input(program, filtering, scheme, [a, b], [t, s]);
-    let input = define(program, format!("{name}.tiles"), &[&[*pictures, t, s, a, b], channels], body);
+    let input = define(program, (result, "tiles"), &[&[*pictures, t, s, a, b], channels], body);
 
     let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
     let n = program.copy_axis(*pictures);
@@ -57,7 +57,7 @@ fn transform(program: &mut Program, filtering: &Filtering, roles: &Roles, scheme
     let of_input = program.exprs.read(input, indices(&[&[n, t, s, a, b], &c]));
     let product = program.exprs.binary(Binary::Mul, of_weights, of_input);
     let body = program.exprs.reduce(Reduction::Sum, c, product);
-    let products = define(program, format!("{name}.products"), &[&[n, t, s, a, b], &o], body);
+    let products = define(program, (result, "products"), &[&[n, t, s, a, b], &o], body);
 
     let [i, j] = filtering.pixels.map(Index::from);
     let [row, column] = [&i, &j].map(|pixel| pixel.rem(scheme.m, &program.axes));

@@ -16,13 +16,13 @@ use crate::base::hash::HashMap;
 use crate::te::{Binary, Equation, Index, Piece, Program, Reduction};
 
 use super::matrices::{inwards, outwards};
-use super::{Filtering, INWARDS, Roles, SMALLER_TILES, Scheme, Way};
+use super::{Filtering, INWARDS, Rewrite, Roles, SMALLER_TILES, Scheme};
 use super::{copies, define, elements, indices, pixel, tiles, transformed_input};
 
 /// What it costs to join the lanes of one sum.
 const FOLD: f64 = 10.0;
 
-pub const WAY: Way = Way { roles, cost, transform };
+pub const REWRITE: Rewrite = Rewrite { roles, cost, transform };
 
 fn roles(program: &Program, filtering: &Filtering) -> Option<Roles> {
     let Filtering { piece, summed, input, filter, pixels, taps, .. } = filtering;
@@ -53,7 +53,7 @@ fn cost(scheme: &Scheme, [inputs, outputs]: [f64; 2], vectors: f64) -> f64 {
 
 fn transform(program: &mut Program, filtering: &Filtering, roles: &Roles, scheme: &Scheme) {
     let Roles { pictures, outputs, channels } = roles;
-    let name = program.tensors[filtering.result].name.clone();
+    let result = filtering.result;
 
     let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
     let [i, j] = filtering.pixels;
@@ -61,13 +61,13 @@ fn transform(program: &mut Program, filtering: &Filtering, roles: &Roles, scheme
         let at = HashMap::from_iter([(i, pixel(t, scheme, row)), (j, pixel(s, scheme, column))]);
         program.substitute(filtering.filter, &at)
     });
-    let filters = define(program, format!("{name}.filters"), &[&[*pictures, a, b], outputs, &[t, s]], body);
+    let filters = define(program, (result, "filters"), &[&[*pictures, a, b], outputs, &[t, s]], body);
 
     let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
     let n = program.copy_axis(*pictures);
     let body = transformed_input(program, filtering, scheme, [a, b], [t, s]);
     let body = program.substitute(body, &HashMap::from_iter([(*pictures, Index::from(n))]));
-    let input = define(program, format!("{name}.tiles"), &[&[n, a, b], channels, &[t, s]], body);
+    let input = define(program, (result, "tiles"), &[&[n, a, b], channels, &[t, s]], body);
 
     let ([a, b], [t, s]) = (elements(program, scheme), tiles(program, filtering, scheme));
     let n = program.copy_axis(*pictures);
@@ -76,7 +76,7 @@ fn transform(program: &mut Program, filtering: &Filtering, roles: &Roles, scheme
     let of_input = program.exprs.read(input, indices(&[&[n, a, b], &c, &[t, s]]));
     let product = program.exprs.binary(Binary::Mul, of_filters, of_input);
     let body = program.exprs.reduce(Reduction::Sum, vec![n, t, s], product);
-    let products = define(program, format!("{name}.products"), &[&[a, b], &o, &c], body);
+    let products = define(program, (result, "products"), &[&[a, b], &o, &c], body);
 
     let [row, column] = filtering.taps.map(|tap| Index::from(tap.axis));
     let body = outwards(program, scheme.tap_results, [&row, &column], &mut |program, a, b| {

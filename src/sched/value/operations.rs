@@ -3,17 +3,17 @@
 //! Operands of different kinds meet here: truth values and integers become what the operation takes, scalars get the
 //! lanes of the other operand.
 
-use super::{Scope, Value, Writer};
+use super::{Scope, TypedExpr, Writer};
 use crate::loops::math::Emitter;
 use crate::loops::{Binary, DType, Expr, Scalar, Type, Unary};
 use crate::te::{self, ExprId, Index, Tensor};
 
 impl Writer<'_> {
-    pub(super) fn unary(&mut self, scope: &mut Scope, op: te::Unary, x: ExprId) -> Value {
+    pub(super) fn unary(&mut self, scope: &mut Scope, op: te::Unary, x: ExprId) -> TypedExpr {
         let value = self.value(scope, x);
         if op == te::Unary::Not {
             let value = self.as_truth(value);
-            return Value { ty: value.ty, expr: Expr::Unary(Unary::Not, Box::new(value.expr)) };
+            return TypedExpr { ty: value.ty, expr: Expr::Unary(Unary::Not, Box::new(value.expr)) };
         }
         let value = self.as_float(value);
         let value = self.bind(scope, "x", value);
@@ -38,10 +38,10 @@ impl Writer<'_> {
             te::Unary::Cos => emitter.cos(value.expr, ty.lanes),
             te::Unary::Not => unreachable!("handled above"),
         };
-        Value { expr, ty }
+        TypedExpr { expr, ty }
     }
 
-    pub(super) fn binary(&mut self, scope: &mut Scope, op: te::Binary, x: ExprId, y: ExprId) -> Value {
+    pub(super) fn binary(&mut self, scope: &mut Scope, op: te::Binary, x: ExprId, y: ExprId) -> TypedExpr {
         let ids = (x, y);
         let (x, y) = (self.value(scope, x), self.value(scope, y));
         let comparison = match op {
@@ -71,7 +71,7 @@ impl Writer<'_> {
         self.arithmetic(scope, op, x, y)
     }
 
-    fn arithmetic(&mut self, scope: &mut Scope, op: te::Binary, x: Value, y: Value) -> Value {
+    fn arithmetic(&mut self, scope: &mut Scope, op: te::Binary, x: TypedExpr, y: TypedExpr) -> TypedExpr {
         let op = match op {
             te::Binary::Add => Binary::Add,
             te::Binary::Sub => Binary::Sub,
@@ -83,15 +83,20 @@ impl Writer<'_> {
                 let (x, y) = (self.bind(scope, "x", x), self.bind(scope, "y", y));
                 let fma = self.machine.target.fma();
                 let mut emitter = Emitter::new(&mut self.function, &mut scope.statements, fma);
-                return Value { expr: emitter.pow(x.expr, y.expr, x.ty.lanes), ty: x.ty };
+                return TypedExpr { expr: emitter.pow(x.expr, y.expr, x.ty.lanes), ty: x.ty };
             }
         };
         self.joined(op, x, y)
     }
 
     /// What a comparison of an integer with a whole number of more than 32 bits gives.
-    fn compared_far(&self, op: Binary, x: (ExprId, &Value), y: (ExprId, &Value)) -> Option<Value> {
-        let far = |(id, _): (ExprId, &Value), (_, other): (ExprId, &Value)| {
+    fn compared_far(
+        &self,
+        op: Binary,
+        x: (ExprId, &TypedExpr),
+        y: (ExprId, &TypedExpr),
+    ) -> Option<TypedExpr> {
+        let far = |(id, _): (ExprId, &TypedExpr), (_, other): (ExprId, &TypedExpr)| {
             let value = self.program().exprs.as_constant(id)?;
             let beyond = value < f64::from(i32::MIN) || value > f64::from(i32::MAX);
             (other.ty.scalar == Scalar::I32 && beyond).then_some(value > 0.0)
@@ -106,12 +111,16 @@ impl Writer<'_> {
             Binary::Gt | Binary::Ge => !is_less,
             _ => op == Binary::Ne,
         };
-        Some(Value { expr: Expr::Bool(truth), ty: Type::BOOL })
+        Some(TypedExpr { expr: Expr::Bool(truth), ty: Type::BOOL })
     }
 
     /// Two values of one kind: both integers where they can be, as truth values are, else both floats.
-    fn comparable(&mut self, (a, x): (ExprId, Value), (b, y): (ExprId, Value)) -> (Value, Value) {
-        let number = |writer: &mut Self, value: Value| match value.ty.scalar {
+    fn comparable(
+        &mut self,
+        (a, x): (ExprId, TypedExpr),
+        (b, y): (ExprId, TypedExpr),
+    ) -> (TypedExpr, TypedExpr) {
+        let number = |writer: &mut Self, value: TypedExpr| match value.ty.scalar {
             Scalar::Bool => writer.as_integer(value),
             Scalar::F32 | Scalar::I32 => value,
         };
@@ -121,13 +130,18 @@ impl Writer<'_> {
         if x.ty.scalar == y.ty.scalar { (x, y) } else { (self.as_float(x), self.as_float(y)) }
     }
 
-    pub(super) fn same_lanes(&mut self, scope: &mut Scope, x: Value, y: Value) -> (Value, Value) {
+    pub(super) fn same_lanes(
+        &mut self,
+        scope: &mut Scope,
+        x: TypedExpr,
+        y: TypedExpr,
+    ) -> (TypedExpr, TypedExpr) {
         let lanes = x.ty.lanes.max(y.ty.lanes);
         let (x, y) = (self.bind(scope, "x", x), self.bind(scope, "y", y));
         (self.shared_splat(scope, x, lanes), self.shared_splat(scope, y, lanes))
     }
 
-    pub(super) fn select(&mut self, scope: &mut Scope, condition: ExprId, x: ExprId, y: ExprId) -> Value {
+    pub(super) fn select(&mut self, scope: &mut Scope, condition: ExprId, x: ExprId, y: ExprId) -> TypedExpr {
         if let te::Expr::Binary(op @ (te::Binary::Lt | te::Binary::Gt), a, b) =
             self.program().exprs[condition]
             && (a, b) == (x, y)
@@ -142,7 +156,13 @@ impl Writer<'_> {
     }
 
     /// A choice between two values.
-    pub(super) fn select_values(&mut self, scope: &mut Scope, condition: Value, x: Value, y: Value) -> Value {
+    pub(super) fn select_values(
+        &mut self,
+        scope: &mut Scope,
+        condition: TypedExpr,
+        x: TypedExpr,
+        y: TypedExpr,
+    ) -> TypedExpr {
         let condition = self.as_truth(condition);
         let (x, y) = if x.ty.scalar == y.ty.scalar { (x, y) } else { (self.as_float(x), self.as_float(y)) };
         let lanes = condition.ty.lanes.max(x.ty.lanes).max(y.ty.lanes);
@@ -155,7 +175,7 @@ impl Writer<'_> {
 
     /// `if x < y { x } else { y }` of `f32`, or the same with `>`. The comparison stays inside the choice: together they
     /// are one instruction.
-    fn extreme(&mut self, scope: &mut Scope, op: te::Binary, x: ExprId, y: ExprId) -> Option<Value> {
+    fn extreme(&mut self, scope: &mut Scope, op: te::Binary, x: ExprId, y: ExprId) -> Option<TypedExpr> {
         let (x, y) = (self.value(scope, x), self.value(scope, y));
         if (x.ty.scalar, y.ty.scalar) != (Scalar::F32, Scalar::F32) {
             return None;
@@ -168,16 +188,16 @@ impl Writer<'_> {
 
     /// The value that an equation gives an element of its result: an integer where the result holds integers, which
     /// never goes through a float if it is made of indices and constants.
-    pub(super) fn result(&mut self, scope: &mut Scope, result: Tensor, body: ExprId) -> Value {
+    pub(super) fn result(&mut self, scope: &mut Scope, result: Tensor, body: ExprId) -> TypedExpr {
         match self.program().tensors[result].dtype {
             DType::I32 | DType::U8 => self.integer_element(scope, body),
             DType::F32 | DType::Bool => self.value(scope, body),
         }
     }
 
-    fn integer_element(&mut self, scope: &mut Scope, id: ExprId) -> Value {
+    fn integer_element(&mut self, scope: &mut Scope, id: ExprId) -> TypedExpr {
         if let Some(value) = self.constant_integer(id) {
-            return Value { expr: Expr::Int(value), ty: Type::I32 };
+            return TypedExpr { expr: Expr::Int(value), ty: Type::I32 };
         }
         match self.program().exprs[id] {
             te::Expr::Select(condition, x, y) if self.program().decided(condition).is_none() => {
@@ -200,9 +220,11 @@ impl Writer<'_> {
     }
 
     /// A whole constant as an integer where it meets one.
-    fn integral(&self, id: ExprId, value: Value, other: &Value) -> Value {
+    fn integral(&self, id: ExprId, value: TypedExpr, other: &TypedExpr) -> TypedExpr {
         match self.constant_integer(id) {
-            Some(whole) if other.ty.scalar == Scalar::I32 => Value { expr: Expr::Int(whole), ty: Type::I32 },
+            Some(whole) if other.ty.scalar == Scalar::I32 => {
+                TypedExpr { expr: Expr::Int(whole), ty: Type::I32 }
+            }
             _ => value,
         }
     }

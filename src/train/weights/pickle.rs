@@ -15,7 +15,7 @@ const LAST_PROTOCOL: u8 = 5;
 
 /// A value; what is larger stands among the nodes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value<'a> {
+pub enum PickleValue<'a> {
     None,
     Bool(bool),
     Int(i64),
@@ -28,10 +28,10 @@ pub enum Value<'a> {
 /// What stands for itself alone.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Node<'a> {
-    Tuple(Vec<Value<'a>>),
-    List(Vec<Value<'a>>),
+    Tuple(Vec<PickleValue<'a>>),
+    List(Vec<PickleValue<'a>>),
     /// In the order in which they were set; a key may be there twice.
-    Dict(Vec<(Value<'a>, Value<'a>)>),
+    Dict(Vec<(PickleValue<'a>, PickleValue<'a>)>),
     Storage(Storage<'a>),
     Tensor(View),
 }
@@ -89,7 +89,7 @@ pub struct View {
 pub struct Pickle<'a> {
     pub nodes: Vec<Node<'a>>,
     /// The value of the whole.
-    pub value: Value<'a>,
+    pub value: PickleValue<'a>,
 }
 
 /// Reads a pickle; what comes behind its end is left alone.
@@ -125,10 +125,10 @@ pub fn read(bytes: &[u8]) -> Result<Pickle<'_>, String> {
 struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
-    stack: Vec<Value<'a>>,
+    stack: Vec<PickleValue<'a>>,
     /// The heights of the stack that were marked.
     marks: Vec<usize>,
-    memo: HashMap<u32, Value<'a>>,
+    memo: HashMap<u32, PickleValue<'a>>,
     nodes: Vec<Node<'a>>,
 }
 
@@ -156,14 +156,14 @@ impl<'a> Machine<'a> {
                 false => return self.pop().map(|_| true),
             },
             b'1' => return self.marked().map(|_| true),
-            b'N' => Value::None,
-            0x88 => Value::Bool(true),
-            0x89 => Value::Bool(false),
-            b'K' => Value::Int(i64::from(self.byte()?)),
-            b'M' => Value::Int(i64::from(u16::from_le_bytes(self.array()?))),
-            b'J' => Value::Int(i64::from(i32::from_le_bytes(self.array()?))),
+            b'N' => PickleValue::None,
+            0x88 => PickleValue::Bool(true),
+            0x89 => PickleValue::Bool(false),
+            b'K' => PickleValue::Int(i64::from(self.byte()?)),
+            b'M' => PickleValue::Int(i64::from(u16::from_le_bytes(self.array()?))),
+            b'J' => PickleValue::Int(i64::from(i32::from_le_bytes(self.array()?))),
             0x8a => self.long()?,
-            b'G' => Value::Float(f64::from_be_bytes(self.array()?)),
+            b'G' => PickleValue::Float(f64::from_be_bytes(self.array()?)),
             0x8c => {
                 let len = self.byte()?;
                 self.text(u64::from(len))?
@@ -182,18 +182,21 @@ impl<'a> Machine<'a> {
         Ok(true)
     }
 
+    /// The last values as a tuple of so many.
+    fn last(&mut self, count: usize) -> Outcome<PickleValue<'a>> {
+        let from = self.stack.len().checked_sub(count).ok_or_else(broken)?;
+        if self.marks.last().is_some_and(|mark| from < *mark) {
+            return Err(broken());
+        }
+        let parts = self.stack.split_off(from);
+        self.node(Node::Tuple(parts))
+    }
+
     /// Opcodes that make values of others. Says whether it is one.
     fn composed(&mut self, opcode: u8) -> Outcome<bool> {
         let value = match opcode {
             b')' => self.node(Node::Tuple(Vec::new()))?,
-            0x85..=0x87 => {
-                let from = self.stack.len().checked_sub(usize::from(opcode - 0x84)).ok_or_else(broken)?;
-                if self.marks.last().is_some_and(|mark| from < *mark) {
-                    return Err(broken());
-                }
-                let parts = self.stack.split_off(from);
-                self.node(Node::Tuple(parts))?
-            }
+            0x85..=0x87 => self.last(usize::from(opcode - 0x84))?,
             b't' => {
                 let parts = self.marked()?;
                 self.node(Node::Tuple(parts))?
@@ -221,7 +224,7 @@ impl<'a> Machine<'a> {
                 global(module, name)?
             }
             0x93 => match (self.pop()?, self.pop()?) {
-                (Value::Text(name), Value::Text(module)) => global(module, name)?,
+                (PickleValue::Text(name), PickleValue::Text(module)) => global(module, name)?,
                 _ => return Err(broken()),
             },
             b'R' => {
@@ -230,7 +233,9 @@ impl<'a> Machine<'a> {
             }
             // A state dict has attributes, which nothing here needs.
             b'b' => match (self.pop()?, self.stack.last().copied()) {
-                (_, Some(Value::Node(at))) if matches!(self.nodes[at], Node::Dict(_)) => return Ok(true),
+                (_, Some(PickleValue::Node(at))) if matches!(self.nodes[at], Node::Dict(_)) => {
+                    return Ok(true);
+                }
                 _ => return Err(broken()),
             },
             b'Q' => {
@@ -260,17 +265,17 @@ impl<'a> Machine<'a> {
         Ok(true)
     }
 
-    fn node(&mut self, node: Node<'a>) -> Outcome<Value<'a>> {
+    fn node(&mut self, node: Node<'a>) -> Outcome<PickleValue<'a>> {
         if self.nodes.len() >= MOST_NODES {
             return Err("its pickle has more parts than any network".into());
         }
         self.nodes.push(node);
-        Ok(Value::Node(self.nodes.len() - 1))
+        Ok(PickleValue::Node(self.nodes.len() - 1))
     }
 
-    fn append(&mut self, parts: Vec<Value<'a>>) -> Outcome<()> {
+    fn append(&mut self, parts: Vec<PickleValue<'a>>) -> Outcome<()> {
         match self.stack.last() {
-            Some(Value::Node(at)) if let Node::List(list) = &mut self.nodes[*at] => {
+            Some(PickleValue::Node(at)) if let Node::List(list) = &mut self.nodes[*at] => {
                 list.extend(parts);
                 Ok(())
             }
@@ -279,9 +284,9 @@ impl<'a> Machine<'a> {
     }
 
     /// Sets keys and values, which come by turns, in the dictionary on top of the stack.
-    fn set(&mut self, parts: &[Value<'a>]) -> Outcome<()> {
+    fn set(&mut self, parts: &[PickleValue<'a>]) -> Outcome<()> {
         match self.stack.last() {
-            Some(Value::Node(at)) if let Node::Dict(dict) = &mut self.nodes[*at] => {
+            Some(PickleValue::Node(at)) if let Node::Dict(dict) = &mut self.nodes[*at] => {
                 let (pairs, rest) = parts.as_chunks();
                 dict.extend(pairs.iter().map(|[key, value]| (*key, *value)));
                 if rest.is_empty() { Ok(()) } else { Err(broken()) }
@@ -291,14 +296,15 @@ impl<'a> Machine<'a> {
     }
 
     /// What a call gives.
-    fn called(&mut self, function: Value<'a>, arguments: Value<'a>) -> Outcome<Value<'a>> {
+    fn called(&mut self, function: PickleValue<'a>, arguments: PickleValue<'a>) -> Outcome<PickleValue<'a>> {
         let arguments = self.tuple(arguments)?;
         match (function, arguments) {
-            (Value::Global(Global::OrderedDict), []) => self.node(Node::Dict(Vec::new())),
-            (Value::Global(Global::Parameter), [tensor, ..]) => Ok(*tensor),
-            (Value::Global(Global::Tensor), &[Value::Node(storage), offset, size, stride, ..])
-                if matches!(self.nodes[storage], Node::Storage(_)) =>
-            {
+            (PickleValue::Global(Global::OrderedDict), []) => self.node(Node::Dict(Vec::new())),
+            (PickleValue::Global(Global::Parameter), [tensor, ..]) => Ok(*tensor),
+            (
+                PickleValue::Global(Global::Tensor),
+                &[PickleValue::Node(storage), offset, size, stride, ..],
+            ) if matches!(self.nodes[storage], Node::Storage(_)) => {
                 let view = View {
                     storage,
                     offset: natural(offset)?,
@@ -315,9 +321,16 @@ impl<'a> Machine<'a> {
     }
 
     /// The storage of a persistent id: `("storage", class, key, device, elements)`.
-    fn storage(&mut self, id: Value<'a>) -> Outcome<Value<'a>> {
+    fn storage(&mut self, id: PickleValue<'a>) -> Outcome<PickleValue<'a>> {
         match *self.tuple(id)? {
-            [Value::Text("storage"), Value::Global(Global::Storage(kind)), Value::Text(key), _, len, ..] => {
+            [
+                PickleValue::Text("storage"),
+                PickleValue::Global(Global::Storage(kind)),
+                PickleValue::Text(key),
+                _,
+                len,
+                ..,
+            ] => {
                 let len = natural(len)?;
                 self.node(Node::Storage(Storage { kind, key, len }))
             }
@@ -325,19 +338,19 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn tuple(&self, value: Value<'a>) -> Outcome<&[Value<'a>]> {
+    fn tuple(&self, value: PickleValue<'a>) -> Outcome<&[PickleValue<'a>]> {
         match value {
-            Value::Node(at) if let Node::Tuple(parts) = &self.nodes[at] => Ok(parts),
+            PickleValue::Node(at) if let Node::Tuple(parts) = &self.nodes[at] => Ok(parts),
             _ => Err(broken()),
         }
     }
 
-    fn naturals(&self, value: Value<'a>) -> Outcome<Vec<u64>> {
+    fn naturals(&self, value: PickleValue<'a>) -> Outcome<Vec<u64>> {
         self.tuple(value)?.iter().map(|part| natural(*part)).collect()
     }
 
     /// Takes the top of the stack, but nothing below the last mark.
-    fn pop(&mut self) -> Outcome<Value<'a>> {
+    fn pop(&mut self) -> Outcome<PickleValue<'a>> {
         match self.marks.last().is_some_and(|mark| *mark >= self.stack.len()) {
             true => Err(broken()),
             false => self.stack.pop().ok_or_else(broken),
@@ -345,7 +358,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Takes all above the last mark, and the mark.
-    fn marked(&mut self) -> Outcome<Vec<Value<'a>>> {
+    fn marked(&mut self) -> Outcome<Vec<PickleValue<'a>>> {
         let mark = self.marks.pop().ok_or_else(broken)?;
         Ok(self.stack.split_off(mark))
     }
@@ -365,8 +378,8 @@ impl<'a> Machine<'a> {
         self.array().map(|[byte]| byte)
     }
 
-    fn text(&mut self, len: u64) -> Outcome<Value<'a>> {
-        std::str::from_utf8(self.take(len)?).map(Value::Text).map_err(|_| broken())
+    fn text(&mut self, len: u64) -> Outcome<PickleValue<'a>> {
+        std::str::from_utf8(self.take(len)?).map(PickleValue::Text).map_err(|_| broken())
     }
 
     fn line(&mut self) -> Outcome<&'a str> {
@@ -377,7 +390,7 @@ impl<'a> Machine<'a> {
     }
 
     /// An integer of any length, little-endian, in two's complement.
-    fn long(&mut self) -> Outcome<Value<'a>> {
+    fn long(&mut self) -> Outcome<PickleValue<'a>> {
         let len = self.byte()?;
         let bytes = self.take(u64::from(len))?;
         let negative = bytes.last().is_some_and(|last| *last >= 128);
@@ -386,20 +399,20 @@ impl<'a> Machine<'a> {
             .get_mut(..bytes.len())
             .ok_or("its pickle has an integer of more than 64 bits")?
             .copy_from_slice(bytes);
-        Ok(Value::Int(i64::from_le_bytes(whole)))
+        Ok(PickleValue::Int(i64::from_le_bytes(whole)))
     }
 }
 
-fn natural(value: Value<'_>) -> Outcome<u64> {
+fn natural(value: PickleValue<'_>) -> Outcome<u64> {
     match value {
-        Value::Int(number) => u64::try_from(number).map_err(|_| broken()),
+        PickleValue::Int(number) => u64::try_from(number).map_err(|_| broken()),
         _ => Err(broken()),
     }
 }
 
-fn global<'a>(module: &str, name: &str) -> Outcome<Value<'a>> {
+fn global<'a>(module: &str, name: &str) -> Outcome<PickleValue<'a>> {
     let storage = STORAGES.iter().find(|(class, _)| *class == name);
-    Ok(Value::Global(match (module, name, storage) {
+    Ok(PickleValue::Global(match (module, name, storage) {
         ("collections", "OrderedDict", _) => Global::OrderedDict,
         ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor", _) => Global::Tensor,
         ("torch._utils", "_rebuild_parameter", _) => Global::Parameter,

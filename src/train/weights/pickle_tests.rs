@@ -3,7 +3,7 @@
 use super::*;
 
 /// The value of a program without nodes.
-fn value(bytes: &[u8]) -> Result<Value<'_>, String> {
+fn value(bytes: &[u8]) -> Result<PickleValue<'_>, String> {
     read(bytes).map(|pickle| pickle.value)
 }
 
@@ -14,41 +14,41 @@ fn error(bytes: &[u8]) -> String {
 #[test]
 fn numbers_and_texts() {
     let check = |bytes: &[u8], expect| assert_eq!(value(bytes), Ok(expect), "{bytes:?}");
-    check(b"\x80\x02N.", Value::None);
-    check(b"\x80\x04\x95\x02\0\0\0\0\0\0\0\x88.", Value::Bool(true));
-    check(b"\x89.", Value::Bool(false));
-    check(b"K\xff.", Value::Int(255));
-    check(b"M\xff\x01.", Value::Int(511));
-    check(b"J\xff\xff\xff\xff.", Value::Int(-1));
-    check(b"\x8a\x00.", Value::Int(0));
-    check(b"\x8a\x01\xff.", Value::Int(-1));
-    check(b"\x8a\x05\0\0\0\0\x01.", Value::Int(1 << 32));
-    check(b"G\x3f\xf8\0\0\0\0\0\0.", Value::Float(1.5));
-    check(b"X\x03\0\0\0a\xc3\xa9.", Value::Text("aé"));
-    check(b"\x8c\x01a.", Value::Text("a"));
-    check(b"\x8d\x01\0\0\0\0\0\0\0a.", Value::Text("a"));
+    check(b"\x80\x02N.", PickleValue::None);
+    check(b"\x80\x04\x95\x02\0\0\0\0\0\0\0\x88.", PickleValue::Bool(true));
+    check(b"\x89.", PickleValue::Bool(false));
+    check(b"K\xff.", PickleValue::Int(255));
+    check(b"M\xff\x01.", PickleValue::Int(511));
+    check(b"J\xff\xff\xff\xff.", PickleValue::Int(-1));
+    check(b"\x8a\x00.", PickleValue::Int(0));
+    check(b"\x8a\x01\xff.", PickleValue::Int(-1));
+    check(b"\x8a\x05\0\0\0\0\x01.", PickleValue::Int(1 << 32));
+    check(b"G\x3f\xf8\0\0\0\0\0\0.", PickleValue::Float(1.5));
+    check(b"X\x03\0\0\0a\xc3\xa9.", PickleValue::Text("aé"));
+    check(b"\x8c\x01a.", PickleValue::Text("a"));
+    check(b"\x8d\x01\0\0\0\0\0\0\0a.", PickleValue::Text("a"));
     // What is dropped, marked and remembered.
-    check(b"K\x01K\x020.", Value::Int(1));
-    check(b"K\x01(0.", Value::Int(1));
-    check(b"K\x01(K\x02K\x031.", Value::Int(1));
-    check(b"K\x07q\x05K\x01h\x05.", Value::Int(7));
-    check(b"K\x07r\x05\0\0\0K\x01j\x05\0\0\0.", Value::Int(7));
-    check(b"K\x07\x94K\x08\x94h\0.", Value::Int(7));
+    check(b"K\x01K\x020.", PickleValue::Int(1));
+    check(b"K\x01(0.", PickleValue::Int(1));
+    check(b"K\x01(K\x02K\x031.", PickleValue::Int(1));
+    check(b"K\x07q\x05K\x01h\x05.", PickleValue::Int(7));
+    check(b"K\x07r\x05\0\0\0K\x01j\x05\0\0\0.", PickleValue::Int(7));
+    check(b"K\x07\x94K\x08\x94h\0.", PickleValue::Int(7));
 }
 
 #[test]
 fn lists_and_dictionaries() {
     let pickle = read(b"}q\0(X\x01\0\0\0a](K\x01K\x02eX\x01\0\0\0bK\x03\x85u.").unwrap();
-    let Value::Node(dict) = pickle.value else { panic!("{pickle:?}") };
+    let PickleValue::Node(dict) = pickle.value else { panic!("{pickle:?}") };
     let Node::Dict(entries) = &pickle.nodes[dict] else { panic!("{pickle:?}") };
     assert_eq!(entries.len(), 2);
-    assert_eq!((entries[0].0, entries[1].0), (Value::Text("a"), Value::Text("b")));
+    assert_eq!((entries[0].0, entries[1].0), (PickleValue::Text("a"), PickleValue::Text("b")));
     let part = |at: usize| match entries[at].1 {
-        Value::Node(node) => &pickle.nodes[node],
+        PickleValue::Node(node) => &pickle.nodes[node],
         value => panic!("{value:?}"),
     };
-    assert_eq!(*part(0), Node::List(vec![Value::Int(1), Value::Int(2)]));
-    assert_eq!(*part(1), Node::Tuple(vec![Value::Int(3)]));
+    assert_eq!(*part(0), Node::List(vec![PickleValue::Int(1), PickleValue::Int(2)]));
+    assert_eq!(*part(1), Node::Tuple(vec![PickleValue::Int(3)]));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn shared_parts_are_there_once() {
     let deep = [&b")"[..], &b"\x85".repeat(1 << 19), b"."].concat();
     assert_eq!(read(&deep).unwrap().nodes.len(), (1 << 19) + 1);
     // A list that holds itself.
-    assert_eq!(read(b"]q\0h\0a.").unwrap().nodes, [Node::List(vec![Value::Node(0)])]);
+    assert_eq!(read(b"]q\0h\0a.").unwrap().nodes, [Node::List(vec![PickleValue::Node(0)])]);
     let many = [&b")0".repeat(MOST_NODES + 1)[..], b"N."].concat();
     assert_eq!(error(&many), "its pickle has more parts than any network");
 }

@@ -13,7 +13,7 @@ use zip::{CompressionMethod, ZipArchive};
 use crate::base::{memory, visible};
 
 use super::elements::{Type, convert};
-use super::pickle::{self, Node, Pickle, Storage, Value, View};
+use super::pickle::{self, Node, Pickle, PickleValue, Storage, View};
 use super::{Contents, Problem, Tensor, is_counter};
 
 /// How a zip archive begins.
@@ -168,7 +168,7 @@ fn state_dict<'p>(pickle: &'p Pickle<'_>) -> Result<Vec<(&'p str, Storage<'p>, &
     let mut tensors = Vec::new();
     let mut seen = BTreeSet::new();
     for (key, value) in entries {
-        let (Value::Text(name), Some((storage, view))) = (key, tensor(pickle, *value)) else {
+        let (PickleValue::Text(name), Some((storage, view))) = (key, tensor(pickle, *value)) else {
             return Err(more_than_tensors(pickle, entries));
         };
         if !seen.insert(*name) {
@@ -181,16 +181,19 @@ fn state_dict<'p>(pickle: &'p Pickle<'_>) -> Result<Vec<(&'p str, Storage<'p>, &
     Ok(tensors)
 }
 
-fn entries<'p, 'a>(pickle: &'p Pickle<'a>, value: Value<'_>) -> Option<&'p [(Value<'a>, Value<'a>)]> {
+fn entries<'p, 'a>(
+    pickle: &'p Pickle<'a>,
+    value: PickleValue<'_>,
+) -> Option<&'p [(PickleValue<'a>, PickleValue<'a>)]> {
     match value {
-        Value::Node(at) if let Node::Dict(entries) = &pickle.nodes[at] => Some(entries),
+        PickleValue::Node(at) if let Node::Dict(entries) = &pickle.nodes[at] => Some(entries),
         _ => None,
     }
 }
 
-fn tensor<'p>(pickle: &'p Pickle<'_>, value: Value<'_>) -> Option<(Storage<'p>, &'p View)> {
+fn tensor<'p>(pickle: &'p Pickle<'_>, value: PickleValue<'_>) -> Option<(Storage<'p>, &'p View)> {
     match value {
-        Value::Node(at)
+        PickleValue::Node(at)
             if let Node::Tensor(view) = &pickle.nodes[at]
                 && let Node::Storage(storage) = pickle.nodes[view.storage] =>
         {
@@ -201,13 +204,13 @@ fn tensor<'p>(pickle: &'p Pickle<'_>, value: Value<'_>) -> Option<(Storage<'p>, 
 }
 
 /// The error of a checkpoint: where its state dict is, if it has one.
-fn more_than_tensors(pickle: &Pickle<'_>, held: &[(Value<'_>, Value<'_>)]) -> String {
-    let name = |value: &Value<'_>| match value {
-        Value::Text(text) => visible::excerpt(text),
-        Value::Int(number) => number.to_string(),
+fn more_than_tensors(pickle: &Pickle<'_>, held: &[(PickleValue<'_>, PickleValue<'_>)]) -> String {
+    let name = |value: &PickleValue<'_>| match value {
+        PickleValue::Text(text) => visible::excerpt(text),
+        PickleValue::Int(number) => number.to_string(),
         _ => "...".into(),
     };
-    let is_state_dict = |value: Value<'_>| {
+    let is_state_dict = |value: PickleValue<'_>| {
         entries(pickle, value).is_some_and(|entries| {
             !entries.is_empty() && entries.iter().all(|(_, value)| tensor(pickle, *value).is_some())
         })

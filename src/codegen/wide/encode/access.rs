@@ -5,7 +5,7 @@ use iced_x86::code_asm::registers::gpr64::{rax, rcx};
 use iced_x86::code_asm::registers::k::k1;
 use iced_x86::code_asm::{AsmMemoryOperand, byte_ptr, cl, dword_ptr, ptr, qword_ptr};
 
-use super::super::code::{ConstantId, Element, Inst, Memory, PointerId, Reg, Source, Width};
+use super::super::code::{ConstantId, Element, Inst, MemoryOperand, PointerId, Reg, Source, Width};
 use super::{Done, Encoder, Operand, xmm, ymm, zmm};
 
 impl Encoder<'_> {
@@ -85,7 +85,7 @@ impl Encoder<'_> {
         }
     }
 
-    fn gather(&mut self, to: u8, width: Width, from: Memory, offsets: ConstantId) -> Done {
+    fn gather(&mut self, to: u8, width: Width, from: MemoryOperand, offsets: ConstantId) -> Done {
         let base = match self.pointers.get(&from.pointer) {
             Some(register) => *register,
             None => {
@@ -130,7 +130,7 @@ impl Encoder<'_> {
         three!(self, vpaddd, width, to, spare, offsets)
     }
 
-    fn store_bytes(&mut self, to: Memory, from: Reg) -> Done {
+    fn store_bytes(&mut self, to: MemoryOperand, from: Reg) -> Done {
         let (width, from) = (self.width(from), self.read(from, 0)?);
         let to = ptr(self.memory(to)?);
         if self.evex {
@@ -154,7 +154,7 @@ impl Encoder<'_> {
         self.asm.vmovq(to, xmm(low))
     }
 
-    fn scatter(&mut self, to: Memory, from: Reg, stride: i32, element: Element) -> Done {
+    fn scatter(&mut self, to: MemoryOperand, from: Reg, stride: i32, element: Element) -> Done {
         let (width, from) = (self.width(from), self.read(from, 0)?);
         let to = self.memory(to)?;
         for quarter in 0..(width.lanes() / 4) as i32 {

@@ -2,7 +2,7 @@
 
 use iced_x86::code_asm::registers::k::k1;
 
-use super::super::code::{Compare, Inst, Join, Reg, Source, Width};
+use super::super::code::{Compare, Inst, Reg, Source, VectorOp, Width};
 use super::{Done, Encoder, Operand, swaps, xmm, ymm, zmm};
 use crate::codegen::wide::registers::Location;
 use crate::loops::{Fold, Unary};
@@ -17,7 +17,7 @@ impl Encoder<'_> {
     pub(super) fn compute(&mut self, inst: &Inst, to: u8, width: Width) -> Done {
         match *inst {
             Inst::Unary { op, from, .. } => self.unary(op, to, width, from),
-            Inst::Join { op, x, y, .. } => {
+            Inst::VectorOp { op, x, y, .. } => {
                 // An address in `rax` is good until the next value is read from memory.
                 let x = self.read(x, 0)?;
                 let y = self.operand(y)?;
@@ -120,26 +120,26 @@ impl Encoder<'_> {
     }
 
     /// Spare registers 1, 3 and 4 are overwritten.
-    fn join(&mut self, op: Join, width: Width, to: u8, x: u8, y: Operand) -> Done {
+    fn join(&mut self, op: VectorOp, width: Width, to: u8, x: u8, y: Operand) -> Done {
         match op {
-            Join::AddF => three!(self, vaddps, width, to, x, y),
-            Join::SubF => three!(self, vsubps, width, to, x, y),
-            Join::MulF => three!(self, vmulps, width, to, x, y),
-            Join::DivF => three!(self, vdivps, width, to, x, y),
-            Join::LessF => three!(self, vminps, width, to, x, y),
-            Join::GreaterF => three!(self, vmaxps, width, to, x, y),
-            Join::AddI => three!(self, vpaddd, width, to, x, y),
-            Join::SubI => three!(self, vpsubd, width, to, x, y),
-            Join::MulI => three!(self, vpmulld, width, to, x, y),
-            Join::MinI => three!(self, vpminsd, width, to, x, y),
-            Join::MaxI => three!(self, vpmaxsd, width, to, x, y),
-            Join::And => three!(self, vandps, width, to, x, y),
-            Join::Or => three!(self, vorps, width, to, x, y),
-            Join::Xor => three!(self, vxorps, width, to, x, y),
-            Join::MulHigh => self.multiply_high(width, to, x, y),
-            Join::ShiftLeft => three!(self, vpsllvd, width, to, x, y),
-            Join::ShiftRight => three!(self, vpsravd, width, to, x, y),
-            Join::MinF | Join::MaxF => self.extreme(op, width, to, x, y),
+            VectorOp::AddF => three!(self, vaddps, width, to, x, y),
+            VectorOp::SubF => three!(self, vsubps, width, to, x, y),
+            VectorOp::MulF => three!(self, vmulps, width, to, x, y),
+            VectorOp::DivF => three!(self, vdivps, width, to, x, y),
+            VectorOp::LessF => three!(self, vminps, width, to, x, y),
+            VectorOp::GreaterF => three!(self, vmaxps, width, to, x, y),
+            VectorOp::AddI => three!(self, vpaddd, width, to, x, y),
+            VectorOp::SubI => three!(self, vpsubd, width, to, x, y),
+            VectorOp::MulI => three!(self, vpmulld, width, to, x, y),
+            VectorOp::MinI => three!(self, vpminsd, width, to, x, y),
+            VectorOp::MaxI => three!(self, vpmaxsd, width, to, x, y),
+            VectorOp::And => three!(self, vandps, width, to, x, y),
+            VectorOp::Or => three!(self, vorps, width, to, x, y),
+            VectorOp::Xor => three!(self, vxorps, width, to, x, y),
+            VectorOp::MulHigh => self.multiply_high(width, to, x, y),
+            VectorOp::ShiftLeft => three!(self, vpsllvd, width, to, x, y),
+            VectorOp::ShiftRight => three!(self, vpsravd, width, to, x, y),
+            VectorOp::MinF | VectorOp::MaxF => self.extreme(op, width, to, x, y),
         }
     }
 
@@ -158,13 +158,13 @@ impl Encoder<'_> {
     /// In both orders the machine's minimum gives the same, but for NaN and for zeros of two signs, where it gives its
     /// second operand: there the union of the bits is a NaN and -0. The maximum of zeros is the intersection, and NaN
     /// needs a mask.
-    fn extreme(&mut self, op: Join, width: Width, to: u8, x: u8, y: Operand) -> Done {
+    fn extreme(&mut self, op: VectorOp, width: Width, to: u8, x: u8, y: Operand) -> Done {
         let y = self.in_register(y, width, 1)?;
         let (one, other) = (self.spare(3), self.spare(1));
-        if op == Join::MinF && planted!("codegen.wide.minimum") {
+        if op == VectorOp::MinF && planted!("codegen.wide.minimum") {
             return three!(self, vminps, width, to, x, Operand::Reg(y));
         }
-        if op == Join::MinF {
+        if op == VectorOp::MinF {
             three!(self, vminps, width, one, x, Operand::Reg(y))?;
             three!(self, vminps, width, other, y, Operand::Reg(x))?;
             return three!(self, vorps, width, to, one, Operand::Reg(other));
@@ -269,10 +269,10 @@ impl Encoder<'_> {
 
     fn fold(&mut self, op: Fold, to: u8, from: Reg) -> Done {
         let join = match op {
-            Fold::Sum => Join::AddF,
-            Fold::Prod => Join::MulF,
-            Fold::Max => Join::MaxF,
-            Fold::Min => Join::MinF,
+            Fold::Sum => VectorOp::AddF,
+            Fold::Prod => VectorOp::MulF,
+            Fold::Max => VectorOp::MaxF,
+            Fold::Min => VectorOp::MinF,
         };
         let width = self.width(from);
         let mut low = self.read(from, 0)?;
@@ -297,7 +297,7 @@ impl Encoder<'_> {
         two!(self, vmovups, Width::W128, to, Operand::Reg(sum))
     }
 
-    fn fold_step(&mut self, join: Join, to: u8, low: u8, high: u8) -> Done {
+    fn fold_step(&mut self, join: VectorOp, to: u8, low: u8, high: u8) -> Done {
         self.join(join, Width::W128, to, low, Operand::Reg(high))
     }
 }

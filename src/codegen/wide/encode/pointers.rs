@@ -6,7 +6,7 @@ use iced_x86::IcedError;
 use iced_x86::code_asm::registers::gpr64::*;
 use iced_x86::code_asm::{AsmMemoryOperand, AsmRegister64, qword_ptr};
 
-use super::super::code::{Loop, Memory, Node, PointerId, PointerKind};
+use super::super::code::{Loop, MemoryOperand, Node, PointerId, PointerKind};
 use super::{Done, Encoder};
 use crate::loops::{Atom, Axis, Index};
 
@@ -173,7 +173,7 @@ impl Encoder<'_> {
     }
 
     /// A place in memory as an operand; `rax` may be overwritten.
-    pub(super) fn memory(&mut self, place: Memory) -> Result<AsmMemoryOperand, IcedError> {
+    pub(super) fn memory(&mut self, place: MemoryOperand) -> Result<AsmMemoryOperand, IcedError> {
         if let Some(register) = self.pointers.get(&place.pointer) {
             return Ok(*register + place.offset);
         }

@@ -1,6 +1,6 @@
 //! Expressions as instructions.
 
-use super::super::code::{Compare, ConstantId, Element, Inst, Join, Reg, Source};
+use super::super::code::{Compare, ConstantId, Element, Inst, Reg, Source, VectorOp};
 use super::{Lowered, Lowering, Unsupported};
 use crate::loops::{Binary, Buffer, Expr, Fold, Index, Scalar, Type, Unary};
 
@@ -24,7 +24,7 @@ impl Lowering<'_> {
             Expr::Load { buffer, index, stride: 1, .. }
                 if !scalar && self.function.buffers[*buffer].dtype.size() == 4 =>
             {
-                Source::Memory(self.place(*buffer, index, (part * self.widest.lanes()) as i64)?)
+                Source::MemoryOperand(self.place(*buffer, index, (part * self.widest.lanes()) as i64)?)
             }
             Expr::Splat(inner, _) => match &**inner {
                 Expr::Load { buffer, index, .. }
@@ -132,7 +132,7 @@ impl Lowering<'_> {
         Ok(match (lanes, stride, element) {
             (1, ..) => Inst::LoadScalar { to, from, element },
             (_, 0, Element::Word) => Inst::Move { to, from: Source::Broadcast(from) },
-            (_, 1, Element::Word) => Inst::Move { to, from: Source::Memory(from) },
+            (_, 1, Element::Word) => Inst::Move { to, from: Source::MemoryOperand(from) },
             (_, 1, Element::Byte) => Inst::LoadBytes { to, from },
             (_, 0, Element::Byte) => {
                 let scalar = self.temporary(Type::I32);
@@ -194,10 +194,10 @@ impl Lowering<'_> {
         let x = self.in_register(a, ty);
         // These are several instructions, which all read `y`.
         let y = match join {
-            Join::MinF | Join::MaxF => self.without_broadcast(b, ty),
+            VectorOp::MinF | VectorOp::MaxF => self.without_broadcast(b, ty),
             _ => b,
         };
-        Ok(Inst::Join { op: join, to, x, y })
+        Ok(Inst::VectorOp { op: join, to, x, y })
     }
 
     fn without_broadcast(&mut self, source: Source, ty: Type) -> Source {
@@ -221,9 +221,9 @@ impl Lowering<'_> {
             let ty = self.type_of(left);
             let float = ty.scalar == Scalar::F32;
             if float && **left == *x && **right == *y && matches!(compare, Compare::Lt | Compare::Gt) {
-                let op = if compare == Compare::Lt { Join::LessF } else { Join::GreaterF };
+                let op = if compare == Compare::Lt { VectorOp::LessF } else { VectorOp::GreaterF };
                 let a = self.value(x, part)?;
-                return Ok(Inst::Join { op, to, x: a, y: self.source(y, part)? });
+                return Ok(Inst::VectorOp { op, to, x: a, y: self.source(y, part)? });
             }
             let (mut a, mut b) = (self.source(left, part)?, self.source(right, part)?);
             if !matches!(a, Source::Reg(_)) && matches!(b, Source::Reg(_)) {
@@ -245,16 +245,16 @@ impl Lowering<'_> {
             parts.push(self.value(value, part)?);
         }
         let join = match op {
-            Fold::Sum => Join::AddF,
-            Fold::Prod => Join::MulF,
-            Fold::Max => Join::MaxF,
-            Fold::Min => Join::MinF,
+            Fold::Sum => VectorOp::AddF,
+            Fold::Prod => VectorOp::MulF,
+            Fold::Max => VectorOp::MaxF,
+            Fold::Min => VectorOp::MinF,
         };
         while parts.len() > 1 {
             let upper = parts.split_off(parts.len() / 2);
             for (low, high) in parts.iter_mut().zip(upper) {
                 let joined = self.temporary(ty);
-                self.inst(Inst::Join { op: join, to: joined, x: *low, y: Source::Reg(high) });
+                self.inst(Inst::VectorOp { op: join, to: joined, x: *low, y: Source::Reg(high) });
                 *low = joined;
             }
         }
@@ -281,10 +281,10 @@ impl Compare {
     }
 }
 
-impl Join {
+impl VectorOp {
     /// Whether the operands may change places without a change of any bit.
     fn commutes(self) -> bool {
-        use Join::*;
+        use VectorOp::*;
         match self {
             AddF | MulF | MinF | MaxF | AddI | MulI | MinI | MaxI | And | Or | Xor => true,
             SubI if planted!("codegen.wide.commutes") => true,
@@ -305,23 +305,23 @@ fn comparison(op: Binary) -> Option<Compare> {
     })
 }
 
-fn joined(op: Binary, float: bool) -> Join {
+fn joined(op: Binary, float: bool) -> VectorOp {
     match (op, float) {
-        (Binary::Add, true) => Join::AddF,
-        (Binary::Sub, true) => Join::SubF,
-        (Binary::Mul, true) => Join::MulF,
-        (Binary::Div, _) => Join::DivF,
-        (Binary::Min, true) => Join::MinF,
-        (Binary::Max, true) => Join::MaxF,
-        (Binary::Add, false) => Join::AddI,
-        (Binary::Sub, false) => Join::SubI,
-        (Binary::Mul, false) => Join::MulI,
-        (Binary::Min, false) => Join::MinI,
-        (Binary::Max, false) => Join::MaxI,
-        (Binary::And, _) => Join::And,
-        (Binary::Or, _) => Join::Or,
-        (Binary::Shl, _) => Join::ShiftLeft,
-        (Binary::Shr, _) => Join::ShiftRight,
+        (Binary::Add, true) => VectorOp::AddF,
+        (Binary::Sub, true) => VectorOp::SubF,
+        (Binary::Mul, true) => VectorOp::MulF,
+        (Binary::Div, _) => VectorOp::DivF,
+        (Binary::Min, true) => VectorOp::MinF,
+        (Binary::Max, true) => VectorOp::MaxF,
+        (Binary::Add, false) => VectorOp::AddI,
+        (Binary::Sub, false) => VectorOp::SubI,
+        (Binary::Mul, false) => VectorOp::MulI,
+        (Binary::Min, false) => VectorOp::MinI,
+        (Binary::Max, false) => VectorOp::MaxI,
+        (Binary::And, _) => VectorOp::And,
+        (Binary::Or, _) => VectorOp::Or,
+        (Binary::Shl, _) => VectorOp::ShiftLeft,
+        (Binary::Shr, _) => VectorOp::ShiftRight,
         (Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge, _) => {
             unreachable!("comparisons are no joins")
         }

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use super::super::code::{Inst, Memory, Node, Pointer, PointerId, PointerKind};
+use super::super::code::{Inst, MemoryOperand, Node, Pointer, PointerId, PointerKind};
 
 /// Steps of so many bytes are no stream for the machine.
 const PAGE: i64 = 4096;
@@ -32,7 +32,8 @@ pub(super) fn ahead(body: Vec<Node>, own: &[PointerId], pointers: &[Pointer]) ->
             && let Ok(offset) = i32::try_from(i64::from(memory.offset) + AHEAD * step)
             && seen.insert((memory.pointer, memory.offset.div_euclid(LINE)))
         {
-            found.push(Node::Inst(Inst::Prefetch { from: Memory { pointer: memory.pointer, offset } }));
+            found
+                .push(Node::Inst(Inst::Prefetch { from: MemoryOperand { pointer: memory.pointer, offset } }));
         }
         found.push(node);
     }

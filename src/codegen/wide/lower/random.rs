@@ -1,6 +1,6 @@
 //! Random numbers: Philox4x32-10 on all lanes at once, as `base::philox` defines it.
 
-use super::super::code::{Inst, Join, Memory, Pointer, PointerId, PointerKind, Reg, Source};
+use super::super::code::{Inst, MemoryOperand, Pointer, PointerId, PointerKind, Reg, Source, VectorOp};
 use super::Lowering;
 use crate::loops::{Type, Unary};
 
@@ -14,7 +14,7 @@ impl Lowering<'_> {
     pub(super) fn uniform(&mut self, to: Reg, stream: u32, element: Reg, ty: Type) -> Inst {
         let random = self.random_state();
         let word = |lowering: &mut Self, at: i32| {
-            lowering.moved(Source::Broadcast(Memory { pointer: random, offset: 4 * at }), ty)
+            lowering.moved(Source::Broadcast(MemoryOperand { pointer: random, offset: 4 * at }), ty)
         };
         let mut key = [word(self, 0), word(self, 1)];
         let stream = Source::Constant(self.splat_constant(stream));
@@ -23,31 +23,33 @@ impl Lowering<'_> {
         for _ in 0..ROUNDS {
             let [c0, c1, c2, c3] = counter;
             let [a, b] = MULTIPLIERS.map(|factor| Source::Constant(self.splat_constant(factor)));
-            let (a_high, a_low) = (self.join(Join::MulHigh, c0, a, ty), self.join(Join::MulI, c0, a, ty));
-            let (b_high, b_low) = (self.join(Join::MulHigh, c2, b, ty), self.join(Join::MulI, c2, b, ty));
+            let (a_high, a_low) =
+                (self.join(VectorOp::MulHigh, c0, a, ty), self.join(VectorOp::MulI, c0, a, ty));
+            let (b_high, b_low) =
+                (self.join(VectorOp::MulHigh, c2, b, ty), self.join(VectorOp::MulI, c2, b, ty));
             let mixed = [(b_high, c1, key[0]), (a_high, c3, key[1])].map(|(product, word, key)| {
-                let mixed = self.join(Join::Xor, product, Source::Reg(word), ty);
-                self.join(Join::Xor, mixed, Source::Reg(key), ty)
+                let mixed = self.join(VectorOp::Xor, product, Source::Reg(word), ty);
+                self.join(VectorOp::Xor, mixed, Source::Reg(key), ty)
             });
             counter = [mixed[0], b_low, mixed[1], a_low];
             for (key, step) in key.iter_mut().zip(WEYL) {
                 let step = Source::Constant(self.splat_constant(step));
-                *key = self.join(Join::AddI, *key, step, ty);
+                *key = self.join(VectorOp::AddI, *key, step, ty);
             }
         }
         // The upper 24 bits as a number below 1.
         let [eight, low, scale] = [8, 0x00ff_ffff, (1.0_f32 / 16_777_216.0).to_bits()]
             .map(|bits| Source::Constant(self.splat_constant(bits)));
-        let shifted = self.join(Join::ShiftRight, counter[0], eight, ty);
-        let bits = self.join(Join::And, shifted, low, ty);
+        let shifted = self.join(VectorOp::ShiftRight, counter[0], eight, ty);
+        let bits = self.join(VectorOp::And, shifted, low, ty);
         let number = self.temporary(ty);
         self.inst(Inst::Unary { op: Unary::ToFloat, to: number, from: Source::Reg(bits) });
-        Inst::Join { op: Join::MulF, to, x: number, y: scale }
+        Inst::VectorOp { op: VectorOp::MulF, to, x: number, y: scale }
     }
 
-    fn join(&mut self, op: Join, x: Reg, y: Source, ty: Type) -> Reg {
+    fn join(&mut self, op: VectorOp, x: Reg, y: Source, ty: Type) -> Reg {
         let to = self.temporary(ty);
-        self.inst(Inst::Join { op, to, x, y });
+        self.inst(Inst::VectorOp { op, to, x, y });
         to
     }
 

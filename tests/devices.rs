@@ -1,0 +1,153 @@
+//! Devices: what is lowered for one of them gives the same bits on another, through everything that they share.
+
+mod model;
+
+use std::sync::Arc;
+
+use cnnc::base::philox::RandomState;
+use cnnc::base::target::{Level, Target};
+use cnnc::graph::{Graph, Role, Sink};
+use cnnc::lower::{CompileOptions, lower};
+use cnnc::runtime::{Device, Executable, Instance, Mismatch, Store, devices};
+use cnnc::sched::{LaneAxis, Machine};
+use cnnc::train::programs::initialise;
+use model::Model;
+
+/// Convolutions that run slice by slice, halos that are not zero, that of the input among them, random numbers, states, and updates in place and beside.
+const NET: &str = "
+    model M(x: f32[N, 8, 8, 8]) -> f32[N, 5] {
+      x |> maxpool(3, stride=1, pad=1) |> conv(16, 3, pad=1) |> batchnorm |> relu |> conv(16, 3, pad=1)
+        |> maxpool(3, pad=1) |> dropout(0.5)
+        |> flatten |> linear(5)
+    }
+    data D { source = digits(); }
+    train M on D { loss = cross_entropy; optim = OPTIM; }";
+
+/// What some steps leave, and the loss of each.
+fn steps(
+    graph: &Graph,
+    goal: &CompileOptions,
+    device: &Arc<dyn Device>,
+    count: u64,
+) -> (Vec<Vec<f32>>, Vec<f64>) {
+    let executable = Executable::compile(graph, lower(graph, goal), &**device).expect("it compiles");
+    let mut store = Store::on(device);
+    initialise(graph, 3, &mut store).expect("memory");
+    let mut program = Instance::bind(Arc::new(executable), device, &mut store).expect("its own store");
+    let mut losses = Vec::new();
+    for step in 0..count {
+        set_inputs(&mut program, graph, step);
+        program.run(&mut store, RandomState { seed: 5, step }).expect("its own store");
+        program.commit(&mut store);
+        losses.extend(program.scalar(&Sink::Loss, &store));
+        // Whoever comes back has lost its inputs and nothing else.
+        program.release();
+        program.lease().expect("memory");
+    }
+    (store.entries().iter().map(|entry| entry.values().to_vec()).collect(), losses)
+}
+
+fn set_inputs(program: &mut Instance, graph: &Graph, step: u64) {
+    for (value, role) in &graph.inputs {
+        let count = graph.values[*value].shape.iter().product::<i64>() as usize;
+        let number = |at: usize| (at * 7 + step as usize * 3) % 31;
+        match role {
+            Role::Data => {
+                program.set_data(&(0..count).map(|at| number(at) as f32 / 16.0 - 1.0).collect::<Vec<_>>());
+            }
+            Role::Target => {
+                program.set_labels(role, &(0..count).map(|at| (number(at) % 5) as i32).collect::<Vec<_>>());
+            }
+            Role::Scalar(name) => program.set_scalar(name, if name == "first" { 1.0 } else { 0.01 }),
+            Role::Partner | Role::Param { .. } | Role::State { .. } => {}
+        }
+    }
+}
+
+fn check(graph: &Graph, goal: &CompileOptions, count: u64) {
+    let cpu = devices::host(2).expect("threads");
+    let native = steps(graph, goal, &cpu, count);
+    let interpreted = steps(graph, goal, &devices::interpreter_like(goal.machine), count);
+    let what = format!("{} {:?}", goal.machine.target.level, goal.over);
+    assert_eq!(native.1, interpreted.1, "{what}: the losses");
+    for (at, (native, interpreted)) in native.0.iter().zip(&interpreted.0).enumerate() {
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(native), bits(interpreted), "{what}: kept tensor {at}");
+    }
+    assert!(native.0.iter().flatten().all(|value| value.is_finite()), "{what}");
+}
+
+#[test]
+fn steps_are_those_of_the_interpreter() {
+    for optimiser in ["sgd(0.1)", "adam(0.01)"] {
+        let text = NET.replace("OPTIM", optimiser);
+        for (level, batch) in [(Level::Sse4, 5), (Level::Avx2, 8), (Level::Avx512, 21)] {
+            if level <= Target::host().level {
+                check(&Model::new(&text).step(batch), &CompileOptions::of(Target::of(level)), 3);
+            }
+        }
+    }
+}
+
+#[test]
+fn predictions_are_those_of_the_interpreter() {
+    let text = NET.replace("OPTIM", "sgd(0.1)");
+    for (batch, over) in [(1, LaneAxis::Channels), (3, LaneAxis::Batch), (17, LaneAxis::Batch)] {
+        let graph = Model::new(&text).forward(batch, false).expect("it elaborates");
+        let goal = CompileOptions { over: Some(over), ..CompileOptions::of(Target::host()) };
+        check(&graph, &goal, 2);
+    }
+}
+
+/// A loss that is no number: both leave what they had.
+#[test]
+fn steps_that_are_not_accepted_leave_no_trace() {
+    let text = NET.replace("OPTIM", "adam(0.01)").replace("|> linear(5)", "|> linear(5) |> spoil");
+    let text = format!("op spoil(s: f32[N, C]) -> y: f32[N, C] {{ y[n, c] = log(s[n, c] - 100); }}\n{text}");
+    let (graph, goal) = (Model::new(&text).step(8), CompileOptions::of(Target::host()));
+    for device in [devices::host(2).expect("threads"), devices::interpreter_like(goal.machine)] {
+        let mut fresh = Store::on(&device);
+        initialise(&graph, 3, &mut fresh).expect("memory");
+        let before: Vec<Vec<f32>> = fresh.entries().iter().map(|entry| entry.values().to_vec()).collect();
+        let (after, losses) = steps(&graph, &goal, &device, 2);
+        assert!(losses.iter().all(|loss| loss.is_nan()), "{losses:?}");
+        assert_eq!(after, before, "{}", device.described());
+    }
+}
+
+/// What is lowered for vectors that no processor here has.
+#[test]
+fn a_device_may_have_other_vectors() {
+    let device = devices::interpreter();
+    let Machine { lanes, .. } = device.machine();
+    assert_eq!(lanes, 32);
+    let graph = Model::new(&NET.replace("OPTIM", "sgd(0.1)")).step(40);
+    let goal = CompileOptions { machine: device.machine(), over: None, fast_math: true };
+    let (wide, losses) = steps(&graph, &goal, &device, 2);
+    let (narrow, others) =
+        steps(&graph, &CompileOptions::of(Target::host()), &devices::host(1).expect("a thread"), 2);
+    for (one, other) in losses.iter().zip(&others) {
+        assert!((one - other).abs() < 1e-5 * one.abs(), "{losses:?} {others:?}");
+    }
+    for (one, other) in wide.iter().flatten().zip(narrow.iter().flatten()) {
+        assert!((one - other).abs() <= 1e-4 * (1.0 + one.abs()), "{one} {other}");
+    }
+}
+
+#[test]
+fn code_and_memory_of_other_devices_are_refused() {
+    let graph = Model::new(&NET.replace("OPTIM", "sgd(0.1)")).step(4);
+    let (cpu, interpreter) = (devices::host(1).expect("a thread"), devices::interpreter());
+    let goal = CompileOptions::of(Target::host());
+    let native = Arc::new(Executable::compile(&graph, lower(&graph, &goal), &*cpu).expect("it compiles"));
+    let mut stores = [Store::on(&cpu), Store::on(&interpreter)];
+    stores.iter_mut().for_each(|store| initialise(&graph, 3, store).expect("memory"));
+    let [own, other] = &mut stores;
+    let kind = |found, needed| Some(Mismatch::Kind { found, needed });
+    let bind = |device, store: &mut Store| Instance::bind(native.clone(), device, store).err();
+    assert_eq!(bind(&cpu, own), None);
+    assert_eq!(bind(&cpu, other), kind("interpreter", "cpu"));
+    assert_eq!(bind(&interpreter, other), kind("cpu", "interpreter"));
+    // Two of one kind share both.
+    assert_eq!(bind(&devices::host(2).expect("threads"), own), None);
+}
