@@ -60,6 +60,14 @@ pub trait Device: Send + Sync {
     /// Where there is not so much.
     fn lease(&self, plan: &MemoryPlan) -> Result<Leased, Shortage>;
 
+    /// Gives some bytes of leased memory to be written, by several threads where the device has them and that
+    /// takes less time. They are cut into parts at multiples of `unit`. What is not written stays.
+    ///
+    /// # Panics
+    ///
+    /// Where the memory is of another kind of device.
+    fn write_parts(&self, block: &mut dyn DeviceBuffer, range: Range<usize>, unit: usize, fill: FillPart<'_>);
+
     /// Takes leased memory back. It may be leased again.
     fn give_back(&self, block: Box<dyn DeviceBuffer>);
 
@@ -80,6 +88,9 @@ pub trait Device: Send + Sync {
     /// Where nothing is known of it.
     fn bandwidth(&self) -> Result<f64, Error>;
 }
+
+/// Writes a part of some bytes, which begins at one of them.
+pub type FillPart<'a> = &'a (dyn Fn(usize, &mut [u8]) + Sync);
 
 /// What a device has made of functions.
 pub type Code = Arc<dyn Any + Send + Sync>;

@@ -132,11 +132,14 @@ impl Instance {
         self.pack(tensor, offset, values);
     }
 
-    fn pack<T: bytemuck::Pod>(&mut self, tensor: Tensor, offset: usize, values: &[T]) {
+    fn pack<T: bytemuck::Pod + Sync>(&mut self, tensor: Tensor, offset: usize, values: &[T]) {
         let layout = &self.executable.layouts[&tensor];
-        let lease = self.lease.as_mut().expect("inputs are given while there is memory");
+        let lease = self.lease.as_deref_mut().expect("inputs are given while there is memory");
         let range = offset..offset + layout.len() * size_of::<T>();
-        lease.write(range, &mut |bytes| layout_io::pack(layout, values, bytemuck::cast_slice_mut(bytes)));
+        let vector = layout.lanes as usize * size_of::<T>();
+        self.device.write_parts(lease, range, vector, &|start, bytes| {
+            layout_io::pack(layout, values, start / size_of::<T>(), bytemuck::cast_slice_mut(bytes));
+        });
     }
 
     /// Runs all units. Parameters and states are read from the store's present values. Updates go to its next ones,
@@ -347,3 +350,7 @@ impl Drop for Instance {
         self.release();
     }
 }
+
+#[cfg(test)]
+#[path = "instance_tests.rs"]
+mod tests;

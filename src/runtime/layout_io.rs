@@ -1,20 +1,35 @@
 //! Row-major elements into the memory of a layout, and out of it.
 //!
-//! The elements of the lanes of one vector are far apart where they are row-major. Both ways walk a row of vectors at a
-//! time: memory is written, or read, in order, and so are as many rows of elements as there are lanes.
+//! The elements of the lanes of one vector are far apart where they are row-major. Both ways walk a row of
+//! vectors at a time: memory is written, or read, in order, and so are as many rows of elements as there are
+//! lanes. The rows follow each other in memory, so it may be cut between any two vectors, and whoever has a
+//! part of it finds the rows that lie there.
+
+use std::ops::Range;
 
 use crate::kernels::Layout;
 
-/// Stores row-major elements by a layout. Lanes beyond the last element repeat it.
-pub fn pack<T: Copy>(layout: &Layout, elements: &[T], memory: &mut [T]) {
+/// Stores row-major elements by a layout, those whose place is in a part of its memory. The part begins at
+/// the element `start` of the memory. Lanes beyond the last element repeat it.
+///
+/// # Panics
+///
+/// Where vectors are cut in two, or there are fewer elements than the layout has.
+pub fn pack<T: Copy>(layout: &Layout, elements: &[T], start: usize, part: &mut [T]) {
     let rows = Rows::of(layout);
-    for_each_row(layout, &rows, |row| {
-        let memory = &mut memory[row.memory..row.memory + rows.width * rows.lanes];
-        let elements = &elements[row.element..];
+    let is_whole = start.is_multiple_of(rows.lanes) && part.len().is_multiple_of(rows.lanes);
+    assert!(is_whole, "memory is cut between vectors");
+    let end = start + part.len();
+    for row in rows.from(start).take_while(|row| row.memory < end) {
+        let columns = rows.columns(&row, start..end);
+        let memory = row.memory + columns.start * rows.lanes - start;
+        let memory = &mut part[memory..memory + columns.len() * rows.lanes];
+        let elements = &elements[row.element + columns.start * rows.stride..];
         match rows.lanes {
-            1 if rows.stride == 1 => memory.copy_from_slice(&elements[..rows.width]),
-            8 if row.used == 8 => pack_full::<T, 8>(&rows, elements, memory),
-            16 if row.used == 16 => pack_full::<T, 16>(&rows, elements, memory),
+            1 if rows.stride == 1 => memory.copy_from_slice(&elements[..columns.len()]),
+            4 => pack_row::<T, 4>(&rows, row.used, elements, memory),
+            8 => pack_row::<T, 8>(&rows, row.used, elements, memory),
+            16 => pack_row::<T, 16>(&rows, row.used, elements, memory),
             lanes => {
                 for (column, vector) in memory.chunks_exact_mut(lanes).enumerate() {
                     for (lane, value) in vector.iter_mut().enumerate() {
@@ -24,14 +39,15 @@ pub fn pack<T: Copy>(layout: &Layout, elements: &[T], memory: &mut [T]) {
                 }
             }
         }
-    });
+    }
 }
 
-/// A row of vectors whose lanes are all there.
-fn pack_full<T: Copy, const LANES: usize>(rows: &Rows, elements: &[T], memory: &mut [T]) {
-    let length = (rows.width - 1) * rows.stride + 1;
-    let of_lane: [&[T]; LANES] = std::array::from_fn(|lane| &elements[lane * rows.lane_stride..][..length]);
+/// Some vectors of a row, with a number of lanes that the compiler knows and makes vectors of.
+fn pack_row<T: Copy, const LANES: usize>(rows: &Rows, used: usize, elements: &[T], memory: &mut [T]) {
     let (vectors, _) = memory.as_chunks_mut::<LANES>();
+    let length = (vectors.len() - 1) * rows.stride + 1;
+    let of_lane: [&[T]; LANES] =
+        std::array::from_fn(|lane| &elements[lane.min(used - 1) * rows.lane_stride..][..length]);
     for (column, vector) in vectors.iter_mut().enumerate() {
         for (value, elements) in vector.iter_mut().zip(&of_lane) {
             *value = elements[column * rows.stride];
@@ -43,7 +59,7 @@ fn pack_full<T: Copy, const LANES: usize>(rows: &Rows, elements: &[T], memory: &
 pub fn unpack<T: Copy + Default>(layout: &Layout, memory: &[T]) -> Vec<T> {
     let mut elements = vec![T::default(); layout.shape.iter().product::<i64>() as usize];
     let rows = Rows::of(layout);
-    for_each_row(layout, &rows, |row| {
+    for row in rows.from(0) {
         let memory = &memory[row.memory..row.memory + rows.width * rows.lanes];
         for lane in 0..row.used {
             let elements = &mut elements[row.element + lane * rows.lane_stride..];
@@ -51,14 +67,17 @@ pub fn unpack<T: Copy + Default>(layout: &Layout, memory: &[T]) -> Vec<T> {
                 elements[column * rows.stride] = vector[lane];
             }
         }
-    });
+    }
     elements
 }
 
-/// What all rows of vectors of a layout have in common. They lie along the last dimension that is not across.
+/// The rows of vectors of a layout, as they follow in memory. They lie along the last dimension that is not
+/// across.
 struct Rows {
-    /// The dimension that they lie along; none in a tensor that has no other than the one across.
-    along: Option<usize>,
+    /// Where the first elements of rows are, from the dimension whose places are farthest apart in memory.
+    starts: Vec<Start>,
+    /// The first element of the first row in memory.
+    first: usize,
     /// Vectors of a row, which follow each other in memory.
     width: usize,
     /// Elements from one vector's to the next one's, row-major.
@@ -66,19 +85,81 @@ struct Rows {
     lanes: usize,
     /// Elements from one lane's to the next one's, row-major.
     lane_stride: usize,
+    /// The extent of the dimension across, if there is one.
+    across: Option<usize>,
+}
+
+/// The places of the first elements of rows in one dimension.
+struct Start {
+    count: usize,
+    /// Elements from one to the next, in memory.
+    memory: usize,
+    /// Elements from one to the next, row-major.
+    element: usize,
 }
 
 impl Rows {
     fn of(layout: &Layout) -> Rows {
-        let stride = |at: usize| layout.shape[at + 1..].iter().product::<i64>() as usize;
-        let along = (0..layout.shape.len()).rev().find(|at| Some(*at) != layout.lane_dim);
+        let Layout { shape, lane_dim, .. } = layout;
+        let stride = |at: usize| shape[at + 1..].iter().product::<i64>() as usize;
+        let along = (0..shape.len()).rev().find(|at| Some(*at) != *lane_dim);
+        let (lanes, mut index) = (layout.lanes as usize, vec![0; shape.len()]);
+        let first = layout.offset(&index);
+        let mut start = |at: usize, step: usize| {
+            index[at] = step as i64;
+            let memory = layout.offset(&index) - first;
+            index[at] = 0;
+            Start { count: (shape[at] as usize).div_ceil(step), memory, element: step * stride(at) }
+        };
+        let blocks = lane_dim.map(|at| start(at, lanes));
+        let others = (0..shape.len()).filter(|at| Some(*at) != along && Some(*at) != *lane_dim);
         Rows {
-            along,
-            width: along.map_or(1, |at| layout.shape[at] as usize),
+            starts: blocks.into_iter().chain(others.map(|at| start(at, 1))).collect(),
+            first,
+            width: along.map_or(1, |at| shape[at] as usize),
             stride: along.map_or(1, stride),
-            lanes: layout.lanes as usize,
-            lane_stride: layout.lane_dim.map_or(0, stride),
+            lanes,
+            lane_stride: lane_dim.map_or(0, stride),
+            across: lane_dim.map(|at| shape[at] as usize),
         }
+    }
+
+    /// How many there are.
+    fn count(&self) -> usize {
+        if self.width == 0 { 0 } else { self.starts.iter().map(|start| start.count).product() }
+    }
+
+    /// Those that do not end before an element of memory.
+    fn from(&self, memory: usize) -> impl Iterator<Item = Row> {
+        let (mut from, mut to) = (0, self.count());
+        while from < to {
+            let middle = from.midpoint(to);
+            if self.row(middle).memory + self.width * self.lanes <= memory {
+                from = middle + 1;
+            } else {
+                to = middle;
+            }
+        }
+        (from..self.count()).map(|number| self.row(number))
+    }
+
+    fn row(&self, mut number: usize) -> Row {
+        let (mut memory, mut element, mut at) = (self.first, 0, 0);
+        for start in self.starts.iter().rev() {
+            at = number % start.count;
+            memory += at * start.memory;
+            element += at * start.element;
+            number /= start.count;
+        }
+        // The dimension across is the first one, so this is the block.
+        let used = |across: usize| (across - at * self.lanes).min(self.lanes);
+        Row { memory, element, used: self.across.map_or(1, used) }
+    }
+
+    /// The vectors of a row that lie in a part of memory.
+    fn columns(&self, row: &Row, part: Range<usize>) -> Range<usize> {
+        let column = |memory: usize| (memory.saturating_sub(row.memory) / self.lanes).min(self.width);
+        column(part.start)..column(part.end)
     }
 }
 
@@ -90,31 +171,6 @@ struct Row {
     element: usize,
     /// The lanes that hold elements; others are padding.
     used: usize,
-}
-
-fn for_each_row(layout: &Layout, rows: &Rows, mut visit: impl FnMut(Row)) {
-    let Layout { shape, lane_dim, .. } = layout;
-    if shape.contains(&0) {
-        return;
-    }
-    // How many places there are in each dimension for the first element of a row.
-    let starts = shape.iter().enumerate().map(|(at, extent)| match at {
-        _ if Some(at) == rows.along => 1,
-        _ if Some(at) == *lane_dim => (*extent as usize).div_ceil(rows.lanes),
-        _ => *extent as usize,
-    });
-    let starts: Vec<usize> = starts.collect();
-    let mut index = vec![0_i64; shape.len()];
-    for mut number in 0..starts.iter().product() {
-        for (at, count) in starts.iter().enumerate().rev() {
-            let lanes = if Some(at) == *lane_dim { layout.lanes } else { 1 };
-            index[at] = (number % count) as i64 * lanes;
-            number /= count;
-        }
-        let element = index.iter().zip(shape).fold(0, |element, (at, extent)| element * extent + at) as usize;
-        let used = lane_dim.map_or(1, |at| ((shape[at] - index[at]) as usize).min(rows.lanes));
-        visit(Row { memory: layout.offset(&index), element, used });
-    }
 }
 
 #[cfg(test)]
@@ -138,7 +194,11 @@ mod tests {
         (&[3, 16], Some(1), 16, &[(0, 0), (0, 0)]),
         (&[3, 5], Some(1), 4, &[(1, 0), (0, 0)]),
         (&[40, 2, 2], Some(0), 32, &[(0, 0), (0, 1), (0, 0)]),
+        (&[5, 2, 3], Some(0), 16, &[(0, 0), (1, 0), (0, 1)]),
+        (&[9, 7], Some(0), 4, &[(0, 0), (2, 0)]),
         (&[3, 0, 2], Some(0), 8, &[(0, 0), (0, 0), (0, 0)]),
+        (&[0], None, 1, &[(0, 0)]),
+        (&[0, 4], Some(0), 8, &[(0, 0), (1, 1)]),
     ];
 
     fn layout((shape, lane_dim, lanes, halo): &Case) -> Layout {
@@ -163,7 +223,7 @@ mod tests {
             let layout = layout(case);
             let elements: Vec<i32> = (1..=layout.shape.iter().product::<i64>() as i32).collect();
             let mut memory = vec![-1; layout.len()];
-            pack(&layout, &elements, &mut memory);
+            pack(&layout, &elements, 0, &mut memory);
             let mut wanted = vec![-1; layout.len()];
             for_each_index(&layout.shape, |element, index| {
                 let at = layout.offset(index);
@@ -177,5 +237,31 @@ mod tests {
             assert_eq!(memory, wanted, "{case:?}");
             assert_eq!(unpack(&layout, &memory), elements, "{case:?}");
         }
+    }
+
+    /// Whatever memory is cut into, from a vector each to one part that is larger than all of it.
+    #[test]
+    fn parts_are_those_of_the_whole() {
+        for case in CASES {
+            let layout = layout(case);
+            let elements: Vec<i32> = (1..=layout.shape.iter().product::<i64>() as i32).collect();
+            let (mut whole, lanes) = (vec![-1; layout.len()], layout.lanes as usize);
+            pack(&layout, &elements, 0, &mut whole);
+            for vectors in 1..=layout.len() / lanes + 1 {
+                let (mut memory, part) = (vec![-1; layout.len()], vectors * lanes);
+                // The last one first: no part needs another.
+                for (at, memory) in memory.chunks_mut(part).enumerate().rev() {
+                    pack(&layout, &elements, at * part, memory);
+                }
+                assert_eq!(memory, whole, "{case:?} in parts of {vectors} vectors");
+            }
+            pack(&layout, &elements, layout.len(), &mut []);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "memory is cut between vectors")]
+    fn no_vector_is_cut() {
+        pack(&Layout::new(&[16, 2], Some(0), 8), &[0; 32], 4, &mut [0; 8]);
     }
 }

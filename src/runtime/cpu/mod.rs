@@ -19,8 +19,8 @@ use crate::plan::{MemoryPlan, Placement};
 use crate::sched::Machine;
 
 use super::device::{
-    Code, Device, DeviceBuffer, Error, Leased, Parts, PersistentBlocks, RunMemory, RunRequest, Runner,
-    UpdateGuard, own, own_mut,
+    Code, Device, DeviceBuffer, Error, FillPart, Leased, Parts, PersistentBlocks, RunMemory, RunRequest,
+    Runner, UpdateGuard, own, own_mut,
 };
 use memory::Memory;
 use pool::{Addresses, Progress, Scratch};
@@ -123,6 +123,17 @@ impl Device for Cpu {
         }
         scratch.prepare(self.pool.threads())?;
         Ok(Leased { block: Box::new(Workspace { arena, scratch }), is_zero })
+    }
+
+    fn write_parts(
+        &self,
+        block: &mut dyn DeviceBuffer,
+        range: Range<usize>,
+        unit: usize,
+        fill: FillPart<'_>,
+    ) {
+        let Workspace { arena, .. } = own_mut(block);
+        self.pool.write_parts(arena.slice_mut(range), unit, fill);
     }
 
     fn give_back(&self, mut block: Box<dyn DeviceBuffer>) {

@@ -9,14 +9,21 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use rayon::prelude::{IndexedParallelIterator, ParallelIterator, ParallelSliceMut};
+
 use crate::base::memory::Shortage;
 use crate::base::philox::RandomState;
 use crate::codegen::NativeFunction;
 
 use super::memory::Memory;
+use crate::runtime::device::FillPart;
 
 /// A kernel that does less than this many operations is not worth sharing.
 const SMALLEST_SHARED_WORK: u64 = 40_000;
+
+/// So many bytes that the host writes count as one operation. Threads are woken for them alone, which is
+/// worth it from somewhat more than a megabyte on.
+const BYTES_OF_WORK: usize = 32;
 
 /// A thread that has spun so often in vain lets others have its processor.
 const SPINS: u32 = 2000;
@@ -222,6 +229,18 @@ impl Pool {
                 run.work_off(0);
             });
         });
+    }
+
+    /// Gives bytes to be written, cut into parts at multiples of `unit` where they are worth sharing.
+    pub fn write_parts(&self, bytes: &mut [u8], unit: usize, fill: FillPart<'_>) {
+        let (extent, work) = (bytes.len().div_ceil(unit) as i64, (bytes.len() / BYTES_OF_WORK) as u64);
+        let parts = self.parts(&Task { steps: 1, extent, work, dependences: 0 });
+        if parts == 1 {
+            return fill(0, bytes);
+        }
+        let part = (extent / parts).max(1) as usize * unit;
+        let parts = bytes.par_chunks_mut(part).enumerate();
+        self.threads.install(|| parts.for_each(|(at, bytes)| fill(at * part, bytes)));
     }
 
     /// How many parts a task is cut into: some for each thread, as these do not get on equally fast.

@@ -21,8 +21,8 @@ use crate::plan::{MemoryPlan, Placement};
 use crate::sched::Machine;
 
 use super::device::{
-    Code, Device, DeviceBuffer, Error, Leased, Parts, RunMemory, RunRequest, Runner, UpdateGuard, elements,
-    own, own_mut,
+    Code, Device, DeviceBuffer, Error, FillPart, Leased, Parts, RunMemory, RunRequest, Runner, UpdateGuard,
+    elements, own, own_mut,
 };
 
 /// The kind of this device.
@@ -89,6 +89,10 @@ impl Device for Interpreter {
     fn lease(&self, plan: &MemoryPlan) -> Result<Leased, Shortage> {
         room::check("the next run", plan.arena_bytes as u64)?;
         Ok(Leased { block: self.allocate(plan.arena_bytes)?, is_zero: true })
+    }
+
+    fn write_parts(&self, block: &mut dyn DeviceBuffer, range: Range<usize>, _: usize, fill: FillPart<'_>) {
+        own_mut::<Words>(block).write(range, &mut |bytes| fill(0, bytes));
     }
 
     fn give_back(&self, _: Box<dyn DeviceBuffer>) {}
