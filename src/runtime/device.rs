@@ -164,7 +164,7 @@ pub struct RunMemory<'a> {
     pub persistent: Vec<PersistentBlocks<'a>>,
 }
 
-/// The memory of a kept tensor.
+/// The memory of a persistent tensor.
 pub struct PersistentBlocks<'a> {
     pub present: &'a mut dyn DeviceBuffer,
     /// Where runs store its next value, if they do that beside the present one.
@@ -175,7 +175,7 @@ pub struct PersistentBlocks<'a> {
 #[derive(Clone, Debug)]
 pub struct RunRequest {
     pub units: Range<usize>,
-    /// Whether also those whose results follow from kept tensors alone.
+    /// Whether also those whose results follow from persistent tensors alone.
     pub with_run_once: bool,
     pub random: RandomState,
 }
@@ -183,7 +183,7 @@ pub struct RunRequest {
 /// Runs the code of one executable; has what such runs need beside memory.
 pub trait Runner: Send {
     /// Runs units in order, and none from the guarded one on where the verdict is against it. The memory is that of
-    /// the plan and of the kept tensors.
+    /// the plan and of the persistent tensors.
     fn run(&mut self, memory: RunMemory<'_>, request: &RunRequest);
 
     /// The same, and the seconds of each unit: 0 where it does not run.

@@ -20,7 +20,7 @@ use super::device::{Call, Code, Device, Error, Parts, UpdateGuard};
 /// The work of a call is counted in instructions of 128 bits, whatever the machine has.
 const WORK_LANES: u32 = 4;
 
-/// What a program does to a kept tensor.
+/// What a program does to a persistent tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     None,
@@ -30,7 +30,7 @@ pub(super) enum Change {
     InPlace,
 }
 
-/// A kept tensor of a program.
+/// A persistent tensor of a program.
 pub(super) struct PersistentTensor {
     pub path: String,
     pub shape: Vec<i64>,
@@ -200,7 +200,7 @@ fn change(persistent: &Persistent, plan: &MemoryPlan) -> Change {
     }
 }
 
-/// The path of a kept tensor.
+/// The path of a persistent tensor.
 fn path_of(role: &Role) -> Option<String> {
     if let Role::Param { path, .. } | Role::State { path, .. } = role { Some(path.clone()) } else { None }
 }

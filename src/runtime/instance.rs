@@ -27,11 +27,11 @@ pub struct Instance {
     runner: Box<dyn Runner>,
     /// None while others have the memory.
     lease: Option<Box<dyn DeviceBuffer>>,
-    /// The place in the store of each kept tensor.
+    /// The place in the store of each persistent tensor.
     persistent: Vec<usize>,
     /// What these places hold for: the store with the tensors that it had.
     bound_to: u64,
-    /// The version of the store that the fixed launches have run for.
+    /// The version of the store for which the launches that run once have run.
     prepared: Option<u64>,
 }
 
@@ -196,7 +196,7 @@ impl Instance {
         Ok(())
     }
 
-    /// Finds the kept tensors in a store, and gets room there for those that are stored beside.
+    /// Finds the persistent tensors in a store, and gets room there for those that are stored beside.
     fn look_up(&mut self, store: &mut Store) -> Result<(), Mismatch> {
         let (found, needed) = (store.device().kind(), self.device.kind());
         if found != needed {
@@ -208,13 +208,7 @@ impl Instance {
             .iter()
             .map(|persistent| store.find(&persistent.path, &persistent.shape));
         let places: Vec<usize> = places.collect::<Result<_, _>>()?;
-        let stored = self
-            .executable
-            .persistent
-            .iter()
-            .zip(&places)
-            .filter(|(persistent, _)| persistent.change == Change::Next);
-        store.prepare(stored.map(|(_, at)| *at))?;
+        store.prepare(self.beside(&places))?;
         (self.persistent, self.bound_to) = (places, store.structure());
         Ok(())
     }
@@ -252,13 +246,15 @@ impl Instance {
             return;
         }
         assert_eq!(self.bound_to, store.structure(), "what has run is committed where it has run");
-        let persistent = &self.executable.persistent;
-        let next = persistent
-            .iter()
-            .zip(&self.persistent)
-            .filter(|(persistent, _)| persistent.change == Change::Next);
-        let next: Vec<usize> = next.map(|(_, at)| *at).collect();
-        store.commit(&next, persistent.iter().any(|persistent| persistent.change == Change::InPlace));
+        let next: Vec<usize> = self.beside(&self.persistent).collect();
+        let in_place = self.executable.persistent.iter().any(|tensor| tensor.change == Change::InPlace);
+        store.commit(&next, in_place);
+    }
+
+    /// Those of the places of all persistent tensors where a next value is stored beside the present one.
+    fn beside(&self, places: &[usize]) -> impl Iterator<Item = usize> {
+        let tensors = self.executable.persistent.iter().zip(places);
+        tensors.filter(|(tensor, _)| tensor.change == Change::Next).map(|(_, at)| *at)
     }
 
     /// Sets all inputs to 0.

@@ -13,7 +13,7 @@ use crate::base::memory::Shortage;
 
 use super::device::{Device, DeviceBuffer, PersistentBlocks, elements};
 
-/// A kept tensor, row-major.
+/// A persistent tensor, row-major.
 pub struct Entry {
     pub path: String,
     pub shape: Vec<i64>,
@@ -22,7 +22,7 @@ pub struct Entry {
     next: Option<Box<dyn DeviceBuffer>>,
 }
 
-/// All kept tensors of a model, in the order of its graph, in the memory of a device.
+/// All persistent tensors of a model, in the order of its graph, in the memory of a device.
 pub struct Store {
     device: Arc<dyn Device>,
     entries: Vec<Entry>,
@@ -213,7 +213,7 @@ impl Store {
     }
 }
 
-/// Bytes of a kept tensor; more than any machine has where they cannot be counted.
+/// Bytes of a persistent tensor; more than any machine has where they cannot be counted.
 pub(super) fn bytes_of(shape: &[i64]) -> usize {
     let extents = shape.iter().map(|extent| usize::try_from(*extent).unwrap_or(usize::MAX));
     extents.fold(size_of::<f32>(), usize::saturating_mul)

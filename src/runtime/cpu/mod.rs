@@ -197,8 +197,8 @@ struct CpuRunner {
 }
 
 impl CpuRunner {
-    /// Looks up where the buffers of all launches lie now. Kept tensors have the sizes of the plan: the instance has
-    /// found them by path and shape.
+    /// Looks up where the buffers of all launches lie now. Persistent tensors have the sizes of the plan: the
+    /// instance has found them by path and shape.
     fn find_addresses(
         &mut self,
         Workspace { arena, scratch }: &Workspace,

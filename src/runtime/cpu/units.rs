@@ -39,7 +39,7 @@ pub struct Units<'a> {
     pub launches: &'a [CompiledLaunch],
     pub addresses: &'a Addresses,
     pub plan: &'a MemoryPlan,
-    /// Whether the results of fixed launches are not there yet.
+    /// Whether the results of launches that run once are not there yet.
     pub with_run_once: bool,
 }
 
