@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use cnnc::base::philox::RandomState;
 use cnnc::base::target::{Level, Target};
-use cnnc::graph::{Graph, Role, Sink};
+use cnnc::graph::{Graph, Sink};
 use cnnc::lower::{CompileOptions, lower};
 use cnnc::runtime::{Device, Executable, Instance, Mismatch, Store, devices};
 use cnnc::sched::{LaneAxis, Machine};
 use cnnc::train::programs::initialise;
-use model::Model;
+use model::{Model, set_inputs};
 
 /// Convolutions that run slice by slice, halos that are not zero, that of the input among them, random numbers, states, and updates in place and beside.
 const NET: &str = "
@@ -47,23 +47,6 @@ fn steps(
     (store.entries().iter().map(|entry| entry.values().to_vec()).collect(), losses)
 }
 
-fn set_inputs(program: &mut Instance, graph: &Graph, step: u64) {
-    for (value, role) in &graph.inputs {
-        let count = graph.values[*value].shape.iter().product::<i64>() as usize;
-        let number = |at: usize| (at * 7 + step as usize * 3) % 31;
-        match role {
-            Role::Data => {
-                program.set_data(&(0..count).map(|at| number(at) as f32 / 16.0 - 1.0).collect::<Vec<_>>());
-            }
-            Role::Target => {
-                program.set_labels(role, &(0..count).map(|at| (number(at) % 5) as i32).collect::<Vec<_>>());
-            }
-            Role::Scalar(name) => program.set_scalar(name, if name == "first" { 1.0 } else { 0.01 }),
-            Role::Partner | Role::Param { .. } | Role::State { .. } => {}
-        }
-    }
-}
-
 fn check(graph: &Graph, goal: &CompileOptions, count: u64) {
     let cpu = devices::host(2).expect("threads");
     let native = steps(graph, goal, &cpu, count);
@@ -72,7 +55,7 @@ fn check(graph: &Graph, goal: &CompileOptions, count: u64) {
     assert_eq!(native.1, interpreted.1, "{what}: the losses");
     for (at, (native, interpreted)) in native.0.iter().zip(&interpreted.0).enumerate() {
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(native), bits(interpreted), "{what}: kept tensor {at}");
+        assert_eq!(bits(native), bits(interpreted), "{what}: persistent tensor {at}");
     }
     assert!(native.0.iter().flatten().all(|value| value.is_finite()), "{what}");
 }

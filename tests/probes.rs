@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use cnnc::base::philox::RandomState;
 use cnnc::base::target::Target;
-use cnnc::graph::{Graph, Role, Sink, Value};
+use cnnc::graph::{Graph, Sink, Value};
 use cnnc::lower::{CompileOptions, lower};
 use cnnc::runtime::agreement::{self, Native};
 use cnnc::runtime::{Device, Executable, Instance, Store, Values, devices};
 use cnnc::train::programs::initialise;
-use model::Model;
+use model::{Model, set_inputs};
 
 const NET: &str = "
     block residual(x: f32[N, C, H, W]) { relu(x + (x |> conv(C, 3, pad=1) |> batchnorm)) }
@@ -98,23 +98,6 @@ fn trained(graph: &Graph, device: &Arc<dyn Device>, asks: bool) -> (Vec<Vec<u32>
     }
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect();
     (store.entries().iter().map(|entry| bits(&entry.values())).collect(), losses, seen)
-}
-
-fn set_inputs(program: &mut Instance, graph: &Graph, step: u64) {
-    for (value, role) in &graph.inputs {
-        let count = graph.values[*value].shape.iter().product::<i64>() as usize;
-        let number = |at: usize| (at * 7 + step as usize * 3) % 31;
-        match role {
-            Role::Data => {
-                program.set_data(&(0..count).map(|at| number(at) as f32 / 16.0).collect::<Vec<_>>())
-            }
-            Role::Target => {
-                program.set_labels(role, &(0..count).map(|at| (number(at) % 5) as i32).collect::<Vec<_>>());
-            }
-            Role::Scalar(name) => program.set_scalar(name, if name == "first" { 1.0 } else { 0.01 }),
-            Role::Partner | Role::Param { .. } | Role::State { .. } => {}
-        }
-    }
 }
 
 #[test]

@@ -66,6 +66,25 @@ pub enum Unary {
     Not,
 }
 
+impl Unary {
+    /// Those that have a name as functions of real numbers.
+    pub const FUNCTIONS: [Unary; 13] = [
+        Unary::Exp,
+        Unary::Expm1,
+        Unary::Log,
+        Unary::Log1p,
+        Unary::Sqrt,
+        Unary::Rsqrt,
+        Unary::Tanh,
+        Unary::Sigmoid,
+        Unary::Erf,
+        Unary::Sin,
+        Unary::Cos,
+        Unary::Abs,
+        Unary::Floor,
+    ];
+}
+
 /// A function of two numbers. Comparisons and connectives give truth values: 1 or 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Binary {

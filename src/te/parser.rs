@@ -278,7 +278,7 @@ impl<'a> Resolver<'a> {
             ("pow", [x, y]) => Ok(Expr::Binary(Binary::Pow, *x, *y)),
             ("detach", [x]) => Ok(Expr::Detach(*x)),
             (_, [x]) => {
-                let op = FUNCTIONS.into_iter().find(|op| unary_name(*op) == function);
+                let op = Unary::FUNCTIONS.into_iter().find(|op| unary_name(*op) == function);
                 op.map(|op| Expr::Unary(op, *x))
                     .ok_or_else(|| format!("no function `{function}` of one number"))
             }
@@ -286,22 +286,6 @@ impl<'a> Resolver<'a> {
         }
     }
 }
-
-const FUNCTIONS: [Unary; 13] = [
-    Unary::Exp,
-    Unary::Expm1,
-    Unary::Log,
-    Unary::Log1p,
-    Unary::Sqrt,
-    Unary::Rsqrt,
-    Unary::Tanh,
-    Unary::Sigmoid,
-    Unary::Erf,
-    Unary::Sin,
-    Unary::Cos,
-    Unary::Abs,
-    Unary::Floor,
-];
 
 /// The axes of a left side such as `y[n < 2, c < 3]`.
 fn identity_binders(at: &[tree::At]) -> Resolved<Vec<tree::Binder>> {

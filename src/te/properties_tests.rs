@@ -1,6 +1,6 @@
 //! What must hold of every program, tried on random ones.
 
-use super::interpreter::{Values, run};
+use super::interpreter::run;
 use super::normalise::normalise;
 use super::parser::parse;
 use super::verifier::{verify, verify_normal_form};
@@ -13,17 +13,13 @@ const STATE: RandomState = RandomState { seed: 11, step: 2 };
 
 /// The values of the outputs on inputs from the seed.
 pub fn outputs(program: &Program) -> Vec<Vec<f64>> {
-    let mut values = Values::new();
-    for (number, input) in program.inputs.iter().enumerate() {
-        let data = &program.tensors[*input];
-        let draw = |element: usize| f64::from(uniform(STATE, number as u32, element as u32));
-        values[*input] = (0..data.len())
-            .map(|element| match data.dtype {
-                DType::F32 => (draw(element) * 2.0 - 1.0).into(),
-                DType::I32 | DType::U8 | DType::Bool => (draw(element) * 3.0).floor().into(),
-            })
-            .collect();
-    }
+    let mut values = gradients::inputs(program, |dtype, number, element| {
+        let draw = f64::from(uniform(STATE, number, element));
+        match dtype {
+            DType::F32 => draw * 2.0 - 1.0,
+            DType::I32 | DType::U8 | DType::Bool => (draw * 3.0).floor(),
+        }
+    });
     run(program, &mut values, STATE);
     let numbers = |tensor: &super::Tensor| values[*tensor].iter().map(|number| number.value).collect();
     program.outputs.iter().map(numbers).collect()

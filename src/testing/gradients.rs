@@ -54,20 +54,26 @@ pub fn check_with(program: &Program, plant: &mut dyn FnMut(&mut Program)) -> Res
 
 /// Values a little above `k/32`, each by another amount, so that neither they nor their differences are equal.
 fn random_inputs(program: &Program) -> Values {
+    inputs(program, |dtype, number, element| {
+        let draw = f64::from(uniform(STATE, number, element));
+        match dtype {
+            DType::F32 => {
+                let apart = f64::from(uniform(STATE, 500 + number, element));
+                ((draw * 64.0).floor() - 31.5) / 32.0 + apart * 0.02
+            }
+            DType::I32 | DType::U8 | DType::Bool => (draw * 2.0).floor(),
+        }
+    })
+}
+
+/// Values of all inputs of a program: each element by its type, the number of its input, and its own.
+pub fn inputs(program: &Program, value: impl Fn(DType, u32, u32) -> f64) -> Values {
     let mut values = Values::new();
     for (number, input) in program.inputs.iter().enumerate() {
         let data = &program.tensors[*input];
-        let draw = |element: usize| f64::from(uniform(STATE, number as u32, element as u32));
-        values[*input] = (0..data.len())
-            .map(|element| match data.dtype {
-                DType::F32 => {
-                    let apart = f64::from(uniform(STATE, 500 + number as u32, element as u32));
-                    ((draw(element) * 64.0).floor() - 31.5) / 32.0 + apart * 0.02
-                }
-                DType::I32 | DType::U8 | DType::Bool => (draw(element) * 2.0).floor(),
-            })
-            .map(Number::from)
-            .collect();
+        let elements = 0..data.len() as u32;
+        let elements = elements.map(|element| value(data.dtype, number as u32, element));
+        values[*input] = elements.map(Number::from).collect();
     }
     values
 }

@@ -6,8 +6,9 @@ use cnnc::base::source::SourceMap;
 use cnnc::elab::config::{Metrics, Top};
 use cnnc::elab::optimiser::{self, OptimSpec};
 use cnnc::elab::{Library, ModelCall, Module, Request};
-use cnnc::graph::{Graph, Sink, Value};
+use cnnc::graph::{Graph, Role, Sink, Value};
 use cnnc::passes;
+use cnnc::runtime::Instance;
 use cnnc::syntax::ast::{Expr, SettingKind};
 
 /// A model file with its only model.
@@ -109,4 +110,22 @@ pub fn gradients(graph: &Graph) -> Vec<(Value, Value)> {
         _ => None,
     };
     graph.outputs.iter().filter_map(gradient).collect()
+}
+
+/// Gives a program inputs that differ from step to step: pictures, labels below 5, small numbers of the host.
+pub fn set_inputs(program: &mut Instance, graph: &Graph, step: u64) {
+    for (value, role) in &graph.inputs {
+        let count = graph.values[*value].shape.iter().product::<i64>() as usize;
+        let number = |at: usize| (at * 7 + step as usize * 3) % 31;
+        match role {
+            Role::Data => {
+                program.set_data(&(0..count).map(|at| number(at) as f32 / 16.0 - 1.0).collect::<Vec<_>>());
+            }
+            Role::Target => {
+                program.set_labels(role, &(0..count).map(|at| (number(at) % 5) as i32).collect::<Vec<_>>());
+            }
+            Role::Scalar(name) => program.set_scalar(name, if name == "first" { 1.0 } else { 0.01 }),
+            Role::Partner | Role::Param { .. } | Role::State { .. } => {}
+        }
+    }
 }

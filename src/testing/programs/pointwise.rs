@@ -6,22 +6,8 @@ use super::Generator;
 
 /// A smooth or piecewise smooth function of one number.
 pub fn unary(g: &mut Generator, x: Tensor) -> Option<Tensor> {
-    let op = g.pick(&[
-        Unary::Neg,
-        Unary::Exp,
-        Unary::Expm1,
-        Unary::Log,
-        Unary::Log1p,
-        Unary::Sqrt,
-        Unary::Rsqrt,
-        Unary::Tanh,
-        Unary::Sigmoid,
-        Unary::Erf,
-        Unary::Sin,
-        Unary::Cos,
-        Unary::Abs,
-        Unary::Floor,
-    ]);
+    let functions: Vec<Unary> = [Unary::Neg].into_iter().chain(Unary::FUNCTIONS).collect();
+    let op = g.pick(&functions);
     let result = g.pointwise("f", x, |g, x, _| {
         let argument = match op {
             Unary::Log | Unary::Sqrt | Unary::Rsqrt => positive(g, x),
