@@ -14,11 +14,14 @@ pub mod interpreter;
 pub mod math;
 #[cfg(test)]
 mod math_tests;
+pub mod motion;
 pub mod parser;
+pub mod pointers;
 pub mod printer;
 mod races;
 mod text;
 pub mod types;
+pub mod unroll;
 pub mod verifier;
 pub mod visit;
 
@@ -217,6 +220,22 @@ impl Function {
 impl Expr {
     /// Visits the expressions that this one is made of, in order.
     pub fn for_each_operand<'a>(&'a self, visit: &mut dyn FnMut(&'a Expr)) {
+        match self {
+            Expr::Float(_)
+            | Expr::Int(_)
+            | Expr::Bool(_)
+            | Expr::Local(_)
+            | Expr::Number { .. }
+            | Expr::Load { .. } => {}
+            Expr::Splat(x, _) | Expr::Unary(_, x) | Expr::Fold(_, x) | Expr::Uniform { element: x, .. } => {
+                visit(x);
+            }
+            Expr::Binary(_, x, y) => [x, y].into_iter().for_each(|x| visit(x)),
+            Expr::Fma(x, y, z) | Expr::Select(x, y, z) => [x, y, z].into_iter().for_each(|x| visit(x)),
+        }
+    }
+    /// The same, to change them.
+    pub fn for_each_operand_mut(&mut self, visit: &mut dyn FnMut(&mut Expr)) {
         match self {
             Expr::Float(_)
             | Expr::Int(_)

@@ -154,6 +154,12 @@ pub const COMPILER: &[Fault] = &[
         "what overwrites a tensor does not wait for its readers",
     ),
     fault("plan.slices.next", "plan/slices.rs", "a slice may read the next one, which is not there yet"),
+    fault("loops.motion.store", "loops/motion.rs", "a load waits although its element is replaced"),
+    fault("loops.motion.known", "loops/motion.rs", "a load gives what was there before a store"),
+    fault("loops.motion.single", "loops/motion.rs", "a register that is set again waits for its first load"),
+    fault("loops.motion.branch", "loops/motion.rs", "what a branch has loaded is known after it"),
+    fault("loops.unroll.index", "loops/unroll.rs", "a quotient is that of the first iteration in a round"),
+    fault("loops.unroll.rest", "loops/unroll.rs", "the rest of an unrolled loop is left out"),
     fault(
         "codegen.registers.alive",
         "codegen/wide/registers.rs",
@@ -217,26 +223,11 @@ pub const COMPILER: &[Fault] = &[
         "a displacement of more than 31 bits is cut",
     ),
     fault(
-        "codegen.cranelift.unrolled",
-        "codegen/cranelift/address.rs",
-        "a quotient is that of the first iteration in a round",
-    ),
-    fault(
-        "codegen.cranelift.postponed",
-        "codegen/cranelift/expression.rs",
-        "a load that waits is done after its element was replaced",
-    ),
-    fault(
         "codegen.cranelift.maximum",
         "codegen/cranelift/vector.rs",
         "the larger of a number and NaN is the number",
     ),
     fault("codegen.wide.far", "codegen/wide/lower.rs", "an address of more than 31 bits is cut"),
-    fault(
-        "codegen.wide.flush",
-        "codegen/wide/lower.rs",
-        "a load that waits is done after its element was replaced",
-    ),
     fault("codegen.wide.swapped", "codegen/wide/lower/expression.rs", "`a <= b` is `b > a`"),
     fault(
         "codegen.wide.commutes",

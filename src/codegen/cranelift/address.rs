@@ -1,29 +1,15 @@
-//! Addresses: running pointers instead of index arithmetic.
+//! Addresses: the instructions of running pointers.
 //!
-//! The address of an access is a pointer plus a constant displacement. A pointer is named by a [`Key`]: the buffer and
-//! the terms of the index that are not constant, so accesses that differ by a constant share one. The pointer of a key
-//! belongs to the innermost loop whose axis it mentions: there it is a block parameter that starts at the pointer of
-//! the key without that axis and grows by a constant with every iteration. Terms that are not affine are computed
-//! once at the top of that loop. An index as a number is a pointer without a buffer, and so is a loop's counter.
+//! Which pointers there are, and how each gets its value, says [`PointerTable`](crate::loops::pointers). Here a running
+//! one is a parameter of its loop's header, and what is computed once an iteration stands at the top of the loop.
 
 use cranelift_codegen::cursor::Cursor;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, Inst, InstBuilder, MemFlagsData, Value, types};
 
 use super::statement::Lowering;
-use crate::loops::{Atom, Axis, Buffer, Index};
-
-/// What an axis is at the current place.
-#[derive(Clone, Copy, Default, Debug)]
-pub enum AxisValue {
-    /// Not in scope.
-    #[default]
-    Free,
-    /// Of an unrolled loop.
-    Constant(i64),
-    /// The axis of the loop `frame`, plus `offset` within an unrolled body.
-    Loop { frame: usize, offset: i64 },
-}
+use crate::loops::pointers::{Computed, Number, Pointer, PointerKind, Root};
+use crate::loops::{Axis, Buffer, Index};
 
 /// A loop that is being emitted, or the function around all of them.
 pub struct Frame {
@@ -32,36 +18,26 @@ pub struct Frame {
     prelude: Inst,
     /// The axis's first value, if it is not 0.
     start: Option<Value>,
-    axis: Option<Axis>,
     pub inductions: Vec<Induction>,
-    pointers: Vec<(Key, Value)>,
 }
 
 /// A parameter of a loop's header that grows by a constant with every iteration.
 pub struct Induction {
     pub parameter: Value,
     pub initial: Value,
-    /// Growth when the axis grows by 1.
     pub step: i64,
 }
 
 impl Frame {
     /// The function itself.
     pub fn root(prelude: Inst) -> Frame {
-        Frame { header: None, prelude, start: None, axis: None, inductions: Vec::new(), pointers: Vec::new() }
+        Frame { header: None, prelude, start: None, inductions: Vec::new() }
     }
 
     /// A loop whose axis starts at `start`, or at 0.
-    pub fn of_loop(axis: Axis, header: Block, prelude: Inst, start: Option<Value>) -> Frame {
-        Frame { header: Some(header), start, axis: Some(axis), ..Frame::root(prelude) }
+    pub fn of_loop(header: Block, prelude: Inst, start: Option<Value>) -> Frame {
+        Frame { header: Some(header), start, ..Frame::root(prelude) }
     }
-}
-
-/// The part of an address that is not constant: a buffer, or none for a number, and terms in elements.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Key {
-    buffer: Option<Buffer>,
-    terms: Vec<(Atom, i64)>,
 }
 
 /// A pointer and a displacement in bytes.
@@ -74,17 +50,16 @@ pub struct Address {
 impl Lowering<'_> {
     /// The address of an element at the current place.
     pub fn address(&mut self, buffer: Buffer, index: &Index) -> Address {
-        let size = self.function.buffers[buffer].dtype.size() as i64;
-        let (terms, constant) = self.resolve(index);
-        let pointer = self.pointer(Key { buffer: Some(buffer), terms });
-        let bytes = constant * size;
-        let bytes = if planted!("codegen.cranelift.far") { i64::from(bytes as i32) } else { bytes };
-        match i32::try_from(bytes) {
+        let pointer = self.pointers.element(buffer, index);
+        let pointer = self.pointer(pointer);
+        let bytes = index.constant() * self.function.buffers[buffer].dtype.size() as i64;
+        let near = if planted!("codegen.cranelift.far") { i64::from(bytes as i32) } else { bytes };
+        match i32::try_from(near) {
             Ok(displacement) if displacement.checked_add(MARGIN).is_some() => {
                 Address { pointer, displacement }
             }
             _ => {
-                let pointer = self.cursor.ins().iadd_imm_s(pointer, constant * size);
+                let pointer = self.cursor.ins().iadd_imm_s(pointer, bytes);
                 Address { pointer, displacement: 0 }
             }
         }
@@ -92,11 +67,9 @@ impl Lowering<'_> {
 
     /// The value of an index at the current place: a constant, or an `i64`.
     pub fn number(&mut self, index: &Index) -> Result<i64, Value> {
-        let (terms, constant) = self.resolve(index);
-        if terms.is_empty() {
-            return Ok(constant);
-        }
-        let varying = self.pointer(Key { buffer: None, terms });
+        let Number { pointer, constant } = self.pointers.number(index);
+        let Some(pointer) = pointer else { return Ok(constant) };
+        let varying = self.pointer(pointer);
         match constant {
             0 => Err(varying),
             _ => Err(self.cursor.ins().iadd_imm_s(varying, constant)),
@@ -105,120 +78,59 @@ impl Lowering<'_> {
 
     /// Makes the axis of the innermost loop its first induction, by which the loop ends.
     pub fn open_counter(&mut self, axis: Axis) {
-        self.axes[axis] = AxisValue::Loop { frame: self.frames.len() - 1, offset: 0 };
-        self.pointer(Key { buffer: None, terms: vec![(Atom::Axis(axis), 1)] });
+        let counter = self.pointers.counter(axis);
+        self.pointer(counter);
     }
 
-    /// The terms and the constant of an index once the axes of unrolled loops are numbers.
-    fn resolve(&self, index: &Index) -> (Vec<(Atom, i64)>, i64) {
-        if !index.is_affine() {
-            let resolved = index.substitute(&|axis| self.resolved_axis(axis), &self.function.axes);
-            return (resolved.terms().to_vec(), resolved.constant());
+    /// The value of a pointer, with the instructions that make it where there are none yet.
+    fn pointer(&mut self, pointer: Pointer) -> Value {
+        if let Some(value) = self.pointer_values[pointer].expand() {
+            return value;
         }
-        let mut constant = index.constant();
-        let mut terms = Vec::with_capacity(index.terms().len());
-        for (atom, coefficient) in index.terms() {
-            let Atom::Axis(axis) = atom else { unreachable!("the index is affine") };
-            match self.axes[*axis] {
-                AxisValue::Constant(value) => constant += coefficient * value,
-                AxisValue::Loop { offset, .. } => {
-                    constant += coefficient * offset;
-                    terms.push((atom.clone(), *coefficient));
-                }
-                AxisValue::Free => panic!("{axis} is not in scope"),
-            }
-        }
-        (terms, constant)
-    }
-
-    fn resolved_axis(&self, axis: Axis) -> Option<Index> {
-        match self.axes[axis] {
-            AxisValue::Constant(value) => Some(Index::from(value)),
-            AxisValue::Loop { .. } if planted!("codegen.cranelift.unrolled") => None,
-            AxisValue::Loop { offset: 0, .. } => None,
-            AxisValue::Loop { offset, .. } => Some(Index::from(axis).offset(offset)),
-            AxisValue::Free => panic!("{axis} is not in scope"),
-        }
-    }
-
-    /// The innermost loop that a term depends on.
-    fn frame_of(&self, atom: &Atom) -> usize {
-        let mut innermost = 0;
-        atom.for_each_axis(&mut |axis| match self.axes[axis] {
-            AxisValue::Loop { frame, .. } => innermost = innermost.max(frame),
-            AxisValue::Constant(_) | AxisValue::Free => {}
-        });
-        innermost
-    }
-
-    fn pointer(&mut self, key: Key) -> Value {
-        let level = key.terms.iter().map(|(atom, _)| self.frame_of(atom)).max().unwrap_or(0);
-        if let Some((_, value)) = self.frames[level].pointers.iter().find(|(known, _)| *known == key) {
-            return *value;
-        }
-        let value = match self.innermost_term(&key, level) {
-            None => self.base(key.buffer),
-            Some(at) => {
-                let mut outer = key.clone();
-                let (atom, coefficient) = outer.terms.remove(at);
-                let outer = self.pointer(outer);
-                let step = coefficient * self.size_of(key.buffer);
-                if matches!(atom, Atom::Axis(axis) if self.frames[level].axis == Some(axis)) {
-                    self.induction(level, outer, step)
-                } else {
-                    self.offset_pointer(level, outer, &atom, step)
-                }
+        let data = &self.pointers[pointer];
+        let (root, kind, level) = (data.root, data.kind, data.level);
+        let value = match kind {
+            PointerKind::Root => self.root(root),
+            PointerKind::Running { from, step } => self.induction(level, from, step),
+            PointerKind::Computed { from, value, step } => {
+                let from = self.pointer(from);
+                let value = self.computed(level, value);
+                self.in_prelude(level, |this| {
+                    let offset = this.scaled(value, step);
+                    this.cursor.ins().iadd(from, offset)
+                })
             }
         };
-        self.frames[level].pointers.push((key, value));
+        self.pointer_values[pointer] = value.into();
         value
     }
 
-    /// The term to add last: one that is not affine, else the one of the loop's own axis.
-    fn innermost_term(&self, key: &Key, level: usize) -> Option<usize> {
-        let of_level = |(_, (atom, _)): &(usize, &(Atom, i64))| self.frame_of(atom) == level;
-        let terms = || key.terms.iter().enumerate().filter(of_level);
-        let general = terms().find(|(_, (atom, _))| !matches!(atom, Atom::Axis(_)));
-        general.or_else(|| terms().next()).map(|(at, _)| at)
-    }
-
-    fn size_of(&self, buffer: Option<Buffer>) -> i64 {
-        buffer.map_or(1, |buffer| self.function.buffers[buffer].dtype.size() as i64)
-    }
-
-    /// The address of a buffer's first element.
-    fn base(&mut self, buffer: Option<Buffer>) -> Value {
-        let table = self.parameters.buffers;
-        self.in_prelude(0, |this| match buffer {
-            None => this.cursor.ins().iconst(types::I64, 0),
-            Some(buffer) => {
+    fn root(&mut self, root: Root) -> Value {
+        let (table, random) = (self.parameters.buffers, self.parameters.random);
+        self.in_prelude(0, |this| match root {
+            Root::Zero => this.cursor.ins().iconst(types::I64, 0),
+            Root::RandomState => random,
+            Root::Buffer(buffer) => {
                 let flags = MemFlagsData::trusted().with_readonly();
                 this.cursor.ins().load(types::I64, flags, table, 8 * buffer.as_u32() as i32)
             }
         })
     }
 
-    fn induction(&mut self, level: usize, outer: Value, step: i64) -> Value {
+    fn induction(&mut self, level: usize, from: Pointer, step: i64) -> Value {
+        let from = self.pointer(from);
         let frame = &self.frames[level];
         let header = frame.header.expect("only loops have an axis");
         let initial = match frame.start {
-            None => outer,
+            None => from,
             Some(start) => self.in_prelude(level - 1, |this| {
                 let offset = this.scaled(start, step);
-                this.cursor.ins().iadd(outer, offset)
+                this.cursor.ins().iadd(from, offset)
             }),
         };
         let parameter = self.cursor.func.dfg.append_block_param(header, types::I64);
         self.frames[level].inductions.push(Induction { parameter, initial, step });
         parameter
-    }
-
-    fn offset_pointer(&mut self, level: usize, outer: Value, atom: &Atom, step: i64) -> Value {
-        let value = self.atom(level, atom);
-        self.in_prelude(level, |this| {
-            let offset = this.scaled(value, step);
-            this.cursor.ins().iadd(outer, offset)
-        })
     }
 
     fn scaled(&mut self, value: Value, factor: i64) -> Value {
@@ -241,40 +153,37 @@ impl Lowering<'_> {
         result
     }
 
-    /// The value of an index in the prelude of a loop, which is not outside those it depends on.
-    fn operand(&mut self, level: usize, index: &Index) -> Value {
-        match index.terms() {
-            [] => self.in_prelude(level, |this| this.cursor.ins().iconst(types::I64, index.constant())),
-            terms => {
-                let varying = self.pointer(Key { buffer: None, terms: terms.to_vec() });
-                match index.constant() {
-                    0 => varying,
-                    constant => {
-                        self.in_prelude(level, |this| this.cursor.ins().iadd_imm_s(varying, constant))
-                    }
-                }
-            }
+    /// The value of a number in the prelude of a loop, which is not outside those it depends on.
+    fn operand(&mut self, level: usize, Number { pointer, constant }: Number) -> Value {
+        let Some(pointer) = pointer else {
+            return self.in_prelude(level, |this| this.cursor.ins().iconst(types::I64, constant));
+        };
+        let varying = self.pointer(pointer);
+        match constant {
+            0 => varying,
+            _ => self.in_prelude(level, |this| this.cursor.ins().iadd_imm_s(varying, constant)),
         }
     }
 
-    fn atom(&mut self, level: usize, atom: &Atom) -> Value {
-        match atom {
-            Atom::Axis(_) => unreachable!("an axis belongs to the loop that binds it"),
-            Atom::Div(x, k) => self.quotient(level, x, *k),
-            Atom::Rem(x, k) => {
-                let quotient = self.quotient(level, x, *k);
-                let x = self.operand(level, x);
+    fn computed(&mut self, level: usize, value: Computed) -> Value {
+        match value {
+            Computed::Quotient { of, by, least, most } => {
+                let of = self.operand(level, of);
+                self.in_prelude(level, |this| this.quotient(of, by, (least, most)))
+            }
+            Computed::Remainder { of, quotient, by } => {
+                let (of, quotient) = (self.operand(level, of), self.pointer(quotient));
                 self.in_prelude(level, |this| {
-                    let multiple = this.scaled(quotient, *k);
-                    this.cursor.ins().isub(x, multiple)
+                    let multiple = this.scaled(quotient, by);
+                    this.cursor.ins().isub(of, multiple)
                 })
             }
-            Atom::Min(x, y) => self.choice(level, x, y, IntCC::SignedLessThan),
-            Atom::Max(x, y) => self.choice(level, x, y, IntCC::SignedGreaterThan),
+            Computed::Min(x, y) => self.choice(level, x, y, IntCC::SignedLessThan),
+            Computed::Max(x, y) => self.choice(level, x, y, IntCC::SignedGreaterThan),
         }
     }
 
-    fn choice(&mut self, level: usize, x: &Index, y: &Index, condition: IntCC) -> Value {
+    fn choice(&mut self, level: usize, x: Number, y: Number, condition: IntCC) -> Value {
         let (x, y) = (self.operand(level, x), self.operand(level, y));
         self.in_prelude(level, |this| {
             let first = this.cursor.ins().icmp(condition, x, y);
@@ -287,24 +196,20 @@ impl Lowering<'_> {
     /// For `0 <= x < 2^31` and `k <= 2^(s-31)`, `x / k` is `x * (2^s / k + 1) >> s`: the factor exceeds the true
     /// `2^s / k` by at most 1, which adds at most `x / 2^s < 1 / k` to the quotient. Negative `x` are moved up by a
     /// multiple of `k` before.
-    fn quotient(&mut self, level: usize, x: &Index, k: i64) -> Value {
-        let (low, high) = x.range(&self.function.axes);
-        let x = self.operand(level, x);
-        self.in_prelude(level, |this| {
-            if k.count_ones() == 1 {
-                return this.cursor.ins().sshr_imm_u(x, i64::from(k.trailing_zeros()));
-            }
-            let multiples = if planted!("codegen.cranelift.negative") { 0 } else { low.min(0).div_euclid(k) };
-            let shift = 31 + i64::from(64 - (k - 1).leading_zeros());
-            let moved = this.cursor.ins().iadd_imm_s(x, -multiples * k);
-            let quotient = if high - multiples * k < 1 << 31 && k < 1 << 31 {
-                let product = this.cursor.ins().imul_imm_s(moved, (1_i64 << shift) / k + 1);
-                this.cursor.ins().ushr_imm_u(product, shift)
-            } else {
-                this.cursor.ins().udiv_imm_u(moved, k)
-            };
-            this.cursor.ins().iadd_imm_s(quotient, multiples)
-        })
+    fn quotient(&mut self, x: Value, k: i64, (low, high): (i64, i64)) -> Value {
+        if k.count_ones() == 1 {
+            return self.cursor.ins().sshr_imm_u(x, i64::from(k.trailing_zeros()));
+        }
+        let multiples = if planted!("codegen.cranelift.negative") { 0 } else { low.min(0).div_euclid(k) };
+        let shift = 31 + i64::from(64 - (k - 1).leading_zeros());
+        let moved = self.cursor.ins().iadd_imm_s(x, -multiples * k);
+        let quotient = if high - multiples * k < 1 << 31 && k < 1 << 31 {
+            let product = self.cursor.ins().imul_imm_s(moved, (1_i64 << shift) / k + 1);
+            self.cursor.ins().ushr_imm_u(product, shift)
+        } else {
+            self.cursor.ins().udiv_imm_u(moved, k)
+        };
+        self.cursor.ins().iadd_imm_s(quotient, multiples)
     }
 }
 

@@ -14,32 +14,13 @@ use super::vector;
 use crate::base::philox::{self, RandomState};
 use crate::loops::{AccessMode, Binary, Buffer, DType, Expr, Index, Scalar, Type};
 
-/// Loads since the last change of block: a repeated one gives the same value. A store forgets those of its buffer.
-#[derive(Default)]
-pub struct Loads(Vec<(Buffer, Address, Form, Value)>);
-
 /// How memory becomes a value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Form {
-    Scalar,
-    Vector,
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Form {
+    /// As the load says.
+    Plain,
+    /// A scalar put into all lanes.
     Splat,
-}
-
-impl Loads {
-    /// Forgets all.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    fn find(&self, address: Address, form: Form) -> Option<Value> {
-        let found = self.0.iter().rev().find(|load| load.1 == address && load.2 == form);
-        found.map(|load| load.3)
-    }
-
-    fn forget(&mut self, buffer: Buffer) {
-        self.0.retain(|load| load.0 != buffer);
-    }
 }
 
 impl Lowering<'_> {
@@ -51,7 +32,7 @@ impl Lowering<'_> {
             Expr::Bool(x) => self.cursor.ins().iconst(I8, i64::from(*x)),
             Expr::Local(local) => self.local(*local, part),
             Expr::Number { index, stride, lanes } => self.index_number(index, *stride, *lanes, part),
-            Expr::Load { buffer, index, stride, lanes } => self.load(*buffer, index, *stride, *lanes, part),
+            Expr::Load { .. } => self.shared(expr, Form::Plain, part),
             Expr::Splat(value, _) => self.splat(value),
             Expr::Unary(op, x) => {
                 let x = self.part(x, part);
@@ -104,10 +85,7 @@ impl Lowering<'_> {
             Expr::Float(x) => return vector::constant(at, F32X4, [x.to_bits(); 4]),
             Expr::Int(x) => return vector::constant(at, I32X4, [*x as u32; 4]),
             Expr::Bool(x) => return vector::constant(at, I32X4, [if *x { u32::MAX } else { 0 }; 4]),
-            Expr::Load { buffer, index, .. } => {
-                let address = self.address(*buffer, index);
-                return self.load_at(*buffer, address, Form::Splat);
-            }
+            Expr::Load { .. } => return self.shared(value, Form::Splat, 0),
             _ => {}
         }
         let known = self.spread.iter().find(|(expr, _)| std::ptr::eq(*expr, value));
@@ -120,41 +98,40 @@ impl Lowering<'_> {
         result
     }
 
-    fn load(&mut self, buffer: Buffer, index: &Index, stride: i64, lanes: u32, part: usize) -> Value {
-        let size = self.function.buffers[buffer].dtype.size() as i64;
+    /// A part of a load, or of one before it that gives the same.
+    fn shared(&mut self, load: &Expr, form: Form, part: usize) -> Value {
+        let key = self.loads.number(load).map(|load| (load, form, part));
+        if let Some(value) = key.and_then(|key| self.loaded.get(&key)) {
+            return *value;
+        }
+        let value = self.load(load, form, part);
+        self.loaded.extend(key.map(|key| (key, value)));
+        value
+    }
+
+    fn load(&mut self, load: &Expr, form: Form, part: usize) -> Value {
+        let Expr::Load { buffer, index, stride, lanes } = load else { unreachable!("{load:?} is no load") };
+        let (buffer, size) = (*buffer, self.function.buffers[*buffer].dtype.size() as i64);
         let first = self.address(buffer, index);
         let lane = |this: &mut Self, lane: i64| this.plus(first, (4 * part as i64 + lane) * stride * size);
         match (lanes, stride) {
-            (1, _) => self.load_at(buffer, first, Form::Scalar),
-            (_, 0) => self.load_at(buffer, first, Form::Splat),
+            (1, _) if form == Form::Plain => self.load_scalar(buffer, first),
+            (1, _) | (_, 0) => {
+                let scalar = self.load_scalar(buffer, first);
+                vector::splat(&mut self.cursor, scalar)
+            }
             (_, 1) => {
                 let address = lane(self, 0);
-                self.load_at(buffer, address, Form::Vector)
+                self.load_vector(buffer, address)
             }
             _ => {
                 let scalars = [0, 1, 2, 3].map(|k| {
                     let address = lane(self, k);
-                    self.load_at(buffer, address, Form::Scalar)
+                    self.load_scalar(buffer, address)
                 });
                 self.gather(scalars)
             }
         }
-    }
-
-    fn load_at(&mut self, buffer: Buffer, address: Address, form: Form) -> Value {
-        if let Some(value) = self.loads.find(address, form) {
-            return value;
-        }
-        let value = match form {
-            Form::Vector => self.load_vector(buffer, address),
-            Form::Scalar => self.load_scalar(buffer, address),
-            Form::Splat => {
-                let scalar = self.load_scalar(buffer, address);
-                vector::splat(&mut self.cursor, scalar)
-            }
-        };
-        self.loads.0.push((buffer, address, form, value));
-        value
     }
 
     fn load_vector(&mut self, buffer: Buffer, Address { pointer, displacement }: Address) -> Value {
@@ -207,9 +184,6 @@ impl Lowering<'_> {
         // All parts are computed before the first is written, as the value may read what is overwritten.
         let values: Vec<Value> =
             (0..parts(lanes)).map(|part| self.stored_part(buffer, value, part)).collect();
-        if !planted!("codegen.cranelift.postponed") {
-            self.load_postponed(Some(buffer));
-        }
         for (part, value) in (0_i64..).zip(values) {
             let lane = |this: &mut Self, lane: i64| this.plus(first, (4 * part + lane) * stride * size);
             match (lanes, stride) {
@@ -225,7 +199,6 @@ impl Lowering<'_> {
                 }),
             }
         }
-        self.loads.forget(buffer);
     }
 
     /// A part of a value to be stored; masks become numbers.

@@ -5,7 +5,7 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::{Context, ir};
 use cranelift_module::{FuncId, ModuleReloc};
 
-use super::{isa, statement};
+use super::{isa, statement, unroll};
 use crate::base::target::Target;
 use crate::codegen::module::{CODE_ALIGNMENT, Code, Error};
 use crate::loops::verifier::Verified;
@@ -14,7 +14,7 @@ use crate::loops::verifier::Verified;
 pub fn clif(function: &Verified, target: Target) -> Result<String, Error> {
     let isa = isa::build(target)?;
     let mut code = ir::Function::new();
-    statement::lower(function, &mut code, &*isa, target);
+    statement::lower(&unroll::unrolled(function)?, &mut code, &*isa, target);
     Ok(code.display().to_string())
 }
 
@@ -27,7 +27,7 @@ pub(in crate::codegen) fn compile(
     target: Target,
 ) -> Result<Code, Error> {
     context.clear();
-    statement::lower(function, &mut context.func, isa, target);
+    statement::lower(&unroll::unrolled(function)?, &mut context.func, isa, target);
     let failed = |error: &dyn std::fmt::Display| Error::Compile {
         name: function.name.clone(),
         reason: error.to_string(),

@@ -1,12 +1,13 @@
 //! Statements: loops, branches, registers and stores.
 //!
 //! Cranelift's SSA form is built directly, since the control flow is structured: a loop's header has a parameter for
-//! every register that its body changes, and one for every running pointer ([`super::address`]).
+//! every register that its body changes, and one for every running pointer ([`super::address`]). Loops are unrolled
+//! before ([`super::unroll`]).
 //!
 //! ```text
 //! before:  jump header(initial...)
 //! header(registers..., pointers...):  what depends on this loop's axis only;  jump body
-//! body:    ...;  brif axis + step < extent, header(next...), after
+//! body:    ...;  brif axis + 1 < extent, header(next...), after
 //! after:
 //! ```
 //!
@@ -21,12 +22,15 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_entity::SecondaryMap;
 use cranelift_entity::packed_option::PackedOption;
 
-use super::address::{AxisValue, Frame, Induction};
-use super::expression::Loads;
-use super::unroll::{self, Unroll, assigned, parts};
+use super::address::{Frame, Induction};
+use super::expression::Form;
+use super::unroll::{assigned, parts};
+use crate::base::hash::HashMap;
 use crate::base::target::Target;
+use crate::loops::motion::{Load, Loads};
+use crate::loops::pointers::{Pointer, PointerTable};
 use crate::loops::verifier::Verified;
-use crate::loops::{Axis, Buffer, Expr, ForKind, Function, Local, Stmt};
+use crate::loops::{Axis, Expr, ForKind, Function, Local, Stmt};
 
 /// The signature of every compiled function.
 pub fn signature(isa: &dyn TargetIsa) -> Signature {
@@ -51,10 +55,11 @@ pub struct Lowering<'a> {
     pub call_conv: cranelift_codegen::isa::CallConv,
     /// The function itself, and the loops around the current place from the outside in.
     pub frames: Vec<Frame>,
-    /// What the axes in scope are.
-    pub axes: SecondaryMap<Axis, AxisValue>,
-    /// Loads of the current block that need not be repeated.
+    pub pointers: PointerTable<'a>,
+    pub pointer_values: SecondaryMap<Pointer, PackedOption<Value>>,
     pub loads: Loads,
+    /// The parts of what has been loaded.
+    pub loaded: HashMap<(Load, Form, usize), Value>,
     /// The scalars spread in the current statement.
     pub spread: Vec<(*const Expr, Value)>,
     pub parameters: Parameters,
@@ -63,10 +68,8 @@ pub struct Lowering<'a> {
     values: Vec<PackedOption<Value>>,
     /// Registers in the order of their declaration, to be forgotten at the end of their scope.
     declared: Vec<Local>,
-    /// Registers whose value is a load that is done at their first use, so that it fills no machine register before,
-    /// and none at all where the instruction that uses it can read memory. At the latest it is done before the
-    /// buffer changes and before a loop or a branch begins.
-    postponed: Vec<(Local, &'a Expr)>,
+    /// Registers whose load waits until they are read.
+    waiting: Vec<(Local, &'a Expr)>,
 }
 
 /// The function's arguments.
@@ -107,14 +110,16 @@ impl<'a> Lowering<'a> {
             target,
             call_conv: isa.default_call_conv(),
             frames: Vec::new(),
-            axes: SecondaryMap::new(),
-            loads: Loads::default(),
+            pointers: PointerTable::new(function),
+            pointer_values: SecondaryMap::new(),
+            loads: Loads::of(function),
+            loaded: HashMap::default(),
             spread: Vec::new(),
             parameters,
             first_part,
             values: vec![None.into(); count as usize],
             declared: Vec::new(),
-            postponed: Vec::new(),
+            waiting: Vec::new(),
         }
     }
 
@@ -136,7 +141,7 @@ impl<'a> Lowering<'a> {
         let any = self.cursor.ins().icmp(IntCC::SignedLessThan, low, high);
         self.cursor.ins().brif(any, run, &[], done, &[]);
         self.start_block(run);
-        self.counted_loop(axis, Range::Given, 1, body);
+        self.counted_loop(axis, Range::Given, body);
         self.cursor.ins().jump(done, &[]);
         self.start_block(done);
     }
@@ -159,30 +164,12 @@ impl<'a> Lowering<'a> {
 
     fn serial(&mut self, axis: Axis, body: &'a [Stmt]) {
         let extent = self.function.axes[axis].extent;
-        if extent <= 0 {
-            return;
+        if extent > 0 {
+            self.counted_loop(axis, Range::To(extent), body);
         }
-        match unroll::choose(self.function, extent, body) {
-            Unroll::Full => {
-                for value in 0..extent {
-                    self.axes[axis] = AxisValue::Constant(value);
-                    self.scope(body);
-                }
-            }
-            Unroll::By(factor) => {
-                let rounds = extent / factor * factor;
-                self.counted_loop(axis, Range::To(rounds), factor, body);
-                for value in rounds..extent {
-                    self.axes[axis] = AxisValue::Constant(value);
-                    self.scope(body);
-                }
-            }
-        }
-        self.axes[axis] = AxisValue::Free;
     }
 
-    fn counted_loop(&mut self, axis: Axis, range: Range, factor: i64, body: &'a [Stmt]) {
-        self.load_postponed(None);
+    fn counted_loop(&mut self, axis: Axis, range: Range, body: &'a [Stmt]) {
         let carried = self.carried(body);
         let initial = self.current_values(&carried);
         let (header, inside, after) = (self.new_block(), self.new_block(), self.new_block());
@@ -194,18 +181,16 @@ impl<'a> Lowering<'a> {
             Range::To(_) => None,
             Range::Given => Some(self.parameters.low),
         };
-        self.frames.push(Frame::of_loop(axis, header, prelude, start));
+        self.frames.push(Frame::of_loop(header, prelude, start));
+        self.pointers.enter(axis);
         self.start_block(inside);
         self.open_counter(axis);
-        for offset in 0..factor {
-            self.axes[axis] = AxisValue::Loop { frame: self.frames.len() - 1, offset };
-            self.scope(body);
-        }
-        self.axes[axis] = AxisValue::Free;
+        self.scope(body);
+        self.pointers.leave();
 
         let frame = self.frames.pop().expect("the frame pushed above");
         let registers = self.current_values(&carried);
-        let pointers = self.next_pointers(&frame, factor);
+        let pointers = self.next_pointers(&frame);
         let more = self.more(range, pointers[0]);
         let latch: Vec<BlockArg> = registers.into_iter().chain(pointers).map(BlockArg::from).collect();
         self.cursor.ins().brif(more, header, &latch, after, &[]);
@@ -217,10 +202,8 @@ impl<'a> Lowering<'a> {
     }
 
     /// The running pointers in the next round; the counter is the first.
-    fn next_pointers(&mut self, frame: &Frame, factor: i64) -> Vec<Value> {
-        let grow = |induction: &Induction| {
-            self.cursor.ins().iadd_imm_s(induction.parameter, induction.step * factor)
-        };
+    fn next_pointers(&mut self, frame: &Frame) -> Vec<Value> {
+        let grow = |induction: &Induction| self.cursor.ins().iadd_imm_s(induction.parameter, induction.step);
         frame.inductions.iter().map(grow).collect()
     }
 
@@ -233,7 +216,6 @@ impl<'a> Lowering<'a> {
     }
 
     fn branch(&mut self, condition: &Expr, then: &'a [Stmt], otherwise: &'a [Stmt]) {
-        self.load_postponed(None);
         let condition = self.part(condition, 0);
         let mut carried = self.carried(then);
         carried.extend(self.carried(otherwise));
@@ -257,10 +239,8 @@ impl<'a> Lowering<'a> {
     /// A body whose declarations end with it.
     fn scope(&mut self, body: &'a [Stmt]) {
         let outer = self.declared.len();
-        self.loads.clear();
         self.block(body);
         for local in self.declared.split_off(outer) {
-            self.postponed.retain(|(other, _)| *other != local);
             for slot in self.slots(local) {
                 self.values[slot] = None.into();
             }
@@ -273,13 +253,12 @@ impl<'a> Lowering<'a> {
         let slots = self.slots(local);
         if !self.declared.contains(&local) {
             self.declared.push(local);
-            if loaded_buffer(value).is_some() {
-                self.postponed.push((local, value));
-                return;
-            }
+        }
+        if self.loads.waits(local) {
+            self.waiting.push((local, value));
+            return;
         }
         let values: Vec<Value> = (0..slots.len()).map(|part| self.part(value, part)).collect();
-        self.postponed.retain(|(other, _)| *other != local);
         for (slot, value) in slots.zip(values) {
             self.values[slot] = value.into();
         }
@@ -291,29 +270,15 @@ impl<'a> Lowering<'a> {
         if let Some(value) = self.values[slot].expand() {
             return value;
         }
-        let postponed = self.postponed.iter().find(|(other, _)| *other == local);
-        let (_, load) = postponed.expect("a verified function sets before it reads");
+        let waiting = self.waiting.iter().rfind(|(other, _)| *other == local);
+        let (_, load) = waiting.expect("a verified function sets before it reads");
         let value = self.part(load, part);
         self.values[slot] = value.into();
         value
     }
 
-    /// Loads what was postponed: all of it, or what is in a buffer that is about to change.
-    pub fn load_postponed(&mut self, changing: Option<Buffer>) {
-        let due = |load: &Expr| changing.is_none() || loaded_buffer(load) == changing;
-        let now: Vec<Local> =
-            self.postponed.iter().filter(|(_, load)| due(load)).map(|(local, _)| *local).collect();
-        for local in now {
-            for part in 0..self.slots(local).len() {
-                self.local(local, part);
-            }
-            self.postponed.retain(|(other, _)| *other != local);
-        }
-    }
-
     fn start_block(&mut self, block: Block) {
         self.cursor.insert_block(block);
-        self.loads.clear();
     }
 
     fn new_block(&mut self) -> Block {
@@ -351,17 +316,5 @@ impl<'a> Lowering<'a> {
             let ty = self.cursor.func.dfg.value_type(old);
             self.values[value] = self.cursor.func.dfg.append_block_param(block, ty).into();
         }
-    }
-}
-
-/// The buffer of an expression that is nothing but a load.
-fn loaded_buffer(value: &Expr) -> Option<Buffer> {
-    match value {
-        Expr::Load { buffer, .. } => Some(*buffer),
-        Expr::Splat(value, _) => match &**value {
-            Expr::Load { buffer, .. } => Some(*buffer),
-            _ => None,
-        },
-        _ => None,
     }
 }

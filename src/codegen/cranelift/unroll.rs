@@ -1,9 +1,11 @@
 //! Which serial loops are unrolled, and by how much; and what a loop's body changes.
 //!
-//! Unrolling changes no order of operations. Small innermost loops (the taps of a filter) are opened fully, so that
+//! Small innermost loops (the taps of a filter) are opened fully, so that
 //! their addresses become displacements and no accumulator moves between registers on the way round; long loops with
 //! a short body are opened by a factor.
 
+use crate::loops::unroll::{Unroll, unroll};
+use crate::loops::verifier::{Invalid, Verified};
 use crate::loops::{Expr, Function, Local, Stmt};
 
 /// Operations (of four lanes) that a fully opened loop may have.
@@ -13,16 +15,17 @@ const PARTIAL_BUDGET: usize = 64;
 /// Iterations that a partly opened loop does at once, at most.
 const LARGEST_FACTOR: i64 = 4;
 
-/// How a loop is emitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unroll {
-    Full,
-    /// So many iterations a round, and the rest one by one.
-    By(i64),
+/// A function as it is lowered.
+///
+/// # Errors
+///
+/// Where the unrolled function is not valid, which would be a mistake of the unroller.
+pub fn unrolled(function: &Verified) -> Result<Verified, Invalid> {
+    Verified::new(unroll(function, &|extent, body| choose(function, extent, body)))
 }
 
 /// The choice for a serial loop.
-pub fn choose(function: &Function, extent: i64, body: &[Stmt]) -> Unroll {
+fn choose(function: &Function, extent: i64, body: &[Stmt]) -> Unroll {
     let cost = straight_cost(function, body);
     if extent == 1 || cost.is_some_and(|cost| is_small(extent, cost)) {
         return Unroll::Full;

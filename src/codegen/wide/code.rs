@@ -4,14 +4,15 @@
 //! lanes are never looked at. A truth value is a mask: all bits of a lane, or none. Instructions stand in the order in
 //! which they run, inside loops and branches.
 
-use crate::loops::{Atom, Axis, Buffer, Fold, Unary};
+use cranelift_entity::PrimaryMap;
+
+use crate::loops::pointers::{Pointer, PointerData};
+use crate::loops::{Fold, Unary};
 
 /// A virtual register.
 pub type Reg = usize;
 /// A constant of the pool behind the code.
 pub type ConstantId = usize;
-/// A running pointer.
-pub type PointerId = usize;
 
 /// The bits of a machine vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +45,7 @@ impl Width {
 /// A place in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryOperand {
-    pub pointer: PointerId,
+    pub pointer: Pointer,
     /// In bytes.
     pub offset: i32,
 }
@@ -141,7 +142,7 @@ pub enum Inst {
     /// A number of the loops in all lanes, plus a constant.
     Number {
         to: Reg,
-        pointer: PointerId,
+        pointer: Pointer,
         offsets: ConstantId,
     },
     Unary {
@@ -295,7 +296,7 @@ impl Inst {
     }
 
     /// The pointer to what is read or written.
-    pub fn pointer(&self) -> Option<PointerId> {
+    pub fn pointer(&self) -> Option<Pointer> {
         let of = |source: &Source| match source {
             Source::MemoryOperand(memory) | Source::Broadcast(memory) => Some(memory.pointer),
             Source::Reg(_) | Source::Constant(_) => None,
@@ -338,7 +339,7 @@ pub struct Loop {
     pub parallel: bool,
     pub body: Vec<Node>,
     /// The pointers that move with it, those it needs first.
-    pub pointers: Vec<PointerId>,
+    pub pointers: Vec<Pointer>,
 }
 
 impl Loop {
@@ -355,34 +356,11 @@ impl Loop {
     }
 }
 
-/// A running pointer, or a running number where there is no buffer: the base and some terms, each times the size of an
-/// element.
-#[derive(Clone, Debug)]
-pub struct Pointer {
-    pub buffer: Option<Buffer>,
-    /// In elements.
-    pub terms: Vec<(Atom, i64)>,
-    pub kind: PointerKind,
-}
-
-/// How a pointer gets its value.
-#[derive(Clone, Debug)]
-pub enum PointerKind {
-    /// The caller's address of the buffer, or 0.
-    Base,
-    /// The caller's random state.
-    Random,
-    /// Begins a loop at the value of `from` and grows with every iteration.
-    Running { from: PointerId, step: i64 },
-    /// Computed in every iteration: `from` plus `terms`, in bytes; `axes` are the numbers that these mention.
-    Computed { from: PointerId, terms: Vec<(Atom, i64)>, axes: Vec<(Axis, PointerId)> },
-}
-
 /// A function before registers are given out.
 #[derive(Clone, Debug, Default)]
 pub struct Code {
     pub widths: Vec<Width>,
-    pub pointers: Vec<Pointer>,
+    pub pointers: PrimaryMap<Pointer, PointerData>,
     /// Bits of each lane.
     pub constants: Vec<Vec<u32>>,
     pub body: Vec<Node>,

@@ -18,8 +18,9 @@ use iced_x86::code_asm::{
 };
 use iced_x86::{BlockEncoderOptions, BlockEncoderResult, IcedError, Instruction, Register};
 
-use super::code::{Code, ConstantId, Inst, Loop, Node, PointerId, PointerKind, Reg, Source, VectorOp, Width};
+use super::code::{Code, ConstantId, Inst, Loop, Node, Reg, Source, VectorOp, Width};
 use super::registers::{Assignment, Location, SPARES, Spares, assign};
+use crate::loops::pointers::{Pointer, PointerKind, Root};
 use crate::loops::{Fold, Unary};
 
 /// Bytes of the frame above the first slot: the saved registers.
@@ -84,9 +85,9 @@ struct Encoder<'c> {
     /// Constants of the encoder's own, by the bits of the even and of the odd lanes.
     own: HashMap<[u32; 2], usize>,
     /// The registers of pointers in the innermost loop at hand.
-    pointers: HashMap<PointerId, AsmRegister64>,
+    pointers: HashMap<Pointer, AsmRegister64>,
     /// The pointer that `rax` holds.
-    held: Option<PointerId>,
+    held: Option<Pointer>,
     /// Counters of outer loops so far.
     counters: i32,
     loops: i32,
@@ -147,15 +148,14 @@ impl<'c> Encoder<'c> {
         let [start, end] = self.range();
         self.asm.mov(qword_ptr(start), rdx)?;
         self.asm.mov(qword_ptr(end), rcx)?;
-        for (pointer, data) in self.code.pointers.iter().enumerate() {
-            match (&data.kind, data.buffer) {
-                (PointerKind::Base, Some(buffer)) => {
-                    let at = 8 * cranelift_entity::EntityRef::index(buffer) as i32;
-                    self.asm.mov(rax, qword_ptr(rdi + at))?;
-                }
-                (PointerKind::Base, None) => self.asm.xor(eax, eax)?,
-                (PointerKind::Random, _) => self.asm.mov(rax, rsi)?,
-                (PointerKind::Running { .. } | PointerKind::Computed { .. }, _) => continue,
+        for (pointer, data) in &self.code.pointers {
+            if data.kind != PointerKind::Root {
+                continue;
+            }
+            match data.root {
+                Root::Buffer(buffer) => self.asm.mov(rax, qword_ptr(rdi + 8 * buffer.as_u32() as i32))?,
+                Root::Zero => self.asm.xor(eax, eax)?,
+                Root::RandomState => self.asm.mov(rax, rsi)?,
             }
             let slot = self.slot(pointer);
             self.asm.mov(qword_ptr(slot), rax)?;
@@ -185,8 +185,8 @@ impl<'c> Encoder<'c> {
         rbp - (SAVED + 8 * (at + 1))
     }
 
-    fn slot(&self, pointer: PointerId) -> AsmMemoryOperand {
-        self.word_slot(pointer as i32)
+    fn slot(&self, pointer: Pointer) -> AsmMemoryOperand {
+        self.word_slot(pointer.as_u32() as i32)
     }
 
     fn counter(&mut self) -> AsmMemoryOperand {

@@ -1,21 +1,21 @@
 //! From loop IR to instructions on virtual registers.
 //!
-//! A vector of more lanes than a register has becomes several registers, its parts. An address is a running pointer and
-//! a constant offset: a pointer is named by its buffer and the terms of the index that are not constant, and belongs
-//! to the innermost loop whose axis these mention. A load that one instruction reads is a memory operand of it.
+//! A vector of more lanes than a register has becomes several registers, its parts. An address is a running pointer
+//! ([`PointerTable`]) and a constant offset. A load that may wait ([`Loads`]) and that one instruction reads is a memory
+//! operand of it.
 
 mod expression;
 mod prefetch;
 mod random;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use super::code::{
-    Code, ConstantId, Element, Inst, Loop, MemoryOperand, Node, Pointer, PointerId, PointerKind, VectorOp,
-};
+use super::code::{Code, ConstantId, Element, Inst, Loop, MemoryOperand, Node, VectorOp};
 use super::code::{Reg, Source, Width};
+use crate::loops::motion::{Load, Loads};
+use crate::loops::pointers::PointerTable;
 use crate::loops::verifier::Verified;
-use crate::loops::{Atom, Axis, Buffer, Expr, ForKind, Function, Index, Local, Scalar, Stmt, Type};
+use crate::loops::{Axis, Buffer, Expr, ForKind, Function, Index, Local, Scalar, Stmt, Type};
 
 /// What the back end has no instructions for; another one compiles such a function.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -30,94 +30,23 @@ type Lowered<T> = Result<T, Unsupported>;
 /// Lowers a function for vectors of at most `widest` bits. `broadcasts` says whether an instruction can read
 /// one element of memory into all lanes.
 pub fn lower(function: &Verified, widest: Width, broadcasts: bool) -> Lowered<Code> {
-    let code = Code::default();
-    let mut uses = Uses::default();
-    function.body.iter().for_each(|stmt| uses.count(stmt));
     let mut lowering = Lowering {
         function,
         widest,
         broadcasts,
-        code,
-        frames: vec![Frame::default()],
+        code: Code::default(),
+        pointers: PointerTable::new(function),
+        nodes: Vec::new(),
         locals: HashMap::new(),
-        uses,
-        pending: HashMap::new(),
-        loaded: Vec::new(),
+        loads: Loads::of(function),
+        operands: HashMap::new(),
+        loaded: HashMap::new(),
         scalars: Vec::new(),
         constants: HashMap::new(),
-        random: None,
     };
     lowering.statements(&function.body)?;
-    let root = lowering.frames.pop().expect("the function's own frame");
-    lowering.code.body = root.nodes;
-    Ok(lowering.code)
-}
-
-/// How often registers of the function are set and read.
-#[derive(Default)]
-struct Uses {
-    sets: HashMap<Local, usize>,
-    reads: HashMap<Local, usize>,
-    /// Those that are put into all lanes.
-    splats: HashSet<Local>,
-}
-
-impl Uses {
-    fn count(&mut self, stmt: &Stmt) {
-        match stmt {
-            Stmt::For { body, .. } => body.iter().for_each(|stmt| self.count(stmt)),
-            Stmt::Set { local, value } => {
-                *self.sets.entry(*local).or_default() += 1;
-                self.read(value);
-            }
-            Stmt::Store { value, .. } => self.read(value),
-            Stmt::If { condition, then, otherwise } => {
-                self.read(condition);
-                then.iter().chain(otherwise).for_each(|stmt| self.count(stmt));
-            }
-        }
-    }
-
-    fn read(&mut self, expr: &Expr) {
-        match expr {
-            Expr::Local(local) => *self.reads.entry(*local).or_default() += 1,
-            Expr::Float(_) | Expr::Int(_) | Expr::Bool(_) | Expr::Number { .. } | Expr::Load { .. } => {}
-            Expr::Splat(x, _) => {
-                if let Expr::Local(local) = **x {
-                    self.splats.insert(local);
-                }
-                self.read(x);
-            }
-            Expr::Unary(_, x) | Expr::Fold(_, x) | Expr::Uniform { element: x, .. } => {
-                self.read(x);
-            }
-            Expr::Binary(_, x, y) => [x, y].into_iter().for_each(|x| self.read(x)),
-            Expr::Fma(x, y, z) | Expr::Select(x, y, z) => [x, y, z].into_iter().for_each(|x| self.read(x)),
-        }
-    }
-
-    /// Whether a register is set and read in one place each.
-    fn once(&self, local: Local) -> bool {
-        self.sets.get(&local) == Some(&1) && self.reads.get(&local) == Some(&1)
-    }
-}
-
-/// A loop that is being lowered, or the function around all of them.
-#[derive(Default)]
-struct Frame {
-    axis: Option<Axis>,
-    nodes: Vec<Node>,
-    pointers: Vec<PointerId>,
-}
-
-/// A load that waits for the instruction that reads it.
-#[derive(Clone)]
-struct Pending {
-    buffer: Buffer,
-    /// One a part.
-    sources: Vec<Source>,
-    /// Whether it has been read, and needs no register.
-    read: bool,
+    let Lowering { code, pointers, nodes, .. } = lowering;
+    Ok(Code { body: nodes, pointers: pointers.into_pointers(), ..code })
 }
 
 struct Lowering<'f> {
@@ -125,18 +54,19 @@ struct Lowering<'f> {
     widest: Width,
     broadcasts: bool,
     code: Code,
-    frames: Vec<Frame>,
+    pointers: PointerTable<'f>,
+    /// Those of the body at hand so far.
+    nodes: Vec<Node>,
     /// The parts of the function's registers.
     locals: HashMap<Local, Vec<Reg>>,
-    uses: Uses,
-    pending: HashMap<Local, Pending>,
-    /// Vectors that were loaded since the last change of block, with the registers that hold them.
-    loaded: Vec<(Buffer, MemoryOperand, u32, Vec<Reg>)>,
+    loads: Loads,
+    /// Registers whose load is an operand of the instruction that reads it, a source a part.
+    operands: HashMap<Local, Vec<Source>>,
+    /// The registers of vectors that a register was set to.
+    loaded: HashMap<Load, Vec<Reg>>,
     /// Scalars of the statement at hand that several parts read.
     scalars: Vec<(*const Expr, Reg)>,
     constants: HashMap<Vec<u32>, ConstantId>,
-    /// The pointer to the caller's random state, once it is needed.
-    random: Option<PointerId>,
 }
 
 impl Lowering<'_> {
@@ -152,23 +82,19 @@ impl Lowering<'_> {
             Stmt::Store { buffer, index, stride, value } => self.store(*buffer, index, *stride, value),
             Stmt::If { condition, then, otherwise } => {
                 let condition = self.value(condition, 0)?;
-                self.flush(None);
-                let then = self.branch(then)?;
-                let otherwise = self.branch(otherwise)?;
-                self.node(Node::If { condition, then, otherwise });
+                let then = self.body(then)?;
+                let otherwise = self.body(otherwise)?;
+                self.nodes.push(Node::If { condition, then, otherwise });
                 Ok(())
             }
         }
     }
 
-    /// The nodes of a branch; its pointers belong to the loops around it.
-    fn branch(&mut self, statements: &[Stmt]) -> Lowered<Vec<Node>> {
-        let frame = self.frames.last_mut().expect("a frame");
-        let outside = std::mem::take(&mut frame.nodes);
+    /// The nodes of a body.
+    fn body(&mut self, statements: &[Stmt]) -> Lowered<Vec<Node>> {
+        let outside = std::mem::take(&mut self.nodes);
         self.statements(statements)?;
-        self.flush(None);
-        let frame = self.frames.last_mut().expect("a frame");
-        Ok(std::mem::replace(&mut frame.nodes, outside))
+        Ok(std::mem::replace(&mut self.nodes, outside))
     }
 
     fn for_loop(&mut self, axis: Axis, kind: ForKind, body: &[Stmt]) -> Lowered<()> {
@@ -176,113 +102,69 @@ impl Lowering<'_> {
         if extent == 0 {
             return Ok(());
         }
-        self.flush(None);
-        self.frames.push(Frame { axis: Some(axis), ..Frame::default() });
-        self.statements(body)?;
-        self.flush(None);
-        let Frame { nodes, pointers, .. } = self.frames.pop().expect("the loop's frame");
+        self.pointers.enter(axis);
+        let nodes = self.body(body)?;
+        let pointers = self.pointers.leave();
         let parallel = kind == ForKind::Parallel;
-        let body = prefetch::ahead(nodes, &pointers, &self.code.pointers);
-        self.node(Node::Loop(Loop { extent, parallel, body, pointers }));
+        let body = prefetch::ahead(nodes, &pointers, &self.pointers);
+        self.nodes.push(Node::Loop(Loop { extent, parallel, body, pointers }));
         Ok(())
     }
 
     fn set(&mut self, local: Local, value: &Expr) -> Lowered<()> {
-        let parts = self.parts(value);
-        if let Some(pending) = self.postponed(local, value)? {
-            self.pending.insert(local, pending);
+        if self.loads.waits(local)
+            && self.loads.is_read_once(local)
+            && let Some(sources) = self.operand(local, value)?
+        {
+            self.operands.insert(local, sources);
             return Ok(());
         }
-        let load = self.vector_load(local, value)?;
-        let known =
-            load.and_then(|load| self.loaded.iter().find(|known| (known.0, known.1, known.2) == load));
-        if let Some((.., registers)) = known {
+        let load = self.vector_load(local, value);
+        if let Some(registers) = load.and_then(|load| self.loaded.get(&load)) {
             self.locals.insert(local, registers.clone());
             return Ok(());
         }
-        for part in 0..parts {
+        for part in 0..self.parts(value) {
             let to = self.local(local, part);
             self.compute(value, part, Some(to))?;
         }
-        if let Some((buffer, memory, lanes)) = load {
-            self.loaded.push((buffer, memory, lanes, self.locals[&local].clone()));
+        if let Some(load) = load {
+            self.loaded.insert(load, self.locals[&local].clone());
         }
         Ok(())
     }
 
-    /// What a register is loaded from that is set in this one place: another one may stand for the same.
-    fn vector_load(&mut self, local: Local, value: &Expr) -> Lowered<Option<(Buffer, MemoryOperand, u32)>> {
-        match value {
-            Expr::Load { buffer, index, stride: 1, lanes } if *lanes > 1 && self.uses.sets[&local] == 1 => {
-                Ok(Some((*buffer, self.place(*buffer, index, 0)?, *lanes)))
-            }
-            _ => Ok(None),
-        }
+    /// The load of a vector that a register is set to in this one place: another one may stand for the same.
+    fn vector_load(&self, local: Local, value: &Expr) -> Option<Load> {
+        let is_vector = matches!(value, Expr::Load { stride: 1, lanes: 2.., .. });
+        self.loads.number(value).filter(|_| is_vector && self.loads.is_set_once(local))
     }
 
-    /// The load that a register is set to, if the one instruction that reads it can read memory itself.
-    fn postponed(&mut self, local: Local, value: &Expr) -> Lowered<Option<Pending>> {
+    /// What the one instruction that reads a register can read in its place, a source a part.
+    fn operand(&mut self, local: Local, value: &Expr) -> Lowered<Option<Vec<Source>>> {
         let parts = self.parts(value);
         let is_word = |buffer: &Buffer| self.function.buffers[*buffer].dtype.size() == 4;
-        if !self.uses.once(local) {
-            return Ok(None);
-        }
-        let (buffer, sources) = match value {
+        Ok(match value {
             Expr::Load { buffer, index, stride: 1, lanes: 4.. } if is_word(buffer) => {
-                let place = |lowering: &mut Self, part| {
-                    Ok(Source::MemoryOperand(lowering.place(
-                        *buffer,
-                        index,
-                        (part * lowering.widest.lanes()) as i64,
-                    )?))
-                };
-                (*buffer, (0..parts).map(|part| place(self, part)).collect::<Lowered<_>>()?)
+                let step = self.widest.lanes();
+                let part =
+                    |part| Ok(Source::MemoryOperand(self.place(*buffer, index, (part * step) as i64)?));
+                Some((0..parts).map(part).collect::<Lowered<_>>()?)
             }
             Expr::Load { buffer, index, lanes: 1, .. }
-                if is_word(buffer) && self.uses.splats.contains(&local) =>
+                if is_word(buffer) && self.loads.is_only_splat(local) =>
             {
-                (*buffer, vec![Source::Broadcast(self.place(*buffer, index, 0)?)])
+                Some(vec![Source::Broadcast(self.place(*buffer, index, 0)?)])
             }
             Expr::Splat(inner, _) if self.broadcasts && parts == 1 => match &**inner {
-                Expr::Local(local) => match self.pending.remove(local) {
-                    Some(pending) => return Ok(Some(pending)),
-                    None => return Ok(None),
-                },
+                Expr::Local(local) => self.operands.remove(local),
                 Expr::Load { buffer, index, .. } if is_word(buffer) => {
-                    (*buffer, vec![Source::Broadcast(self.place(*buffer, index, 0)?)])
+                    Some(vec![Source::Broadcast(self.place(*buffer, index, 0)?)])
                 }
-                _ => return Ok(None),
+                _ => None,
             },
-            _ => return Ok(None),
-        };
-        Ok(Some(Pending { buffer, sources, read: false }))
-    }
-
-    /// What a register that waits for its load is loaded from, by the instruction that reads it.
-    fn waiting(&mut self, local: Local, part: usize) -> Option<Source> {
-        let pending = self.pending.get_mut(&local)?;
-        pending.read = true;
-        Some(pending.sources[part])
-    }
-
-    /// Does the loads that wait, all or those of a buffer that is about to be written, and forgets those that are done.
-    fn flush(&mut self, buffer: Option<Buffer>) {
-        self.loaded.retain(|(loaded, ..)| buffer.is_some_and(|buffer| buffer != *loaded));
-        let mut waiting: Vec<Local> = self.pending.keys().copied().collect();
-        waiting.sort_unstable();
-        for local in waiting {
-            if buffer.is_some_and(|buffer| self.pending[&local].buffer != buffer) {
-                continue;
-            }
-            let pending = self.pending.remove(&local).expect("it waits");
-            if pending.read {
-                continue;
-            }
-            for (part, from) in pending.sources.into_iter().enumerate() {
-                let to = self.local(local, part);
-                self.inst(Inst::Move { to, from });
-            }
-        }
+            _ => None,
+        })
     }
 
     fn store(&mut self, buffer: Buffer, index: &Index, stride: i64, value: &Expr) -> Lowered<()> {
@@ -301,9 +183,6 @@ impl Lowering<'_> {
                 from = to;
             }
             parts.push(from);
-        }
-        if !planted!("codegen.wide.flush") {
-            self.flush(Some(buffer));
         }
         for (part, from) in parts.into_iter().enumerate() {
             let to = self.place(buffer, index, (part * self.widest.lanes()) as i64 * stride)?;
@@ -351,12 +230,8 @@ impl Lowering<'_> {
         parts[part]
     }
 
-    fn node(&mut self, node: Node) {
-        self.frames.last_mut().expect("a frame").nodes.push(node);
-    }
-
     fn inst(&mut self, inst: Inst) {
-        self.node(Node::Inst(inst));
+        self.nodes.push(Node::Inst(inst));
     }
 
     fn constant(&mut self, mut lanes: Vec<u32>) -> ConstantId {
@@ -382,51 +257,8 @@ impl Lowering<'_> {
     fn place(&mut self, buffer: Buffer, index: &Index, further: i64) -> Lowered<MemoryOperand> {
         let size = self.function.buffers[buffer].dtype.size() as i64;
         let offset = near((index.constant() + further) * size, "a far constant address")?;
-        let pointer = self.pointer(Some(buffer), index.terms().to_vec());
+        let pointer = self.pointers.element(buffer, index);
         Ok(MemoryOperand { pointer, offset })
-    }
-
-    /// The running pointer of some terms, made where there is none yet.
-    fn pointer(&mut self, buffer: Option<Buffer>, terms: Vec<(Atom, i64)>) -> PointerId {
-        let moves = |axis: Axis| terms.iter().any(|(atom, _)| mentions(atom, axis));
-        let owner = self.frames.iter().rposition(|frame| frame.axis.is_some_and(moves)).unwrap_or(0);
-        let known = self.frames[owner].pointers.iter().find(|pointer| {
-            let pointer = &self.code.pointers[**pointer];
-            pointer.buffer == buffer && pointer.terms == terms
-        });
-        if let Some(known) = known {
-            return *known;
-        }
-        let kind = match self.frames[owner].axis {
-            None => PointerKind::Base,
-            Some(axis) => self.kind(buffer, &terms, axis),
-        };
-        self.code.pointers.push(Pointer { buffer, terms, kind });
-        let pointer = self.code.pointers.len() - 1;
-        self.frames[owner].pointers.push(pointer);
-        pointer
-    }
-
-    fn kind(&mut self, buffer: Option<Buffer>, terms: &[(Atom, i64)], axis: Axis) -> PointerKind {
-        let size = buffer.map_or(1, |buffer| self.function.buffers[buffer].dtype.size() as i64);
-        let (own, outer): (Vec<_>, Vec<_>) =
-            terms.iter().cloned().partition(|(atom, _)| mentions(atom, axis));
-        let from = self.pointer(buffer, outer);
-        if let [(Atom::Axis(_), coefficient)] = own.as_slice() {
-            return PointerKind::Running { from, step: coefficient * size };
-        }
-        let mut mentioned = Vec::new();
-        own.iter().for_each(|(atom, _)| {
-            Index::from_terms(vec![(atom.clone(), 1)], 0).for_each_axis(&mut |axis| {
-                mentioned.push(axis);
-            })
-        });
-        mentioned.sort_unstable();
-        mentioned.dedup();
-        let axes = mentioned.into_iter().map(|axis| (axis, self.pointer(None, vec![(Atom::Axis(axis), 1)])));
-        let axes = axes.collect();
-        let terms = own.into_iter().map(|(atom, coefficient)| (atom, coefficient * size)).collect();
-        PointerKind::Computed { from, terms, axes }
     }
 }
 
@@ -436,10 +268,6 @@ fn near(bytes: i64, what: &'static str) -> Lowered<i32> {
     i32::try_from(bytes).ok().filter(|_| bytes.abs() < FAR).ok_or(Unsupported(what))
 }
 
-fn mentions(atom: &Atom, axis: Axis) -> bool {
-    match atom {
-        Atom::Axis(other) => *other == axis,
-        Atom::Div(x, _) | Atom::Rem(x, _) => x.mentions(axis),
-        Atom::Min(x, y) | Atom::Max(x, y) => x.mentions(axis) || y.mentions(axis),
-    }
-}
+#[cfg(test)]
+#[path = "lower_tests.rs"]
+mod tests;

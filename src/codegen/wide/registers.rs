@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 
 use super::code::{Code, Inst, MemoryOperand, Node, Reg, Source};
-use crate::loops::Buffer;
+use crate::loops::pointers::Root;
 
 /// Registers that an instruction may need beside those of its values, at most.
 pub const SPARES: u8 = 5;
@@ -166,7 +166,7 @@ fn origins(code: &Code) -> Vec<Option<MemoryOperand>> {
 
 struct Origins<'c> {
     code: &'c Code,
-    written: HashSet<Option<Buffer>>,
+    written: HashSet<Root>,
     /// The values that have been set so far.
     set: HashSet<Reg>,
     origins: Vec<Option<MemoryOperand>>,
@@ -178,7 +178,7 @@ impl Origins<'_> {
             match node {
                 Node::Inst(Inst::Prefetch { .. }) => {}
                 Node::Inst(inst) if inst.target().is_none() => {
-                    self.written.extend(inst.pointer().map(|pointer| self.code.pointers[pointer].buffer));
+                    self.written.extend(inst.pointer().map(|pointer| self.code.pointers[pointer].root));
                 }
                 Node::Inst(_) => {}
                 Node::Loop(_) if planted!("codegen.registers.written_loop") => {}
@@ -223,8 +223,8 @@ impl Origins<'_> {
     fn origin(&self, inst: &Inst) -> Option<MemoryOperand> {
         match inst {
             Inst::Move { from: Source::MemoryOperand(memory), .. } => {
-                let buffer = self.code.pointers[memory.pointer].buffer;
-                (planted!("codegen.registers.written") || !self.written.contains(&buffer)).then_some(*memory)
+                let root = self.code.pointers[memory.pointer].root;
+                (planted!("codegen.registers.written") || !self.written.contains(&root)).then_some(*memory)
             }
             _ => None,
         }

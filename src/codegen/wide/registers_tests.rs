@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::codegen::wide::code::{Loop, Pointer, PointerId, PointerKind, VectorOp, Width};
+use crate::codegen::wide::code::{Loop, VectorOp, Width};
 use crate::codegen::wide::{encode, lower};
+use crate::loops::Buffer;
+use crate::loops::pointers::{Pointer, PointerData, PointerKind};
 use crate::loops::verifier::Verified;
 use crate::testing::functions;
 
@@ -30,8 +32,8 @@ struct Machine<'c> {
     values: HashMap<Reg, Token>,
     registers: HashMap<u8, Token>,
     slots: HashMap<usize, Token>,
-    moves: HashMap<PointerId, usize>,
-    writes: HashMap<Option<Buffer>, usize>,
+    moves: HashMap<Pointer, usize>,
+    writes: HashMap<Root, usize>,
     /// Instructions that have run.
     steps: usize,
     /// Decides branches.
@@ -41,9 +43,9 @@ struct Machine<'c> {
 
 impl Machine<'_> {
     fn memory(&self, memory: MemoryOperand) -> Token {
-        let buffer = self.code.pointers[memory.pointer].buffer;
+        let root = self.code.pointers[memory.pointer].root;
         let moves = self.moves.get(&memory.pointer).copied().unwrap_or(0);
-        Token::MemoryOperand { memory, moves, writes: self.writes.get(&buffer).copied().unwrap_or(0) }
+        Token::MemoryOperand { memory, moves, writes: self.writes.get(&root).copied().unwrap_or(0) }
     }
 
     fn read(&mut self, reg: Reg, what: &str) {
@@ -88,7 +90,7 @@ impl Machine<'_> {
         } else if !matches!(inst, Inst::Prefetch { .. })
             && let Some(pointer) = inst.pointer()
         {
-            *self.writes.entry(self.code.pointers[pointer].buffer).or_default() += 1;
+            *self.writes.entry(self.code.pointers[pointer].root).or_default() += 1;
         }
     }
 
@@ -196,23 +198,31 @@ fn add(to: Reg, x: Reg, y: Reg) -> Node {
 }
 
 fn load(to: Reg, offset: i32) -> Node {
-    Node::Inst(Inst::Move { to, from: Source::MemoryOperand(MemoryOperand { pointer: 0, offset }) })
+    Node::Inst(Inst::Move {
+        to,
+        from: Source::MemoryOperand(MemoryOperand { pointer: Pointer::from_u32(0), offset }),
+    })
 }
 
 /// Before a loop whose pointer moves `before` runs, and in it `inside`, between uses of more values than there are
 /// registers, all of them used more often than value `values`.
 fn crowded(values: usize, before: Vec<Node>, inside: Vec<Node>) -> Code {
-    let pointer = |buffer| Pointer { buffer, terms: Vec::new(), kind: PointerKind::Base };
+    let pointer = |root| PointerData { root, terms: Vec::new(), kind: PointerKind::Root, level: 0 };
     let mut body = before;
     body.extend((0..values).map(|to| Node::Inst(Inst::Move { to, from: Source::Constant(0) })));
     let uses = |from: usize, step: usize| -> Vec<Node> {
         (0..values).map(|at| add(from + at, at, (at + step) % values)).collect()
     };
     let inside = [uses(values + 2, 1), inside, uses(2 * values + 2, 2)].concat();
-    body.push(Node::Loop(Loop { extent: 4, parallel: false, body: inside, pointers: vec![0] }));
+    body.push(Node::Loop(Loop {
+        extent: 4,
+        parallel: false,
+        body: inside,
+        pointers: vec![Pointer::from_u32(0)],
+    }));
     Code {
         widths: vec![Width::W256; 3 * values + 2],
-        pointers: vec![pointer(Some(Buffer::from_u32(0))), pointer(None)],
+        pointers: [Root::Buffer(Buffer::from_u32(0)), Root::Zero].map(pointer).into_iter().collect(),
         constants: vec![vec![0; 8]],
         body,
     }

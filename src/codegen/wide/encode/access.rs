@@ -5,8 +5,9 @@ use iced_x86::code_asm::registers::gpr64::{rax, rcx};
 use iced_x86::code_asm::registers::k::k1;
 use iced_x86::code_asm::{AsmMemoryOperand, byte_ptr, cl, dword_ptr, ptr, qword_ptr};
 
-use super::super::code::{ConstantId, Element, Inst, MemoryOperand, PointerId, Reg, Source, Width};
+use super::super::code::{ConstantId, Element, Inst, MemoryOperand, Reg, Source, Width};
 use super::{Done, Encoder, Operand, xmm, ymm, zmm};
+use crate::loops::pointers::Pointer;
 
 impl Encoder<'_> {
     /// Sets a register to what memory, another register or a pointer has.
@@ -111,7 +112,7 @@ impl Encoder<'_> {
         }
     }
 
-    fn number(&mut self, to: u8, width: Width, pointer: PointerId, offsets: ConstantId) -> Done {
+    fn number(&mut self, to: u8, width: Width, pointer: Pointer, offsets: ConstantId) -> Done {
         let spare = self.spare(0);
         match self.pointers.get(&pointer) {
             Some(register) => self.asm.mov(rcx, *register)?,

@@ -6,14 +6,14 @@ use iced_x86::IcedError;
 use iced_x86::code_asm::registers::gpr64::*;
 use iced_x86::code_asm::{AsmMemoryOperand, AsmRegister64, qword_ptr};
 
-use super::super::code::{Loop, MemoryOperand, Node, PointerId, PointerKind};
+use super::super::code::{Loop, MemoryOperand, Node};
 use super::{Done, Encoder};
-use crate::loops::{Atom, Axis, Index};
+use crate::loops::pointers::{Computed, Number, Pointer, PointerKind};
 
 impl Encoder<'_> {
     /// Registers for the pointers that an innermost loop uses most.
-    pub(super) fn registers_for(&self, inner: &Loop) -> HashMap<PointerId, AsmRegister64> {
-        let mut uses: Vec<(usize, PointerId)> = Vec::new();
+    pub(super) fn registers_for(&self, inner: &Loop) -> HashMap<Pointer, AsmRegister64> {
+        let mut uses: Vec<(usize, Pointer)> = Vec::new();
         count_pointers(&inner.body, &mut uses);
         uses.sort_unstable_by(|a, b| b.cmp(a));
         let registers = [rsi, rdi, r8, r9, r10, r11, r12, r13, r14, rbx];
@@ -22,7 +22,7 @@ impl Encoder<'_> {
 
     /// The values of pointers when a loop begins.
     pub(super) fn begin_pointers(&mut self, inner: &Loop) -> Done {
-        let mut outer: Vec<(PointerId, AsmRegister64)> =
+        let mut outer: Vec<(Pointer, AsmRegister64)> =
             self.pointers.iter().map(|(pointer, register)| (*pointer, *register)).collect();
         outer.retain(|(pointer, _)| !inner.pointers.contains(pointer));
         outer.sort_unstable_by_key(|(pointer, _)| *pointer);
@@ -46,7 +46,7 @@ impl Encoder<'_> {
     }
 
     /// Gives a pointer the value of `rax`.
-    fn set_pointer(&mut self, pointer: PointerId) -> Done {
+    fn set_pointer(&mut self, pointer: Pointer) -> Done {
         match self.pointers.get(&pointer) {
             Some(register) => self.asm.mov(*register, rax),
             None => {
@@ -57,99 +57,94 @@ impl Encoder<'_> {
     }
 
     pub(super) fn computed_pointers(&mut self, inner: &Loop) -> Done {
-        let code = self.code;
         for pointer in &inner.pointers {
-            let PointerKind::Computed { from, terms, axes } = &code.pointers[*pointer].kind else { continue };
-            self.load_pointer(*from)?;
-            self.sum(terms, axes)?;
+            let PointerKind::Computed { from, value, step } = self.code.pointers[*pointer].kind else {
+                continue;
+            };
+            self.value(value)?;
+            self.asm.mov(rcx, step)?;
+            self.asm.imul_2(rax, rcx)?;
+            self.load_pointer(from, rcx)?;
+            self.asm.add(rax, rcx)?;
             self.set_pointer(*pointer)?;
         }
         self.held = None;
         Ok(())
     }
 
-    /// The value of a pointer into `rax`.
-    fn load_pointer(&mut self, pointer: PointerId) -> Done {
+    /// The value of a pointer into a register.
+    fn load_pointer(&mut self, pointer: Pointer, to: AsmRegister64) -> Done {
         match self.pointers.get(&pointer) {
-            Some(register) => self.asm.mov(rax, *register),
+            Some(register) => self.asm.mov(to, *register),
             None => {
                 let slot = self.slot(pointer);
-                self.asm.mov(rax, qword_ptr(slot))
+                self.asm.mov(to, qword_ptr(slot))
             }
         }
     }
 
-    /// Adds terms to `rax`.
-    fn sum(&mut self, terms: &[(Atom, i64)], axes: &[(Axis, PointerId)]) -> Done {
-        for (atom, coefficient) in terms {
-            self.asm.push(rax)?;
-            self.atom(atom, axes)?;
-            self.asm.mov(rcx, *coefficient)?;
-            self.asm.imul_2(rax, rcx)?;
-            self.asm.pop(rcx)?;
-            self.asm.add(rax, rcx)?;
-        }
-        Ok(())
-    }
-
-    /// The value of an index into `rax`.
-    fn index(&mut self, index: &Index, axes: &[(Axis, PointerId)]) -> Done {
-        self.asm.mov(rax, index.constant())?;
-        self.sum(index.terms(), axes)
-    }
-
-    fn atom(&mut self, atom: &Atom, axes: &[(Axis, PointerId)]) -> Done {
-        match atom {
-            Atom::Axis(axis) => {
-                let (_, number) = axes.iter().find(|(known, _)| known == axis).expect("a mentioned axis");
-                self.load_pointer(*number)
+    /// A number into a register.
+    fn load_number(&mut self, Number { pointer, constant }: Number, to: AsmRegister64) -> Done {
+        let Some(pointer) = pointer else { return self.asm.mov(to, constant) };
+        self.load_pointer(pointer, to)?;
+        match i32::try_from(constant) {
+            Ok(0) => Ok(()),
+            Ok(constant) => self.asm.add(to, constant),
+            Err(_) => {
+                self.asm.mov(rdx, constant)?;
+                self.asm.add(to, rdx)
             }
-            Atom::Div(x, by) => {
-                self.divide(x, *by, axes)?;
-                let mut done = self.asm.create_label();
-                self.asm.test(rdx, rdx)?;
-                self.asm.jns(done)?;
-                if !planted!("codegen.wide.quotient") {
-                    self.asm.dec(rax)?;
+        }
+    }
+
+    /// What is not affine into `rax`; `rcx` and `rdx` are overwritten.
+    fn value(&mut self, value: Computed) -> Done {
+        match value {
+            Computed::Quotient { of, by, .. } => {
+                self.load_number(of, rax)?;
+                match by.count_ones() {
+                    1 => self.asm.sar(rax, by.trailing_zeros()),
+                    _ => self.divide(by),
                 }
-                self.asm.set_label(&mut done)?;
-                self.asm.zero_bytes()
             }
-            Atom::Rem(x, by) => {
-                self.divide(x, *by, axes)?;
-                let mut done = self.asm.create_label();
-                self.asm.mov(rax, rdx)?;
-                self.asm.test(rax, rax)?;
-                self.asm.jns(done)?;
-                self.asm.add(rax, rcx)?;
-                self.asm.set_label(&mut done)?;
-                self.asm.zero_bytes()
+            Computed::Remainder { of, quotient, by } => {
+                self.load_pointer(quotient, rax)?;
+                self.asm.mov(rcx, by)?;
+                self.asm.imul_2(rax, rcx)?;
+                self.load_number(of, rcx)?;
+                self.asm.sub(rcx, rax)?;
+                self.asm.mov(rax, rcx)
             }
-            Atom::Min(x, y) => {
-                self.both(x, y, axes)?;
+            Computed::Min(x, y) => {
+                self.both(x, y)?;
                 self.asm.cmovl(rax, rcx)
             }
-            Atom::Max(x, y) => {
-                self.both(x, y, axes)?;
+            Computed::Max(x, y) => {
+                self.both(x, y)?;
                 self.asm.cmovg(rax, rcx)
             }
         }
     }
 
-    /// Divides towards zero: the quotient in `rax`, the remainder in `rdx`, the divisor in `rcx`.
-    fn divide(&mut self, x: &Index, by: i64, axes: &[(Axis, PointerId)]) -> Done {
-        self.index(x, axes)?;
+    /// Divides `rax` by a positive constant, rounding down.
+    fn divide(&mut self, by: i64) -> Done {
         self.asm.mov(rcx, by)?;
         self.asm.cqo()?;
-        self.asm.idiv(rcx)
+        self.asm.idiv(rcx)?;
+        let mut done = self.asm.create_label();
+        self.asm.test(rdx, rdx)?;
+        self.asm.jns(done)?;
+        if !planted!("codegen.wide.quotient") {
+            self.asm.dec(rax)?;
+        }
+        self.asm.set_label(&mut done)?;
+        self.asm.zero_bytes()
     }
 
-    /// Two indices compared: the first in `rcx`, the second in `rax`.
-    fn both(&mut self, x: &Index, y: &Index, axes: &[(Axis, PointerId)]) -> Done {
-        self.index(x, axes)?;
-        self.asm.push(rax)?;
-        self.index(y, axes)?;
-        self.asm.pop(rcx)?;
+    /// Two numbers compared: the first in `rcx`, the second in `rax`.
+    fn both(&mut self, x: Number, y: Number) -> Done {
+        self.load_number(x, rcx)?;
+        self.load_number(y, rax)?;
         self.asm.cmp(rcx, rax)
     }
 
@@ -186,7 +181,7 @@ impl Encoder<'_> {
     }
 }
 
-fn count_pointers(nodes: &[Node], uses: &mut Vec<(usize, PointerId)>) {
+fn count_pointers(nodes: &[Node], uses: &mut Vec<(usize, Pointer)>) {
     for node in nodes {
         match node {
             Node::Inst(inst) => {

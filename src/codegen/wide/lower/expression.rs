@@ -8,7 +8,7 @@ impl Lowering<'_> {
     /// A part of an expression in a register.
     pub(super) fn value(&mut self, expr: &Expr, part: usize) -> Lowered<Reg> {
         match expr {
-            Expr::Local(local) if !self.pending.contains_key(local) => Ok(self.local(*local, part)),
+            Expr::Local(local) if !self.operands.contains_key(local) => Ok(self.local(*local, part)),
             _ => self.compute(expr, part, None),
         }
     }
@@ -17,8 +17,8 @@ impl Lowering<'_> {
     pub(super) fn source(&mut self, expr: &Expr, part: usize) -> Lowered<Source> {
         let scalar = self.type_of(expr).lanes == 1;
         Ok(match expr {
-            Expr::Local(local) => match self.waiting(*local, part) {
-                Some(source) => source,
+            Expr::Local(local) => match self.operands.get(local) {
+                Some(sources) => sources[part],
                 None => Source::Reg(self.local(*local, part)),
             },
             Expr::Load { buffer, index, stride: 1, .. }
@@ -111,11 +111,10 @@ impl Lowering<'_> {
         let lane = |lane: usize| index.constant() + (part * self.widest.lanes() + lane) as i64 * stride;
         let offsets = (0..self.width(lanes).lanes()).map(|k| lane(k) as u32).collect();
         let offsets = self.constant(offsets);
-        if index.terms().is_empty() {
-            return Inst::Move { to, from: Source::Constant(offsets) };
+        match self.pointers.number(index).pointer {
+            None => Inst::Move { to, from: Source::Constant(offsets) },
+            Some(pointer) => Inst::Number { to, pointer, offsets },
         }
-        let pointer = self.pointer(None, index.terms().to_vec());
-        Inst::Number { to, pointer, offsets }
     }
 
     fn load(
@@ -153,9 +152,9 @@ impl Lowering<'_> {
             return Ok(Inst::Move { to, from: Source::Constant(constant) });
         }
         if let Expr::Local(local) = inner
-            && let Some(from) = self.waiting(*local, 0)
+            && let Some(sources) = self.operands.get(local)
         {
-            return Ok(Inst::Move { to, from });
+            return Ok(Inst::Move { to, from: sources[0] });
         }
         match inner {
             Expr::Load { buffer, index, .. } if self.function.buffers[*buffer].dtype.size() == 4 => {

@@ -5,7 +5,8 @@
 
 use std::collections::HashSet;
 
-use super::super::code::{Inst, MemoryOperand, Node, Pointer, PointerId, PointerKind};
+use super::super::code::{Inst, MemoryOperand, Node};
+use crate::loops::pointers::{Pointer, PointerKind, PointerTable};
 
 /// Steps of so many bytes are no stream for the machine.
 const PAGE: i64 = 4096;
@@ -17,13 +18,13 @@ const LINE: i32 = 64;
 const AHEAD: i64 = 2;
 
 /// The body of an innermost loop whose own pointers are `own`, with its prefetches.
-pub(super) fn ahead(body: Vec<Node>, own: &[PointerId], pointers: &[Pointer]) -> Vec<Node> {
+pub(super) fn ahead(body: Vec<Node>, own: &[Pointer], pointers: &PointerTable<'_>) -> Vec<Node> {
     let is_store = |node: &Node| matches!(node, Node::Inst(Inst::Store { .. }));
     let is_plain = body.iter().all(|node| matches!(node, Node::Inst(_)));
     if !is_plain || !body.iter().any(is_store) {
         return body;
     }
-    let mut seen: HashSet<(PointerId, i32)> = HashSet::new();
+    let mut seen: HashSet<(Pointer, i32)> = HashSet::new();
     let mut found = Vec::new();
     for node in body {
         if let Node::Inst(inst) = &node
@@ -41,7 +42,7 @@ pub(super) fn ahead(body: Vec<Node>, own: &[PointerId], pointers: &[Pointer]) ->
 }
 
 /// The step of a pointer of the loop that moves by pages.
-fn far_step(pointer: PointerId, own: &[PointerId], pointers: &[Pointer]) -> Option<i64> {
+fn far_step(pointer: Pointer, own: &[Pointer], pointers: &PointerTable<'_>) -> Option<i64> {
     match pointers[pointer].kind {
         PointerKind::Running { step, .. } if own.contains(&pointer) && step.abs() >= PAGE => Some(step),
         _ => None,

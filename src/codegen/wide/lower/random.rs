@@ -1,6 +1,6 @@
 //! Random numbers: Philox4x32-10 on all lanes at once, as `base::philox` defines it.
 
-use super::super::code::{Inst, MemoryOperand, Pointer, PointerId, PointerKind, Reg, Source, VectorOp};
+use super::super::code::{Inst, MemoryOperand, Reg, Source, VectorOp};
 use super::Lowering;
 use crate::loops::{Type, Unary};
 
@@ -12,7 +12,7 @@ const ROUNDS: usize = 10;
 impl Lowering<'_> {
     /// The instructions of `philox::uniform`; the last one, which is given back, sets `to`.
     pub(super) fn uniform(&mut self, to: Reg, stream: u32, element: Reg, ty: Type) -> Inst {
-        let random = self.random_state();
+        let random = self.pointers.random_state();
         let word = |lowering: &mut Self, at: i32| {
             lowering.moved(Source::Broadcast(MemoryOperand { pointer: random, offset: 4 * at }), ty)
         };
@@ -51,13 +51,5 @@ impl Lowering<'_> {
         let to = self.temporary(ty);
         self.inst(Inst::VectorOp { op, to, x, y });
         to
-    }
-
-    fn random_state(&mut self) -> PointerId {
-        *self.random.get_or_insert_with(|| {
-            let pointer = Pointer { buffer: None, terms: Vec::new(), kind: PointerKind::Random };
-            self.code.pointers.push(pointer);
-            self.code.pointers.len() - 1
-        })
     }
 }
