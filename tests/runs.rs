@@ -56,7 +56,7 @@ fn bound(graph: &Graph, store: &mut Store) -> Instance {
     Instance::bind(compiled(graph), device(), store).expect("its own store")
 }
 
-/// Changes the present values of a kept tensor.
+/// Changes the present values of a persistent tensor.
 fn change(store: &mut Store, at: usize, change: impl Fn(f32) -> f32) {
     let values: Vec<f32> = store.entries()[at].values().iter().map(|value| change(*value)).collect();
     store.entries_mut()[at].set(&values);
@@ -83,7 +83,7 @@ fn afresh(graph: &Graph, data: &[f32], store: &mut Store, sink: &Sink) -> Vec<f6
     result(&mut program, store, sink, 0)
 }
 
-/// The present values of a kept tensor.
+/// The present values of a persistent tensor.
 fn values(store: &Store, path: &str) -> Vec<f32> {
     let at = store.position(path).unwrap_or_else(|| panic!("there is no {path}"));
     store.entries()[at].values().to_vec()

@@ -80,7 +80,7 @@ pub enum Role {
     Partner,
     /// A trained tensor.
     Param { path: String, init: Init },
-    /// A kept tensor that is not trained: running statistics, the optimiser's moments.
+    /// A persistent tensor that is not trained: running statistics, the optimiser's moments.
     State { path: String, init: Init },
     /// A number that the host computes for every step (the learning rate, bias corrections).
     Scalar(String),
@@ -103,7 +103,7 @@ pub enum Sink {
     GradientNorm(Value),
     /// The health of these parameters (inputs of the graph) in the step, an element each, as `passes::accept` says.
     Health(Vec<Value>),
-    /// 1 if the updates take place, 0 if all kept tensors stay as they are.
+    /// 1 if the updates take place, 0 if all persistent tensors stay as they are.
     Accepted,
     /// A value that is asked for under a name, as [`Graph::probing`] does.
     Probe(String),

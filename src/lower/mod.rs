@@ -224,7 +224,7 @@ impl Lowered {
         }
     }
 
-    /// Bytes of the next values of kept tensors that have no place but their own.
+    /// Bytes of the next values of persistent tensors that have no place but their own.
     pub fn next_bytes(&self) -> u64 {
         let nexts = self.persistent.iter().filter_map(|persistent| persistent.next);
         let own = nexts.filter(|next| matches!(self.plan.places.get(next), Some(Placement::Next(_))));
@@ -253,7 +253,7 @@ impl Lowered {
     }
 }
 
-/// Bytes of a kept tensor, which has elements of `f32`.
+/// Bytes of a persistent tensor, which has elements of `f32`.
 fn bytes_of(shape: &[i64]) -> u64 {
     4 * shape.iter().product::<i64>() as u64
 }

@@ -1,6 +1,6 @@
 //! Acceptance: a step that goes wrong leaves no trace.
 //!
-//! In: the graph of a training step with its updates. Out: the same, where every kept tensor takes its next value only if
+//! In: the graph of a training step with its updates. Out: the same, where every persistent tensor takes its next value only if
 //! the step is accepted, and its present one otherwise. A step is accepted if the loss, all gradients with their squares,
 //! and what they were scaled by are finite. As this is part of the equations, it holds on every device, and updates may
 //! run in place: an element that is not to change is stored over itself.
@@ -262,7 +262,7 @@ fn verdict(program: &mut Program) -> ExprId {
     program.exprs.binary(Binary::Ne, verdict, zero)
 }
 
-/// Adds the next value of a kept tensor: the one that was computed if the step is accepted, else that which it has.
+/// Adds the next value of a persistent tensor: the one that was computed if the step is accepted, else that which it has.
 fn kept_or(graph: &mut Graph, next: Value, kept: Value, path: String, accepted: Value) -> Value {
     let data = graph.values[kept].clone();
     let name = graph.values[next].name.clone();

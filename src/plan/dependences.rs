@@ -18,7 +18,7 @@ const FARTHEST: usize = 6;
 
 /// Memory that a unit touches.
 struct BlockAccess {
-    /// The arena, or one value of a kept tensor.
+    /// The arena, or one value of a persistent tensor.
     block: (u8, usize),
     bytes: Range<usize>,
     writes: bool,

@@ -42,7 +42,7 @@ impl<'a> Search<'a> {
         Search { layouts, launches, starts: starts.collect(), users }
     }
 
-    /// The next values of kept tensors that may replace the present ones, by launches from `earliest` on.
+    /// The next values of persistent tensors that may replace the present ones, by launches from `earliest` on.
     pub fn updates(&self, persistent: &[Persistent], earliest: usize) -> Aliases {
         let pairs = persistent.iter().filter_map(|persistent| Some((persistent.present, persistent.next?)));
         let from = |next: &Tensor| self.users.get(next).and_then(BTreeSet::first).copied();

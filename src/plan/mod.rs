@@ -43,9 +43,9 @@ pub struct Persistent {
 pub enum Placement {
     /// At this byte of the arena.
     Arena(usize),
-    /// In the present value of this kept tensor.
+    /// In the present value of this persistent tensor.
     Present(usize),
-    /// In the next value of this kept tensor.
+    /// In the next value of this persistent tensor.
     Next(usize),
     /// At this byte of each thread's scratch: the slice at hand.
     Scratch { offset: usize, slice: usize },
@@ -60,13 +60,13 @@ pub struct MemoryPlan {
     pub scratch_bytes: usize,
     /// What runs as one, in order.
     pub units: Vec<Unit>,
-    /// Whether each launch only needs to run where a kept tensor has changed.
+    /// Whether each launch only needs to run where a persistent tensor has changed.
     pub run_once: Vec<bool>,
     /// What is stored over something else.
     pub aliases: Aliases,
     /// For each unit, how many of the first ones must be done before it begins.
     pub dependences: Vec<usize>,
-    /// The first unit that stores over a kept tensor, where there is a verdict on the step that must be known before.
+    /// The first unit that stores over a persistent tensor, where there is a verdict on the step that must be known before.
     pub guarded: Option<usize>,
 }
 

@@ -268,7 +268,7 @@ fn kept_tensors_have_memory_of_their_own() {
     check(late, "t0 present 0 t1@0 t2@256 t3 next 0; 512 bytes");
     let two = Example { tensors: FIVE, inputs: "t0 t4", kept: "t4, t0 next t3", ..late };
     check(two, "t0 present 1 t1@0 t2@256 t3 next 1 t4 present 0; 512 bytes");
-    // What follows from kept tensors alone, and from nothing that changes, is computed once and stays.
+    // What follows from persistent tensors alone, and from nothing that changes, is computed once and stays.
     let once = Example {
         tensors: FIVE,
         inputs: "t0 t2",

@@ -1,4 +1,4 @@
-//! Which launches follow from kept tensors alone.
+//! Which launches follow from persistent tensors alone.
 //!
 //! Where no step changes these, as in prediction, such launches need to run once only: the weights in another layout,
 //! the factor of a batch normalisation.
@@ -11,7 +11,7 @@ use crate::loops::{AccessMode, Expr, Stmt};
 use crate::sched::Launch;
 use crate::te::Tensor;
 
-/// For each launch, whether all it touches follows from kept tensors that are not updated.
+/// For each launch, whether all it touches follows from persistent tensors that are not updated.
 pub fn launches(launches: &[Launch], persistent: &[Persistent]) -> Vec<bool> {
     let unchanged =
         persistent.iter().filter(|persistent| persistent.next.is_none()).map(|persistent| persistent.present);

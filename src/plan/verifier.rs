@@ -2,7 +2,7 @@
 //!
 //! 1. A buffer of a function has the type of its tensor, and as many elements as the tensor's layout.
 //! 2. A tensor lies inside the memory that its place names, at a multiple of its element: in the arena; or, row-major, in
-//!    a kept tensor of its shape; or one slice of it in the scratch of a thread, where the launch runs slice by slice.
+//!    a persistent tensor of its shape; or one slice of it in the scratch of a thread, where the launch runs slice by slice.
 
 use super::slices::Unit;
 use super::{MemoryPlan, Persistent, Placement};
@@ -89,11 +89,11 @@ impl Verifier<'_> {
             }
             Some(Placement::Present(at) | Placement::Next(at)) => {
                 let Some(persistent) = self.persistent.get(*at) else {
-                    return Some("is no kept tensor".into());
+                    return Some("is no persistent tensor".into());
                 };
                 let shape = &self.kernels.program.tensors[persistent.present].shape;
                 let is_plain = *layout == Layout::new(shape, None, 1) && size == 4;
-                (!is_plain).then(|| format!("lies in a kept tensor of another layout, {shape:?}"))
+                (!is_plain).then(|| format!("lies in a persistent tensor of another layout, {shape:?}"))
             }
         }
     }

@@ -127,7 +127,7 @@ fn earlier_best(folder: &Path, steps: u64) -> Result<Option<Saved>, TrainError> 
     checkpoint::save_best(folder, steps, &entries).map(Some)
 }
 
-/// Sets all kept tensors, but for those that `except` names.
+/// Sets all persistent tensors, but for those that `except` names.
 fn take(
     store: &mut Store,
     contents: Contents,

@@ -412,7 +412,7 @@ fn inputs(graph: &Graph, done: usize) -> agreement::Tensors {
     inputs
 }
 
-/// Whether each kept tensor of a step, by its path, has the value that it had. Every tensor has memory of its own here,
+/// Whether each persistent tensor of a step, by its path, has the value that it had. Every tensor has memory of its own here,
 /// and all loops run to their end.
 fn stays(graph: &Graph, lowered: &Lowered, inputs: &agreement::Tensors) -> Vec<(String, bool)> {
     let outputs = agreement::interpreted(lowered, inputs, RandomState::default()).expect("it runs");

@@ -17,7 +17,7 @@ fn instructions(body: &str, widest: Width) -> Vec<String> {
     let function = function(body);
     let code = lower(&function, widest, widest == Width::W512).expect("it has instructions");
     let mut lines = Vec::new();
-    Text { function: &function, code: &code }.nodes(&code.body, &mut lines);
+    Text { function: &function, code: &code, names: HashMap::new() }.nodes(&code.body, &mut lines);
     lines
 }
 
@@ -32,10 +32,12 @@ fn check_avx2(body: &str, wanted: &[&str]) {
 struct Text<'c> {
     function: &'c Function,
     code: &'c Code,
+    /// Registers are numbered as they are first mentioned.
+    names: HashMap<Reg, usize>,
 }
 
 impl Text<'_> {
-    fn nodes(&self, nodes: &[Node], lines: &mut Vec<String>) {
+    fn nodes(&mut self, nodes: &[Node], lines: &mut Vec<String>) {
         for node in nodes {
             match node {
                 Node::Inst(inst) => lines.push(self.inst(inst)),
@@ -45,7 +47,8 @@ impl Text<'_> {
                     lines.push("end".into());
                 }
                 Node::If { condition, then, otherwise } => {
-                    lines.push(format!("if v{condition}"));
+                    let condition = self.reg(*condition);
+                    lines.push(format!("if {condition}"));
                     self.nodes(then, lines);
                     lines.push("else".into());
                     self.nodes(otherwise, lines);
@@ -55,37 +58,56 @@ impl Text<'_> {
         }
     }
 
-    fn inst(&self, inst: &Inst) -> String {
-        match inst {
-            Inst::Move { to, from } => format!("v{to} = {}", self.source(from)),
-            Inst::LoadScalar { to, from, element } => format!("v{to} = {element:?} {}", self.place(from)),
-            Inst::LoadBytes { to, from } => format!("v{to} = bytes {}", self.place(from)),
-            Inst::Splat { to, from } => format!("v{to} = splat v{from}"),
-            Inst::Gather { to, from, .. } => format!("v{to} = gather {}", self.place(from)),
-            Inst::Number { to, .. } => format!("v{to} = number"),
-            Inst::Unary { op, to, from } => format!("v{to} = {op:?} {}", self.source(from)),
-            Inst::VectorOp { op, to, x, y } => format!("v{to} = {op:?} v{x}, {}", self.source(y)),
-            Inst::Fma { to, x, y, z } => format!("v{to} = Fma v{x}, {}, v{z}", self.source(y)),
-            Inst::Compare { op, to, x, y, .. } => format!("v{to} = {op:?} v{x}, {}", self.source(y)),
-            Inst::Select { to, mask, x, y } => format!("v{to} = v{mask} ? v{x} : v{y}"),
-            Inst::SelectWhere { op, left, right, to, x, y, .. } => {
-                format!("v{to} = v{left} {op:?} {} ? v{x} : v{y}", self.source(right))
+    /// The value that is set is named after those that are read.
+    fn inst(&mut self, inst: &Inst) -> String {
+        let text = match inst {
+            Inst::Move { from, .. } => self.source(from),
+            Inst::LoadScalar { from, element, .. } => format!("{element:?} {}", self.place(from)),
+            Inst::LoadBytes { from, .. } => format!("bytes {}", self.place(from)),
+            Inst::Splat { from, .. } => format!("splat {}", self.reg(*from)),
+            Inst::Gather { from, .. } => format!("gather {}", self.place(from)),
+            Inst::Number { .. } => "number".into(),
+            Inst::Unary { op, from, .. } => format!("{op:?} {}", self.source(from)),
+            Inst::VectorOp { op, x, y, .. } => format!("{op:?} {}, {}", self.reg(*x), self.source(y)),
+            Inst::Fma { x, y, z, .. } => {
+                format!("Fma {}, {}, {}", self.reg(*x), self.source(y), self.reg(*z))
             }
-            Inst::Fold { op, to, from } => format!("v{to} = fold {op:?} v{from}"),
-            Inst::Store { to, from } => format!("{} = v{from}", self.place(to)),
-            Inst::StoreScalar { to, from, element } => format!("{} = {element:?} v{from}", self.place(to)),
-            Inst::StoreBytes { to, from } => format!("{} = bytes v{from}", self.place(to)),
-            Inst::Scatter { to, from, stride, .. } => format!("{} by {stride} = v{from}", self.place(to)),
+            Inst::Compare { op, x, y, .. } => format!("{op:?} {}, {}", self.reg(*x), self.source(y)),
+            Inst::Select { mask, x, y, .. } => {
+                format!("{} ? {} : {}", self.reg(*mask), self.reg(*x), self.reg(*y))
+            }
+            Inst::SelectWhere { op, left, right, x, y, .. } => {
+                let (left, right) = (self.reg(*left), self.source(right));
+                format!("{left} {op:?} {right} ? {} : {}", self.reg(*x), self.reg(*y))
+            }
+            Inst::Fold { op, from, .. } => format!("fold {op:?} {}", self.reg(*from)),
+            Inst::Store { to, from } => format!("{} = {}", self.place(to), self.reg(*from)),
+            Inst::StoreScalar { to, from, element } => {
+                format!("{} = {element:?} {}", self.place(to), self.reg(*from))
+            }
+            Inst::StoreBytes { to, from } => format!("{} = bytes {}", self.place(to), self.reg(*from)),
+            Inst::Scatter { to, from, stride, .. } => {
+                format!("{} by {stride} = {}", self.place(to), self.reg(*from))
+            }
             Inst::Prefetch { from } => format!("prefetch {}", self.place(from)),
-        }
+        };
+        inst.target().map_or(text.clone(), |to| format!("{} = {text}", self.reg(to)))
     }
 
-    fn source(&self, source: &Source) -> String {
+    fn reg(&mut self, reg: Reg) -> String {
+        let next = self.names.len();
+        format!("v{}", self.names.entry(reg).or_insert(next))
+    }
+
+    fn source(&mut self, source: &Source) -> String {
         match source {
-            Source::Reg(reg) => format!("v{reg}"),
+            Source::Reg(reg) => self.reg(*reg),
             Source::MemoryOperand(place) => self.place(place),
             Source::Broadcast(place) => format!("all {}", self.place(place)),
-            Source::Constant(constant) => f32::from_bits(self.code.constants[*constant][0]).to_string(),
+            Source::Constant(constant) => match self.code.constants[*constant][0] {
+                bits @ 1..0x1000 => format!("#{bits}"),
+                bits => f32::from_bits(bits).to_string(),
+            },
         }
     }
 
@@ -104,27 +126,27 @@ impl Text<'_> {
 fn a_load_that_is_read_once_is_an_operand() {
     check(
         "a: f32x16 = x[0; 16]  b: f32x16 = x[16; 16]  z[0] = a + b",
-        &["v1 = x+0", "v0 = AddF v1, x+64", "z+0 = v0"],
+        &["v0 = x+64", "v1 = AddF v0, x+0", "z+0 = v1"],
     );
     check("a: f32x16 = x[0; 16]  z[0] = a * a", &["v0 = x+0", "v1 = MulF v0, v0", "z+0 = v1"]);
     // The other operand is in a register, and a sum may be turned round but not a difference.
     check(
-        "a: f32x16 = -x[0; 16]  b: f32x16 = x[16; 16]  z[0] = b + a",
+        "a: f32x16 = neg(x[0; 16])  b: f32x16 = x[16; 16]  z[0] = b + a",
         &["v0 = Neg x+0", "v1 = AddF v0, x+64", "z+0 = v1"],
     );
     check(
-        "a: f32x16 = -x[0; 16]  b: f32x16 = x[16; 16]  z[0] = b - a",
-        &["v0 = Neg x+0", "v2 = x+64", "v1 = SubF v2, v0", "z+0 = v1"],
+        "a: f32x16 = neg(x[0; 16])  b: f32x16 = x[16; 16]  z[0] = b - a",
+        &["v0 = Neg x+0", "v1 = x+64", "v2 = SubF v1, v0", "z+0 = v2"],
     );
 }
 
 #[test]
 fn an_operand_is_not_read_after_its_buffer_has_changed() {
     check(
-        "a: f32x16 = y[0; 16]  y[0] = -x[0; 16]  z[0] = -a",
+        "a: f32x16 = y[0; 16]  y[0] = neg(x[0; 16])  z[0] = neg(a)",
         &["v0 = y+0", "v1 = Neg x+0", "y+0 = v1", "v2 = Neg v0", "z+0 = v2"],
     );
-    check("a: f32x16 = y[0; 16]  y[16] = -a", &["v0 = Neg y+0", "y+64 = v0"]);
+    check("a: f32x16 = y[0; 16]  y[16] = neg(a)", &["v0 = Neg y+0", "y+64 = v0"]);
 }
 
 #[test]
@@ -133,7 +155,7 @@ fn a_scalar_in_all_lanes_is_a_broadcast() {
     check(product, &["v0 = x+64", "v1 = MulF v0, v0", "v2 = Fma v0, all x+12, v1", "z+0 = v2"]);
     // AVX2 has no such operand: it is loaded, once for both halves.
     let both = "b: f32x16 = splat(x[3], 16)  z[0] = b + x[16; 16]";
-    check(both, &["v1 = all x+12", "v0 = AddF v1, x+64", "z+0 = v0"]);
+    check(both, &["v0 = x+64", "v1 = AddF v0, all x+12", "z+0 = v1"]);
     let halves = [
         "v0 = all x+12",
         "v1 = all x+12",
@@ -143,14 +165,14 @@ fn a_scalar_in_all_lanes_is_a_broadcast() {
         "z+32 = v3",
     ];
     check_avx2(both, &halves);
-    check("z[0] = splat(2.5, 16) * x[0; 16]", &["v1 = x+0", "v0 = MulF v1, 2.5", "z+0 = v0"]);
+    check("z[0] = splat(2.5, 16) * x[0; 16]", &["v0 = x+0", "v1 = MulF v0, 2.5", "z+0 = v1"]);
 }
 
 #[test]
 fn the_same_vector_is_loaded_once() {
     let twice = "a: f32x16 = y[0; 16]  b: f32x16 = y[0; 16]  z[0] = a * a  z[16] = b * b";
     check(twice, &["v0 = y+0", "v1 = MulF v0, v0", "z+0 = v1", "v2 = MulF v0, v0", "z+64 = v2"]);
-    let changed = "a: f32x16 = y[0; 16]  z[0] = a * a  y[0] = -a  b: f32x16 = y[0; 16]  z[16] = b * b";
+    let changed = "a: f32x16 = y[0; 16]  z[0] = a * a  y[0] = neg(a)  b: f32x16 = y[0; 16]  z[16] = b * b";
     let lines = instructions(changed, Width::W512);
     assert_eq!(lines.iter().filter(|line| line.ends_with("= y+0")).count(), 2, "{lines:?}");
 }
@@ -158,16 +180,16 @@ fn the_same_vector_is_loaded_once() {
 #[test]
 fn a_choice_by_a_comparison_is_one_instruction() {
     check(
-        "a: f32x16 = x[0; 16]  z[0] = select(a < splat(0.0, 16), -a, a)",
-        &["v0 = x+0", "v2 = Neg v0", "v1 = v0 Lt 0 ? v2 : v0", "z+0 = v1"],
+        "a: f32x16 = x[0; 16]  z[0] = select(a < splat(0.0, 16), neg(a), a)",
+        &["v0 = x+0", "v1 = Neg v0", "v2 = v0 Lt 0 ? v1 : v0", "z+0 = v2"],
     );
     // The smaller of two is the machine's own where it gives what was compared.
     check(
-        "a: f32x16 = -x[0; 16]  b: f32x16 = -x[16; 16]  z[0] = select(a < b, a, b)",
+        "a: f32x16 = neg(x[0; 16])  b: f32x16 = neg(x[16; 16])  z[0] = select(a < b, a, b)",
         &["v0 = Neg x+0", "v1 = Neg x+64", "v2 = LessF v0, v1", "z+0 = v2"],
     );
     check(
-        "a: f32x16 = -x[0; 16]  b: f32x16 = -x[16; 16]  z[0] = select(a <= b, a, b)",
+        "a: f32x16 = neg(x[0; 16])  b: f32x16 = neg(x[16; 16])  z[0] = select(a <= b, a, b)",
         &["v0 = Neg x+0", "v1 = Neg x+64", "v2 = v0 Le v1 ? v0 : v1", "z+0 = v2"],
     );
 }
@@ -176,30 +198,25 @@ fn a_choice_by_a_comparison_is_one_instruction() {
 fn a_wide_vector_is_folded_by_halves() {
     let fold = "a: f32x16 = x[0; 16] * x[16; 16]  z[0] = fold_sum(a)";
     let halves = [
-        "v2 = x+0",
-        "v0 = MulF v2, x+64",
-        "v3 = x+32",
-        "v1 = MulF v3, x+96",
-        "v5 = AddF v0, v1",
-        "v4 = fold Sum v5",
-        "z+0 = Word v4",
+        "v0 = x+64",
+        "v1 = MulF v0, x+0",
+        "v2 = x+96",
+        "v3 = MulF v2, x+32",
+        "v4 = AddF v1, v3",
+        "v5 = fold Sum v4",
+        "z+0 = Word v5",
     ];
     check_avx2(fold, &halves);
 }
 
 #[test]
 fn elements_apart_and_bytes_have_instructions_of_their_own() {
-    check("z[0] = -x[1; 16 by 3]", &["v1 = gather x+4", "v0 = Neg v1", "z+0 = v0"]);
-    check("z[0; by 2] = -x[0; 16]", &["v0 = Neg x+0", "z+0 by 8 = v0"]);
-    check("z[0] = to_float(u[4; 16])", &["v1 = bytes u+4", "v0 = ToFloat v1", "z+0 = v0"]);
+    check("z[0] = neg(x[1; 16 by 3])", &["v0 = gather x+4", "v1 = Neg v0", "z+0 = v1"]);
+    check("z[0; by 2] = neg(x[0; 16])", &["v0 = Neg x+0", "z+0 by 8 = v0"]);
+    check("z[0] = to_float(u[4; 16])", &["v0 = bytes u+4", "v1 = ToFloat v0", "z+0 = v1"]);
     check(
         "m[0] = x[0; 16] < splat(1.0, 16)",
-        &[
-            "v1 = x+0",
-            "v0 = Lt v1, 1",
-            "v2 = And v0, 0.000000000000000000000000000000000000000000001",
-            "m+0 = bytes v2",
-        ],
+        &["v0 = x+0", "v1 = Lt v0, 1", "v2 = And v1, #1", "m+0 = bytes v2"],
     );
     let error = lower(&function("z[0] = to_float(u[0; 16 by 2])"), Width::W512, true)
         .expect_err("no gather of bytes");
@@ -209,14 +226,14 @@ fn elements_apart_and_bytes_have_instructions_of_their_own() {
 #[test]
 fn pointers_move_with_the_loops() {
     check(
-        "for i in 0..4 { z[16*i] = -x[16*i + 2; 16]  if x[i] < 1.0 { z[0] = 1.0 } else { } }",
+        "for i in 0..4 { z[16*i] = neg(x[16*i + 2; 16])  if x[i] < 1.0 { z[0] = 1.0 } else { } }",
         &[
             "loop 4",
             "v0 = Neg x'+8",
             "z'+0 = v0",
-            "v2 = Word x'+0",
-            "v1 = Lt v2, 1",
-            "if v1",
+            "v1 = Word x'+0",
+            "v2 = Lt v1, 1",
+            "if v2",
             "v3 = 1",
             "z+0 = Word v3",
             "else",
