@@ -13,7 +13,7 @@ mod work;
 
 use cranelift_entity::PrimaryMap;
 
-use crate::base::hash::HashMap;
+use crate::base::hash::{HashMap, IndexSet};
 use crate::base::parallel;
 use crate::base::span::Span;
 use crate::base::target::Target;
@@ -238,13 +238,8 @@ impl Lowered {
 
     /// The calls that some launches come from, each once, in their order.
     pub fn sources(&self, launches: &[Launch]) -> Vec<&Source> {
-        let mut found: Vec<Origin> = Vec::new();
-        for origin in launches.iter().flat_map(|launch| &launch.origins) {
-            if !found.contains(origin) {
-                found.push(*origin);
-            }
-        }
-        found.into_iter().map(|origin| &self.origins[origin]).collect()
+        let origins: IndexSet<Origin> = launches.iter().flat_map(|launch| &launch.origins).copied().collect();
+        origins.into_iter().map(|origin| &self.origins[origin]).collect()
     }
 
     /// How many functions are left when those that are equal up to names count once.

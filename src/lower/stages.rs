@@ -168,15 +168,15 @@ pub const PIPELINE: &[Stage] = &[
         },
     ),
     step("schedule", "writes the loops of each kernel", Form::Launches, |state, context| {
-        // Each kernel has a clone of its own to work on.
+        // Each schedule has axes and expressions of its own, which begin with these.
         state.kernels.program.freeze();
-        let subject = sched::ScheduleInput {
+        let input = sched::ScheduleInput {
             kernels: &state.kernels,
             layouts: &state.layouts,
             machine: &context.goal.machine,
             accurate_sums: !context.goal.fast_math || context.over == LaneAxis::Channels,
         };
-        let launches = sched::schedule(subject, &state.groups, context.choices);
+        let launches = sched::schedule(input, &state.groups, context.choices);
         state.launches =
             launches.unwrap_or_else(|illegal| panic!("a policy took a step that is not legal: {illegal}"));
     }),

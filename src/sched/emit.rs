@@ -15,19 +15,11 @@ use crate::kernels::{Nest, Statement};
 use crate::loops::verifier;
 use crate::loops::{Binary, Expr, Fold, ForKind, Scalar, Stmt, Type};
 use crate::te::whole::is_beyond;
-use crate::te::{self, Axis, Index, Program, Reduction};
+use crate::te::{self, Axis, Index, Reduction};
 
-/// Writes the function of a nest, whose launch has neither group nor origins yet. The points of a register tile have expressions of their
-/// own, which are added to the `program`.
-pub fn emit(
-    subject: ScheduleInput<'_>,
-    program: Program,
-    name: &str,
-    nest: &Nest,
-    sched: &LoopNest,
-) -> Launch {
-    let lane = sched.lane.as_ref().map(|lane| lane.axis);
-    let mut writer = Writer::new(subject, program, lane);
+/// Writes the function of a nest, whose launch has neither group nor origins yet.
+pub fn emit(input: ScheduleInput<'_>, name: &str, nest: &Nest, sched: &LoopNest) -> Launch {
+    let mut writer = Writer::new(input, sched);
     let mut body = Emitter { writer: &mut writer, nest, sched }.body();
     for (depth, axis) in sched.outer.iter().enumerate().rev() {
         let kind = if depth == 0 { ForKind::Parallel } else { ForKind::Serial };

@@ -3,46 +3,47 @@
 
 use super::emit::emit;
 use super::nest::LoopNest;
+use super::step::Step;
 use super::*;
 use crate::base::philox::RandomState;
 use crate::base::target::Level;
 use crate::kernels::parser::parse;
 use crate::loops::interpreter::{BufferMemory, run};
-use crate::te::{Axis, DType, Index, Program};
+use crate::te::{Axis, DType, Index};
 
 /// The result at an element, by plain loops; `read("x", &[1, 2])` is an element of an input.
 type Direct = fn(read: &dyn Fn(&str, &[usize]) -> f32, at: &[usize]) -> f32;
 
 /// The latest axis of a name: a part of a loop is called as the whole was.
-fn axis(program: &Program, name: &str) -> Axis {
-    let found = program.axes.iter().filter(|(_, data)| data.name == name).last();
+fn axis(sched: &LoopNest, name: &str) -> Axis {
+    let found = sched.axes.iter().filter(|(_, data)| data.name == name).last();
     found.unwrap_or_else(|| panic!("no axis is called {name}")).0
 }
 
-/// One step of a schedule, in the words in which it is written down; `only n < 11` masks what is reduced.
-fn step(program: &mut Program, sched: &mut LoopNest, text: &str) -> Result<(), Illegal> {
+/// Takes one step, in the words in which it is written down; `only n < 11` masks what is reduced.
+fn step(sched: &mut LoopNest, text: &str) -> Result<(), Illegal> {
     let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("{text} is no number"));
+    let named = |name: &str| axis(sched, name);
     let words: Vec<&str> = text.split(' ').collect();
-    match words.as_slice() {
-        ["tile", name, "by", factor] => sched.tile(program, axis(program, name), number(factor)),
-        ["block", name, "by", factor] => sched.block(program, axis(program, name), number(factor)),
-        ["unroll"] => sched.unroll(program),
-        ["split", name, "by", factor] => {
-            sched.split(program, axis(program, name), number(factor)).map(|_| ())
-        }
-        ["vectorize", name] => sched.vectorize(program, axis(program, name), false),
-        ["vectorize", name, "summed"] => sched.vectorize(program, axis(program, name), true),
+    let step = match words.as_slice() {
+        ["tile", name, "by", factor] => Step::Tile { axis: named(name), factor: number(factor) },
+        ["block", name, "by", factor] => Step::Block { axis: named(name), factor: number(factor) },
+        ["unroll", name] => Step::Unroll { axis: named(name) },
+        ["split", name, "by", factor] => Step::Split { axis: named(name), factor: number(factor) },
+        ["vectorize", name] => Step::Vectorize { axis: named(name), reduced: false },
+        ["vectorize", name, "summed"] => Step::Vectorize { axis: named(name), reduced: true },
         ["restrict", name, "to", range] => {
             let (start, end) = range.split_once("..").expect("a range");
             let (start, end) = (number(start), number(end));
-            sched.restrict(program, axis(program, name), start, end - start)
+            Step::Restrict { axis: named(name), start, count: end - start }
         }
         ["only", name, "<", extent] => {
-            sched.mask = Some((Index::from(axis(program, name)), number(extent)));
-            Ok(())
+            sched.mask = Some((Index::from(named(name)), number(extent)));
+            return Ok(());
         }
         _ => panic!("{text} is no step"),
-    }
+    };
+    step.apply(sched)
 }
 
 /// A kernel of one nest, whose loops run in the parts that some schedules are for.
@@ -58,17 +59,16 @@ impl Example {
         let (kernels, layouts) = parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         assert_eq!(crate::kernels::verifier::verify(&kernels, Some(&layouts)), Ok(()), "{text}");
         let machine = Machine::of(Target::of(Level::Avx2));
-        let subject =
+        let input =
             ScheduleInput { kernels: &kernels, layouts: &layouts, machine: &machine, accurate_sums: false };
         let [kernel] = kernels.kernels.as_slice() else { panic!("{text}: one kernel") };
         let [nest] = kernel.nests.as_slice() else { panic!("{text}: one nest") };
         let launch = |steps: &&str| {
-            let mut program = kernels.program.clone();
-            let mut sched = LoopNest::new(&program, nest);
+            let mut sched = LoopNest::new(&kernels.program, nest);
             for text in steps.split(", ").filter(|text| !text.is_empty()) {
-                step(&mut program, &mut sched, text).unwrap_or_else(|error| panic!("{error}"));
+                step(&mut sched, text).unwrap_or_else(|error| panic!("{error}"));
             }
-            emit(subject, program, "f", nest, &sched)
+            emit(input, "f", nest, &sched)
         };
         let launches = schedules.iter().map(launch).collect();
         Example { kernels, layouts, launches }
@@ -254,13 +254,13 @@ fn any_steps_give_the_same_sums() {
     let cases: [(i64, &str, &[&str]); 12] = [
         (6, "rows", &["tile n by 3, tile o by 4"]),
         (6, "rows", &["block k by 3"]),
-        (6, "rows", &["block k by 2, unroll"]),
-        (6, "rows", &["unroll"]),
-        (6, "rows", &["tile o by 2, block k by 3, unroll"]),
+        (6, "rows", &["block k by 2, unroll kl"]),
+        (6, "rows", &["unroll k"]),
+        (6, "rows", &["tile o by 2, block k by 3, unroll kl"]),
         (6, "rows", &["restrict n to 0..4, tile n by 2", "restrict n to 4..6"]),
         (6, "rows", &["restrict o to 0..1", "restrict o to 1..4, tile o by 3"]),
         (6, "rows", &["split o by 4, vectorize ol"]),
-        (6, "rows", &["tile n by 2, split o by 4, vectorize ol, unroll"]),
+        (6, "rows", &["tile n by 2, split o by 4, vectorize ol, unroll k"]),
         (11, "lanes(0, 8)", &["split n by 8, vectorize nl"]),
         (11, "lanes(0, 4)", &["split n by 4, vectorize nl, tile o by 4, block k by 2"]),
         (1, "lanes(0, 8)", &[""]),
@@ -275,8 +275,8 @@ fn any_steps_give_the_same_sums() {
 fn a_sum_of_blocks_is_one_of_sums() {
     for (steps, begins_again) in [
         ("block k by 3", true),
-        ("block k by 3, unroll", true),
-        ("unroll", false),
+        ("block k by 3, unroll kl", true),
+        ("unroll k", false),
         ("tile n by 3, block k by 3", false),
     ] {
         let example = Example::new(&product(6, "rows"), &[steps]);
@@ -396,7 +396,7 @@ fn the_position_of_the_best() {
         (1..6).fold(0, |best, k| if size(k) > size(best) { k } else { best }) as f32
     };
     let odd: Direct = |read, at| (0..6).find(|k| read("x", &[at[0], *k]) == 0.0).unwrap_or(0) as f32;
-    for steps in ["", "unroll", "tile n by 2", "block k by 2, unroll"] {
+    for steps in ["", "unroll k", "tile n by 2", "block k by 2, unroll kl"] {
         Example::new(text, &[steps]).check_values(&[("high", high), ("odd", odd)]);
     }
 }
@@ -451,7 +451,7 @@ fn windows_of_a_convolution() {
       }
     }
     ");
-    for steps in ["", "tile n by 2", "unroll", "tile i by 3, unroll"] {
+    for steps in ["", "tile n by 2", "unroll u", "tile i by 3, unroll u"] {
         let example = Example::new(WINDOWS, &[steps]);
         example.check_values(&[("most", MOST), ("twice", |read, at| 2.0 * MOST(read, at))]);
     }

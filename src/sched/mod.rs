@@ -1,20 +1,22 @@
 //! Scheduling: how each kernel's loops run on the machine.
 //!
 //! In: kernels and layouts. Out: [`Launch`]es, loop functions with the tensors of their buffers and the steps of their
-//! schedule. [`policy`] chooses: which steps, and why; [`nest`] holds the steps; [`emit`] writes the loops. What was
+//! schedule. [`policy`] chooses: which steps, and why; a [`step`] changes a [`nest`]; [`emit`] writes the loops. What was
 //! measured on a machine comes in as [`TunedTiles`].
 
-pub mod choices;
 pub mod cost_model;
 pub mod emit;
 pub mod nest;
 pub mod policy;
 pub mod printer;
+pub mod step;
+pub mod tuned;
 pub mod value;
 
 #[cfg(test)]
 mod emit_tests;
 
+use crate::base::hash::IndexSet;
 use crate::base::parallel;
 use crate::base::target::Target;
 use crate::kernels::slices::Group;
@@ -22,8 +24,8 @@ use crate::kernels::{Kernels, Layouts, Nest};
 use crate::loops::Function;
 use crate::te::{Origin, Tensor};
 
-pub use choices::TunedTiles;
-pub use nest::Illegal;
+pub use step::Illegal;
+pub use tuned::TunedTiles;
 
 /// The machine as the scheduler sees it.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +89,7 @@ impl Launch {
     /// What it is called in [`TunedTiles`], whatever its tile; of a launch as it was scheduled, before anything was stored
     /// in place.
     pub fn key(&self) -> String {
-        self.key.clone().unwrap_or_else(|| choices::key(&self.function))
+        self.key.clone().unwrap_or_else(|| tuned::key(&self.function))
     }
 }
 
@@ -108,22 +110,22 @@ pub struct ScheduleInput<'a> {
 ///
 /// Where the policy takes a step that is not legal: that is a bug of it.
 pub fn schedule(
-    subject: ScheduleInput<'_>,
+    input: ScheduleInput<'_>,
     groups: &[Group],
-    choices: &TunedTiles,
+    tuned: &TunedTiles,
 ) -> Result<Vec<Launch>, Illegal> {
-    let kernels = &subject.kernels.kernels;
+    let kernels = &input.kernels.kernels;
     let mut group_of: Vec<Option<usize>> = vec![None; kernels.len()];
     for (at, group) in groups.iter().enumerate() {
         group_of[group.kernels.clone()].fill(Some(at));
     }
     let of_kernel = |at: &usize| {
         let group = group_of[*at].map(|group| (group, &groups[group]));
-        let mut launches = schedule_kernel(subject, *at, group, &|_| None)?;
-        if !choices.is_empty() {
+        let mut launches = schedule_kernel(input, *at, group, &|_| None)?;
+        if !tuned.is_empty() {
             // Keys are those of the tiles that the cost model takes.
             let keys: Vec<String> = launches.iter().map(Launch::key).collect();
-            launches = schedule_kernel(subject, *at, group, &|number| choices.tile(keys.get(number)?))?;
+            launches = schedule_kernel(input, *at, group, &|number| tuned.tile(keys.get(number)?))?;
             launches.iter_mut().zip(keys).for_each(|(launch, key)| launch.key = Some(key));
         }
         Ok(launches)
@@ -135,27 +137,25 @@ pub fn schedule(
 
 /// The launches of a kernel, which may belong to a group. `wanted` says which tile was chosen for which of them.
 fn schedule_kernel<'c>(
-    subject: ScheduleInput<'_>,
+    input: ScheduleInput<'_>,
     at: usize,
     group: Option<(usize, &Group)>,
     wanted: &dyn Fn(usize) -> Option<&'c str>,
 ) -> Result<Vec<Launch>, Illegal> {
-    let kernel = &subject.kernels.kernels[at];
+    let kernel = &input.kernels.kernels[at];
     let cuts = group.map_or(&[] as &[_], |(_, group)| &group.cuts[at - group.kernels.start]);
     let mut launches: Vec<Launch> = Vec::new();
     for nest in &kernel.nests {
-        let mut program = subject.kernels.program.workspace();
         let first = launches.len();
-        let scheds =
-            policy::cpu::schedule_nest(subject, &mut program, nest, cuts, &|part| wanted(first + part))?;
+        let scheds = policy::cpu::schedule_nest(input, nest, cuts, &|part| wanted(first + part))?;
         for sched in &scheds {
             // One name for each launch, as there is one for each kernel.
             let name = match launches.len() {
                 0 => kernel.name.clone(),
                 before => format!("{}#{}", kernel.name, before + 1),
             };
-            let launch = emit::emit(subject, program.clone(), &name, nest, sched);
-            let (group, origins) = (group.map(|(group, _)| group), origins(subject.kernels, nest));
+            let launch = emit::emit(input, &name, nest, sched);
+            let (group, origins) = (group.map(|(group, _)| group), origins(input.kernels, nest));
             launches.push(Launch { group, origins, ..launch });
         }
     }
@@ -164,13 +164,6 @@ fn schedule_kernel<'c>(
 
 /// What the statements of a nest come from, each once.
 fn origins(kernels: &Kernels, nest: &Nest) -> Vec<Origin> {
-    let results = nest.statements.iter().map(|statement| statement.result);
-    let origins = results.filter_map(|tensor| kernels.program.tensors[tensor].origin);
-    let mut found: Vec<Origin> = Vec::new();
-    origins.for_each(|origin| {
-        if !found.contains(&origin) {
-            found.push(origin);
-        }
-    });
-    found
+    let origins = nest.statements.iter().filter_map(|s| kernels.program.tensors[s.result].origin);
+    origins.collect::<IndexSet<Origin>>().into_iter().collect()
 }

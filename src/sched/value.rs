@@ -8,6 +8,7 @@ mod whole;
 
 use crate::base::hash::HashMap;
 
+use super::nest::LoopNest;
 use super::{Machine, ScheduleInput};
 use crate::kernels::{Kernels, Layouts};
 use crate::loops::{
@@ -57,6 +58,7 @@ pub struct Writer<'a> {
     kernels: &'a Kernels,
     layouts: &'a Layouts,
     machine: &'a Machine,
+    /// The kernels' expressions over the axes of the schedule. Those of the points of a register tile are added.
     program: Program,
     lane: Option<Axis>,
     function: Function,
@@ -66,19 +68,18 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// A writer of a function whose vectors run over `lane`.
-    pub fn new(subject: ScheduleInput<'a>, program: Program, lane: Option<Axis>) -> Writer<'a> {
-        let (axes, buffers) = (HashMap::default(), HashMap::default());
-        let ScheduleInput { kernels, layouts, machine, .. } = subject;
+    /// A writer of the function of a scheduled nest.
+    pub fn new(input: ScheduleInput<'a>, sched: &LoopNest) -> Writer<'a> {
+        let ScheduleInput { kernels, layouts, machine, .. } = input;
         Writer {
             kernels,
             layouts,
             machine,
-            program,
-            lane,
+            program: kernels.program.workspace(sched.axes.clone()),
+            lane: sched.lane.as_ref().map(|lane| lane.axis),
             function: Function::default(),
-            axes,
-            buffers,
+            axes: HashMap::default(),
+            buffers: HashMap::default(),
             order: Vec::new(),
         }
     }

@@ -113,9 +113,10 @@ impl Program {
         self.tensors.freeze();
     }
 
-    /// The same axes, expressions and tensors without the equations, for whoever adds to them.
-    pub fn workspace(&self) -> Program {
-        let (axes, exprs, tensors) = (self.axes.clone(), self.exprs.clone(), self.tensors.clone());
+    /// The same expressions and tensors without the equations, for whoever adds expressions over these axes; they begin
+    /// with those of this program.
+    pub fn workspace(&self, axes: Axes) -> Program {
+        let (exprs, tensors) = (self.exprs.clone(), self.tensors.clone());
         Program { axes, exprs, tensors, ..Program::default() }
     }
 

@@ -18,7 +18,8 @@ use crate::te::{Axis, Expr, Index, Program, Reduction};
 
 use crate::sched::cost_model::CostModel;
 use crate::sched::emit::SHORT_SUM;
-use crate::sched::nest::{Illegal, LONG_SUM, LoopNest};
+use crate::sched::nest::{LONG_SUM, LoopNest};
+use crate::sched::step::{Illegal, Step};
 use crate::sched::{Machine, ScheduleInput};
 
 /// So many summands of a register tile's sum are added one after the other, at most, where that can be; of one that has
@@ -38,23 +39,23 @@ const LONGEST_SINGLE_SUM: i64 = 16;
 const LEAST_BLOCK: i64 = 4;
 
 /// The scheduled loops of a nest: one, or two where a vector axis leaves a rest; and each of them in two parts where no
-/// tile divides an extent. Their axes are added to the `program`. `cuts` count through the slices in which the nest's group runs, and `wanted` says which
+/// tile divides an extent. `cuts` count through the slices in which the nest's group runs, and `wanted` says which
 /// register tile was chosen for which part.
 ///
 /// # Errors
 ///
 /// Where the policy takes a step that is not legal: that is a bug of it.
 pub fn schedule_nest<'c>(
-    subject: ScheduleInput<'_>,
-    program: &mut Program,
+    input: ScheduleInput<'_>,
     nest: &Nest,
     cuts: &[Cut],
     wanted: &dyn Fn(usize) -> Option<&'c str>,
 ) -> Result<Vec<LoopNest>, Illegal> {
-    let ScheduleInput { kernels, layouts, machine, accurate_sums } = subject;
+    let ScheduleInput { kernels, layouts, machine, accurate_sums } = input;
+    let program = &kernels.program;
     let mut plain = LoopNest::new(program, nest);
     plain.accurate_sums = accurate_sums;
-    let mut scheduler = NestScheduler { kernels, layouts, machine, program, nest, cuts };
+    let scheduler = NestScheduler { kernels, layouts, machine, program, nest, cuts };
     scheduler.unroll_selects(&mut plain)?;
     let scheds = match scheduler.lane_axis() {
         Some(axis) => scheduler.over_lanes(&plain, axis)?,
@@ -78,8 +79,7 @@ struct NestScheduler<'a> {
     kernels: &'a Kernels,
     layouts: &'a Layouts,
     machine: &'a Machine,
-    /// The axes of the loops are added to it.
-    program: &'a mut Program,
+    program: &'a Program,
     nest: &'a Nest,
     cuts: &'a [Cut],
 }
@@ -88,10 +88,6 @@ impl NestScheduler<'_> {
     /// What things cost in the code of the back end that will compile it.
     fn costs(&self) -> &'static CostModel {
         CostModel::of(&self.machine.target)
-    }
-
-    fn extent(&self, axis: Axis) -> i64 {
-        self.program.axes[axis].extent
     }
 
     /// The axis that indexes the lanes of a stored tensor, a free one before one that is reduced.
@@ -127,29 +123,26 @@ impl NestScheduler<'_> {
         found
     }
 
-    fn over_lanes(&mut self, plain: &LoopNest, axis: Axis) -> Result<Option<Vec<LoopNest>>, Illegal> {
-        let (extent, lanes) = (self.extent(axis), self.machine.lanes);
+    fn over_lanes(&self, plain: &LoopNest, axis: Axis) -> Result<Option<Vec<LoopNest>>, Illegal> {
+        let (extent, lanes) = (plain.extent(axis), self.machine.lanes);
         let reduced = self.nest.reduce.contains(&axis);
         let ragged = extent % lanes != 0;
         if ragged && !self.padded_everywhere(axis) {
             return Ok(None);
         }
         let mut sched = plain.clone();
-        if extent == 1 {
-            sched.replace.insert(axis, Index::from(axis));
-        }
         // Its loop has been unrolled for a choice, and no other way has lanes along it.
-        if !sched.mentions(axis) {
+        if extent != 1 && !sched.mentions(axis) {
             return Ok(None);
         }
-        let (_, lane) = sched.split(self.program, axis, lanes)?;
+        let (_, lane) = sched.split(axis, lanes)?;
         if ragged && reduced {
             sched.mask = Some((Index::from(axis), extent));
         }
         if !self.vectorizes(&sched, lane, reduced) {
             return Ok(None);
         }
-        sched.vectorize(self.program, lane, reduced)?;
+        Step::Vectorize { axis: lane, reduced }.apply(&mut sched)?;
         if sched.accurate_sums && extent * FEW_IN_LANES <= lanes {
             sched.long_sum /= 2;
         }
@@ -166,7 +159,7 @@ impl NestScheduler<'_> {
             let ends = |at: usize| {
                 layout.lane_dim == Some(at)
                     && index[at].coefficient(axis) >= 0
-                    && (planted!("sched.cpu.ends") || layout.shape[at] == self.extent(axis))
+                    && (planted!("sched.cpu.ends") || layout.shape[at] == self.program.axes[axis].extent)
             };
             index.iter().enumerate().all(|(at, index)| !index.mentions(axis) || ends(at))
         })
@@ -174,7 +167,7 @@ impl NestScheduler<'_> {
 
     /// Whether every address moves by a constant from lane to lane, and no condition depends on the lane.
     fn vectorizes(&self, sched: &LoopNest, lane: Axis, reduced: bool) -> bool {
-        let axes = &self.program.axes;
+        let axes = &sched.axes;
         let regular = |index: &Index| {
             let step = index.coefficient(lane);
             !index.add_scaled(&Index::from(lane), -step, axes).mentions(lane)
@@ -210,14 +203,14 @@ impl NestScheduler<'_> {
     }
 
     /// Joins the loops that every tensor stores contiguously.
-    fn flatten_outer(&mut self, sched: &mut LoopNest) -> Result<(), Illegal> {
+    fn flatten_outer(&self, sched: &mut LoopNest) -> Result<(), Illegal> {
         if self.factors().is_some() || sched.outer.len() < 2 {
             return Ok(());
         }
         for first in sched.slices..sched.outer.len() - 1 {
             let axes = sched.outer[first..].to_vec();
             let mut flat = sched.clone();
-            let axis = flat.flatten(self.program, &axes)?;
+            let axis = flat.flatten(&axes)?;
             if self.vectorizes(&flat, axis, false) {
                 *sched = flat;
                 return Ok(());
@@ -226,7 +219,7 @@ impl NestScheduler<'_> {
         Ok(())
     }
 
-    fn over_elements(&mut self, plain: &LoopNest) -> Result<Option<Vec<LoopNest>>, Illegal> {
+    fn over_elements(&self, plain: &LoopNest) -> Result<Option<Vec<LoopNest>>, Illegal> {
         let mut flat = plain.clone();
         self.flatten_outer(&mut flat)?;
         match self.over_last(flat)? {
@@ -236,26 +229,26 @@ impl NestScheduler<'_> {
     }
 
     /// Vectors over the last loop, and what does not fill one.
-    fn over_last(&mut self, mut whole: LoopNest) -> Result<Option<Vec<LoopNest>>, Illegal> {
+    fn over_last(&self, mut whole: LoopNest) -> Result<Option<Vec<LoopNest>>, Illegal> {
         let lanes = self.machine.lanes;
         let Some(axis) = whole.outer.last().copied() else { return Ok(None) };
-        let extent = self.extent(axis);
+        let extent = whole.extent(axis);
         if extent < lanes || !self.vectorizes(&whole, axis, false) {
             return Ok(None);
         }
         let tail = extent % lanes;
         let mut main = whole.clone();
-        main.restrict(self.program, axis, 0, extent - tail)?;
+        Step::Restrict { axis, start: 0, count: extent - tail }.apply(&mut main)?;
         let Some(main_axis) = main.outer.last().copied() else { return Ok(None) };
-        let (_, lane) = main.split(self.program, main_axis, lanes)?;
+        let (_, lane) = main.split(main_axis, lanes)?;
         // An address that is linear in the loop may lose that form when the loop is split.
         if !self.vectorizes(&main, lane, false) {
             return Ok(None);
         }
-        main.vectorize(self.program, lane, false)?;
+        Step::Vectorize { axis: lane, reduced: false }.apply(&mut main)?;
         let mut scheds = vec![main];
         if tail > i64::from(planted!("sched.cpu.rest")) {
-            whole.restrict(self.program, axis, extent - tail, tail)?;
+            Step::Restrict { axis, start: extent - tail, count: tail }.apply(&mut whole)?;
             scheds.push(whole);
         }
         Ok(Some(scheds))
@@ -263,17 +256,17 @@ impl NestScheduler<'_> {
 
     /// Joins the loops of a contraction's sum that all factors walk through as through one, but for those that will be
     /// unrolled.
-    fn join(&mut self, sched: &mut LoopNest) -> Result<(), Illegal> {
+    fn join(&self, sched: &mut LoopNest) -> Result<(), Illegal> {
         let (mut at, limit) = (0, self.costs().largest_unroll);
         let mut copies = self.copies(sched);
         let unrolled = sched.reduce.iter().rev().take_while(|axis| {
-            copies *= self.extent(**axis);
+            copies *= sched.extent(**axis);
             copies <= limit
         });
         let mut end = sched.reduce.len() - unrolled.count();
         while self.factors().is_some() && at + 1 < end {
             let mut joined = sched.clone();
-            let axis = joined.join(self.program, sched.reduce[at])?;
+            let axis = joined.join(sched.reduce[at], sched.reduce[at + 1])?;
             match self.vectorizes(&joined, axis, false) {
                 true => {
                     *sched = joined;
@@ -287,18 +280,18 @@ impl NestScheduler<'_> {
 
     /// Blocks long reduction loops, so that a long sum is one of sums: it loses fewer digits. And those that walk through
     /// lanes, one vector after the other.
-    fn block(&mut self, sched: &mut LoopNest) -> Result<(), Illegal> {
+    fn block(&self, sched: &mut LoopNest) -> Result<(), Illegal> {
         for axis in sched.reduce.clone() {
             if !self.walks_lanes(sched, axis) {
                 continue;
             }
-            let (lanes, extent) = (self.machine.lanes, self.extent(axis));
+            let (lanes, extent) = (self.machine.lanes, sched.extent(axis));
             let vectors = (2..=lanes).rev().find(|part| lanes % part == 0 && extent % part == 0);
             if let Some(part) = vectors {
-                sched.block(self.program, axis, part)?;
+                Step::Block { axis, factor: part }.apply(sched)?;
             }
         }
-        let mut points = sched.tile.iter().chain(&sched.windows).map(|axis| self.extent(*axis));
+        let mut points = sched.tile.iter().chain(&sched.windows).map(|axis| sched.extent(*axis));
         let single = points.all(|extent| extent == 1);
         match single {
             _ if !sched.accurate_sums => self.block_longest_loops(sched),
@@ -310,27 +303,27 @@ impl NestScheduler<'_> {
 
     /// Blocks what is longer than any sum shall be: a register tile whose sum begins again more often is up to a fifth
     /// slower in some shapes.
-    fn block_longest_loops(&mut self, sched: &mut LoopNest) -> Result<(), Illegal> {
+    fn block_longest_loops(&self, sched: &mut LoopNest) -> Result<(), Illegal> {
         for axis in sched.reduce.clone() {
-            let extent = self.extent(axis);
+            let extent = sched.extent(axis);
             let divides = |factor: &i64| extent % factor == 0 && extent / factor > 1;
             if extent > LONGEST_LOOP
                 && let Some(factor) = (LONGEST_LOOP / 4..=LONGEST_LOOP).rev().find(divides)
             {
-                sched.block(self.program, axis, factor)?;
+                Step::Block { axis, factor }.apply(sched)?;
             }
         }
         Ok(())
     }
 
     /// Blocks the loops of sums that begin again in each loop.
-    fn block_single_sums(&mut self, sched: &mut LoopNest) -> Result<(), Illegal> {
+    fn block_single_sums(&self, sched: &mut LoopNest) -> Result<(), Illegal> {
         let mut at = 0;
         while let Some(axis) = sched.reduce.get(at).copied() {
-            let extent = self.extent(axis);
+            let extent = sched.extent(axis);
             let block = (LEAST_BLOCK..=SHORT_SUM).rev().find(|factor| extent % factor == 0);
             match block.filter(|_| extent > LONGEST_SINGLE_SUM) {
-                Some(factor) => sched.block(self.program, axis, factor)?,
+                Some(factor) => Step::Block { axis, factor }.apply(sched)?,
                 None => at += 1,
             }
         }
@@ -339,8 +332,8 @@ impl NestScheduler<'_> {
 
     /// Blocks one loop of a register tile's sum, which begins again only in the innermost loop that has a long sum inside:
     /// that sum and the one of such sums shall be short.
-    fn block_tile(&mut self, sched: &mut LoopNest) -> Result<(), Illegal> {
-        let all: i64 = sched.reduce.iter().map(|axis| self.extent(*axis)).product();
+    fn block_tile(&self, sched: &mut LoopNest) -> Result<(), Illegal> {
+        let all: i64 = sched.reduce.iter().map(|axis| sched.extent(*axis)).product();
         let longest = match sched.has_parts_in_lanes() {
             _ if sched.long_sum < LONG_SUM => 2 * sched.long_sum,
             true => LONGEST_SUM * self.machine.lanes,
@@ -348,7 +341,7 @@ impl NestScheduler<'_> {
         };
         let mut inside = 1;
         for axis in sched.reduce.clone().into_iter().rev() {
-            let extent = self.extent(axis);
+            let extent = sched.extent(axis);
             if inside >= sched.long_sum {
                 return Ok(());
             }
@@ -356,7 +349,7 @@ impl NestScheduler<'_> {
                 let long = sched.long_sum;
                 let blocks = (2..extent).filter(|factor| extent % factor == 0 && inside * factor >= long);
                 if let Some(factor) = blocks.min_by_key(|factor| inside * factor + all / (inside * factor)) {
-                    return sched.block(self.program, axis, factor);
+                    return Step::Block { axis, factor }.apply(sched);
                 }
             }
             inside *= extent;
@@ -371,24 +364,24 @@ impl NestScheduler<'_> {
             lane_dim.and_then(|at| index[at].as_axis()).and_then(|own| sched.replace[&own].as_axis())
                 == Some(axis)
         };
-        self.extent(axis) > self.machine.lanes && self.accesses().iter().any(indexes)
+        sched.extent(axis) > self.machine.lanes && self.accesses().iter().any(indexes)
     }
 
-    fn unroll(&mut self, sched: &mut LoopNest) -> Result<(), Illegal> {
+    fn unroll(&self, sched: &mut LoopNest) -> Result<(), Illegal> {
         let mut copies = self.copies(sched);
         while let Some(axis) = sched.reduce.last().copied() {
-            copies *= self.extent(axis);
+            copies *= sched.extent(axis);
             if copies > self.costs().largest_unroll {
                 break;
             }
-            sched.unroll(self.program)?;
+            Step::Unroll { axis }.apply(sched)?;
         }
         Ok(())
     }
 
     /// How often the body of a reduction is written, before its own loops are unrolled.
     fn copies(&self, sched: &LoopNest) -> i64 {
-        let extent = |axis: &Axis| self.program.axes[*axis].extent;
+        let extent = |axis: &Axis| sched.extent(*axis);
         let is_reduction = |s: &&Statement| matches!(self.program.exprs[s.body], Expr::Reduce { .. });
         let inner = self.nest.levels(self.program).0;
         let reductions = inner.iter().filter(is_reduction).count() as i64;
@@ -397,24 +390,24 @@ impl NestScheduler<'_> {
 
     /// Gives the parallel loop enough iterations to share. A nest that tests its indices keeps its loops: the verifier
     /// follows a test of an axis to the address, but not one of a digit.
-    fn collapse_parallel_loops(&mut self, sched: &mut LoopNest) -> Result<(), Illegal> {
+    fn collapse_parallel_loops(&self, sched: &mut LoopNest) -> Result<(), Illegal> {
         if sched.slices > 0 {
             let axes = sched.outer[..sched.slices].to_vec();
             if axes.len() > 1 {
-                sched.flatten(self.program, &axes)?;
+                sched.flatten(&axes)?;
             }
             return Ok(());
         }
-        while sched.outer.len() > 1 && self.extent(sched.outer[0]) < 8 && !self.tests_indices() {
+        while sched.outer.len() > 1 && sched.extent(sched.outer[0]) < 8 && !self.tests_indices() {
             let axes = sched.outer[..2].to_vec();
-            sched.flatten(self.program, &axes)?;
+            sched.flatten(&axes)?;
         }
         Ok(())
     }
 
     /// Whether a read may lie outside its tensor and the halo that holds its fill value.
     fn tests_indices(&self) -> bool {
-        let program = &*self.program;
+        let program = self.program;
         let mut found = false;
         for statement in &self.nest.statements {
             program.for_each_expr(statement.body, &mut |id| {

@@ -4,9 +4,10 @@
 //! the accumulators of a tile do not. So a single accumulator stays one, and a tile a tile.
 
 use super::NestScheduler;
-use super::tile::{Contraction, Tile};
+use super::tile::{Contraction, Tile, TileFactor};
 use crate::sched::cost_model::TileCost;
 use crate::sched::nest::LoopNest;
+use crate::te::Axes;
 
 /// So many tiles are worth to be measured.
 const MEASURED: usize = 6;
@@ -22,13 +23,13 @@ impl NestScheduler<'_> {
         contraction: &Contraction,
         wanted: Option<&str>,
     ) -> Tile {
-        let (mut tiles, TileCost { loads, cycles }) = self.tiles(contraction);
-        let default = self.text(&tiles[0]);
+        let (mut tiles, TileCost { loads, cycles }) = self.tiles(sched, contraction);
+        let default = text(&sched.axes, &tiles[0]);
         sched.note(format!(
             "cost model: tile {default} at {cycles:.2} cycles and {loads:.2} loads a multiply-add"
         ));
         if let Some(wanted) = wanted {
-            match tiles.iter().position(|tile| self.text(tile) == wanted) {
+            match tiles.iter().position(|tile| text(&sched.axes, tile) == wanted) {
                 Some(at) => {
                     sched.note(format!("measured: tile {wanted}, where the cost model has {default}"));
                     tiles[..=at].rotate_right(1);
@@ -41,7 +42,7 @@ impl NestScheduler<'_> {
             }
         }
         for tile in &tiles {
-            let text = self.text(tile);
+            let text = text(&sched.axes, tile);
             // Loops of one name cannot be told apart: the cheaper tile stands for both.
             if !sched.tiles.contains(&text) {
                 sched.tiles.push(text);
@@ -54,8 +55,8 @@ impl NestScheduler<'_> {
     }
 
     /// All tiles with the same sums as the cost model's, which comes first; then the cheapest. And what the first costs.
-    fn tiles(&self, contraction: &Contraction) -> (Vec<Tile>, TileCost) {
-        let extent = |axis| self.extent(axis);
+    fn tiles(&self, sched: &LoopNest, contraction: &Contraction) -> (Vec<Tile>, TileCost) {
+        let extent = |axis| sched.extent(axis);
         let (default, least) = self.best_tile(contraction, &extent);
         let is_single = |tile: &Tile| {
             let points: i64 = tile.iter().flatten().map(|(_, factor)| factor).product();
@@ -71,11 +72,11 @@ impl NestScheduler<'_> {
         let tiles = std::iter::once(default).chain(others.into_iter().map(|(tile, _)| tile));
         (tiles.collect(), least)
     }
+}
 
-    fn text(&self, tile: &Tile) -> String {
-        let name = |axis| &self.program.axes[axis].name;
-        let blocks: Vec<String> =
-            tile.iter().flatten().map(|(axis, factor)| format!("{} {factor}", name(*axis))).collect();
-        if blocks.is_empty() { "of one element".into() } else { blocks.join(", ") }
-    }
+/// A tile as it is written down.
+fn text(axes: &Axes, tile: &Tile) -> String {
+    let block = |(axis, factor): &TileFactor| format!("{} {factor}", axes[*axis].name);
+    let blocks: Vec<String> = tile.iter().flatten().map(block).collect();
+    if blocks.is_empty() { "of one element".into() } else { blocks.join(", ") }
 }

@@ -4,7 +4,8 @@
 use crate::te::{Axis, Expr, Index};
 
 use super::NestScheduler;
-use crate::sched::nest::{Illegal, LoopNest};
+use crate::sched::nest::LoopNest;
+use crate::sched::step::{Illegal, Step};
 
 /// The points of a tile that unrolled choices may make.
 const LARGEST_TILE: i64 = 64;
@@ -12,9 +13,9 @@ const LARGEST_TILE: i64 = 64;
 impl NestScheduler<'_> {
     /// Makes the loops that count through the slices the outermost ones. Where the cuts are no loops of the nest, it has
     /// none, and the plan finds that the group has no common slices.
-    pub(super) fn slice(&mut self, sched: &mut LoopNest) -> Result<(), Illegal> {
-        let axes = &self.program.axes;
-        let counts = self.cuts.iter().flatten().map(|(axis, by)| sched.replace[axis].div(*by, axes));
+    pub(super) fn slice(&self, sched: &mut LoopNest) -> Result<(), Illegal> {
+        let count = |(axis, by): &(Axis, i64)| sched.replace[axis].div(*by, &sched.axes);
+        let counts = self.cuts.iter().flatten().map(count);
         let counts: Vec<Index> = counts.collect();
         let several = counts.iter().filter(|index| index.as_constant().is_none());
         let loops: Option<Vec<Axis>> = several.map(Index::as_axis).collect();
@@ -23,18 +24,18 @@ impl NestScheduler<'_> {
         };
         match loops.is_empty() {
             true => Ok(()),
-            false => sched.slice(self.program, loops),
+            false => Step::Slice { loops }.apply(sched),
         }
     }
 
     /// Unrolls the loops that decide choices, as far as a tile has room, so that each of its points has one expression.
-    pub(super) fn unroll_selects(&mut self, sched: &mut LoopNest) -> Result<(), Illegal> {
+    pub(super) fn unroll_selects(&self, sched: &mut LoopNest) -> Result<(), Illegal> {
         if self.factors().is_some() {
             return Ok(());
         }
         for index in self.select_indices() {
             let mut open = Vec::new();
-            self.replaced(sched, &index).for_each_axis(&mut |axis| open.push(axis));
+            replaced(sched, &index).for_each_axis(&mut |axis| open.push(axis));
             for axis in open.into_iter().filter(|axis| sched.outer.contains(axis)).collect::<Vec<_>>() {
                 self.unroll_select(sched, &index, axis)?;
             }
@@ -45,7 +46,7 @@ impl NestScheduler<'_> {
     /// The indices that are compared with numbers to choose an expression, the outermost choice first: what the points
     /// of an inner one share is then at hand for a short while only.
     fn select_indices(&self) -> Vec<Index> {
-        let program = &*self.program;
+        let program = self.program;
         let mut found: Vec<Index> = Vec::new();
         for statement in &self.nest.statements {
             program.for_each_expr(statement.body, &mut |id| {
@@ -62,15 +63,15 @@ impl NestScheduler<'_> {
     }
 
     /// Tiles a loop by the least number whose blocks do not change the index.
-    fn unroll_select(&mut self, sched: &mut LoopNest, index: &Index, axis: Axis) -> Result<(), Illegal> {
-        let extent = self.extent(axis);
-        let points: i64 = sched.tile.iter().chain(&sched.windows).map(|axis| self.extent(*axis)).product();
+    fn unroll_select(&self, sched: &mut LoopNest, index: &Index, axis: Axis) -> Result<(), Illegal> {
+        let extent = sched.extent(axis);
+        let points: i64 = sched.tile.iter().chain(&sched.windows).map(|axis| sched.extent(*axis)).product();
         for factor in (2..=extent.min(LARGEST_TILE / points)).filter(|factor| extent % factor == 0) {
             let mut tiled = sched.clone();
-            tiled.tile(self.program, axis, factor)?;
+            Step::Tile { axis, factor }.apply(&mut tiled)?;
             let blocks: Vec<Axis> =
                 tiled.outer.iter().copied().filter(|axis| !sched.outer.contains(axis)).collect();
-            let index = self.replaced(&tiled, index);
+            let index = replaced(&tiled, index);
             if !blocks.iter().any(|block| index.mentions(*block)) {
                 tiled.shares = true;
                 *sched = tiled;
@@ -79,8 +80,8 @@ impl NestScheduler<'_> {
         }
         Ok(())
     }
+}
 
-    fn replaced(&self, sched: &LoopNest, index: &Index) -> Index {
-        index.substitute(&|axis| sched.replace.get(&axis).cloned(), &self.program.axes)
-    }
+fn replaced(sched: &LoopNest, index: &Index) -> Index {
+    index.substitute(&|axis| sched.replace.get(&axis).cloned(), &sched.axes)
 }

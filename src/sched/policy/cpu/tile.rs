@@ -8,10 +8,11 @@ use crate::te::{Axis, Binary, Expr, ExprId, Reduction};
 
 use super::NestScheduler;
 use crate::sched::cost_model::{TileCost, TileLoad};
-use crate::sched::nest::{Illegal, LoopNest};
+use crate::sched::nest::LoopNest;
+use crate::sched::step::{Illegal, Step};
 
 /// So many elements of an axis.
-type TileFactor = (Axis, i64);
+pub(super) type TileFactor = (Axis, i64);
 
 /// A block of each factor; None is a single element.
 pub(super) type Tile = [Option<TileFactor>; 2];
@@ -77,7 +78,7 @@ impl NestScheduler<'_> {
                 body,
                 own: own.copied().collect(),
                 vector: sched.lane.as_ref().is_some_and(|lane| these.contains(&lane.axis)),
-                points: windows.map(|axis| self.extent(*axis)).product(),
+                points: windows.map(|axis| sched.extent(*axis)).product(),
                 sliding: self.sliding(sched, body),
             }
         };
@@ -85,7 +86,7 @@ impl NestScheduler<'_> {
         if sides.iter().all(|side| side.own.is_empty()) {
             return None;
         }
-        let windows = sched.windows.iter().map(|axis| self.extent(*axis)).product();
+        let windows = sched.windows.iter().map(|axis| sched.extent(*axis)).product();
         Some(Contraction { sides, vector: sched.lane.is_some(), windows })
     }
 
@@ -108,13 +109,13 @@ impl NestScheduler<'_> {
     }
 
     /// The plan, or two for parts of a loop, where these have better tiles than the whole.
-    pub(super) fn parts(&mut self, sched: LoopNest) -> Result<Vec<LoopNest>, Illegal> {
+    pub(super) fn parts(&self, sched: LoopNest) -> Result<Vec<LoopNest>, Illegal> {
         let Some((axis, first)) = self.cut(&sched) else { return Ok(vec![sched]) };
-        let extent = self.extent(axis);
+        let extent = sched.extent(axis);
         let mut halves = [sched.clone(), sched];
-        halves[0].restrict(self.program, axis, 0, first)?;
+        Step::Restrict { axis, start: 0, count: first }.apply(&mut halves[0])?;
         let rest = extent - first - i64::from(planted!("sched.tile.part"));
-        halves[1].restrict(self.program, axis, first, rest)?;
+        Step::Restrict { axis, start: first, count: rest }.apply(&mut halves[1])?;
         Ok(halves.into())
     }
 
@@ -123,15 +124,15 @@ impl NestScheduler<'_> {
         let (contraction, costs) = (self.contraction(sched)?, self.costs());
         let divides =
             |extent: i64| (costs.small_block..=costs.largest_block).any(|block| extent % block == 0);
-        let whole = self.best_tile(&contraction, &|axis| self.extent(axis)).1.cycles;
+        let whole = self.best_tile(&contraction, &|axis| sched.extent(axis)).1.cycles;
         let mut best = (None, whole * costs.worth_parts);
         let own = contraction.sides.iter().flat_map(|side| side.own.iter().rev().copied());
         for axis in
-            own.filter(|axis| self.extent(*axis) > costs.largest_block && !divides(self.extent(*axis)))
+            own.filter(|axis| sched.extent(*axis) > costs.largest_block && !divides(sched.extent(*axis)))
         {
-            let extent = self.extent(axis);
+            let extent = sched.extent(axis);
             let cost_of = |part: i64| {
-                let extent_of = |other: Axis| if other == axis { part } else { self.extent(other) };
+                let extent_of = |other: Axis| if other == axis { part } else { sched.extent(other) };
                 part as f64 * self.best_tile(&contraction, &extent_of).1.cycles
             };
             for first in
@@ -147,11 +148,11 @@ impl NestScheduler<'_> {
     }
 
     /// Chooses the register tile of a contraction, the wanted one if it may have that, and the order of its loops.
-    pub(super) fn tile(&mut self, sched: &mut LoopNest, wanted: Option<&str>) -> Result<(), Illegal> {
+    pub(super) fn tile(&self, sched: &mut LoopNest, wanted: Option<&str>) -> Result<(), Illegal> {
         let Some(contraction) = self.contraction(sched) else { return Ok(()) };
         let tile = self.choose(sched, &contraction, wanted);
         self.order(sched, &contraction)?;
-        tile.into_iter().flatten().try_for_each(|(axis, factor)| sched.tile(self.program, axis, factor))
+        tile.into_iter().flatten().try_for_each(|(axis, factor)| Step::Tile { axis, factor }.apply(sched))
     }
 
     /// The loop axes that an expression depends on.
@@ -234,7 +235,7 @@ impl NestScheduler<'_> {
         let [x, y] = &contraction.sides;
         let (outer, inner) = if self.is_larger(x, y) { (&x.own, &y.own) } else { (&y.own, &x.own) };
         let Some((last, rest)) = outer.split_last() else { return Ok(()) };
-        let rows: i64 = rest.iter().map(|axis| self.extent(*axis)).product();
+        let rows: i64 = rest.iter().map(|axis| sched.extent(*axis)).product();
         let larger = self.footprint(x.body).max(self.footprint(y.body)) as i64;
         let keep_last = rest.is_empty() || 4 * larger / rows > self.costs().largest_row;
         let place = |axis: &Axis| match () {
@@ -245,7 +246,7 @@ impl NestScheduler<'_> {
         };
         let mut order = sched.outer.clone();
         order[sched.slices..].sort_by_key(place);
-        sched.reorder(self.program, order)
+        Step::Reorder { order }.apply(sched)
     }
 
     fn is_larger(&self, x: &Factor, y: &Factor) -> bool {

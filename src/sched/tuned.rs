@@ -1,7 +1,7 @@
 //! Register tiles that were measured on a machine: the scheduler takes them in place of those of its cost model.
 //!
-//! A choice says which elements of a launch are computed side by side. It changes the order of no sum, so results have
-//! the same bits with any choices or none. Keys and tiles are text, because they come from files: a key that no launch
+//! A tile says which elements of a launch are computed side by side. It changes the order of no sum, so results have
+//! the same bits with any tuned tiles or none. Keys and tiles are text, because they come from files: a key that no launch
 //! has is not asked for, and a tile that a launch may not have is not taken.
 
 use std::collections::{BTreeMap, HashSet};
@@ -36,7 +36,7 @@ impl TunedTiles {
         self.0.len()
     }
 
-    /// How many of the choices none of these launches has taken: their function is another one now.
+    /// How many of the tiles none of these launches has taken: their function is another one now.
     pub fn misfits(&self, launches: &[Launch]) -> usize {
         let taken: HashSet<(&str, &str)> = launches
             .iter()
