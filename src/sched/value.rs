@@ -470,3 +470,6 @@ impl<'a> Writer<'a> {
         scope.statements.push(Stmt::Store { buffer, index, stride, value: value.expr });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,8 +98,8 @@ fn tiles_for_other_kernels_change_nothing() {
     assert_eq!((launches[0].schedule.as_str(), tuned.misfits(&launches)), (default[0].schedule.as_str(), 2));
 }
 
-/// A convolution of so many pictures, each a row of pixels.
-fn convolution(pictures: i64, pixels: i64, layout: &str) -> String {
+/// A convolution of so many pictures, each a row of pixels, and what it reads of them.
+fn convolution(pictures: i64, pixels: i64, layout: &str, read: &str) -> String {
     format!(
         "kernels(x: f32[{pictures}, 4, {pixels}], w: f32[8, 4, 3]) -> (y: f32[{pictures}, 8, {pixels}]) {{
   stored x {layout} halo(0, 0, 0, 0, 1, 1) fill(0);
@@ -107,7 +107,7 @@ fn convolution(pictures: i64, pixels: i64, layout: &str) -> String {
   stored y {layout};
   kernel \"y\" {{
     nest [n < {pictures}, o < 8, i < {pixels}] reduce [c < 4, u < 3] {{
-      y[n, o, i] = sum[c < 4, u < 3] (x[n, c, i + u - 1] else 0) * w[o, c, u];
+      y[n, o, i] = sum[c < 4, u < 3] {read} * w[o, c, u];
     }}
   }}
 }}"
@@ -119,9 +119,12 @@ fn convolution(pictures: i64, pixels: i64, layout: &str) -> String {
 #[test]
 fn schedules_can_be_made_again_from_their_steps() {
     let mut seen: Vec<String> = Vec::new();
-    let lanes = "lanes(0, 16)";
-    for (pictures, pixels, layout) in [(32, 14, lanes), (11, 14, lanes), (1, 14, lanes), (2, 37, "rows")] {
-        let text = convolution(pictures, pixels, layout);
+    let lanes = ("lanes(0, 16)", "(x[n, c, i + u - 1] else 0)");
+    let rows = ("rows", "x[n, c, i]");
+    for (pictures, pixels, (layout, read)) in
+        [(32, 14, lanes), (11, 14, lanes), (1, 14, lanes), (2, 37, rows)]
+    {
+        let text = convolution(pictures, pixels, layout, read);
         let (kernels, layouts) = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let machine = Machine::of(Target::of(Level::Avx512));
         let (kernels, layouts) = (&kernels, &layouts);
