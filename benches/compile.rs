@@ -67,8 +67,8 @@ fn once(file: &str, model: &str, settings: &[String]) -> Measured {
     let spec = module.train_spec(section, &overrides).expect("the section is right");
     let phase = &spec.phases[0];
     let graph = Recipe::of(&module, &spec).step(phase.batch, phase).expect("it elaborates");
-    let goal = CompileOptions::of(Target::host());
-    let lowered = lower(&graph, &goal);
+    let options = CompileOptions::of(Target::host());
+    let lowered = lower(&graph, &options);
     let (launches, functions) = (lowered.launches.len(), lowered.unique_functions());
     let device = devices::host(1).expect("a thread");
     let program = Executable::compile(&graph, lowered, &*device).expect("it compiles");

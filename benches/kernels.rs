@@ -54,9 +54,9 @@ fn main() {
         println!("{level}, one thread{:24}forward         to the input    to the weights", "");
         for shape in &shapes {
             for fast_math in if shape.4 == 3 && shape.5 == 1 { vec![false, true] } else { vec![false] } {
-                let goal = CompileOptions { fast_math, ..CompileOptions::of(Target::of(level)) };
-                let peak = device.peak_gflops(&goal.machine).expect("the peak is measured");
-                let rates = measure(shape, &goal, &device)
+                let options = CompileOptions { fast_math, ..CompileOptions::of(Target::of(level)) };
+                let peak = device.peak_gflops(&options.machine).expect("the peak is measured");
+                let rates = measure(shape, &options, &device)
                     .map(|rate| format!("{rate:6.1} ({:3.0} %)", 100.0 * rate / peak));
                 let name = format!("{}{}", label(shape), if fast_math { " tiles" } else { "" });
                 println!("{name:18} peak {peak:6.1} GFLOP/s   {}", rates.join("   "));
@@ -77,7 +77,7 @@ fn label((batch, inputs, outputs, size, kernel, groups): &(i64, i64, i64, i64, i
 /// GFLOP/s of each direction: its multiply-adds over the time of all its kernels.
 fn measure(
     shape: &(i64, i64, i64, i64, i64, i64),
-    goal: &CompileOptions,
+    options: &CompileOptions,
     device: &Arc<dyn Device>,
 ) -> [f64; 3] {
     let (batch, inputs, outputs, size, kernel, groups) = *shape;
@@ -97,7 +97,7 @@ fn measure(
     let graph = Recipe::of(&module, &spec).step(batch, &spec.phases[0]).expect("it elaborates");
     let mut store = Store::on(device);
     initialise(&graph, spec.seed, &mut store).expect("memory");
-    let lowered = lower(&graph, goal);
+    let lowered = lower(&graph, options);
     let names: Vec<String> = lowered
         .plan
         .units

@@ -66,8 +66,8 @@ fn child(kind: &str, layers: usize) {
     let spec = module.train_spec(module.train_sections()[0], &overrides).expect("a right section");
     let phase = &spec.phases[0];
     let graph = Recipe::of(&module, &spec).step(phase.batch, phase).expect("it elaborates");
-    let goal = CompileOptions::of(Target::host());
-    let lowered = lower(&graph, &goal);
+    let options = CompileOptions::of(Target::host());
+    let lowered = lower(&graph, &options);
     let device = devices::host(1).expect("a thread");
     let program = Executable::compile(&graph, lowered, &*device).expect("it compiles");
     println!("{} {}", start.elapsed().as_secs_f64(), peak_megabytes());

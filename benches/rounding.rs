@@ -59,8 +59,8 @@ fn compute(folder: &Path, case: &Case, target: Target, device: &Arc<dyn Device>)
     };
     // A training step has its lanes over the batch.
     let over = trains.then_some(LaneAxis::Batch);
-    let goal = CompileOptions { fast_math: case.fast_math, over, ..CompileOptions::of(target) };
-    let lowered = lower(&graph, &goal);
+    let options = CompileOptions { fast_math: case.fast_math, over, ..CompileOptions::of(target) };
+    let lowered = lower(&graph, &options);
     let mut native = Native::compile(&graph, lowered).expect("it compiles");
     for (draw, values) in case.values.iter().enumerate() {
         let outputs = native.run(&inputs(folder, values, &graph), device, RandomState::default());

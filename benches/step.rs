@@ -50,8 +50,8 @@ fn measure(model: &str, device: &Arc<dyn Device>) -> (i64, Vec<f64>) {
     let graph = recipe.step(phase.batch, phase).expect("it elaborates");
     let mut store = Store::on(device);
     initialise(&graph, spec.seed, &mut store).expect("memory");
-    let goal = CompileOptions::of(Target::host());
-    let executable = compile(&graph, &goal, &**device, &mut StageTimes::default()).expect("it compiles");
+    let options = CompileOptions::of(Target::host());
+    let executable = compile(&graph, &options, &**device, &mut StageTimes::default()).expect("it compiles");
     let mut program = Instance::bind(executable, device, &mut store).expect("memory");
     let pixels = (0..phase.batch * 784).map(|at| (at * 37 % 101) as f32 / 101.0);
     program.set_data(&pixels.collect::<Vec<_>>());

@@ -82,14 +82,14 @@ impl Model {
         let spec = self.module.train_spec(section, &Overrides::default());
         let spec = spec.map_err(|errors| self.error(errors.into()))?;
         let recipe = Recipe::of(&self.module, &spec);
-        let goal = CompileOptions { machine: device.machine(), over: None, fast_math: spec.fast_math };
+        let options = CompileOptions { machine: device.machine(), over: None, fast_math: spec.fast_math };
         let (store, programs) = (Store::on(device), Turns::new());
         let device = device.clone();
         let mut training = Training {
             model: self,
             recipe,
             spec,
-            goal,
+            options,
             device,
             store,
             programs,
@@ -148,7 +148,7 @@ pub struct Training<'m> {
     model: &'m Model,
     recipe: Recipe<'m>,
     spec: TrainSpec,
-    goal: CompileOptions,
+    options: CompileOptions,
     device: Arc<dyn Device>,
     store: Store,
     programs: Turns<Key>,
@@ -256,9 +256,9 @@ impl Training<'_> {
         let graph = self.graph(key)?;
         check_sizes(&graph, key.batch(), pictures, targets)?;
         self.initialise(&graph)?;
-        let Training { model, goal, device, store, programs, .. } = self;
+        let Training { model, options, device, store, programs, .. } = self;
         let bound = programs.get(key, || -> Result<Instance, TrainError> {
-            let executable = compile(&graph, goal, &**device, &mut StageTimes::default())?;
+            let executable = compile(&graph, options, &**device, &mut StageTimes::default())?;
             Ok(Instance::bind(executable, device, store)?)
         });
         let program = bound.map_err(|error| model.error(error))?;

@@ -39,8 +39,8 @@ fn graph(text: &str, batch: i64) -> Graph {
 }
 
 fn check(text: &str, batch: i64) {
-    let goal = CompileOptions::of(Target::host());
-    if let Err(error) = agreement::check(&graph(text, batch), &goal) {
+    let options = CompileOptions::of(Target::host());
+    if let Err(error) = agreement::check(&graph(text, batch), &options) {
         panic!("{error}");
     }
 }
@@ -174,8 +174,8 @@ op any(x: f32[N, C, H, W]) -> y: bool { y = (sum[n < N, c < C, i < H, j < W] x[n
             let inputs = agreement::inputs(&graph, state);
             let oracle = agreement::oracle(&graph, &agreement::doubles(&inputs), state);
             for over in [Some(LaneAxis::Batch), Some(LaneAxis::Channels)] {
-                let goal = CompileOptions { over, ..CompileOptions::of(Target::of(level)) };
-                let lowered = lower(&graph, &goal);
+                let options = CompileOptions { over, ..CompileOptions::of(Target::of(level)) };
+                let lowered = lower(&graph, &options);
                 let interpreted = agreement::interpreted(&lowered, &inputs, state).expect("it runs");
                 let mut native = Native::compile(&graph, lowered).expect("it compiles");
                 let found = native.run(&inputs, &device, state);
@@ -201,8 +201,8 @@ fn reversed_channels() {
         for (batch, over) in [(1, across), (1, along), (3, across), (9, None)] {
             let graph = model.forward(batch, false).expect("it elaborates");
             for level in [Level::Sse4, Target::host().level] {
-                let goal = CompileOptions { over, ..CompileOptions::of(Target::of(level)) };
-                let checked = agreement::check(&graph, &goal);
+                let options = CompileOptions { over, ..CompileOptions::of(Target::of(level)) };
+                let checked = agreement::check(&graph, &options);
                 assert_eq!(
                     checked,
                     Ok(()),
@@ -254,11 +254,11 @@ fn for_each_seed(count: u64, work: impl Fn(u64, &Checker) + Sync) {
 
 /// The passes that changed something in a program, and what the stages after them did.
 fn stages(graph: &Graph) -> Vec<String> {
-    let goal = CompileOptions::of(Target::of(Level::Fma));
+    let options = CompileOptions::of(Target::of(Level::Fma));
     let mut seen_passes = Vec::new();
     let mut before = String::new();
     let mut kernels: Option<Kernels> = None;
-    let lowered = lower_observed(graph, &goal, &TunedTiles::default(), &mut |seen| {
+    let lowered = lower_observed(graph, &options, &TunedTiles::default(), &mut |seen| {
         if seen.stage.form == Form::Equations {
             let after = format!("{:?}", seen.state.program);
             if after != before {

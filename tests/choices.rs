@@ -299,8 +299,8 @@ fn check(
         oracle.iter().map(|o| o.iter().map(|number| number.value).collect()).collect();
     compare(&format!("{what}, oracle"), ops, &graph, &oracle, &wanted);
     for level in levels.iter().filter(|level| **level <= Target::host().level) {
-        let goal = CompileOptions::of(Target::of(*level));
-        let lowered = lower(&graph, &goal);
+        let options = CompileOptions::of(Target::of(*level));
+        let lowered = lower(&graph, &options);
         let mut native = Native::compile(&graph, lowered).expect("native code");
         let found = native.run(&inputs, &devices::host(1).expect("a thread"), state);
         compare(&format!("{what}, {level}"), ops, &graph, &agreement::numbers(&found), &wanted);

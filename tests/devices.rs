@@ -26,11 +26,11 @@ const NET: &str = "
 /// What some steps leave, and the loss of each.
 fn steps(
     graph: &Graph,
-    goal: &CompileOptions,
+    options: &CompileOptions,
     device: &Arc<dyn Device>,
     count: u64,
 ) -> (Vec<Vec<f32>>, Vec<f64>) {
-    let executable = Executable::compile(graph, lower(graph, goal), &**device).expect("it compiles");
+    let executable = Executable::compile(graph, lower(graph, options), &**device).expect("it compiles");
     let mut store = Store::on(device);
     initialise(graph, 3, &mut store).expect("memory");
     let mut program = Instance::bind(Arc::new(executable), device, &mut store).expect("its own store");
@@ -47,11 +47,11 @@ fn steps(
     (store.entries().iter().map(|entry| entry.values().to_vec()).collect(), losses)
 }
 
-fn check(graph: &Graph, goal: &CompileOptions, count: u64) {
+fn check(graph: &Graph, options: &CompileOptions, count: u64) {
     let cpu = devices::host(2).expect("threads");
-    let native = steps(graph, goal, &cpu, count);
-    let interpreted = steps(graph, goal, &devices::interpreter_like(goal.machine), count);
-    let what = format!("{} {:?}", goal.machine.target.level, goal.over);
+    let native = steps(graph, options, &cpu, count);
+    let interpreted = steps(graph, options, &devices::interpreter_like(options.machine), count);
+    let what = format!("{} {:?}", options.machine.target.level, options.over);
     assert_eq!(native.1, interpreted.1, "{what}: the losses");
     for (at, (native, interpreted)) in native.0.iter().zip(&interpreted.0).enumerate() {
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
@@ -77,8 +77,8 @@ fn predictions_are_those_of_the_interpreter() {
     let text = NET.replace("OPTIM", "sgd(0.1)");
     for (batch, over) in [(1, LaneAxis::Channels), (3, LaneAxis::Batch), (17, LaneAxis::Batch)] {
         let graph = Model::new(&text).forward(batch, false).expect("it elaborates");
-        let goal = CompileOptions { over: Some(over), ..CompileOptions::of(Target::host()) };
-        check(&graph, &goal, 2);
+        let options = CompileOptions { over: Some(over), ..CompileOptions::of(Target::host()) };
+        check(&graph, &options, 2);
     }
 }
 
@@ -87,12 +87,12 @@ fn predictions_are_those_of_the_interpreter() {
 fn steps_that_are_not_accepted_leave_no_trace() {
     let text = NET.replace("OPTIM", "adam(0.01)").replace("|> linear(5)", "|> linear(5) |> spoil");
     let text = format!("op spoil(s: f32[N, C]) -> y: f32[N, C] {{ y[n, c] = log(s[n, c] - 100); }}\n{text}");
-    let (graph, goal) = (Model::new(&text).step(8), CompileOptions::of(Target::host()));
-    for device in [devices::host(2).expect("threads"), devices::interpreter_like(goal.machine)] {
+    let (graph, options) = (Model::new(&text).step(8), CompileOptions::of(Target::host()));
+    for device in [devices::host(2).expect("threads"), devices::interpreter_like(options.machine)] {
         let mut fresh = Store::on(&device);
         initialise(&graph, 3, &mut fresh).expect("memory");
         let before: Vec<Vec<f32>> = fresh.entries().iter().map(|entry| entry.values().to_vec()).collect();
-        let (after, losses) = steps(&graph, &goal, &device, 2);
+        let (after, losses) = steps(&graph, &options, &device, 2);
         assert!(losses.iter().all(|loss| loss.is_nan()), "{losses:?}");
         assert_eq!(after, before, "{}", device.described());
     }
@@ -105,8 +105,8 @@ fn a_device_may_have_other_vectors() {
     let Machine { lanes, .. } = device.machine();
     assert_eq!(lanes, 32);
     let graph = Model::new(&NET.replace("OPTIM", "sgd(0.1)")).step(40);
-    let goal = CompileOptions { machine: device.machine(), over: None, fast_math: true };
-    let (wide, losses) = steps(&graph, &goal, &device, 2);
+    let options = CompileOptions { machine: device.machine(), over: None, fast_math: true };
+    let (wide, losses) = steps(&graph, &options, &device, 2);
     let (narrow, others) =
         steps(&graph, &CompileOptions::of(Target::host()), &devices::host(1).expect("a thread"), 2);
     for (one, other) in losses.iter().zip(&others) {
@@ -121,8 +121,8 @@ fn a_device_may_have_other_vectors() {
 fn code_and_memory_of_other_devices_are_refused() {
     let graph = Model::new(&NET.replace("OPTIM", "sgd(0.1)")).step(4);
     let (cpu, interpreter) = (devices::host(1).expect("a thread"), devices::interpreter());
-    let goal = CompileOptions::of(Target::host());
-    let native = Arc::new(Executable::compile(&graph, lower(&graph, &goal), &*cpu).expect("it compiles"));
+    let options = CompileOptions::of(Target::host());
+    let native = Arc::new(Executable::compile(&graph, lower(&graph, &options), &*cpu).expect("it compiles"));
     let mut stores = [Store::on(&cpu), Store::on(&interpreter)];
     stores.iter_mut().for_each(|store| initialise(&graph, 3, store).expect("memory"));
     let [own, other] = &mut stores;

@@ -39,8 +39,8 @@ fn data(batch: usize) -> Vec<f32> {
 }
 
 /// One run of a graph whose memory goes beyond what 31 bits can address.
-fn run(graph: &Graph, batch: usize, goal: &CompileOptions, store: &mut Store) -> Instance {
-    let lowered = lower(graph, goal);
+fn run(graph: &Graph, batch: usize, options: &CompileOptions, store: &mut Store) -> Instance {
+    let lowered = lower(graph, options);
     let kept = graph.inputs.iter().filter(|(_, role)| matches!(role, Role::Param { .. }));
     let elements = kept.map(|(value, _)| graph.values[*value].shape.iter().product::<i64>() as usize);
     assert!(lowered.plan.arena_bytes.max(4 * elements.sum::<usize>()) > 1 << 31, "nothing is far");
@@ -60,14 +60,18 @@ fn check(batch: usize, text: &str, wanted: impl Fn(usize, f64) -> f64) {
     let graph = module.graph(&ModelCall::new(module.models()[0]), &Request::inference(batch as i64));
     let graph = graph.unwrap_or_else(|errors| panic!("{text}: {errors:?}"));
     let wanted: Vec<f64> = data(batch).into_iter().enumerate().map(|(n, x)| wanted(n, x.into())).collect();
-    for goal in machines() {
+    for options in machines() {
         let mut store = Store::on(&devices::host(2).expect("threads"));
         initialise(&graph, 1, &mut store).expect("memory");
-        let program = run(&graph, batch, &goal, &mut store);
+        let program = run(&graph, batch, &options, &mut store);
         let found = program.output(&Sink::Prediction, &store).expect("a prediction").numbers();
         // Transforms of convolutions have factors that are no integers.
         let close = found.iter().zip(&wanted).all(|(found, wanted)| (found - wanted).abs() < 1e-3);
-        assert!(close && found.len() == batch, "{}: {found:?}, {wanted:?}{text}", goal.machine.target.level);
+        assert!(
+            close && found.len() == batch,
+            "{}: {found:?}, {wanted:?}{text}",
+            options.machine.target.level
+        );
     }
 }
 
@@ -76,11 +80,11 @@ fn check_step(text: &str, path: &str, look: impl Fn(&[f32])) {
     let module = module(text);
     let spec = module.train_spec(module.train_sections()[0], &Overrides::default()).expect("it is right");
     let step = Recipe::of(&module, &spec).step(BATCH as i64, &spec.phases[0]).expect("a step");
-    for goal in machines() {
+    for options in machines() {
         let mut store = Store::on(&devices::host(2).expect("threads"));
         initialise(&step, 1, &mut store).expect("memory");
-        let program = run(&step, BATCH, &goal, &mut store);
-        assert!(program.is_accepted(), "{}", goal.machine.target.level);
+        let program = run(&step, BATCH, &options, &mut store);
+        assert!(program.is_accepted(), "{}", options.machine.target.level);
         let at = store.position(path).unwrap_or_else(|| panic!("there is no {path}"));
         look(&store.entries()[at].values());
     }

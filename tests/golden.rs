@@ -73,8 +73,8 @@ impl Golden {
             }
             let channels = self.seed.is_multiple_of(2).then_some(LaneAxis::Channels);
             for over in [Some(LaneAxis::Batch), channels].into_iter().flatten() {
-                let goal = CompileOptions { over: Some(over), ..CompileOptions::of(Target::of(level)) };
-                let lowered = lower(&graph, &goal);
+                let options = CompileOptions { over: Some(over), ..CompileOptions::of(Target::of(level)) };
+                let lowered = lower(&graph, &options);
                 let mut native = Native::compile(&graph, lowered).expect("native code");
                 let outputs = native.run(&inputs, device, state);
                 found.insert(format!("{level} {over}"), hash(&outputs));

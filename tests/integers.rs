@@ -25,9 +25,9 @@ fn inference(text: &str, batch: i64) -> Graph {
 
 /// The outputs of native code, which are those of the oracle and of the loop interpreter.
 fn run(graph: &Graph) -> (agreement::Tensors, Vec<Vec<f64>>) {
-    let goal = CompileOptions::of(Target::host());
+    let options = CompileOptions::of(Target::host());
     let inputs = agreement::inputs(graph, STATE);
-    let lowered = lower(graph, &goal);
+    let lowered = lower(graph, &options);
     let interpreted = agreement::interpreted(&lowered, &inputs, STATE).expect("it is valid");
     let device = devices::host(1).expect("a thread");
     let native = Native::compile(graph, lowered).expect("it compiles").run(&inputs, &device, STATE);

@@ -32,7 +32,7 @@ fn all(graph: &Graph) -> Vec<(Value, String)> {
 /// Each value alone, and all at once, are those of the oracle.
 #[test]
 fn every_value_of_a_step_is_that_of_the_oracle() {
-    let goal = CompileOptions::of(Target::host());
+    let options = CompileOptions::of(Target::host());
     for graph in [Model::new(NET).step(9), Model::new(NET).forward(3, false).expect("it elaborates")] {
         let state = RandomState { seed: 3, step: 1 };
         let inputs = agreement::inputs(&graph, state);
@@ -42,7 +42,7 @@ fn every_value_of_a_step_is_that_of_the_oracle() {
         for probes in alone.chain([every.clone()]) {
             let probing = graph.probing(probes);
             let oracle = agreement::oracle(&probing, &agreement::doubles(&inputs), state);
-            let native = Native::compile(&probing, lower(&probing, &goal)).expect("it compiles");
+            let native = Native::compile(&probing, lower(&probing, &options)).expect("it compiles");
             let found = { native }.run(&inputs, &device, state);
             let bound = agreement::within_bound(&probing, &found, &oracle);
             let unknown = bound.unwrap_or_else(|error| panic!("{error}"));
@@ -55,9 +55,9 @@ fn every_value_of_a_step_is_that_of_the_oracle() {
 /// Steps of a training, with probes of every layer between them or without: the weights and the losses after them, and
 /// what the probes gave.
 fn trained(graph: &Graph, device: &Arc<dyn Device>, asks: bool) -> (Vec<Vec<u32>>, Vec<f64>, usize) {
-    let goal = CompileOptions::of(Target::host());
+    let options = CompileOptions::of(Target::host());
     let bind = |graph: &Graph, store: &mut Store| {
-        let executable = Executable::compile(graph, lower(graph, &goal), &**device).expect("it compiles");
+        let executable = Executable::compile(graph, lower(graph, &options), &**device).expect("it compiles");
         Instance::bind(Arc::new(executable), device, store).expect("its own store")
     };
     let mut store = Store::on(device);

@@ -42,8 +42,8 @@ fn check(program: Program, what: &str) {
     let text = program.to_string();
     let graph = graph(program);
     for level in [Level::Sse4, Level::Fma] {
-        let goal = CompileOptions::of(Target::of(level));
-        let result = agreement::check(&graph, &goal);
+        let options = CompileOptions::of(Target::of(level));
+        let result = agreement::check(&graph, &options);
         assert_eq!(result, Ok(()), "{what} at {level:?}:\n{text}");
     }
 }

@@ -18,7 +18,7 @@ use cnnc::sched::TunedTiles;
 use cnnc::te::Tensor;
 use model::Model;
 
-fn goal() -> CompileOptions {
+fn options() -> CompileOptions {
     CompileOptions::of(Target::of(Level::Fma))
 }
 
@@ -50,7 +50,7 @@ fn run(graph: &Graph, state: RandomState) -> Outputs {
         vec![if matches!(role, Role::Data) { 1.0 } else { 0.0 }; len]
     });
     let inputs: Tensors = inputs.collect();
-    let mut native = Native::compile(graph, lower(graph, &goal())).expect("it compiles");
+    let mut native = Native::compile(graph, lower(graph, &options())).expect("it compiles");
     let found = native.run(&inputs, &devices::host(2).expect("threads"), state);
     let oracle = agreement::oracle(graph, &agreement::doubles(&inputs), state);
     assert_eq!(agreement::within_bound(graph, &found, &oracle), Ok(0));
@@ -188,7 +188,7 @@ train M on D { loss = @cross_entropy(label_smoothing=0.1); optim = @adam(1e-3); 
 /// occur: they are drawn from the names of instances.
 fn kernels(library: &Library, prefix: &str) -> Vec<String> {
     let graph = Model::with_library(&EVERYTHING.replace('@', prefix), library).step(10);
-    let lowered = lower(&graph, &goal());
+    let lowered = lower(&graph, &options());
     let texts = lowered.launches.into_iter().map(|mut launch| {
         launch.function.forget_names();
         launch.function.to_string()
@@ -243,7 +243,7 @@ fn step(layers: &str, optimiser: &str) -> Lowered {
          train M on D {{ loss = cross_entropy; optim = {optimiser}; }}"
     ));
     let graph = if optimiser == "none" { model.gradients(16, true) } else { model.step(16) };
-    lower(&graph, &goal())
+    lower(&graph, &options())
 }
 
 fn names(lowered: &Lowered) -> Vec<&str> {
@@ -317,16 +317,16 @@ fn tiles_change_no_bit() {
     let device = devices::host(2).expect("threads");
     let (mut several, state) = (0, RandomState::default());
     for level in [Level::Fma, Target::host().level] {
-        let goal = CompileOptions::of(Target::of(level));
+        let options = CompileOptions::of(Target::of(level));
         let model = Model::new(SUMS);
         for graph in [model.step(20), model.forward(2, false).expect("the model is right")] {
             let inputs = agreement::inputs(&graph, state);
             let run = |choices: &TunedTiles| {
-                let lowered = lower_tuned(&graph, &goal, choices);
+                let lowered = lower_tuned(&graph, &options, choices);
                 assert_eq!(choices.misfits(&lowered.launches), 0);
                 Native::compile(&graph, lowered).expect("it compiles").run(&inputs, &device, state)
             };
-            let default = lower(&graph, &goal);
+            let default = lower(&graph, &options);
             let expected = run(&TunedTiles::default());
             let ranks = default.launches.iter().map(|launch| launch.tiles.len()).max().expect("a launch");
             for rank in 1..ranks {
@@ -378,7 +378,7 @@ fn units_that_run_beside_each_other_touch_different_memory() {
              train M on D {{ loss = cross_entropy; optim = adam(0.01); }}"
         ))
         .step(16);
-        let lowered = lower(&graph, &goal());
+        let lowered = lower(&graph, &options());
         let touched: Vec<_> = (0..lowered.plan.units.len()).map(|unit| touched(&lowered, unit)).collect();
         for (at, dependences) in lowered.plan.dependences.iter().enumerate() {
             let meets = |before: usize, wanted: fn(bool, bool) -> bool| {

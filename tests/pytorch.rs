@@ -35,9 +35,9 @@ struct Results {
 
 impl Results {
     fn of(graph: Graph, inputs: &Tensors, level: Level) -> Results {
-        let (state, goal) = (RandomState::default(), CompileOptions::of(Target::of(level)));
+        let (state, options) = (RandomState::default(), CompileOptions::of(Target::of(level)));
         let oracle = oracle(&graph, &doubles(inputs), state);
-        let lowered = lower(&graph, &goal);
+        let lowered = lower(&graph, &options);
         let mut native = Native::compile(&graph, lowered).expect("it compiles");
         let native = native.run(inputs, &devices::host(1).expect("a thread"), state);
         Results { graph, oracle, native }
@@ -301,12 +301,12 @@ fn feed(graph: &Graph, inputs: &mut Tensors, steps: &Steps, batch: usize, scalar
 }
 
 /// The loss of every step of an example, and of batch 0 in evaluation afterwards.
-fn train(example: &str, steps: &Steps, goal: &CompileOptions) -> (Vec<f64>, f64) {
+fn train(example: &str, steps: &Steps, options: &CompileOptions) -> (Vec<f64>, f64) {
     let model = Model::new(&without_dropout(example));
     let (optimiser, graph) = (model.optimiser().expect("an optimiser"), model.step(steps.batch as i64));
     assert_eq!(optimiser.learning_rate, steps.learning_rate, "{example}");
     let device = devices::host(2).expect("threads");
-    let compile = |graph: &Graph| Native::compile(graph, lower(graph, goal)).expect("it compiles");
+    let compile = |graph: &Graph| Native::compile(graph, lower(graph, options)).expect("it compiles");
     let mut native = compile(&graph);
     let mut inputs = start(steps, &graph);
     let mut losses = Vec::new();
@@ -372,8 +372,8 @@ fn wrong_losses_are_noticed() {
 /// of the first three steps, before it has grown, is held on its own.
 fn check_training(example: &str, level: Level) {
     let steps = cases::steps(example);
-    let goal = CompileOptions { fast_math: false, ..CompileOptions::of(Target::of(level)) };
-    let (losses, evaluation) = train(example, &steps, &goal);
+    let options = CompileOptions { fast_math: false, ..CompileOptions::of(Target::of(level)) };
+    let (losses, evaluation) = train(example, &steps, &options);
     let example = format!("{example}, {level}");
     assert_eq!(losses.len(), steps.loss_f64.len(), "{example}: steps");
     let mut shares = Vec::new();

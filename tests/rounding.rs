@@ -31,8 +31,8 @@ fn inputs(graph: &Graph, mean: f32) -> Tensors {
 
 /// The largest error of each output, in units of its largest element.
 fn errors(graph: &Graph, mean: f32) -> Vec<(Sink, f64)> {
-    let goal = CompileOptions { fast_math: false, ..CompileOptions::of(Target::host()) };
-    let lowered = lower(graph, &goal);
+    let options = CompileOptions { fast_math: false, ..CompileOptions::of(Target::host()) };
+    let lowered = lower(graph, &options);
     let inputs = inputs(graph, mean);
     let oracle = agreement::oracle(graph, &agreement::doubles(&inputs), STATE);
     let device = devices::host(1).expect("a thread");

@@ -48,8 +48,8 @@ fn initial(graph: &Graph) -> Store {
 }
 
 fn compiled(graph: &Graph) -> Arc<Executable> {
-    let goal = CompileOptions::of(Target::host());
-    programs::compile(graph, &goal, &**device(), &mut StageTimes::default()).expect("it compiles")
+    let options = CompileOptions::of(Target::host());
+    programs::compile(graph, &options, &**device(), &mut StageTimes::default()).expect("it compiles")
 }
 
 fn bound(graph: &Graph, store: &mut Store) -> Instance {

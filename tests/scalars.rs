@@ -46,8 +46,8 @@ fn run(ops: &str, call: &str, points: &[f32], level: Level) -> [Vec<f32>; 2] {
         Role::Target | Role::Partner | Role::State { .. } | Role::Scalar(_) => vec![1.0; count],
     });
     let inputs = inputs.collect();
-    let goal = CompileOptions::of(Target::of(level));
-    let lowered = lower(&graph, &goal);
+    let options = CompileOptions::of(Target::of(level));
+    let lowered = lower(&graph, &options);
     let mut native = Native::compile(&graph, lowered).expect("native code");
     let outputs = native.run(&inputs, &devices::host(1).expect("a thread"), RandomState::default());
     let output = |wanted: &dyn Fn(&Sink) -> bool| {
@@ -256,8 +256,8 @@ fn nan_stays_where_it_belongs() {
             let count = expected[at].iter().filter(|number| number.value.is_nan()).count();
             assert!(count > 0 && count < expected[at].len(), "{call}: {count}");
             for level in both_ends() {
-                let goal = CompileOptions::of(Target::of(level));
-                let lowered = lower(&graph, &goal);
+                let options = CompileOptions::of(Target::of(level));
+                let lowered = lower(&graph, &options);
                 let mut native = Native::compile(&graph, lowered).expect("native code");
                 let found = native.run(&inputs, &devices::host(1).expect("a thread"), state);
                 let same = within_bound(&graph, &found, &expected).map(|_| ());

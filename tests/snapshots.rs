@@ -19,7 +19,7 @@ data Digits { source = digits(); }
 train Small on Digits { loss = cross_entropy; optim = sgd(0.1); batch = 8; }
 ";
 
-fn goal() -> CompileOptions {
+fn options() -> CompileOptions {
     CompileOptions::of(Target::of(Level::Fma))
 }
 
@@ -28,7 +28,7 @@ fn step() -> Graph {
 }
 
 fn lowered(graph: &Graph) -> Lowered {
-    lower(graph, &goal())
+    lower(graph, &options())
 }
 
 /// The launches of a forward pass alone.
@@ -52,7 +52,7 @@ fn grad() {
 /// What every stage of lowering leaves, where that is not what the one before it left.
 fn stages(graph: &Graph) -> String {
     let (mut text, mut before) = (String::new(), String::new());
-    lower_observed(graph, &goal(), &TunedTiles::default(), &mut |seen| {
+    lower_observed(graph, &options(), &TunedTiles::default(), &mut |seen| {
         let (name, description) = (seen.stage.name, seen.stage.description);
         let left = seen.stage.print(seen.state, &|_| true);
         text += &match seen.skipped {
@@ -81,7 +81,7 @@ fn stages_of_a_prediction() {
 #[test]
 fn fused() {
     let mut text = String::new();
-    lower_observed(&step(), &goal(), &TunedTiles::default(), &mut |seen| {
+    lower_observed(&step(), &options(), &TunedTiles::default(), &mut |seen| {
         if seen.stage.name == "prune" {
             text = seen.state.program.to_string();
         }

@@ -264,8 +264,8 @@ const CHANGES: [(&str, Change); 12] = [
 #[test]
 fn spoiled_plans_are_refused() {
     let graph = Model::new(SLICED).step(64);
-    let goal = CompileOptions::of(Target::host());
-    let lowered = lower(&graph, &goal);
+    let options = CompileOptions::of(Target::host());
+    let lowered = lower(&graph, &options);
     let device = devices::interpreter();
     assert!(Executable::compile(&graph, lowered.clone(), &*device).is_ok());
     for (what, change) in CHANGES {

@@ -28,8 +28,8 @@ data D { source = digits(); }
 train M on D { loss = cross_entropy; optim = sgd(0.1); batch = 48; }
 ";
 
-fn lowered(graph: &Graph, goal: &CompileOptions) -> Lowered {
-    lower(graph, goal)
+fn lowered(graph: &Graph, options: &CompileOptions) -> Lowered {
+    lower(graph, options)
 }
 
 fn names(lowered: &Lowered) -> Vec<&str> {
@@ -72,8 +72,8 @@ fn all_levels_agree() {
         [1, 2].map(|threads| devices::cpu_sharing_all(Target::host(), threads).expect("threads"));
     let known = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512];
     for level in known.into_iter().filter(|level| *level <= Target::host().level) {
-        let goal = CompileOptions::of(Target::of(level));
-        let lowered = lowered(&graph, &goal);
+        let options = CompileOptions::of(Target::of(level));
+        let lowered = lowered(&graph, &options);
         let transformed = names(&lowered).iter().filter(|name| name.contains(".tiles")).count();
         assert!(transformed >= 4, "{level}: {transformed} of six convolutions are transformed");
         let interpreted = agreement::interpreted(&lowered, &inputs, STATE).expect("it runs");
@@ -94,10 +94,10 @@ fn all_levels_agree() {
 #[track_caller]
 fn check_errors(text: &str, batch: i64, tiles: usize) {
     let graph = Model::new(text).gradients(batch, true);
-    let goal = CompileOptions::of(Target::host());
+    let options = CompileOptions::of(Target::host());
     let inputs = agreement::inputs(&graph, STATE);
     let oracle = agreement::oracle(&graph, &agreement::doubles(&inputs), STATE);
-    let lowered = lowered(&graph, &goal);
+    let lowered = lowered(&graph, &options);
     let transformed = names(&lowered).iter().filter(|name| name.contains(".tiles")).count();
     assert!(transformed >= tiles, "{transformed} are transformed");
     let device = devices::cpu_sharing_all(Target::host(), 2).expect("threads");
@@ -153,7 +153,7 @@ fn large_ones_run_slice_by_slice() {
 #[test]
 fn without_fast_math_none_is_transformed() {
     let graph = Model::new(TEXT).gradients(48, true);
-    let goal = CompileOptions { fast_math: false, ..CompileOptions::of(Target::host()) };
-    let lowered = lowered(&graph, &goal);
+    let options = CompileOptions { fast_math: false, ..CompileOptions::of(Target::host()) };
+    let lowered = lowered(&graph, &options);
     assert!(names(&lowered).iter().all(|name| !name.contains(".tiles")));
 }

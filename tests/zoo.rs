@@ -108,9 +108,9 @@ fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().expect("numbers").iter().map(|number| number.as_f64().expect("a number")).collect()
 }
 
-fn bound(graph: &Graph, goal: &CompileOptions, store: &mut Store) -> Instance {
+fn bound(graph: &Graph, options: &CompileOptions, store: &mut Store) -> Instance {
     let device = store.device().clone();
-    let executable = compile(graph, goal, &*device, &mut StageTimes::default()).expect("it compiles");
+    let executable = compile(graph, options, &*device, &mut StageTimes::default()).expect("it compiles");
     Instance::bind(executable, &device, store).expect("its own store")
 }
 
@@ -204,10 +204,10 @@ fn check_training_steps(level: Level) {
             let far = single.iter().zip(&exact).take(steps).map(|(single, exact)| (single - exact).abs());
             distance::largest(far)
         };
-        let goal = CompileOptions { fast_math, ..CompileOptions::of(Target::of(level)) };
-        let more = if has_tiles(&net, &goal) { TILES } else { 1.0 };
+        let options = CompileOptions { fast_math, ..CompileOptions::of(Target::of(level)) };
+        let more = if has_tiles(&net, &options) { TILES } else { 1.0 };
         let what = format!("{level}, fast_math = {fast_math}, {name}");
-        for (step, loss) in losses(name, &net, case, &goal).into_iter().enumerate() {
+        for (step, loss) in losses(name, &net, case, &options).into_iter().enumerate() {
             let steps = if step < 3 { 3 } else { exact.len() };
             let allowed = more * (3.0 * rounding(steps)).max(1e-5 * exact[step].abs());
             let far = (loss - exact[step]).abs();
@@ -219,10 +219,10 @@ fn check_training_steps(level: Level) {
 }
 
 /// Whether a step has convolutions by tiles: only then may it round as these do.
-fn has_tiles(net: &Net, goal: &CompileOptions) -> bool {
+fn has_tiles(net: &Net, options: &CompileOptions) -> bool {
     let phase = &net.spec.phases[0];
     let graph = net.recipe().step(phase.batch, phase).expect("it elaborates");
-    let launches = lower(&graph, goal).launches;
+    let launches = lower(&graph, options).launches;
     launches.iter().any(|launch| launch.function.name.ends_with(".tiles"))
 }
 
@@ -261,12 +261,12 @@ fn every_network_is_lowered_at_every_level() {
     }
 }
 
-fn losses(name: &str, net: &Net, case: &Value, goal: &CompileOptions) -> Vec<f64> {
+fn losses(name: &str, net: &Net, case: &Value, options: &CompileOptions) -> Vec<f64> {
     let phase = &net.spec.phases[0];
     let graph = net.recipe().step(phase.batch, phase).expect("it elaborates");
     let device = devices::host(2).expect("threads");
     let mut store = filled(name, &graph, &device);
-    let mut program = bound(&graph, goal, &mut store);
+    let mut program = bound(&graph, options, &mut store);
     let batches = case["batches"].as_u64().expect("batches") as usize;
     let mut losses = Vec::new();
     for step in 0..numbers(&case["loss_f64"]).len() {

@@ -51,13 +51,13 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
-    let Execution { goal, device, .. } = execution(&arguments.machine, spec.fast_math)?;
+    let Execution { options, device, .. } = execution(&arguments.machine, spec.fast_math)?;
     let recipe = project.recipe(&spec, None);
     let phase = &spec.phases[0];
     let asked = |mode: &Mode| arguments.mode.is_none_or(|asked| asked == *mode);
     let modes = [Mode::Train, Mode::Infer].into_iter().filter(asked);
     let subject =
-        |mode| tuned::Subject::new(&spec.name, phase.batch, tuned::mode(mode), goal.machine.target.level);
+        |mode| tuned::Subject::new(&spec.name, phase.batch, tuned::mode(mode), options.machine.target.level);
     let tuned = tuned::read(&arguments.tuned, &modes.map(subject).collect::<Vec<_>>())?;
     let mut store = Store::on(&device);
     let mut measured = |mode: Mode| {
@@ -72,19 +72,19 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
         if store.entries().is_empty() {
             initialise(&graph, spec.seed, &mut store).map_err(|error| Failure::Run(error.to_string()))?;
         }
-        let choices = tuned::choices(tuned.as_ref(), tuned::mode(mode));
-        let made = compiled(&graph, &goal, &choices, &*device);
+        let tiles = tuned::tiles(tuned.as_ref(), tuned::mode(mode));
+        let made = compiled(&graph, &options, &tiles, &*device);
         let bound = made.and_then(|made| {
             let program = Instance::bind(made.executable.clone(), &device, &mut store)?;
             Ok((made, program))
         });
         let (made, program) = bound.map_err(|error| {
-            let error = advised(error, phase.batch, &goal, &mut |batch| graph_of(batch).ok());
+            let error = advised(error, phase.batch, &options, &mut |batch| graph_of(batch).ok());
             project.train_failure(error)
         })?;
         measure(&graph, &made, program, &mut store).map(Some)
     };
-    let peak_gflops = peak_gflops(&goal, &*device)?;
+    let peak_gflops = peak_gflops(&options, &*device)?;
     let train = measured(Mode::Train)?;
     let infer = measured(Mode::Infer)?;
     let made = train.as_ref().or(infer.as_ref()).expect("one of the modes");
@@ -154,13 +154,13 @@ struct Made {
 
 fn compiled(
     graph: &Graph,
-    goal: &CompileOptions,
-    choices: &TunedTiles,
+    options: &CompileOptions,
+    tiles: &TunedTiles,
     device: &dyn Device,
 ) -> Result<Made, TrainError> {
     let start = Instant::now();
-    let lowered = lower_tuned(graph, goal, choices);
-    tuned::warn_of_misfits(choices, &lowered);
+    let lowered = lower_tuned(graph, options, tiles);
+    tuned::warn_of_misfits(tiles, &lowered);
     let gflop =
         lowered.kernels.multiplications() * if planted!("cli.bench.arithmetic") { 1e-9 } else { 2e-9 };
     let executable = compile_lowered(graph, lowered, device)?;
@@ -197,6 +197,6 @@ fn measure(
 }
 
 /// The most multiply-adds a second that independent chains in registers reach, times two, on all threads.
-fn peak_gflops(goal: &CompileOptions, device: &dyn Device) -> Result<f64, Failure> {
-    device.peak_gflops(&goal.machine).map_err(|error| Failure::Run(error.to_string()))
+fn peak_gflops(options: &CompileOptions, device: &dyn Device) -> Result<f64, Failure> {
+    device.peak_gflops(&options.machine).map_err(|error| Failure::Run(error.to_string()))
 }

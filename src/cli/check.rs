@@ -208,9 +208,9 @@ impl Check<'_> {
                 recipe.last_batch(data.train.len(), phase)?;
             }
             warnings.extend(lints::layers::run(&step, &self.project.sources));
-            let goal = CompileOptions { fast_math: spec.fast_math, ..CompileOptions::of(Target::host()) };
+            let options = CompileOptions { fast_math: spec.fast_math, ..CompileOptions::of(Target::host()) };
             let step_of = |batch| recipe.step(batch, phase).ok();
-            let too_large = |room| lints::memory::run(&spec.name, &step, room, &goal, &step_of);
+            let too_large = |room| lints::memory::run(&spec.name, &step, room, &options, &step_of);
             warnings.extend(Room::total().and_then(too_large));
         }
         let graph = recipe.evaluation(spec.phases[0].batch)?;

@@ -23,7 +23,7 @@ use crate::sched::{Launch, Machine};
 use crate::syntax;
 
 use super::arguments::{EmitArguments, Mode, Stage};
-use super::project::{Project, Subject, goal};
+use super::project::{Project, Subject, options};
 use super::{Failure, Outcome, print, tuned};
 
 /// Prints the stage.
@@ -47,15 +47,15 @@ pub fn run(arguments: &EmitArguments) -> Outcome {
         | Stage::Clif
         | Stage::Asm => {
             let fast_math = project.subject()?.fast_math();
-            let goal = CompileOptions { fast_math, ..goal(arguments.cpu)? };
-            let choices = choices(arguments, &project, &goal)?;
+            let options = CompileOptions { fast_math, ..options(arguments.cpu)? };
+            let tiles = tiles(arguments, &project, &options)?;
             let mut log = String::new();
             let mut add = |seen: Observed<'_, '_>| log += &logged(arguments, &wanted, seen);
-            let lowered = lower_observed(&graph, &goal, &choices, &mut add);
-            tuned::warn_of_misfits(&choices, &lowered);
+            let lowered = lower_observed(&graph, &options, &tiles, &mut add);
+            tuned::warn_of_misfits(&tiles, &lowered);
             match arguments.stage {
                 Stage::Fused | Stage::Kernels => log,
-                stage => log + &low(stage, lowered, &goal.machine, &wanted)?,
+                stage => log + &low(stage, lowered, &options.machine, &wanted)?,
             }
         }
     };
@@ -176,18 +176,18 @@ fn graph(arguments: &EmitArguments, project: &Project<'_>) -> Result<Graph, Fail
 }
 
 /// The register tiles of `--tuned`.
-fn choices(
+fn tiles(
     arguments: &EmitArguments,
     project: &Project<'_>,
-    goal: &CompileOptions,
+    options: &CompileOptions,
 ) -> Result<TunedTiles, Failure> {
     let subject = project.subject()?;
     let default = if matches!(subject, Subject::Trained(_)) { Mode::Train } else { Mode::Infer };
     let mode = tuned::mode(arguments.mode.unwrap_or(default));
     let batch = arguments.batch.map_or(subject.batch(), i64::from);
-    let subject = tuned::Subject::new(subject.name(), batch, mode, goal.machine.target.level);
+    let subject = tuned::Subject::new(subject.name(), batch, mode, options.machine.target.level);
     let found = tuned::read(&arguments.tuned, &[subject])?;
-    Ok(tuned::choices(found.as_ref(), mode))
+    Ok(tuned::tiles(found.as_ref(), mode))
 }
 
 /// The nodes of a graph that are wanted, by op or path, and the ops that they call.

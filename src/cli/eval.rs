@@ -80,7 +80,7 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
     let data_spec = project.data(&spec)?;
-    let Execution { goal, device, threads } = execution(&arguments.machine, spec.fast_math)?;
+    let Execution { options, device, threads } = execution(&arguments.machine, spec.fast_math)?;
     let mut data = project.dataset(&data_spec)?;
     data.notes.iter().for_each(|note| say(&format!("note: {note}")));
     let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;
@@ -114,7 +114,8 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
     let subject = trained::Subject { project: &project, name: &spec.name, file };
     subject.fill(&mut store, weights, &graph, &|_| false)?;
     let splits = splits_of(&data, arguments.split)?;
-    let mut test = Test { recipe: &recipe, splits, prepare: &prepare, batch, store, goal, device, threads };
+    let mut test =
+        Test { recipe: &recipe, splits, prepare: &prepare, batch, store, options, device, threads };
     let mut counted = recipe.metrics.confusion.map(|_| Confusion::default());
     let figures = test.run(counted.as_mut()).map_err(|error| project.train_failure(error))?;
     let (images, figures) = (figures.images(), figures.of_test(&recipe.metrics, counted));
@@ -155,7 +156,7 @@ struct Test<'a> {
     prepare: &'a Prepare,
     batch: usize,
     store: Store,
-    goal: CompileOptions,
+    options: CompileOptions,
     device: Arc<dyn Device>,
     threads: usize,
 }
@@ -188,12 +189,13 @@ impl Test<'_> {
             &mut |(_, images), store, run| {
                 let bind = |store: &mut Store| {
                     let graph = self.recipe.evaluation(images)?;
-                    let executable = compile(&graph, &self.goal, &*self.device, &mut StageTimes::default())?;
+                    let executable =
+                        compile(&graph, &self.options, &*self.device, &mut StageTimes::default())?;
                     Ok(Instance::bind(executable, &self.device, store)?)
                 };
                 let graph_of = &mut |batch| self.recipe.evaluation(batch).ok();
                 let program = programs.get(images, || bind(store));
-                run(program.map_err(|error| advised(error, images, &self.goal, graph_of))?, store)
+                run(program.map_err(|error| advised(error, images, &self.options, graph_of))?, store)
             },
             &mut |_| Ok(()),
         )

@@ -45,7 +45,7 @@ pub fn run(arguments: &PredictArguments) -> Outcome {
     let output = arguments.output.as_deref().map(OutputFile::of).transpose()?;
     let project = Project::load(&arguments.model, &[])?;
     let subject = project.subject()?;
-    let Execution { goal, device, .. } = execution(&arguments.machine, subject.fast_math())?;
+    let Execution { options, device, .. } = execution(&arguments.machine, subject.fast_math())?;
     let (project, subject) = (&project, &subject);
     let programs = Recent::new(MOST_PROGRAMS);
     let weights = Weights::read(project, arguments.weights.as_deref())?;
@@ -53,7 +53,7 @@ pub fn run(arguments: &PredictArguments) -> Outcome {
         arguments,
         project,
         subject,
-        goal,
+        options,
         device,
         programs,
         current: Vec::new(),
@@ -105,7 +105,7 @@ struct Runner<'a> {
     arguments: &'a PredictArguments,
     project: &'a Project<'a>,
     subject: &'a Subject,
-    goal: CompileOptions,
+    options: CompileOptions,
     device: Arc<dyn Device>,
     /// By the shape of the batch, with the shape of what they say.
     programs: Recent<Vec<usize>, (Instance, Vec<usize>)>,
@@ -223,7 +223,7 @@ impl Runner<'_> {
             let bound = self.bind(&graph);
             let program = bound.map_err(|error| {
                 let graph_of = &mut |batch: i64| self.graph(&[&[batch as usize], &shape[1..]].concat()).ok();
-                self.project.train_failure(advised(error, shape[0] as i64, &self.goal, graph_of))
+                self.project.train_failure(advised(error, shape[0] as i64, &self.options, graph_of))
             })?;
             self.programs.put(shape.to_vec(), (program, prediction_shape(&graph)));
         }
@@ -240,7 +240,7 @@ impl Runner<'_> {
 
     /// The program of a graph, with the weights that were loaded.
     fn bind(&mut self, graph: &Graph) -> Result<Instance, TrainError> {
-        let executable = compile(graph, &self.goal, &*self.device, &mut StageTimes::default())?;
+        let executable = compile(graph, &self.options, &*self.device, &mut StageTimes::default())?;
         let store = self.store.as_mut().expect("it was loaded before");
         Ok(Instance::bind(executable, &self.device, store)?)
     }

@@ -57,7 +57,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
     let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
-    let Execution { goal, device, .. } = execution(&arguments.machine, spec.fast_math)?;
+    let Execution { options, device, .. } = execution(&arguments.machine, spec.fast_math)?;
     let (recipe, phase) = (project.recipe(&spec, None), &spec.phases[0]);
     let fail = |errors| project.failure(errors);
     let mut store = Store::on(&device);
@@ -68,14 +68,14 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
         Mode::Infer => recipe.inference(phase.batch).map_err(fail)?,
     };
     let mode = tuned::mode(arguments.mode);
-    let subject = tuned::Subject::new(&spec.name, phase.batch, mode, goal.machine.target.level);
-    let choices = tuned::choices(tuned::read(&arguments.tuned, &[subject])?.as_ref(), mode);
-    let lowered = lower_tuned(&graph, &goal, &choices);
-    tuned::warn_of_misfits(&choices, &lowered);
+    let subject = tuned::Subject::new(&spec.name, phase.batch, mode, options.machine.target.level);
+    let tiles = tuned::tiles(tuned::read(&arguments.tuned, &[subject])?.as_ref(), mode);
+    let lowered = lower_tuned(&graph, &options, &tiles);
+    tuned::warn_of_misfits(&tiles, &lowered);
     let units = lowered.plan.units.iter();
     let works: Vec<Work> = units.map(|unit| Work::of(&project, &lowered, unit)).collect();
     let failed = |error: crate::runtime::Error| Failure::Run(error.to_string());
-    let peak_gflops = device.peak_gflops(&goal.machine).map_err(failed)?;
+    let peak_gflops = device.peak_gflops(&options.machine).map_err(failed)?;
     let bandwidth = device.bandwidth().map_err(failed)?;
     let executable = compile_lowered(&graph, lowered, &*device);
     let bound = executable.and_then(|executable| Ok(Instance::bind(executable, &device, &mut store)?));
@@ -84,7 +84,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
             Mode::Train => recipe.step(batch, phase).ok(),
             Mode::Infer => recipe.inference(batch).ok(),
         };
-        project.train_failure(advised(error, phase.batch, &goal, graph_of))
+        project.train_failure(advised(error, phase.batch, &options, graph_of))
     })?;
     set_inputs(&mut program, &graph);
     let seconds = middle_times(&mut program, &mut store);
@@ -99,7 +99,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
         model: spec.name.clone(),
         batch: phase.batch,
         threads: device.threads(),
-        level: goal.machine.target.level.to_string(),
+        level: options.machine.target.level.to_string(),
         step_ms: total * 1e3,
         peak_gflops,
         memory_gigabytes_per_second: bandwidth,

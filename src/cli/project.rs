@@ -389,7 +389,7 @@ fn folder_for_file(folder: &Path) -> Failure {
 }
 
 /// What is asked for of a vector level; the host's best by default.
-pub fn goal(cpu: Option<Level>) -> Result<CompileOptions, Failure> {
+pub fn options(cpu: Option<Level>) -> Result<CompileOptions, Failure> {
     let host = Target::host();
     match cpu {
         Some(level) if level > host.level => Err(Failure::Usage(format!("this machine has no `{level}`"))),
@@ -400,7 +400,7 @@ pub fn goal(cpu: Option<Level>) -> Result<CompileOptions, Failure> {
 
 /// What runs a program, and what it is lowered for.
 pub struct Execution {
-    pub goal: CompileOptions,
+    pub options: CompileOptions,
     pub device: Arc<dyn Device>,
     /// Threads that make batches.
     pub threads: usize,
@@ -419,10 +419,10 @@ pub fn execution(arguments: &MachineArguments, fast_math: bool) -> Result<Execut
             return Err(Failure::Usage("--cpu is for the device cpu".into()));
         }
         DeviceName::Interpreter => devices::interpreter(),
-        DeviceName::Cpu => devices::cpu(goal(arguments.cpu)?.machine.target, threads)
+        DeviceName::Cpu => devices::cpu(options(arguments.cpu)?.machine.target, threads)
             .map_err(|error| Failure::Run(format!("{threads} threads cannot be started: {error}")))?,
     };
     let fast_math = fast_math || planted!("cli.project.fast_math");
-    let goal = CompileOptions { machine: device.machine(), over: None, fast_math };
-    Ok(Execution { goal, device, threads })
+    let options = CompileOptions { machine: device.machine(), over: None, fast_math };
+    Ok(Execution { options, device, threads })
 }

@@ -45,7 +45,7 @@ pub fn run(arguments: &RunArguments) -> Outcome {
     let spec = project.train()?;
     let data_spec = project.data(&spec)?;
     let machine = machine(arguments, stored.as_ref());
-    let Execution { goal, device, threads } = execution(&machine, spec.fast_math)?;
+    let Execution { options, device, threads } = execution(&machine, spec.fast_math)?;
     check_out(arguments)?;
     let (data, is_read) = phases.time("open data", || -> Result<_, Failure> {
         let data = project.dataset_soon(&data_spec)?;
@@ -57,7 +57,7 @@ pub fn run(arguments: &RunArguments) -> Outcome {
     let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;
     let augment = project.augment(&data_spec, &data, spec.seed);
     let augment = augment.map_err(|error| project.train_failure(error.into()))?;
-    let subjects = tuned_subjects(&spec, &data, goal.machine.target.level);
+    let subjects = tuned_subjects(&spec, &data, options.machine.target.level);
     let tuned = tuned::of_run(&arguments.tuned, arguments.resume.as_deref(), &subjects)?;
     let manifest = resume::manifest(&subject, &project, &spec, &data, &*device)?;
     let session = Session {
@@ -69,7 +69,7 @@ pub fn run(arguments: &RunArguments) -> Outcome {
         augment: augment.as_ref(),
         shuffle: data_spec.shuffle || planted!("cli.run.shuffle"),
         drop_last: data_spec.drop_last,
-        goal: &goal,
+        options: &options,
         tuned: tuned.as_ref(),
         device: &device,
         threads,

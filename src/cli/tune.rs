@@ -40,7 +40,7 @@ const WORTH: f64 = 0.98;
 #[derive(Debug, Serialize)]
 struct Changed {
     kernel: String,
-    /// What it is called among the choices.
+    /// What it is called among the tiles.
     key: String,
     default_tile: String,
     tile: String,
@@ -56,33 +56,33 @@ struct Report {
     /// How many kernels were measured with several tiles.
     measured: usize,
     kernels: Vec<Changed>,
-    /// The whole step without and with the choices.
+    /// The whole step without and with the tiles.
     default_ms: f64,
     tuned_ms: f64,
     ratio: f64,
     file: String,
 }
 
-/// Measures, prints and writes the choices.
+/// Measures, prints and writes the tiles.
 pub fn run(arguments: &BenchArguments) -> Outcome {
     let flags: Vec<String> = arguments.batch.iter().map(|batch| format!("train.batch={batch}")).collect();
     let project = Project::load(&arguments.model, &flags)?;
     let spec = project.train()?;
-    let Execution { goal, device, .. } = execution(&arguments.machine, spec.fast_math)?;
+    let Execution { options, device, .. } = execution(&arguments.machine, spec.fast_math)?;
     let mode = arguments.mode.unwrap_or(Mode::Train);
     let mut store = Store::on(&device);
     let graph = graph(&project, &spec, mode, &mut store)?;
-    let mut tuner = Tuner { graph: &graph, goal: &goal, device: &device, store: &mut store, step: 0 };
-    let Outcomes { measured, kernels, choices, default_ms, tuned_ms } = tuner.tune()?;
+    let mut tuner = Tuner { graph: &graph, options: &options, device: &device, store: &mut store, step: 0 };
+    let Outcomes { measured, kernels, tiles, default_ms, tuned_ms } = tuner.tune()?;
     let beside = || arguments.model.file.with_extension("tune.json");
     let file = arguments.tune_file.clone().unwrap_or_else(beside);
     let subject =
-        Subject::new(&spec.name, spec.phases[0].batch, tuned::mode(mode), goal.machine.target.level);
+        Subject::new(&spec.name, spec.phases[0].batch, tuned::mode(mode), options.machine.target.level);
     let tuned = Tuned {
         format: crate::train::tuned::FORMAT,
         subject: subject.clone(),
         threads: device.threads(),
-        choices,
+        tiles,
     };
     tuned.save(&file).map_err(|error| Failure::Run(error.to_string()))?;
     let report = Report {
@@ -123,14 +123,14 @@ fn text(report: &Report) -> String {
         text += "no tile is faster than that of the cost model\n";
     }
     text += &format!("{default_ms:9.3} ms → {tuned_ms:9.3} ms  the whole, {ratio:.3} times as fast\n");
-    text + &format!("the choices are in {file}\n")
+    text + &format!("the tiles are in {file}\n")
 }
 
 /// What came out.
 struct Outcomes {
     measured: usize,
     kernels: Vec<Changed>,
-    choices: TunedTiles,
+    tiles: TunedTiles,
     default_ms: f64,
     tuned_ms: f64,
 }
@@ -143,7 +143,7 @@ type Timed = fn(&mut Instance, &mut Store, RandomState) -> Result<Vec<f64>, Mism
 
 struct Tuner<'a> {
     graph: &'a Graph,
-    goal: &'a CompileOptions,
+    options: &'a CompileOptions,
     device: &'a Arc<dyn Device>,
     store: &'a mut Store,
     step: u64,
@@ -151,7 +151,7 @@ struct Tuner<'a> {
 
 impl Tuner<'_> {
     fn tune(&mut self) -> Result<Outcomes, Failure> {
-        let default = lower_tuned(self.graph, self.goal, &TunedTiles::default());
+        let default = lower_tuned(self.graph, self.options, &TunedTiles::default());
         let launches = default.launches.clone();
         let mut programs = vec![self.compile(default)?];
         let times = self.by_turns(&mut programs, run_launches)?;
@@ -160,26 +160,26 @@ impl Tuner<'_> {
         for rank in 1..most {
             let has_it = slow.iter().filter(|at| launches[**at].tiles.len() > rank);
             let picks: Vec<Pick> = has_it.map(|at| (*at, rank)).collect();
-            self.add(&mut programs, &choices(&launches, &picks))?;
+            self.add(&mut programs, &tiles(&launches, &picks))?;
         }
         let times = self.by_turns(&mut programs, run_launches)?;
         let mut picks: Vec<Pick> =
             slow.iter().map(|at| (*at, fastest(&launches[*at], *at, &times))).collect();
         picks.retain(|(at, rank)| is_worth(times[0][*at], times[*rank][*at]));
         programs.truncate(1);
-        self.add(&mut programs, &choices(&launches, &picks))?;
+        self.add(&mut programs, &tiles(&launches, &picks))?;
         let times = self.by_turns(&mut programs, run_launches)?;
         picks.retain(|(at, _)| is_worth(times[0][*at], times[1][*at]));
         programs.truncate(1);
-        let choices = choices(&launches, &picks);
-        if !choices.is_empty() {
-            self.add(&mut programs, &choices)?;
+        let tiles = tiles(&launches, &picks);
+        if !tiles.is_empty() {
+            self.add(&mut programs, &tiles)?;
         }
         let whole = self.by_turns(&mut programs, run_whole)?;
         Ok(Outcomes {
             measured: slow.len(),
             kernels: picks.iter().map(|pick| changed(&launches, *pick, &times)).collect(),
-            choices,
+            tiles,
             default_ms: whole[0][0] * 1e3,
             tuned_ms: whole[whole.len() - 1][0] * 1e3,
         })
@@ -194,9 +194,9 @@ impl Tuner<'_> {
         Ok(program)
     }
 
-    /// Adds the program of some choices. One arena serves all, so none has the better place.
-    fn add(&mut self, programs: &mut Vec<Instance>, choices: &TunedTiles) -> Result<(), Failure> {
-        let lowered = lower_tuned(self.graph, self.goal, choices);
+    /// Adds the program of some tiles. One arena serves all, so none has the better place.
+    fn add(&mut self, programs: &mut Vec<Instance>, tiles: &TunedTiles) -> Result<(), Failure> {
+        let lowered = lower_tuned(self.graph, self.options, tiles);
         programs.push(self.compile(lowered)?);
         Ok(())
     }
@@ -285,12 +285,12 @@ fn is_worth(default: f64, tuned: f64) -> bool {
     tuned < WORTH * default
 }
 
-fn choices(launches: &[Launch], picks: &[Pick]) -> TunedTiles {
-    let mut choices = TunedTiles::default();
+fn tiles(launches: &[Launch], picks: &[Pick]) -> TunedTiles {
+    let mut tiles = TunedTiles::default();
     for (at, rank) in picks {
-        choices.choose(&launches[*at].key(), &launches[*at].tiles[*rank]);
+        tiles.choose(&launches[*at].key(), &launches[*at].tiles[*rank]);
     }
-    choices
+    tiles
 }
 
 fn changed(launches: &[Launch], (at, rank): Pick, times: &[Vec<f64>]) -> Changed {

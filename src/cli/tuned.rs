@@ -1,4 +1,4 @@
-//! `--tuned`: the choices of a file for the commands that compile a program.
+//! `--tuned`: the tiles of a file for the commands that compile a program.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub fn read(arguments: &TunedArguments, subjects: &[Subject]) -> Result<Option<T
     arguments.tuned.as_deref().map(|path| of_file(path, subjects)).transpose()
 }
 
-/// The choices of a run: those of `--tuned`, or those that the run in a folder began with. The latter are left alone
+/// The tiles of a run: those of `--tuned`, or those that the run in a folder began with. The latter are left alone
 /// where the run goes on with another batch or on another machine.
 pub fn of_run(
     arguments: &TunedArguments,
@@ -48,17 +48,17 @@ fn of_file(path: &Path, subjects: &[Subject]) -> Result<Tuned, Failure> {
     found.map_err(|error| Failure::Run(error.to_string()))
 }
 
-/// The choices for a program.
-pub fn choices(tuned: Option<&Tuned>, mode: tuned::Mode) -> TunedTiles {
+/// The tiles for a program.
+pub fn tiles(tuned: Option<&Tuned>, mode: tuned::Mode) -> TunedTiles {
     let tuned = tuned.filter(|tuned| tuned.subject.mode == mode);
-    tuned.map_or_else(TunedTiles::default, |tuned| tuned.choices.clone())
+    tuned.map_or_else(TunedTiles::default, |tuned| tuned.tiles.clone())
 }
 
-/// Says on standard error that some choices are for kernels that the program does not have.
-pub fn warn_of_misfits(choices: &TunedTiles, lowered: &Lowered) {
-    let misfits = choices.misfits(&lowered.launches);
+/// Says on standard error that some tiles are for kernels that the program does not have.
+pub fn warn_of_misfits(tiles: &TunedTiles, lowered: &Lowered) {
+    let misfits = tiles.misfits(&lowered.launches);
     if misfits > 0 {
-        let all = choices.len();
+        let all = tiles.len();
         say(&format!(
             "note: {misfits} of the {all} tiles of --tuned fit no kernel; the model is another one now"
         ));

@@ -296,18 +296,19 @@ impl Fusion {
 
     /// The first of some tensors that statements read, and where.
     fn first_read(&self, statements: &[Statement], of: &BTreeSet<Tensor>) -> Option<(Tensor, Vec<Index>)> {
-        let mut found = None;
-        for statement in statements {
+        let first_of = |statement: &Statement| {
+            let mut found = None;
             self.program.for_each_expr(statement.body, &mut |id| {
                 if let Expr::Read { tensor, index, .. } = &self.program.exprs[id]
-                    && of.contains(tensor)
                     && found.is_none()
+                    && of.contains(tensor)
                 {
                     found = Some((*tensor, index.clone()));
                 }
             });
-        }
-        found
+            found
+        };
+        statements.iter().find_map(first_of)
     }
 
     fn replaced(&self, index: &Index, replace: &HashMap<Axis, Index>) -> Index {

@@ -93,68 +93,68 @@ pub struct Observed<'a, 'g> {
 pub type Observer<'a> = &'a mut dyn FnMut(Observed<'_, '_>);
 
 /// Lowers a graph.
-pub fn lower(graph: &Graph, goal: &CompileOptions) -> Lowered {
-    lower_tuned(graph, goal, &TunedTiles::default())
+pub fn lower(graph: &Graph, options: &CompileOptions) -> Lowered {
+    lower_tuned(graph, options, &TunedTiles::default())
 }
 
 /// Lowers a graph with the register tiles that were chosen, which change no bit of its results.
-pub fn lower_tuned(graph: &Graph, goal: &CompileOptions, choices: &TunedTiles) -> Lowered {
+pub fn lower_tuned(graph: &Graph, options: &CompileOptions, tuned: &TunedTiles) -> Lowered {
     let mut state = State::new(graph);
-    let variants = begin(&mut state, goal, &mut |_| {});
-    if choices.is_empty() && variants.len() > 1 {
-        return shortest(&variants, &state, goal);
+    let variants = begin(&mut state, options, &mut |_| {});
+    if tuned.is_empty() && variants.len() > 1 {
+        return shortest(&variants, &state, options);
     }
-    let (over, reason) = decide(&variants, &state, goal);
-    finish(state, &Context { goal, over, choices }, reason, &mut |_| {})
+    let (over, reason) = decide(&variants, &state, options);
+    finish(state, &Context { options, over, tuned }, reason, &mut |_| {})
 }
 
 /// Lowers a graph; `observe` sees what each stage leaves, when it has been verified. Of several ways for the lanes it
 /// sees the one that is taken.
 pub fn lower_observed(
     graph: &Graph,
-    goal: &CompileOptions,
-    choices: &TunedTiles,
+    options: &CompileOptions,
+    tuned: &TunedTiles,
     observe: Observer<'_>,
 ) -> Lowered {
     let mut state = State::new(graph);
-    let variants = begin(&mut state, goal, observe);
-    let (over, reason) = decide(&variants, &state, goal);
-    finish(state, &Context { goal, over, choices }, reason, observe)
+    let variants = begin(&mut state, options, observe);
+    let (over, reason) = decide(&variants, &state, options);
+    finish(state, &Context { options, over, tuned }, reason, observe)
 }
 
 /// Goes through the stages that need not know what the lanes are; gives what they may be.
-fn begin(state: &mut State<'_>, goal: &CompileOptions, observe: Observer<'_>) -> Vec<LaneAxis> {
+fn begin(state: &mut State<'_>, options: &CompileOptions, observe: Observer<'_>) -> Vec<LaneAxis> {
     verified("the graph", || graph::verifier::verify(state.graph));
-    let context = Context { goal, over: LaneAxis::Batch, choices: &TunedTiles::default() };
+    let context = Context { options, over: LaneAxis::Batch, tuned: &TunedTiles::default() };
     run(&stages::PIPELINE[..stages::common()], state, &context, observe);
-    goal.over.map_or_else(|| candidates(state, &goal.machine), |over| vec![over])
+    options.over.map_or_else(|| candidates(state, &options.machine), |over| vec![over])
 }
 
 /// Goes through the others.
 fn finish(mut state: State<'_>, context: &Context<'_>, reason: String, observe: Observer<'_>) -> Lowered {
     run(&stages::PIPELINE[stages::common()..], &mut state, context, observe);
-    state.lowered(&context.goal.machine, context.over, reason)
+    state.lowered(&context.options.machine, context.over, reason)
 }
 
 /// What the lanes are, and why. That changes sums, so it follows from the model, never from what was measured.
-fn decide(variants: &[LaneAxis], state: &State<'_>, goal: &CompileOptions) -> (LaneAxis, String) {
+fn decide(variants: &[LaneAxis], state: &State<'_>, options: &CompileOptions) -> (LaneAxis, String) {
     match variants {
         [over] => (*over, format!("lanes over {over}")),
         _ => {
-            let Lowered { over, reason, .. } = shortest(variants, state, goal);
+            let Lowered { over, reason, .. } = shortest(variants, state, options);
             (over, reason)
         }
     }
 }
 
 /// The shortest of the programs with lanes in these ways; the first of equal ones.
-fn shortest(variants: &[LaneAxis], state: &State<'_>, goal: &CompileOptions) -> Lowered {
+fn shortest(variants: &[LaneAxis], state: &State<'_>, options: &CompileOptions) -> Lowered {
     let variant = |over: &LaneAxis| {
-        let context = Context { goal, over: *over, choices: &TunedTiles::default() };
+        let context = Context { options, over: *over, tuned: &TunedTiles::default() };
         finish(state.clone(), &context, format!("lanes over {over}"), &mut |_| {})
     };
     let mut lowered: Vec<Lowered> = variants.iter().map(variant).collect();
-    let efforts: Vec<u64> = lowered.iter().map(|lowered| effort(lowered, &goal.machine)).collect();
+    let efforts: Vec<u64> = lowered.iter().map(|lowered| effort(lowered, &options.machine)).collect();
     let best = (0..lowered.len()).min_by_key(|at| efforts[*at]).expect("a way");
     let listed = variants.iter().zip(&efforts);
     let listed: String =
@@ -166,10 +166,10 @@ fn shortest(variants: &[LaneAxis], state: &State<'_>, goal: &CompileOptions) -> 
 
 /// What the stages are told.
 pub struct Context<'a> {
-    pub goal: &'a CompileOptions,
+    pub options: &'a CompileOptions,
     /// What the lanes are.
     pub over: LaneAxis,
-    pub choices: &'a TunedTiles,
+    pub tuned: &'a TunedTiles,
 }
 
 fn run<'g>(stages: &'static [Stage], state: &mut State<'g>, context: &Context<'_>, observe: Observer<'_>) {

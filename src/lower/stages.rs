@@ -111,15 +111,15 @@ pub const PIPELINE: &[Stage] = &[
         "computes 3×3 convolutions and their gradients from tiles",
         Form::Equations,
         |state, context| {
-            winograd::run(&mut state.program, context.goal.machine.lanes);
+            winograd::run(&mut state.program, context.options.machine.lanes);
         },
     )
     .unless(|context| match context.over {
         LaneAxis::Channels => Some("lanes are over channels"),
-        LaneAxis::Batch => (!context.goal.fast_math).then_some("fast_math is off"),
+        LaneAxis::Batch => (!context.options.fast_math).then_some("fast_math is off"),
     }),
     step("split", "cuts long sums over the batch in two levels", Form::Equations, |state, context| {
-        split::run(&mut state.program, context.goal.machine.lanes);
+        split::run(&mut state.program, context.options.machine.lanes);
         let inputs = batched_inputs(state.graph, &state.program);
         state.lane_dims = inputs.into_iter().map(|tensor| (tensor, 0)).collect();
     })
@@ -130,10 +130,10 @@ pub const PIPELINE: &[Stage] = &[
     step("fuse", "puts equations into kernels that run together", Form::Kernels, |state, context| {
         state.order = state.program.equations.iter().map(|equation| equation.result).collect();
         let program = std::mem::take(&mut state.program);
-        state.kernels = fuse::run(program, &state.lane_dims, context.goal.machine.lanes);
+        state.kernels = fuse::run(program, &state.lane_dims, context.options.machine.lanes);
     }),
     step("layouts", "says where the elements of each tensor lie", Form::Kernels, |state, context| {
-        state.layouts = layout::choose(&state.kernels, &state.lane_dims, context.goal.machine.lanes);
+        state.layouts = layout::choose(&state.kernels, &state.lane_dims, context.options.machine.lanes);
     }),
     step(
         "slices",
@@ -173,10 +173,10 @@ pub const PIPELINE: &[Stage] = &[
         let input = sched::ScheduleInput {
             kernels: &state.kernels,
             layouts: &state.layouts,
-            machine: &context.goal.machine,
-            accurate_sums: !context.goal.fast_math || context.over == LaneAxis::Channels,
+            machine: &context.options.machine,
+            accurate_sums: !context.options.fast_math || context.over == LaneAxis::Channels,
         };
-        let launches = sched::schedule(input, &state.groups, context.choices);
+        let launches = sched::schedule(input, &state.groups, context.tuned);
         state.launches =
             launches.unwrap_or_else(|illegal| panic!("a policy took a step that is not legal: {illegal}"));
     }),

@@ -351,10 +351,10 @@ fn name(graph: &Graph, sink: &Sink) -> String {
 /// # Errors
 ///
 /// The first element that differs by more than the bound, in words, or elements out of the range of single precision.
-pub fn check(graph: &Graph, goal: &CompileOptions) -> Result<(), String> {
+pub fn check(graph: &Graph, options: &CompileOptions) -> Result<(), String> {
     let state = RandomState { seed: 7, step: 1 };
     let inputs = inputs(graph, state);
-    let lowered = lower(graph, goal);
+    let lowered = lower(graph, options);
     let native = Native::compile(graph, lowered)?.run(&inputs, one_thread(), state);
     match within_bound(graph, &native, &oracle(graph, &doubles(&inputs), state))? {
         0 => Ok(()),

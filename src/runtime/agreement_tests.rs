@@ -118,8 +118,12 @@ fn levels() -> impl Iterator<Item = Level> {
 fn a_small_network_and_its_gradients() {
     for (n, size, stride) in [(8, 8, 1), (8, 9, 2), (3, 8, 1), (11, 7, 2), (1, 6, 1), (4, 13, 1)] {
         for level in levels() {
-            let goal = CompileOptions::of(Target::of(level));
-            assert_eq!(check(&network(n, size, stride), &goal), Ok(()), "n={n} size={size} stride={stride}");
+            let options = CompileOptions::of(Target::of(level));
+            assert_eq!(
+                check(&network(n, size, stride), &options),
+                Ok(()),
+                "n={n} size={size} stride={stride}"
+            );
         }
     }
 }

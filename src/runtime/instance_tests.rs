@@ -26,8 +26,8 @@ fn graph(batch: usize, size: usize) -> Graph {
 /// The memory of the pictures when they are given, and what it is to be.
 fn packed(device: &Arc<dyn Device>, batch: usize, size: usize) -> [Vec<f32>; 2] {
     let graph = graph(batch, size);
-    let goal = CompileOptions { machine: device.machine(), over: None, fast_math: true };
-    let executable = Executable::compile(&graph, lower(&graph, &goal), &**device).expect("it compiles");
+    let options = CompileOptions { machine: device.machine(), over: None, fast_math: true };
+    let executable = Executable::compile(&graph, lower(&graph, &options), &**device).expect("it compiles");
     let mut store = Store::on(device);
     let mut program = Instance::bind(Arc::new(executable), device, &mut store).expect("memory");
     let pictures: Vec<f32> = (1..=batch * 3 * size * size).map(|pixel| pixel as f32).collect();

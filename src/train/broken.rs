@@ -90,7 +90,7 @@ pub fn examine(
     let graph = subject.graph((Purpose::Step, batch))?;
     let probes = probes(&graph, &suspect.calls);
     let graph = graph.probing(probes.iter().map(|value| (*value, value.to_string())));
-    let lowered = lower_tuned(&graph, subject.goal, &TunedTiles::default());
+    let lowered = lower_tuned(&graph, subject.options, &TunedTiles::default());
     // The step has given its memory back to the device.
     subject.device.trim();
     Need::of(&graph, &lowered).check_run()?;

@@ -54,11 +54,11 @@ impl StageTimes {
 /// Where the code generator fails, and where a run needs more memory than there is.
 pub fn compile(
     graph: &Graph,
-    goal: &CompileOptions,
+    options: &CompileOptions,
     device: &dyn Device,
     times: &mut StageTimes,
 ) -> Result<Arc<Executable>, TrainError> {
-    compile_tuned(graph, goal, &TunedTiles::default(), device, times)
+    compile_tuned(graph, options, &TunedTiles::default(), device, times)
 }
 
 /// Compiles a graph with the register tiles that were chosen.
@@ -68,12 +68,12 @@ pub fn compile(
 /// Where the code generator fails, and where a run needs more memory than there is.
 pub fn compile_tuned(
     graph: &Graph,
-    goal: &CompileOptions,
-    choices: &TunedTiles,
+    options: &CompileOptions,
+    tuned: &TunedTiles,
     device: &dyn Device,
     times: &mut StageTimes,
 ) -> Result<Arc<Executable>, TrainError> {
-    let lowered = times.time("lowering", || lower_tuned(graph, goal, choices));
+    let lowered = times.time("lowering", || lower_tuned(graph, options, tuned));
     times.time("native code", || compile_lowered(graph, lowered, device))
 }
 
@@ -105,7 +105,7 @@ fn trimmed(device: &dyn Device, check: impl Fn() -> Result<(), Shortage>) -> Res
 pub fn advised(
     error: TrainError,
     batch: i64,
-    goal: &CompileOptions,
+    options: &CompileOptions,
     graph: &mut dyn FnMut(i64) -> Option<Graph>,
 ) -> TrainError {
     let shortage = match error {
@@ -117,7 +117,7 @@ pub fn advised(
     let Some(room) = shortage.room.filter(|_| batch > 1) else { return shortage.into() };
     let mut needed = |batch: i64| {
         let graph = graph(batch)?;
-        Some(Need::of(&graph, &lower_tuned(&graph, goal, &TunedTiles::default())).run)
+        Some(Need::of(&graph, &lower_tuned(&graph, options, &TunedTiles::default())).run)
     };
     let all = needed(batch).unwrap_or(shortage.needed);
     let batch = need::largest_batch(room, (batch, all), &mut needed);
@@ -165,7 +165,7 @@ pub struct Programs<'scope, 'env> {
 pub struct ProgramSource<'a> {
     pub recipe: &'a Recipe<'a>,
     pub phase: &'a Phase,
-    pub goal: &'a CompileOptions,
+    pub options: &'a CompileOptions,
     pub device: &'a Arc<dyn Device>,
 }
 
@@ -247,7 +247,7 @@ impl ProgramSource<'_> {
     /// The program of a key.
     fn compile(&self, key: Key) -> Result<Executable, TrainError> {
         let graph = self.graph(key)?;
-        let lowered = lower_tuned(&graph, self.goal, &TunedTiles::default());
+        let lowered = lower_tuned(&graph, self.options, &TunedTiles::default());
         Ok(Executable::compile(&graph, lowered, &**self.device)?)
     }
 }

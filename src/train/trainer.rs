@@ -42,7 +42,7 @@ pub struct Session<'a> {
     pub augment: Option<&'a Arc<Augment>>,
     pub shuffle: bool,
     pub drop_last: bool,
-    pub goal: &'a CompileOptions,
+    pub options: &'a CompileOptions,
     /// Register tiles for the steps of one batch size.
     pub tuned: Option<&'a Tuned>,
     pub device: &'a Arc<dyn Device>,
@@ -253,7 +253,7 @@ impl PhaseRun<'_> {
     /// The program of a whole batch, with the values that it needs. Errors of a smaller last batch are found here
     /// too, so that they do not end a run after its first epoch.
     fn compile(&self, store: &mut Store, phases: &mut StageTimes) -> Result<(Key, Instance), TrainError> {
-        let Session { recipe, goal, device, spec, data, .. } = *self.session;
+        let Session { recipe, options, device, spec, data, .. } = *self.session;
         let batch = self.batch() as i64;
         let graph = phases.time("elaborate, differentiate", || -> Result<_, TrainError> {
             let freeze = self.phase.freeze.as_ref();
@@ -266,11 +266,11 @@ impl PhaseRun<'_> {
         })?;
         initialise(&graph, spec.seed, store)?;
         let tuned = self.session.tuned.filter(|tuned| tuned.subject.batch == batch);
-        let choices = tuned.map_or_else(TunedTiles::default, |tuned| tuned.choices.clone());
-        let executable = compile_tuned(&graph, goal, &choices, &**device, phases);
+        let tuned = tuned.map_or_else(TunedTiles::default, |tuned| tuned.tiles.clone());
+        let executable = compile_tuned(&graph, options, &tuned, &**device, phases);
         let bound = executable.and_then(|executable| Ok(Instance::bind(executable, device, store)?));
         let step_of = &mut |batch| recipe.step(batch, self.phase).ok();
-        let program = bound.map_err(|error| advised(error, batch, goal, step_of))?;
+        let program = bound.map_err(|error| advised(error, batch, options, step_of))?;
         // Before the run leaves anything behind.
         data.ready()?;
         Ok(((Purpose::Step, batch), program))
@@ -292,8 +292,8 @@ impl PhaseRun<'_> {
         observer: &mut dyn Observer,
         phases: Option<&mut StageTimes>,
     ) -> Result<Option<FinalRecord>, TrainError> {
-        let Session { recipe, goal, device, .. } = *self.session;
-        let subject = ProgramSource { recipe, phase: self.phase, goal, device };
+        let Session { recipe, options, device, .. } = *self.session;
+        let subject = ProgramSource { recipe, phase: self.phase, options, device };
         std::thread::scope(|scope| {
             observer.phase_begins(self.phase, self.size(&first.1, store));
             let others = self.other_keys();

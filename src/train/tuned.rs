@@ -1,7 +1,7 @@
 //! The register tiles that `cnnc bench --tune` found to be the fastest, as a file, and which program they are for.
 //!
 //! They change no bit of a result, so a file that does not fit costs time only. It is refused all the same: whoever
-//! names a file wants its choices.
+//! names a file wants its tiles.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub enum Mode {
     Infer,
 }
 
-/// What a program is called, as far as choices depend on it.
+/// What a program is called, as far as tiles depend on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     pub model: String,
@@ -53,7 +53,7 @@ fn first() -> u32 {
     1
 }
 
-/// Choices and what they were measured for.
+/// Tiles and what they were measured for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tuned {
     /// That of the file; those of earlier versions have none.
@@ -61,12 +61,14 @@ pub struct Tuned {
     pub format: u32,
     #[serde(flatten)]
     pub subject: Subject,
-    /// Those that it was measured with; the choices serve any number.
+    /// Those that it was measured with; the tiles serve any number.
     pub threads: usize,
-    pub choices: TunedTiles,
+    /// By the keys of launches; the file has called them so from the beginning.
+    #[serde(rename = "choices")]
+    pub tiles: TunedTiles,
 }
 
-/// Why there are no choices.
+/// Why there are no tiles.
 #[derive(Debug, thiserror::Error)]
 pub enum TunedError {
     #[error("cannot read {}: {source}", path.display())]
@@ -110,7 +112,7 @@ impl Tuned {
             .map_err(|source| RecordsError::Io { path: path.to_owned(), source })
     }
 
-    /// Whether the choices of a file are for one of some programs.
+    /// Whether the tiles of a file are for one of some programs.
     ///
     /// # Errors
     ///
@@ -146,14 +148,9 @@ mod tests {
     use super::*;
 
     fn tuned() -> Tuned {
-        let mut choices = TunedTiles::default();
-        choices.choose("conv1+relu 0", "o 4, j 7");
-        Tuned {
-            format: FORMAT,
-            subject: Subject::new("M", 64, Mode::Train, Level::Avx2),
-            threads: 2,
-            choices,
-        }
+        let mut tiles = TunedTiles::default();
+        tiles.choose("conv1+relu 0", "o 4, j 7");
+        Tuned { format: FORMAT, subject: Subject::new("M", 64, Mode::Train, Level::Avx2), threads: 2, tiles }
     }
 
     fn fails(contents: &[u8], reason: &str) {

@@ -120,7 +120,7 @@ fn figures<const B: usize>(loss: &str, split: &Split, batches: [usize; B]) -> [F
         Module::from_text(&mut SourceMap::default(), "figures.cnn", &text(loss)).expect("it is right");
     let spec = module.train_spec(module.train_sections()[0], &Overrides::default()).expect("it is right");
     let recipe = Recipe::of(&module, &spec);
-    let (goal, device) = (CompileOptions::of(Target::host()), devices::host(1).expect("a thread"));
+    let (options, device) = (CompileOptions::of(Target::host()), devices::host(1).expect("a thread"));
     let prepare = Prepare::new(1, 16.0, &[]).expect("no steps");
     let mut executables: HashMap<i64, Arc<Executable>> = HashMap::new();
     batches.map(|batch| {
@@ -130,7 +130,7 @@ fn figures<const B: usize>(loss: &str, split: &Split, batches: [usize; B]) -> [F
             &mut |(_, images), store, run| {
                 let compiled = || {
                     let graph = recipe.evaluation(images).expect("it elaborates");
-                    compile(&graph, &goal, &*device, &mut StageTimes::default()).expect("it compiles")
+                    compile(&graph, &options, &*device, &mut StageTimes::default()).expect("it compiles")
                 };
                 let executable = executables.entry(images).or_insert_with(compiled).clone();
                 let mut program = Instance::bind(executable, &device, store).expect("its own store");

@@ -57,7 +57,7 @@ fn tune_writes_what_it_finds() {
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
     let text = place.good(&["bench", "tiny.cnn", "--tune", "--mode", "infer", "--tune-file", "i.json"]);
     assert!(text.starts_with("a prediction of `Tiny`, batch 100, "), "{text}");
-    assert!(text.ends_with(" times as fast\nthe choices are in i.json\n"), "{text}");
+    assert!(text.ends_with(" times as fast\nthe tiles are in i.json\n"), "{text}");
     assert_eq!(parsed(&place.text("i.json"))["mode"], "infer");
 }
 

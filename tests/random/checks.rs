@@ -151,8 +151,8 @@ impl Checker {
         }
         seen.unknown = check_slope(case, &step)?;
         let oracle = agreement::oracle(&step, &agreement::doubles(&case.inputs), case.state);
-        for goal in machines(case.state.seed) {
-            let on_this = self.check_on(case, &step, &oracle, &goal, fault)?;
+        for options in machines(case.state.seed) {
+            let on_this = self.check_on(case, &step, &oracle, &options, fault)?;
             seen.planted |= on_this.planted;
             seen.unknown += on_this.unknown;
             seen.elements += on_this.elements;
@@ -165,11 +165,11 @@ impl Checker {
         case: &Case,
         step: &Graph,
         oracle: &[Vec<Number>],
-        goal: &CompileOptions,
+        options: &CompileOptions,
         fault: Option<&Fault>,
     ) -> Result<Seen, String> {
-        let over = goal.over.map_or(String::new(), |over| format!(", lanes over {over}"));
-        let way = format!("{}{over}", goal.machine.target.level);
+        let over = options.over.map_or(String::new(), |over| format!(", lanes over {over}"));
+        let way = format!("{}{over}", options.machine.target.level);
         let mut planted = false;
         let mut spoil = |seen: Observed<'_, '_>| match (seen.stage.name, fault.map(|fault| &fault.site)) {
             ("canonical for the lanes", Some(Site::Equations(plant))) => {
@@ -178,7 +178,7 @@ impl Checker {
             ("order", Some(Site::Kernels(plant))) => planted = plant(&mut seen.state.kernels),
             _ => {}
         };
-        let mut lowered = lower_observed(step, goal, &TunedTiles::default(), &mut spoil);
+        let mut lowered = lower_observed(step, options, &TunedTiles::default(), &mut spoil);
         if let Some(Fault { site: Site::Lowered(plant), .. }) = fault {
             planted = plant(&mut lowered);
         }

@@ -19,13 +19,13 @@ pub fn run(
     section: &str,
     step: &Graph,
     room: Room,
-    goal: &CompileOptions,
+    options: &CompileOptions,
     graph: &dyn Fn(i64) -> Option<Graph>,
 ) -> Option<Diagnostic> {
     if room.holds(MARGIN.saturating_mul(tensors(step))) {
         return None;
     }
-    let need = |graph: &Graph| Need::of(graph, &lower(graph, goal));
+    let need = |graph: &Graph| Need::of(graph, &lower(graph, options));
     let all = |need: Need| need.persistent.saturating_add(need.run);
     let this = need(step);
     if room.holds(all(this)) {
