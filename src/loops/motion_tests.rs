@@ -1,3 +1,5 @@
+//! Bodies as text, and what is known of their loads.
+
 use super::*;
 use crate::loops::parser::parse;
 

@@ -1,3 +1,5 @@
+//! Bodies as text, and the running pointers of their accesses.
+
 use super::*;
 use crate::loops::parser::parse;
 use crate::loops::visit::for_each_expr;

@@ -1,3 +1,5 @@
+//! Bodies as text before and after; random functions by the interpreter.
+
 use super::*;
 use crate::base::philox::RandomState;
 use crate::loops::interpreter;

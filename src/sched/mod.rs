@@ -132,7 +132,7 @@ pub fn schedule(
     };
     let scheduled: Result<Vec<Vec<Launch>>, Illegal> =
         parallel::map(&(0..kernels.len()).collect::<Vec<_>>(), of_kernel).into_iter().collect();
-    Ok(scheduled?.concat())
+    Ok(scheduled?.into_iter().flatten().collect())
 }
 
 /// The launches of a kernel, which may belong to a group. `wanted` says which tile was chosen for which of them.

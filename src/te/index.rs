@@ -44,7 +44,7 @@ pub enum Atom {
 }
 
 /// A sum of multiples of atoms and a constant. Terms are sorted by atom and no coefficient is 0.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Index {
     terms: Terms,
     constant: i64,
@@ -52,6 +52,19 @@ pub struct Index {
 
 /// Most indices have one term or two, and lowering makes millions: these lie in the index itself.
 type Terms = SmallVec<[(Atom, i64); 2]>;
+
+impl Clone for Index {
+    /// Lowering does this most of all; a small vector would clone its elements one by one into room that it asks for.
+    fn clone(&self) -> Index {
+        let terms = match self.terms.as_slice() {
+            [] => Terms::new(),
+            [one] => smallvec![one.clone()],
+            [one, other] => Terms::from_buf([one.clone(), other.clone()]),
+            more => more.to_vec().into(),
+        };
+        Index { terms, constant: self.constant }
+    }
+}
 
 impl From<i64> for Index {
     fn from(constant: i64) -> Index {
@@ -152,12 +165,17 @@ impl Index {
     /// `self + k * other`.
     pub fn add_scaled(&self, other: &Index, k: i64, axes: &Axes) -> Index {
         let mut sum = self.clone();
-        sum.constant += k * other.constant;
-        for (atom, coefficient) in &other.terms {
-            sum.add_term(atom, k * coefficient);
-        }
-        sum.join_quotients(axes);
+        sum.accumulate(other, k, axes);
         sum
+    }
+
+    /// Adds `k * other`.
+    fn accumulate(&mut self, other: &Index, k: i64, axes: &Axes) {
+        self.constant += k * other.constant;
+        for (atom, coefficient) in &other.terms {
+            self.add_term(atom, k * coefficient);
+        }
+        self.join_quotients(axes);
     }
 
     /// `k * self`.
@@ -171,7 +189,9 @@ impl Index {
 
     /// `self + k`.
     pub fn offset(&self, k: i64) -> Index {
-        Index { terms: self.terms.clone(), constant: self.constant + k }
+        let mut moved = self.clone();
+        moved.constant += k;
+        moved
     }
 
     /// Floor division by a positive constant.
@@ -246,7 +266,7 @@ impl Index {
     pub fn substitute(&self, replace: &dyn Fn(Axis) -> Option<Index>, axes: &Axes) -> Index {
         let mut result = Index::from(self.constant);
         for (atom, coefficient) in &self.terms {
-            result = result.add_scaled(&atom.substitute(replace, axes), *coefficient, axes);
+            result.accumulate(&atom.substitute(replace, axes), *coefficient, axes);
         }
         result
     }

@@ -2,7 +2,7 @@
 
 use crate::base::hash::HashMap;
 
-use super::expr::{Expr, ExprId};
+use super::expr::{Expr, ExprId, Reduction};
 use super::index::{Axis, Index};
 use super::program::Program;
 
@@ -31,37 +31,43 @@ impl Substitution<'_> {
         if let Some(result) = self.done.get(&id) {
             return *result;
         }
-        let result = match self.program.exprs[id].clone() {
+        let result = match self.program.exprs[id] {
             Expr::Select(condition, x, y) if self.decides => match self.decided(condition) {
                 Some(known) => self.expr(if known { x } else { y }),
-                None => self.rebuilt(Expr::Select(condition, x, y)),
+                None => self.rebuilt(id),
             },
-            expr => self.rebuilt(expr),
+            _ => self.rebuilt(id),
         };
         self.done.insert(id, result);
         result
     }
 
-    fn rebuilt(&mut self, expr: Expr) -> ExprId {
-        let expr = match expr {
-            Expr::Reduce { op, axes, body } => {
-                let mut inner = self.replace.clone();
-                let fresh: Vec<Axis> = axes.iter().map(|axis| self.program.copy_axis(*axis)).collect();
-                inner.extend(axes.iter().zip(&fresh).map(|(old, new)| (*old, Index::from(*new))));
-                let decides = self.decides;
-                let program = &mut *self.program;
-                let body =
-                    Substitution { program, replace: &inner, decides, done: HashMap::default() }.expr(body);
-                Expr::Reduce { op, axes: fresh, body }
-            }
-            Expr::Number(index) => Expr::Number(self.index(&index)),
+    fn rebuilt(&mut self, id: ExprId) -> ExprId {
+        let expr = match &self.program.exprs[id] {
+            Expr::Number(index) => Expr::Number(self.index(index)),
             Expr::Read { tensor, index, fill } => {
-                Expr::Read { tensor, index: index.iter().map(|index| self.index(index)).collect(), fill }
+                let index = index.iter().map(|index| self.index(index)).collect();
+                Expr::Read { tensor: *tensor, index, fill: *fill }
             }
-            Expr::Uniform { stream, element } => Expr::Uniform { stream, element: self.index(&element) },
-            expr => expr.map_operands(&mut |operand| self.expr(operand)),
+            Expr::Uniform { stream, element } => {
+                Expr::Uniform { stream: *stream, element: self.index(element) }
+            }
+            Expr::Reduce { op, axes, body } => {
+                let (op, axes, body) = (*op, axes.clone(), *body);
+                self.reduction(op, &axes, body)
+            }
+            expr => expr.clone().map_operands(&mut |operand| self.expr(operand)),
         };
         self.program.exprs.add(expr)
+    }
+
+    fn reduction(&mut self, op: Reduction, axes: &[Axis], body: ExprId) -> Expr {
+        let mut inner = self.replace.clone();
+        let fresh: Vec<Axis> = axes.iter().map(|axis| self.program.copy_axis(*axis)).collect();
+        inner.extend(axes.iter().zip(&fresh).map(|(old, new)| (*old, Index::from(*new))));
+        let (program, decides) = (&mut *self.program, self.decides);
+        let body = Substitution { program, replace: &inner, decides, done: HashMap::default() }.expr(body);
+        Expr::Reduce { op, axes: fresh, body }
     }
 
     fn index(&self, index: &Index) -> Index {
