@@ -321,21 +321,21 @@ fn tiles_change_no_bit() {
         let model = Model::new(SUMS);
         for graph in [model.step(20), model.forward(2, false).expect("the model is right")] {
             let inputs = agreement::inputs(&graph, state);
-            let run = |choices: &TunedTiles| {
-                let lowered = lower_tuned(&graph, &options, choices);
-                assert_eq!(choices.misfits(&lowered.launches), 0);
+            let run = |tuned: &TunedTiles| {
+                let lowered = lower_tuned(&graph, &options, tuned);
+                assert_eq!(tuned.misfits(&lowered.launches), 0);
                 Native::compile(&graph, lowered).expect("it compiles").run(&inputs, &device, state)
             };
             let default = lower(&graph, &options);
             let expected = run(&TunedTiles::default());
             let ranks = default.launches.iter().map(|launch| launch.tiles.len()).max().expect("a launch");
             for rank in 1..ranks {
-                let mut choices = TunedTiles::default();
+                let mut tuned = TunedTiles::default();
                 for launch in default.launches.iter().filter(|launch| launch.tiles.len() > rank) {
-                    choices.choose(&launch.key(), &launch.tiles[rank]);
+                    tuned.choose(&launch.key(), &launch.tiles[rank]);
                     several += 1;
                 }
-                let found = run(&choices);
+                let found = run(&tuned);
                 agreement::same_bits(&graph, &found, &expected).unwrap_or_else(|e| panic!("{rank}: {e}"));
             }
         }

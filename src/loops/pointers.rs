@@ -1,4 +1,4 @@
-//! Running pointers: addresses without index arithmetic.
+//! Pointers: addresses without index arithmetic.
 //!
 //! The address of an access is a pointer and a constant distance. A pointer is named by its root and the terms of the
 //! index that are not constant, so accesses that differ by a constant share one. It belongs to the innermost loop whose
@@ -20,7 +20,7 @@ use cranelift_entity::{PrimaryMap, entity_impl};
 
 use super::{Atom, Axis, Buffer, Function, Index};
 
-/// A running pointer.
+/// A pointer: one that runs through a loop, what it starts at, or one that is computed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pointer(u32);
 entity_impl!(Pointer, "p");

@@ -7,7 +7,7 @@
 //! a'' = x[6]; y[6] = a''
 //! ```
 //!
-//! Each copy has registers of its own for those that the body declares, so that each is set in one place.
+//! Each copy has registers of its own for those that the body declares.
 
 use cranelift_entity::{EntitySet, SecondaryMap};
 
@@ -22,7 +22,7 @@ pub enum Unroll {
     By(i64),
 }
 
-/// A function with its serial loops unrolled as `choose` says of each, given its extent and its body. Loops that have no
+/// A function with its serial loops unrolled as `choose` says of each, given its extent and its body. Those that have no
 /// iterations are left out.
 pub fn unroll(function: &Function, choose: &dyn Fn(i64, &[Stmt]) -> Unroll) -> Function {
     let result = Function { body: Vec::new(), ..function.clone() };

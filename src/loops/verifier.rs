@@ -23,6 +23,7 @@ use super::bounds::{Facts, MODERATE, is_moderate};
 use super::printer::DisplayIndex;
 use super::races;
 use super::types::stores;
+use super::unroll::{Unroll, unroll};
 use super::visit::Access;
 use super::{AccessMode, Axis, Buffer, Expr, ForKind, Function, Index, Local, Stmt, Type};
 
@@ -41,6 +42,24 @@ impl Verified {
         match verify(&function) {
             Ok(()) => Ok(Verified(function)),
             Err(findings) => Err(Invalid { name: format!("the function `{}`", function.name), findings }),
+        }
+    }
+
+    /// The function with its serial loops unrolled as `choose` says. Each of its iterations is one of this function, so
+    /// where its accesses lie, and that no two meet, has been proved: with other numbers in its place an index may say
+    /// that in a form which can no longer be seen through. All else is looked at again.
+    ///
+    /// # Errors
+    ///
+    /// Where the copy is not well formed, which would be a mistake of the unroller.
+    pub fn unrolled(&self, choose: &dyn Fn(i64, &[Stmt]) -> Unroll) -> Result<Verified, Invalid> {
+        let function = unroll(self, choose);
+        let mut verifier = Verifier { runs: false, ..Verifier::of(&function) };
+        verifier.declarations();
+        verifier.body();
+        match verifier.errors {
+            errors if errors.is_empty() => Ok(Verified(function)),
+            findings => Err(Invalid { name: format!("the unrolled function `{}`", function.name), findings }),
         }
     }
 }
@@ -63,16 +82,7 @@ pub struct Invalid {
 
 /// Everything that is wrong with a function.
 pub fn verify(function: &Function) -> Result<(), Vec<String>> {
-    let mut verifier = Verifier {
-        function,
-        errors: Vec::new(),
-        bound: EntitySet::new(),
-        known: EntitySet::new(),
-        declared: Vec::new(),
-        facts: Facts::default(),
-        runs: true,
-        accesses: HashSet::new(),
-    };
+    let mut verifier = Verifier::of(function);
     verifier.declarations();
     verifier.body();
     match verifier.errors.is_empty() {
@@ -90,13 +100,26 @@ struct Verifier<'a> {
     /// Those in the order of their declaration.
     declared: Vec<Local>,
     facts: Facts,
-    /// Whether all loops around have iterations. In one that has none, ranges are empty, and nothing is touched.
+    /// Whether it is asked where accesses lie. In a loop that has no iterations, ranges are empty, and nothing is touched.
     runs: bool,
     /// All accesses, for the check of parallel loops.
     accesses: HashSet<Access<'a>>,
 }
 
 impl<'a> Verifier<'a> {
+    fn of(function: &'a Function) -> Verifier<'a> {
+        Verifier {
+            function,
+            errors: Vec::new(),
+            bound: EntitySet::new(),
+            known: EntitySet::new(),
+            declared: Vec::new(),
+            facts: Facts::default(),
+            runs: true,
+            accesses: HashSet::new(),
+        }
+    }
+
     fn error(&mut self, message: String) {
         self.errors.push(message);
     }

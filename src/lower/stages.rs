@@ -152,7 +152,7 @@ pub const PIPELINE: &[Stage] = &[
     // After order, which says what may share memory.
     step(
         "halos",
-        "gives tensors that may share memory one layout, and kept ones that of files",
+        "gives tensors that may share memory one layout, and persistent ones that of files",
         Form::Layouts,
         |state, _| {
             replace::share_halos(&mut state.layouts, &state.replaceable);

@@ -184,6 +184,13 @@ impl LoopNest {
         self.replace.values().any(|index| index.mentions(axis))
     }
 
+    /// Whether its points are written one after the other, or are lanes.
+    pub(super) fn is_unrolled(&self, axis: Axis) -> bool {
+        self.placed().any(|placed| *placed == axis)
+            && !self.outer.contains(&axis)
+            && !self.reduce.contains(&axis)
+    }
+
     /// Whether it is an axis of the nest that has no loop, because it is that of one element.
     pub(super) fn is_single(&self, axis: Axis) -> bool {
         self.extent(axis) == 1 && self.replace.get(&axis).is_some_and(|index| index.as_constant().is_some())

@@ -94,7 +94,7 @@ fn take(nest: &mut LoopNest, steps: Vec<Step>) -> Result<(), Illegal> {
 /// is left of that beyond their ends).
 #[test]
 fn steps_before_and_after() {
-    let cases: [(Steps, &str); 15] = [
+    let cases: [(Steps, &str); 16] = [
         (|_| Vec::new(), "for a6 b4, sum k8 l2, 123 123 123 101"),
         (|[a, ..]| split(a, 2), "for ab3 b4, sum k8 l2, 341 123 123 101"),
         (|[a, ..]| split(a, 4), "for ab2 b4, sum k8 l2, 527 123 123 101"),
@@ -106,6 +106,7 @@ fn steps_before_and_after() {
         (|[_, b, ..]| tile(b, 2), "for a6 bb2, tile bl2, sum k8 l2, 123 303 123 101"),
         (|[_, b, ..]| tile(b, 1), "for a6 b4, sum k8 l2, 123 123 123 101"),
         (|[.., k, _]| block(k, 4), "for a6 b4, sum kb2 kl4 l2, 123 123 527 101"),
+        (|[.., l]| block(l, 2), "for a6 b4, sum k8 ll2, 123 123 123 101"),
         (|[_, b, ..]| slice(&[b]), "slices b4, for a6, sum k8 l2, 123 123 123 101"),
         (|[.., l]| unroll(l), "for a6 b4, sum k8, unrolled l2, 123 123 123 101"),
         (|[a, b, ..]| reorder(&[b, a]), "for b4 a6, sum k8 l2, 123 123 123 101"),
@@ -136,7 +137,7 @@ fn an_axis_of_one_element_is_split_once() {
 
 #[test]
 fn steps_say_what_they_need() {
-    let cases: [(Steps, &str); 22] = [
+    let cases: [(Steps, &str); 23] = [
         (|[a, ..]| split(a, 0), "split a by 0: the factor is not positive"),
         (|[a, ..]| split(a, -2), "split a by -2: the factor is not positive"),
         (|[a, ..]| [split(a, 2), split(a, 3)].concat(), "split a by 3: the nest has no such axis"),
@@ -149,6 +150,7 @@ fn steps_say_what_they_need() {
             |[a, b, ..]| [split(a, 2), vectorize(made(1)), split(b, 2), vectorize(made(3))].concat(),
             "vectorize bl × 2: there are lanes already",
         ),
+        (|[_, b, ..]| [tile(b, 2), split(made(1), 2)].concat(), "split bl by 2: it is unrolled"),
         (|[a, b, ..]| flatten(&[b, a]), "flatten b a: they are not so in each other"),
         (|[a, b, k, _]| flatten(&[a, b, k]), "flatten a b k: they are not so in each other"),
         (|_| flatten(&[]), "flatten : they are not so in each other"),

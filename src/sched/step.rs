@@ -1,8 +1,8 @@
 //! The steps of a schedule: values that say what shall become of a nest's loops.
 //!
 //! A step names axes of the nest that it is applied to, and the axes that it makes are the next ones of the nest's table.
-//! So the same steps give the same loops wherever they begin with the same nest. None changes which elements are
-//! computed, and only lanes that are summed apart change the order of a sum. That no two iterations of the parallel loop
+//! So the same steps give the same loops wherever they begin with the same nest. None but a restriction changes which
+//! elements are computed, beside those beyond the end of a last block, and only lanes that are summed apart change the order of a sum. That no two iterations of the parallel loop
 //! meet, and that every access is inside its buffer, is for the verifier of the function that comes out.
 //!
 //! A step changes the nest in place: most are never taken back, and whoever tries one out, to see whether vectors still
@@ -23,7 +23,7 @@ pub enum Step {
     /// for a < 6: y[a]   split a by 2   for ab < 3: y[2 * ab + al]
     /// ```
     ///
-    /// Not legal where the factor is no positive number, or the nest has no such axis.
+    /// Not legal where the factor is no positive number, or the nest has no such axis as a loop or without a place.
     Split { axis: Axis, factor: i64 },
     /// Runs a free loop over `start..start + count` only.
     ///
@@ -168,7 +168,8 @@ impl Step {
         match self {
             Step::Split { axis, factor } => {
                 require(*factor > 0, "the factor is not positive")?;
-                require(nest.mentions(*axis) || nest.is_single(*axis), "the nest has no such axis")
+                require(nest.mentions(*axis) || nest.is_single(*axis), "the nest has no such axis")?;
+                require(!nest.is_unrolled(*axis), "it is unrolled")
             }
             Step::Restrict { axis, start, count } => {
                 require(are_outer(&[*axis]), "it is no outer loop")?;
@@ -223,9 +224,10 @@ impl Step {
                 nest.tile.push(rest);
             }
             Step::Block { axis, factor } => {
+                let at = nest.reduce.iter().position(|other| other == axis).unwrap_or(0);
                 let (block, rest) = split(nest, *axis, *factor);
-                let at = nest.reduce.iter().position(|other| *other == block).map_or(0, |at| at + 1);
-                nest.reduce.insert(at, rest);
+                let inside = usize::from(nest.reduce.get(at) == Some(&block));
+                nest.reduce.insert(at + inside, rest);
             }
             Step::Slice { loops } => {
                 nest.outer.retain(|axis| !loops.contains(axis));

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn choices_are_for_one_program() {
+    fn tiles_are_for_one_program() {
         let (tuned, path) = (tuned(), Path::new("t.json"));
         let other = Subject { batch: 32, ..tuned.subject.clone() };
         assert!(tuned.check(path, &[other.clone(), tuned.subject.clone()]).is_ok());

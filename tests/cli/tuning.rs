@@ -78,9 +78,9 @@ fn tuned_runs_have_the_same_bits() {
     }
 }
 
-/// The choices go on with their run; one that cannot use them says so and goes on without.
+/// The tiles go on with their run; one that cannot use them says so and goes on without.
 #[test]
-fn a_resumed_run_takes_the_choices_of_its_folder() {
+fn a_resumed_run_takes_the_tiles_of_its_folder() {
     let place = Place::tiny();
     let (key, tile) = choice(&place);
     place.write("t.json", file(&json!({ key: tile })).to_string());
@@ -102,7 +102,7 @@ fn a_resumed_run_takes_the_choices_of_its_folder() {
 }
 
 #[test]
-fn choices_that_fit_no_kernel_are_left_out() {
+fn tiles_that_fit_no_kernel_are_left_out() {
     let place = Place::tiny();
     place.write(
         "t.json",
@@ -116,7 +116,7 @@ fn choices_that_fit_no_kernel_are_left_out() {
 }
 
 #[test]
-fn files_that_are_no_choices_are_one_error() {
+fn files_without_tiles_are_one_error() {
     let place = Place::tiny();
     let commands: [&[&str]; 4] = [&["run"], &["bench"], &["profile"], &["emit", "--stage", "sched"]];
     let fails = |contents: &[u8], message: &str| {
@@ -146,7 +146,7 @@ fn files_that_are_no_choices_are_one_error() {
 }
 
 #[test]
-fn choices_for_another_program_are_refused() {
+fn tiles_for_another_program_are_refused() {
     let place = Place::tiny();
     let level = Target::host().level;
     let refused = |key: &str, value: Value, found: &str| {

@@ -4,7 +4,7 @@
 //! their addresses become displacements and no accumulator moves between registers on the way round; long loops with
 //! a short body are opened by a factor.
 
-use crate::loops::unroll::{Unroll, unroll};
+use crate::loops::unroll::Unroll;
 use crate::loops::verifier::{Invalid, Verified};
 use crate::loops::{Expr, Function, Local, Stmt};
 
@@ -19,9 +19,9 @@ const LARGEST_FACTOR: i64 = 4;
 ///
 /// # Errors
 ///
-/// Where the unrolled function is not valid, which would be a mistake of the unroller.
+/// Those of [`Verified::unrolled`].
 pub fn unrolled(function: &Verified) -> Result<Verified, Invalid> {
-    Verified::new(unroll(function, &|extent, body| choose(function, extent, body)))
+    function.unrolled(&|extent, body| choose(function, extent, body))
 }
 
 /// The choice for a serial loop.

@@ -62,7 +62,7 @@ struct Lowering<'f> {
     loads: Loads,
     /// Registers whose load is an operand of the instruction that reads it, a source a part.
     operands: HashMap<Local, Vec<Source>>,
-    /// The registers of vectors that a register was set to.
+    /// The registers that hold what a load of a vector gave.
     loaded: HashMap<Load, Vec<Reg>>,
     /// Scalars of the statement at hand that several parts read.
     scalars: Vec<(*const Expr, Reg)>,
