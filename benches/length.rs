@@ -1,9 +1,9 @@
 //! How the time and the memory from the text of a model to its compiled training step grow with the length of the
 //! network: twice the layers should take twice of both, or less.
 //!
-//! Chains of element-wise layers, of convolutions that are all equal or all different, of residual blocks, and of layers
-//! that add channels to what they read. Each is compiled in a process of its own, as the most memory that a process had
-//! is known for the whole of it only. An argument is the most layers, 800 otherwise.
+//! Chains of element-wise layers, of convolutions that are all equal or all different, of residual blocks, and of
+//! layers that add channels to what they read. Each is compiled in a process of its own, as the most memory that a
+//! process had is known for the whole of it only. An argument is the most layers, 800 otherwise.
 
 use std::process::Command;
 use std::time::Instant;

@@ -1,9 +1,9 @@
 //! The library: a model from a text, trained and run on a device, in a few types.
 //!
 //! A [`Model`] is what a `.cnn` file says. [`Model::training`] compiles the steps of its train section for a device;
-//! [`Training`] then takes batches, predicts, gives the values of any layer, and reads and writes weights. Data sections
-//! are for the command: here the program that calls has the pictures. Programs are compiled when a batch size is first
-//! met, and all of them share the memory of one.
+//! [`Training`] then takes batches, predicts, gives the values of any layer, and reads and writes weights. Data
+//! sections are for the command: here the program that calls has the pictures. Programs are compiled when a batch size
+//! is first met, and all of them share the memory of one.
 
 use std::path::Path;
 use std::sync::Arc;

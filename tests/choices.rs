@@ -280,8 +280,8 @@ fn inputs(graph: &Graph, batch: usize) -> Tensors {
     graph.inputs.iter().map(|(_, role)| of(role)).collect()
 }
 
-/// Compares the gradients of all parameters at some levels with what they must be; `expected` is that of a parameter, row
-/// by row.
+/// Compares the gradients of all parameters at some levels with what they must be; `expected` is that of a parameter,
+/// row by row.
 fn check(
     what: &str,
     ops: &[String],

@@ -13,7 +13,8 @@ use cnnc::sched::{LaneAxis, Machine};
 use cnnc::train::programs::initialise;
 use model::{Model, set_inputs};
 
-/// Convolutions that run slice by slice, halos that are not zero, that of the input among them, random numbers, states, and updates in place and beside.
+/// Convolutions that run slice by slice, halos that are not zero, that of the input among them, random numbers, states,
+/// and updates in place and beside.
 const NET: &str = "
     model M(x: f32[N, 8, 8, 8]) -> f32[N, 5] {
       x |> maxpool(3, stride=1, pad=1) |> conv(16, 3, pad=1) |> batchnorm |> relu |> conv(16, 3, pad=1)

@@ -1,4 +1,5 @@
-//! Models with tensors beyond 2^31 bytes: whole programs run, and what they give is what a formula says, at every level.
+//! Models with tensors beyond 2^31 bytes: whole programs run, and what they give is what a formula says, at every
+//! level.
 //!
 //! All numbers are small integers, so that sums are exact and any order gives the same.
 

@@ -1,8 +1,9 @@
 //! Bits that must not change: the results of fixed programs at every level, as hashes.
 //!
-//! `golden/programs.json` and `golden/more.json` hold texts of programs, drawn once by `random`, and the hash of all outputs
-//! of one training step of each (loss, prediction, gradients, updates) at each level. What changes a hash changes the bits of somebody's
-//! training: it is a decision, is committed alone, and says why. Such a commit renews the hashes by
+//! `golden/programs.json` and `golden/more.json` hold texts of programs, drawn once by `random`, and the hash of all
+//! outputs of one training step of each (loss, prediction, gradients, updates) at each level. What changes a hash
+//! changes the bits of somebody's training: it is a decision, is committed alone, and says why. Such a commit renews
+//! the hashes by
 //!
 //! ```text
 //! GOLDEN=renew cargo test --test golden

@@ -362,8 +362,8 @@ fn touched(lowered: &Lowered, unit: usize) -> Vec<(String, Range<usize>, bool)> 
     buffers.filter_map(touch).collect()
 }
 
-/// A unit begins only when all that it may not run beside is done: who writes what it reads, who reads or writes what it
-/// writes.
+/// A unit begins only when all that it may not run beside is done: who writes what it reads, who reads or writes what
+/// it writes.
 #[test]
 fn units_that_run_beside_each_other_touch_different_memory() {
     let (mut beside, mut behind_readers) = (0, 0);

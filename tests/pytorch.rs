@@ -392,8 +392,8 @@ fn check_training(example: &str, level: Level) {
     check_shares(&format!("{example}, evaluated"), &[share]);
 }
 
-/// Winograd's tiles round otherwise than sums, and rounding grows: the steps before it has grown are held. These are two:
-/// Adam's first steps divide a gradient by its own size, so where one is nearly 0, rounding decides a whole step.
+/// Winograd's tiles round otherwise than sums, and rounding grows: the steps before it has grown are held. These are
+/// two: Adam's first steps divide a gradient by its own size, so where one is nearly 0, rounding decides a whole step.
 #[test]
 fn first_steps_with_fast_math() {
     for example in ["mnist_cnn", "mnist_cnn_all"] {

@@ -189,9 +189,9 @@ fn predictions_of_small_pictures_are_those_of_torchvision() {
 const TILES: f64 = 10.8;
 
 /// Ten steps: the losses are at most three times as far from PyTorch's double precision as those of its single
-/// precision, and with tiles of Winograd as much farther as these round. Rounding grows from step to step by factors that
-/// are a matter of luck, in both, so the distance is that of all ten; but that of the first three alone, before it has
-/// grown, is held too.
+/// precision, and with tiles of Winograd as much farther as these round. Rounding grows from step to step by factors
+/// that are a matter of luck, in both, so the distance is that of all ten; but that of the first three alone, before it
+/// has grown, is held too.
 fn check_training_steps(level: Level) {
     let fixtures = fixtures();
     let cases = fixtures["trained"].as_array().expect("cases");

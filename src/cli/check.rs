@@ -1,9 +1,9 @@
 //! `cnnc check`: the mistakes of a file, without running anything.
 //!
-//! Every model is elaborated, for inference and, where a train section names it, as a training step; what no elaboration
-//! comes by is looked at as far as that goes without a call. Data that is
-//! there is opened, because it says the sizes that a model leaves open; data that is not there is no mistake of the
-//! file, unless all of it is to be read.
+//! Every model is elaborated, for inference and, where a train section names it, as a training step; what no
+//! elaboration comes by is looked at as far as that goes without a call. Data that is there is opened, because it says
+//! the sizes that a model leaves open; data that is not there is no mistake of the file, unless all of it is to be
+//! read.
 
 use std::hash::{DefaultHasher, Hasher};
 

@@ -1,9 +1,9 @@
 //! `cnnc predict`: what a model says of pictures, or its raw outputs.
 //!
 //! Outputs of one score a class are shown as probabilities: their softmax, unless they are probabilities already (none
-//! is negative and they sum to 1). Whether they are such scores says the loss of the train section; without one they are
-//! taken for it. All others are shown and written as they are, in their own type. Pictures go through the data section's
-//! `prepare`; raw inputs do not.
+//! is negative and they sum to 1). Whether they are such scores says the loss of the train section; without one they
+//! are taken for it. All others are shown and written as they are, in their own type. Pictures go through the data
+//! section's `prepare`; raw inputs do not.
 
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
@@ -144,8 +144,8 @@ impl Runner<'_> {
         write(all, output)
     }
 
-    /// How many of so many inputs are run at once, and what to say of that: as many as `--batch` says, else those of the
-    /// file's batch, but all where the model mixes them.
+    /// How many of so many inputs are run at once, and what to say of that: as many as `--batch` says, else those of
+    /// the file's batch, but all where the model mixes them.
     fn batch(&self, inputs: usize, sample: &[usize]) -> Result<(usize, Option<String>), Failure> {
         let asked = self.arguments.batch.map(|batch| batch as usize);
         let batch = asked.unwrap_or(self.subject.batch() as usize);
@@ -159,8 +159,8 @@ impl Runner<'_> {
         Ok(asked.map_or((inputs, None), |batch| (batch, Some(note))))
     }
 
-    /// Runs pictures one by one, and prints or writes what comes out. Those that cannot be read are named, and the others
-    /// go on; then it ends as a failure.
+    /// Runs pictures one by one, and prints or writes what comes out. Those that cannot be read are named, and the
+    /// others go on; then it ends as a failure.
     fn pictures(mut self, output: Option<OutputFile<'_>>) -> Outcome {
         let data = match self.subject {
             Subject::Trained(spec) => Some(self.project.data(spec)?),
@@ -245,8 +245,9 @@ impl Runner<'_> {
         Ok(Instance::bind(executable, &self.device, store)?)
     }
 
-    /// Checks that outputs of these batches, one behind the other, are those of all inputs: that the batch is their first
-    /// axis, and no other. An extent may be equal to it by chance, so batches that do not come say how the shape moves.
+    /// Checks that outputs of these batches, one behind the other, are those of all inputs: that the batch is their
+    /// first axis, and no other. An extent may be equal to it by chance, so batches that do not come say how the shape
+    /// moves.
     fn check_joins(&self, batches: &[usize], sample: &[usize], help: &str) -> Outcome {
         let shape_at = |batch: usize| Ok(prediction_shape(&self.graph(&[&[batch], sample].concat())?));
         let first = batches[0];
@@ -326,8 +327,8 @@ impl Runner<'_> {
         matches!(self.subject, Subject::Model(_)) || self.evaluation(sample).and_then(scores).is_some()
     }
 
-    /// Prints the most probable classes of a picture, or what the model says that is no score a class; or adds that to the
-    /// table.
+    /// Prints the most probable classes of a picture, or what the model says that is no score a class; or adds that to
+    /// the table.
     fn show(&self, input: &Input, outputs: &Outputs, names: &[String], shown: &mut Shown) -> Outcome {
         let sample = input.shape();
         let has_classes = *shown.has_classes.get_or_insert_with(|| self.has_classes(&sample));

@@ -340,8 +340,8 @@ fn check_out(arguments: &RunArguments) -> Outcome {
     }
 }
 
-/// Writes the weights, the curves and, where their norms were written down, the picture of the gradients. One that a run
-/// left before its settings were changed goes.
+/// Writes the weights, the curves and, where their norms were written down, the picture of the gradients. One that a
+/// run left before its settings were changed goes.
 fn save(folder: &Path, session: &Session<'_>, store: &Store) -> Result<(), TrainError> {
     restore::save(&folder.join(trained::WEIGHTS), store, session.provenance)?;
     let path = folder.join("curves.svg");

@@ -176,8 +176,8 @@ fn random_functions_agree_with_the_interpreter() {
     check(&random_functions(0..600));
 }
 
-/// What is proved of a loop need not be seen in its iterations: that quotients of one number go together, and that digits
-/// of one number tell iterations apart.
+/// What is proved of a loop need not be seen in its iterations: that quotients of one number go together, and that
+/// digits of one number tell iterations apart.
 #[test]
 fn loops_are_unrolled_whose_indices_are_digits() {
     let functions = [

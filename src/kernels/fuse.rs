@@ -8,9 +8,9 @@
 //! - *Windows.* A reduction over small windows that partition what a kernel defines joins that kernel: conv + bias +
 //!   relu + pooling. It comes last, so that a maximum and its position, siblings by then, join as one.
 //!
-//! A join is legal where no third kernel stands between the two. Two are not worth it. More statements than registers can
-//! serve stay apart. And a sum over the lanes gives single numbers, so an optimiser's roots and quotients stay apart from
-//! the gradient of a large weight, in a kernel that has lanes for them.
+//! A join is legal where no third kernel stands between the two. Two are not worth it. More statements than registers
+//! can serve stay apart. And a sum over the lanes gives single numbers, so an optimiser's roots and quotients stay
+//! apart from the gradient of a large weight, in a kernel that has lanes for them.
 
 use crate::base::hash::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,15 +23,15 @@ use crate::te::{Axis, Binary, Equation, Expr, ExprId, Index, Program, Reduction,
 /// The points of a window, at most: each needs registers for a sum of its own.
 const LARGEST_WINDOW: i64 = 4;
 
-/// The statements of a nest, at most. What one more would save is the same for each, but registers are few, and what looks
-/// at a kernel as a whole takes longer.
+/// The statements of a nest, at most. What one more would save is the same for each, but registers are few, and what
+/// looks at a kernel as a whole takes longer.
 const MOST_STATEMENTS: usize = 64;
 
 /// From so many elements on, slow functions of the elements of a sum over the lanes have a kernel of their own.
 const LARGE_SUM: i64 = 1024;
 
-/// Groups the equations of a canonical program into kernels. `lane_dims` are the dimensions of inputs that will lie across
-/// so many lanes.
+/// Groups the equations of a canonical program into kernels. `lane_dims` are the dimensions of inputs that will lie
+/// across so many lanes.
 pub fn run(mut program: Program, lane_dims: &LaneDims, lanes: i64) -> Kernels {
     let equations = std::mem::take(&mut program.equations);
     let kernels: Vec<Kernel> = equations.iter().map(|equation| single(&program, equation)).collect();
@@ -103,9 +103,10 @@ impl Fusion {
         self.kernels[at] = kernel;
     }
 
-    /// The neighbours of a kernel that it might join. One of several nests joins nothing that it reads, only siblings of as
-    /// many nests, and what reads its results. Where it reads more than there are of these, as that does which searches all
-    /// gradients, they are looked at one by one: its neighbours would be all kernels, again after each join of one of them.
+    /// The neighbours of a kernel that it might join. One of several nests joins nothing that it reads, only siblings
+    /// of as many nests, and what reads its results. Where it reads more than there are of these, as that does which
+    /// searches all gradients, they are looked at one by one: its neighbours would be all kernels, again after each
+    /// join of one of them.
     fn candidates(&self, at: usize) -> Vec<usize> {
         let Some(kernel) = &self.kernels[at] else { return Vec::new() };
         let alike = &self.alike[&kernel.nests.len()];

@@ -16,9 +16,9 @@ use crate::te::{Expr, Program, Tensor};
 pub type Pair = (Tensor, Tensor);
 
 /// Puts kernels in an order in which results come after all other readers of what they could replace, as far as that
-/// can be; the largest tensors come first where two of them exclude each other. What replaces persistent tensors (present and
-/// next value) then comes as soon as it can: its gradient need not wait. The kernels of a group stay together. Gives the
-/// pairs of tensors that are not kept.
+/// can be; the largest tensors come first where two of them exclude each other. What replaces persistent tensors
+/// (present and next value) then comes as soon as it can: its gradient need not wait. The kernels of a group stay
+/// together. Gives the pairs of tensors that are not kept.
 pub fn order(kernels: &mut Kernels, persistent: &[Pair], groups: &mut [Group]) -> Vec<Pair> {
     let program = &kernels.program;
     let mut order = DependenceGraph::of(program, &kernels.kernels);

@@ -52,7 +52,8 @@ pub struct PointerData {
 pub enum PointerKind {
     /// The root's.
     Root,
-    /// Begins its loop at the value of `from`, which is of an outer level, and grows by `step` when the axis grows by 1.
+    /// Begins its loop at the value of `from`, which is of an outer level, and grows by `step` when the axis grows by
+    /// 1.
     Running { from: Pointer, step: i64 },
     /// `from + value * step` in every iteration.
     Computed { from: Pointer, value: Computed, step: i64 },

@@ -22,8 +22,8 @@ pub enum Unroll {
     By(i64),
 }
 
-/// A function with its serial loops unrolled as `choose` says of each, given its extent and its body. Those that have no
-/// iterations are left out.
+/// A function with its serial loops unrolled as `choose` says of each, given its extent and its body. Those that have
+/// no iterations are left out.
 pub fn unroll(function: &Function, choose: &dyn Fn(i64, &[Stmt]) -> Unroll) -> Function {
     let result = Function { body: Vec::new(), ..function.clone() };
     let (axes, used) = (SecondaryMap::new(), EntitySet::new());

@@ -100,7 +100,8 @@ struct Verifier<'a> {
     /// Those in the order of their declaration.
     declared: Vec<Local>,
     facts: Facts,
-    /// Whether it is asked where accesses lie. In a loop that has no iterations, ranges are empty, and nothing is touched.
+    /// Whether it is asked where accesses lie. In a loop that has no iterations, ranges are empty, and nothing is
+    /// touched.
     runs: bool,
     /// All accesses, for the check of parallel loops.
     accesses: HashSet<Access<'a>>,

@@ -1,16 +1,16 @@
 //! Acceptance: a step that goes wrong leaves no trace.
 //!
-//! In: the graph of a training step with its updates. Out: the same, where every persistent tensor takes its next value only if
-//! the step is accepted, and its present one otherwise. A step is accepted if the loss, all gradients with their squares,
-//! and what they were scaled by are finite. As this is part of the equations, it holds on every device, and updates may
-//! run in place: an element that is not to change is stored over itself.
+//! In: the graph of a training step with its updates. Out: the same, where every persistent tensor takes its next value
+//! only if the step is accepted, and its present one otherwise. A step is accepted if the loss, all gradients with
+//! their squares, and what they were scaled by are finite. As this is part of the equations, it holds on every device,
+//! and updates may run in place: an element that is not to change is stored over itself.
 //!
 //! What an optimiser makes of finite gradients can still be infinite, by a learning rate of 1e38 or a formula of the
-//! user's. An element of which any next value, its own or one of the optimiser's states, is not finite keeps all of them.
-//! States that a model keeps itself may hold what they like.
+//! user's. An element of which any next value, its own or one of the optimiser's states, is not finite keeps all of
+//! them. States that a model keeps itself may hold what they like.
 //!
-//! The *health* of a parameter follows from its gradient's largest element: [`SICK`] where that is not finite, [`LARGE`]
-//! where its square is not, which is what an optimiser's second moment takes, else [`SOUND`].
+//! The *health* of a parameter follows from its gradient's largest element: [`SICK`] where that is not finite,
+//! [`LARGE`] where its square is not, which is what an optimiser's second moment takes, else [`SOUND`].
 
 use crate::base::hash::HashMap;
 
@@ -32,8 +32,8 @@ const PARTS: i64 = 16;
 /// A gradient with more elements is searched in parts, which vectors and threads can share.
 const FEW: i64 = 256;
 
-/// Makes all updates depend on the acceptance of the step. `trained` are the parameters with their gradients as they are
-/// derived; `scales` are numbers that must be finite as well.
+/// Makes all updates depend on the acceptance of the step. `trained` are the parameters with their gradients as they
+/// are derived; `scales` are numbers that must be finite as well.
 pub fn run(graph: &mut Graph, trained: &[(Value, Value)], scales: &[Value]) {
     let health = (!trained.is_empty()).then(|| health(graph, trained));
     let losses = graph.outputs.iter().filter(|(_, sink)| *sink == Sink::Loss).map(|(value, _)| *value);
@@ -61,7 +61,8 @@ fn makers(graph: &Graph) -> HashMap<Value, usize> {
     nodes.flat_map(|(at, node)| node.results.iter().map(move |value| (*value, at))).collect()
 }
 
-/// Lets what the optimiser computes for parameters depend on the verdict. The nodes go behind all others, as they read it.
+/// Lets what the optimiser computes for parameters depend on the verdict. The nodes go behind all others, as they read
+/// it.
 fn guard_optimisers(graph: &mut Graph, trained: &[(Value, Value)], accepted: Value) {
     let makers = makers(graph);
     let (mut nexts, mut kept_by) = (HashMap::default(), HashMap::default());
@@ -124,8 +125,8 @@ fn parts(graph: &mut Graph, param: Value, gradient: Value) -> Value {
     graph.call(op, vec![gradient], path, None)[0]
 }
 
-/// Minus the largest absolute value over some axes, NaN where there is one: a minimum takes fewer instructions to keep NaN
-/// than a maximum.
+/// Minus the largest absolute value over some axes, NaN where there is one: a minimum takes fewer instructions to keep
+/// NaN than a maximum.
 fn size(program: &mut Program, over: &[Axis], of: Tensor, index: Vec<Index>) -> ExprId {
     let element = program.exprs.read(of, index);
     let size = program.exprs.unary(Unary::Abs, element);
@@ -151,8 +152,8 @@ struct Walk {
     index: Vec<Index>,
 }
 
-/// A walk in parts: each some rows, or all, in a part for each lane, where lanes divide the rows, for a large matrix should
-/// be read as it lies; else the columns.
+/// A walk in parts: each some rows, or all, in a part for each lane, where lanes divide the rows, for a large matrix
+/// should be read as it lies; else the columns.
 fn walk(program: &mut Program, shape: &[i64]) -> Walk {
     let mut axes: Vec<Axis> = shape.iter().map(|extent| program.axis("i", *extent)).collect();
     let mut index: Vec<Index> = axes.iter().map(|axis| Index::from(*axis)).collect();
@@ -222,8 +223,8 @@ fn accepted(graph: &mut Graph, finite: &[Value], health: Option<Value>) -> Value
 }
 
 /// Makes the results of an optimiser's node depend on the verdict: all of them are taken at an element, where all are
-/// finite there, or none. In one op, as what is computed before the verdict would need memory until then. The op computes
-/// an element from numbers at the same place, so an equation has one piece.
+/// finite there, or none. In one op, as what is computed before the verdict would need memory until then. The op
+/// computes an element from numbers at the same place, so an equation has one piece.
 fn guard_optimiser(graph: &mut Graph, mut node: Node, kept: &HashMap<Value, Value>, accepted: Value) {
     let Op { name, mut program } = graph.ops[node.op].clone();
     let bodies: Vec<ExprId> = program.equations.iter().map(|equation| equation.pieces[0].body).collect();
@@ -242,8 +243,8 @@ fn guard_optimiser(graph: &mut Graph, mut node: Node, kept: &HashMap<Value, Valu
     graph.nodes.push(node);
 }
 
-/// Adds the verdict to the inputs of an op. Whether it is 1 and all numbers are finite, by one comparison: 0 times such a
-/// number is 0, and NaN otherwise.
+/// Adds the verdict to the inputs of an op. Whether it is 1 and all numbers are finite, by one comparison: 0 times such
+/// a number is 0, and NaN otherwise.
 fn all_finite_if_accepted(program: &mut Program, numbers: &[ExprId]) -> ExprId {
     let verdict = program.input("accepted", DType::F32, Vec::new());
     let verdict = program.exprs.read(verdict, Vec::new());
@@ -262,7 +263,8 @@ fn verdict(program: &mut Program) -> ExprId {
     program.exprs.binary(Binary::Ne, verdict, zero)
 }
 
-/// Adds the next value of a persistent tensor: the one that was computed if the step is accepted, else that which it has.
+/// Adds the next value of a persistent tensor: the one that was computed if the step is accepted, else that which it
+/// has.
 fn kept_or(graph: &mut Graph, next: Value, kept: Value, path: String, accepted: Value) -> Value {
     let data = graph.values[kept].clone();
     let name = graph.values[next].name.clone();

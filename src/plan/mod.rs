@@ -66,7 +66,8 @@ pub struct MemoryPlan {
     pub aliases: Aliases,
     /// For each unit, how many of the first ones must be done before it begins.
     pub dependences: Vec<usize>,
-    /// The first unit that stores over a persistent tensor, where there is a verdict on the step that must be known before.
+    /// The first unit that stores over a persistent tensor, where there is a verdict on the step that must be known
+    /// before.
     pub guarded: Option<usize>,
 }
 
@@ -146,8 +147,8 @@ fn scratch_places(units: &[Unit]) -> (HashMap<Tensor, Placement>, usize) {
     (places, most)
 }
 
-/// Blocks with a halo, joined where they have one layout and are not live at once. The halo is filled once and stays, so
-/// no others may use their memory.
+/// Blocks with a halo, joined where they have one layout and are not live at once. The halo is filled once and stays,
+/// so no others may use their memory.
 fn by_turns(
     mut blocks: Vec<Allocation>,
     kernels: &Kernels,
@@ -194,8 +195,8 @@ fn live_out(
     once.chain(&program.inputs).chain(&program.outputs).copied().chain(persistent).collect()
 }
 
-/// The tensor that was first in the memory of this one, given those that were right before others or first in the memory
-/// of others. What is found is remembered: each tensor of a long chain is stored over the one before it.
+/// The tensor that was first in the memory of this one, given those that were right before others or first in the
+/// memory of others. What is found is remembered: each tensor of a long chain is stored over the one before it.
 fn first_in(firsts: &mut Aliases, tensor: Tensor) -> Tensor {
     let mut first = tensor;
     while let Some(old) = firsts.get(&first) {

@@ -1,9 +1,9 @@
 //! What runs programs: a device has memory, makes code of verified functions, and runs it.
 //!
-//! In: the [`Parts`] of an executable. Out: its [`Code`], [`DeviceBuffer`]s of memory, and a [`Runner`] for each instance, which
-//! runs units of a plan from one point to the next. No device knows tensors, paths or layouts, and nothing here knows
-//! a device: [`devices`](super::devices) has them. Code and memory of devices of one [`kind`](Device::kind) go
-//! together.
+//! In: the [`Parts`] of an executable. Out: its [`Code`], [`DeviceBuffer`]s of memory, and a [`Runner`] for each
+//! instance, which runs units of a plan from one point to the next. No device knows tensors, paths or layouts, and
+//! nothing here knows a device: [`devices`](super::devices) has them. Code and memory of devices of one
+//! [`kind`](Device::kind) go together.
 
 use std::any::Any;
 use std::borrow::Cow;

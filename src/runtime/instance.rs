@@ -1,8 +1,8 @@
 //! An executable with the memory that it runs in: what gives inputs, runs, and has outputs.
 //!
 //! An instance is bound to the tensors of a store once, by paths and shapes that are checked; it looks again only where
-//! tensors were added to the store or dropped. What lies in memory only while it runs is leased from the device, so that
-//! programs that run by turns need no more than the largest of them.
+//! tensors were added to the store or dropped. What lies in memory only while it runs is leased from the device, so
+//! that programs that run by turns need no more than the largest of them.
 
 use std::sync::Arc;
 
@@ -59,7 +59,8 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Leases the memory for its runs, unless it has that. What has lain there is lost; inputs are 0 until they are given.
+    /// Leases the memory for its runs, unless it has that. What has lain there is lost; inputs are 0 until they are
+    /// given.
     ///
     /// # Errors
     ///
@@ -236,7 +237,8 @@ impl Instance {
         self.executable.guard.is_some_and(|guard| guard.unit.is_some()) && !self.is_accepted()
     }
 
-    /// Makes the updates of the last run the present values; not where it is not accepted, or its memory was given back.
+    /// Makes the updates of the last run the present values; not where it is not accepted, or its memory was given
+    /// back.
     ///
     /// # Panics
     ///

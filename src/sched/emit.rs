@@ -104,8 +104,8 @@ impl Emitter<'_, '_> {
         scope.statements
     }
 
-    /// The accumulators of those statements that reduce. A maximum is the best that its position is known of, where both
-    /// are asked for.
+    /// The accumulators of those statements that reduce. A maximum is the best that its position is known of, where
+    /// both are asked for.
     fn start_all(&mut self, scope: &mut Scope, statements: &[Statement]) -> Vec<Accumulator> {
         let mut all: Vec<Accumulator> = Vec::new();
         for statement in statements {
@@ -304,8 +304,8 @@ impl Emitter<'_, '_> {
         statements
     }
 
-    /// An order of the points in which few values are alive at once. Of a sum of products, the elements of the factor that
-    /// has more of them come one after the other, each with all of the other factor, which stay in registers.
+    /// An order of the points in which few values are alive at once. Of a sum of products, the elements of the factor
+    /// that has more of them come one after the other, each with all of the other factor, which stay in registers.
     fn order(&mut self, points: &[Point], accumulators: &[Vec<Accumulator>]) -> Vec<usize> {
         let mut order: Vec<usize> = (0..points.len()).collect();
         let first = self.sched.unrolled.iter().map(|axis| (*axis, Index::from(0))).collect();

@@ -1,5 +1,5 @@
-//! The loops that are written for a scheduled nest: kernels and the steps of their schedules as texts. The functions run
-//! by the interpreter, and give the sums that plain loops over the same numbers give.
+//! The loops that are written for a scheduled nest: kernels and the steps of their schedules as texts. The functions
+//! run by the interpreter, and give the sums that plain loops over the same numbers give.
 
 use super::emit::emit;
 use super::nest::LoopNest;
@@ -88,8 +88,8 @@ impl Example {
         self.layouts[&tensor].offset(&at)
     }
 
-    /// The memory of a tensor: small integers in an input, of which sums are exact in any order. What is beside elements
-    /// and their halos is no number.
+    /// The memory of a tensor: small integers in an input, of which sums are exact in any order. What is beside
+    /// elements and their halos is no number.
     fn memory(&self, tensor: Tensor) -> Vec<f32> {
         let layout = &self.layouts[&tensor];
         let beside = layout.fill.map_or(f32::NAN, |fill| fill.get() as f32);

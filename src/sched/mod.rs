@@ -1,8 +1,8 @@
 //! Scheduling: how each kernel's loops run on the machine.
 //!
 //! In: kernels and layouts. Out: [`Launch`]es, loop functions with the tensors of their buffers and the steps of their
-//! schedule. [`policy`] chooses: which steps, and why; a [`step`] changes a [`nest`]; [`emit`] writes the loops. What was
-//! measured on a machine comes in as [`TunedTiles`].
+//! schedule. [`policy`] chooses: which steps, and why; a [`step`] changes a [`nest`]; [`emit`] writes the loops. What
+//! was measured on a machine comes in as [`TunedTiles`].
 
 pub mod cost_model;
 pub mod emit;
@@ -80,14 +80,14 @@ pub struct Launch {
     pub origins: Vec<Origin>,
     /// What it is called in [`TunedTiles`], where its tile is a chosen one.
     pub key: Option<String>,
-    /// The register tiles that it may have with the same sums: the one it has, then the cheapest by the cost model. None
-    /// for what is no contraction.
+    /// The register tiles that it may have with the same sums: the one it has, then the cheapest by the cost model.
+    /// None for what is no contraction.
     pub tiles: Vec<String>,
 }
 
 impl Launch {
-    /// What it is called in [`TunedTiles`], whatever its tile; of a launch as it was scheduled, before anything was stored
-    /// in place.
+    /// What it is called in [`TunedTiles`], whatever its tile; of a launch as it was scheduled, before anything was
+    /// stored in place.
     pub fn key(&self) -> String {
         self.key.clone().unwrap_or_else(|| tuned::key(&self.function))
     }

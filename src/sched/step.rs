@@ -1,9 +1,10 @@
 //! The steps of a schedule: values that say what shall become of a nest's loops.
 //!
-//! A step names axes of the nest that it is applied to, and the axes that it makes are the next ones of the nest's table.
-//! So the same steps give the same loops wherever they begin with the same nest. None but a restriction changes which
-//! elements are computed, beside those beyond the end of a last block, and only lanes that are summed apart change the order of a sum. That no two iterations of the parallel loop
-//! meet, and that every access is inside its buffer, is for the verifier of the function that comes out.
+//! A step names axes of the nest that it is applied to, and the axes that it makes are the next ones of the nest's
+//! table. So the same steps give the same loops wherever they begin with the same nest. None but a restriction changes
+//! which elements are computed, beside those beyond the end of a last block, and only lanes that are summed apart
+//! change the order of a sum. That no two iterations of the parallel loop meet, and that every access is inside its
+//! buffer, is for the verifier of the function that comes out.
 //!
 //! A step changes the nest in place: most are never taken back, and whoever tries one out, to see whether vectors still
 //! have their addresses, tries it on a copy. What does not hold is found before anything changes, by who can change
@@ -33,8 +34,8 @@ pub enum Step {
     ///
     /// Not legal where that is no part of an outer loop.
     Restrict { axis: Axis, start: i64, count: i64 },
-    /// Makes the elements of an axis that has no place yet the lanes of vectors. Where a reduction runs over them, they are
-    /// summed apart and folded at the end.
+    /// Makes the elements of an axis that has no place yet the lanes of vectors. Where a reduction runs over them, they
+    /// are summed apart and folded at the end.
     ///
     /// ```text
     /// for ab < 3: y[2 * ab + al]   vectorize al × 2   for ab < 3: y[2 * ab + (0, 1)]
@@ -42,8 +43,8 @@ pub enum Step {
     ///
     /// Not legal where there are lanes already, or the axis is a loop.
     Vectorize { axis: Axis, reduced: bool },
-    /// Joins several free loops, each the next one inside the other, into one that runs over all their points in the same
-    /// order.
+    /// Joins several free loops, each the next one inside the other, into one that runs over all their points in the
+    /// same order.
     ///
     /// ```text
     /// for a < 6: for b < 4: y[a, b]   flatten a b   for ab < 24: y[ab / 4, ab % 4]
@@ -51,8 +52,8 @@ pub enum Step {
     ///
     /// Not legal where that is not how they stand.
     Flatten { axes: Vec<Axis> },
-    /// Joins two reduction loops, of which the second is the next one inside the first, into one that runs over all their
-    /// points, in the same order.
+    /// Joins two reduction loops, of which the second is the next one inside the first, into one that runs over all
+    /// their points, in the same order.
     ///
     /// ```text
     /// sum k < 2: sum l < 8: x[k, l]   join k l   sum kl < 16: x[kl / 8, kl % 8]

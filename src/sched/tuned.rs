@@ -1,8 +1,8 @@
 //! Register tiles that were measured on a machine: the scheduler takes them in place of those of its cost model.
 //!
 //! A tile says which elements of a launch are computed side by side. It changes the order of no sum, so results have
-//! the same bits with any tuned tiles or none. Keys and tiles are text, because they come from files: a key that no launch
-//! has is not asked for, and a tile that a launch may not have is not taken.
+//! the same bits with any tuned tiles or none. Keys and tiles are text, because they come from files: a key that no
+//! launch has is not asked for, and a tile that a launch may not have is not taken.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -46,8 +46,8 @@ impl TunedTiles {
     }
 }
 
-/// What stands for a launch: a hash of its function, with the tile that the cost model takes, but without names. So what
-/// was measured holds wherever there is such a function, whatever its layer is called.
+/// What stands for a launch: a hash of its function, with the tile that the cost model takes, but without names. So
+/// what was measured holds wherever there is such a function, whatever its layer is called.
 pub fn key(function: &Function) -> String {
     let mut function = function.clone();
     function.forget_names();

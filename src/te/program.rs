@@ -105,8 +105,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Makes all that there is common to this program and its clones to come: such a clone costs little, and what is added
-    /// to one of them is not in the others.
+    /// Makes all that there is common to this program and its clones to come: such a clone costs little, and what is
+    /// added to one of them is not in the others.
     pub fn freeze(&mut self) {
         self.axes.freeze();
         self.exprs.freeze();
@@ -130,8 +130,8 @@ impl Program {
         self.tensors.push(TensorData { name: name.into(), dtype, shape, origin: None })
     }
 
-    /// A new tensor that is part of the way to another one: of its origin, and with a name of its own that begins with that
-    /// of the other.
+    /// A new tensor that is part of the way to another one: of its origin, and with a name of its own that begins with
+    /// that of the other.
     pub fn derived(&mut self, of: Tensor, part: &str, dtype: DType, shape: Vec<i64>) -> Tensor {
         let TensorData { name, origin, .. } = &self.tensors[of];
         let (origin, wanted) = (*origin, format!("{name}.{part}"));

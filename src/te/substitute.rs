@@ -12,8 +12,8 @@ impl Program {
         Substitution { program: self, replace, decides: false, done: HashMap::default() }.expr(root)
     }
 
-    /// The same where choices that the indices decide are made: what is not chosen is not looked at. A transform's matrix
-    /// is a choice for each of its elements, and one point of it needs one of them.
+    /// The same where choices that the indices decide are made: what is not chosen is not looked at. A transform's
+    /// matrix is a choice for each of its elements, and one point of it needs one of them.
     pub fn substitute_and_decide(&mut self, root: ExprId, replace: &HashMap<Axis, Index>) -> ExprId {
         Substitution { program: self, replace, decides: true, done: HashMap::default() }.expr(root)
     }

@@ -1,8 +1,8 @@
 //! What made a result of a step that is not finite: the call that computed it first, and what it was computed from.
 //!
-//! In: a step that was not accepted, with its batch, and the calls that are under suspicion. They are compiled once more,
-//! with all that they read and give as probes and no updates, and run with the same values. Fusion keeps such values in
-//! registers, so the step itself cannot be asked for them.
+//! In: a step that was not accepted, with its batch, and the calls that are under suspicion. They are compiled once
+//! more, with all that they read and give as probes and no updates, and run with the same values. Fusion keeps such
+//! values in registers, so the step itself cannot be asked for them.
 
 use std::collections::BTreeSet;
 
@@ -74,8 +74,8 @@ fn shown(value: f32) -> String {
     }
 }
 
-/// Runs the calls that a step of so many samples has computed together with a result that is not finite. `run` gives the
-/// inputs of the step and runs it.
+/// Runs the calls that a step of so many samples has computed together with a result that is not finite. `run` gives
+/// the inputs of the step and runs it.
 ///
 /// # Errors
 ///

@@ -1,8 +1,8 @@
 //! What a run needs to go on: all persistent tensors, its position, and how far its records had come.
 //!
-//! `checkpoint/progress.json` is a sealed file ([`super::sealed`]) that names the other files and holds their hashes, and
-//! is written last. So every changed byte is noticed, and a crash or a power failure leaves this checkpoint or the one
-//! before, whole.
+//! `checkpoint/progress.json` is a sealed file ([`super::sealed`]) that names the other files and holds their hashes,
+//! and is written last. So every changed byte is noticed, and a crash or a power failure leaves this checkpoint or the
+//! one before, whole.
 
 use std::path::Path;
 

@@ -206,7 +206,8 @@ impl<'scope, 'env> Programs<'scope, 'env> {
         self.bound.release();
     }
 
-    /// A program; those that were announced at the start are there, or soon will be. What the one before it computed is lost.
+    /// A program; those that were announced at the start are there, or soon will be. What the one before it computed is
+    /// lost.
     ///
     /// # Errors
     ///

@@ -178,8 +178,8 @@ impl Session<'_> {
     }
 }
 
-/// Trains from where it has begun and gives the figures on the test split. `open` gives the run's files; it is called when
-/// the first step is compiled, so a model file with errors leaves nothing behind.
+/// Trains from where it has begun and gives the figures on the test split. `open` gives the run's files; it is called
+/// when the first step is compiled, so a model file with errors leaves nothing behind.
 ///
 /// # Errors
 ///

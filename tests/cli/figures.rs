@@ -233,8 +233,8 @@ fn runs_do_not_depend_on_the_batch() {
     }
 }
 
-/// A run that stops within an epoch goes on with both sums, of mixed pictures too; a checkpoint of a version that kept one
-/// of them has no figure for the epoch, and trains on.
+/// A run that stops within an epoch goes on with both sums, of mixed pictures too; a checkpoint of a version that kept
+/// one of them has no figure for the epoch, and trains on.
 #[test]
 fn sums_are_resumed() {
     let place = weighted_place();

@@ -18,8 +18,8 @@ use safetensors::SafeTensors;
 
 use crate::place::{Place, idx, names_in};
 
-/// A way to go wrong: what a score has added to it in the broken step, and what is said of it. `total` is a sum over the
-/// parameter `gain`, which is 0 until then, as its gradient is.
+/// A way to go wrong: what a score has added to it in the broken step, and what is said of it. `total` is a sum over
+/// the parameter `gain`, which is 0 until then, as its gradient is.
 struct Break {
     term: &'static str,
     message: &'static str,
@@ -412,8 +412,8 @@ fn inputs(graph: &Graph, done: usize) -> agreement::Tensors {
     inputs
 }
 
-/// Whether each persistent tensor of a step, by its path, has the value that it had. Every tensor has memory of its own here,
-/// and all loops run to their end.
+/// Whether each persistent tensor of a step, by its path, has the value that it had. Every tensor has memory of its own
+/// here, and all loops run to their end.
 fn stays(graph: &Graph, lowered: &Lowered, inputs: &agreement::Tensors) -> Vec<(String, bool)> {
     let outputs = agreement::interpreted(lowered, inputs, RandomState::default()).expect("it runs");
     let updates = graph.outputs.iter().zip(&outputs).filter_map(|((_, sink), next)| {

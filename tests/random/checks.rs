@@ -64,7 +64,8 @@ impl Case {
         let model = Model::new(&program.text);
         let has_labels = program.options.iter().any(|option| option.starts_with("cross_entropy"));
         let model = if has_labels { model.counting_top() } else { model };
-        // Of so many pixels, the two best scores of some are too near to each other to be told apart in single precision.
+        // Of so many pixels, the two best scores of some are too near to each other to be told apart in single
+        // precision.
         let has_pixels = program.options.iter().any(|option| option.starts_with("labels of pixels"));
         let model = if has_pixels { model.counting_nothing() } else { model };
         let forward =

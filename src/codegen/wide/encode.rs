@@ -447,8 +447,8 @@ fn count_loops(nodes: &[Node]) -> i32 {
     nodes.iter().map(count).sum()
 }
 
-/// Code of which the last `pool` bytes, the constants, begin at a cache line: a vector that crosses lines takes twice as
-/// long to read. How long the code is, the assembler knows only in the end, so what reads constants is corrected.
+/// Code of which the last `pool` bytes, the constants, begin at a cache line: a vector that crosses lines takes twice
+/// as long to read. How long the code is, the assembler knows only in the end, so what reads constants is corrected.
 fn with_aligned_pool(instructions: &[Instruction], encoded: BlockEncoderResult, pool: usize) -> Encoded {
     let mut bytes = encoded.code_buffer;
     let start = bytes.len() - pool;

@@ -1,8 +1,8 @@
 //! From loop IR to instructions on virtual registers.
 //!
 //! A vector of more lanes than a register has becomes several registers, its parts. An address is a running pointer
-//! ([`PointerTable`]) and a constant offset. A load that may wait ([`Loads`]) and that one instruction reads is a memory
-//! operand of it.
+//! ([`PointerTable`]) and a constant offset. A load that may wait ([`Loads`]) and that one instruction reads is a
+//! memory operand of it.
 
 mod expression;
 mod prefetch;

@@ -3,9 +3,9 @@
 //! The interval of a register runs from where it is first set to where it is last read; one that is alive when a loop
 //! begins and is used in it lives until the loop ends. Registers that an instruction needs for itself are taken while
 //! it runs. Where registers run out, the value that is used least lives in memory for good, and the instructions that
-//! use it need registers of their own to bring it in: another scan. Many need none, as an instruction can read one of its
-//! operands from memory. A value that was loaded lives where it came from, if nothing is written there: that costs no slot
-//! and no store.
+//! use it need registers of their own to bring it in: another scan. Many need none, as an instruction can read one of
+//! its operands from memory. A value that was loaded lives where it came from, if nothing is written there: that costs
+//! no slot and no store.
 
 use std::collections::HashSet;
 

@@ -1,9 +1,9 @@
 //! Running kernels on several threads.
 //!
-//! The threads meet once for a whole list of kernels. Each goes through it in order, takes parts of a kernel while there
-//! are any, and waits in front of one whose operands are not there yet. Waiting is a short spin: a kernel of a small net
-//! takes less time than it takes the system to wake a thread. Kernels that form one task run one after the other for each
-//! iteration, with memory of the thread between them.
+//! The threads meet once for a whole list of kernels. Each goes through it in order, takes parts of a kernel while
+//! there are any, and waits in front of one whose operands are not there yet. Waiting is a short spin: a kernel of a
+//! small net takes less time than it takes the system to wake a thread. Kernels that form one task run one after the
+//! other for each iteration, with memory of the thread between them.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -205,9 +205,10 @@ impl Pool {
     ///
     /// # Safety
     ///
-    /// `scratch` is prepared for the threads of the pool. As for [`NativeFunction::call`], for all steps and whole ranges, where a buffer in scratch counts as one of its own; the
-    /// steps of a task have nothing in common that one of them writes in another iteration; and tasks that do not wait
-    /// for each other have no memory in common that one of them writes.
+    /// `scratch` is prepared for the threads of the pool. As for [`NativeFunction::call`], for all steps and whole
+    /// ranges, where a buffer in scratch counts as one of its own; the steps of a task have nothing in common that one
+    /// of them writes in another iteration; and tasks that do not wait for each other have no memory in common that one
+    /// of them writes.
     pub unsafe fn run(
         &self,
         range: Range<usize>,
@@ -300,8 +301,8 @@ impl<T: Tasks> Run<'_, T> {
             if start >= end {
                 return;
             }
-            // SAFETY: `Pool::run`'s caller answers for the buffers; ranges do not overlap, and what the task waits for is
-            // done.
+            // SAFETY: `Pool::run`'s caller answers for the buffers; ranges do not overlap, and what the task waits for
+            // is done.
             unsafe { self.call(at, task.steps, start..end, worker.as_deref_mut()) };
             done.fetch_add(end - start, Ordering::Release);
         }

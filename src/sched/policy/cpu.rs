@@ -278,8 +278,8 @@ impl NestScheduler<'_> {
         Ok(())
     }
 
-    /// Blocks long reduction loops, so that a long sum is one of sums: it loses fewer digits. And those that walk through
-    /// lanes, one vector after the other.
+    /// Blocks long reduction loops, so that a long sum is one of sums: it loses fewer digits. And those that walk
+    /// through lanes, one vector after the other.
     fn block(&self, sched: &mut LoopNest) -> Result<(), Illegal> {
         for axis in sched.reduce.clone() {
             if !self.walks_lanes(sched, axis) {
@@ -330,8 +330,8 @@ impl NestScheduler<'_> {
         Ok(())
     }
 
-    /// Blocks one loop of a register tile's sum, which begins again only in the innermost loop that has a long sum inside:
-    /// that sum and the one of such sums shall be short.
+    /// Blocks one loop of a register tile's sum, which begins again only in the innermost loop that has a long sum
+    /// inside: that sum and the one of such sums shall be short.
     fn block_tile(&self, sched: &mut LoopNest) -> Result<(), Illegal> {
         let all: i64 = sched.reduce.iter().map(|axis| sched.extent(*axis)).product();
         let longest = match sched.has_parts_in_lanes() {

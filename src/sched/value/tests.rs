@@ -1,5 +1,5 @@
-//! What an expression of an equation becomes in a loop: texts of both. Tensors lie in rows, but for `h`, which has a halo
-//! of zeros one element wide, and `v`, which has its elements in lanes.
+//! What an expression of an equation becomes in a loop: texts of both. Tensors lie in rows, but for `h`, which has a
+//! halo of zeros one element wide, and `v`, which has its elements in lanes.
 
 use super::*;
 use crate::base::target::{Level, Target};
@@ -108,8 +108,8 @@ fn a_far_index_is_tested() {
     check(Loop::Elements, "f32", cases);
 }
 
-/// A known condition leaves no trace of what is not chosen. Where the operands of a comparison are chosen from, it stays
-/// inside the choice.
+/// A known condition leaves no trace of what is not chosen. Where the operands of a comparison are chosen from, it
+/// stays inside the choice.
 #[test]
 fn choices_are_made_or_left() {
     let cases = "

@@ -1,7 +1,7 @@
 //! Prefetches: machines fetch ahead along growing addresses, but not beyond a page.
 //!
-//! A loop that walks from channel to channel reads a few elements of each, pages apart. Where such a loop stores what it
-//! computes, so that the next iterations hardly overlap with it, it asks for the elements that it will read soon.
+//! A loop that walks from channel to channel reads a few elements of each, pages apart. Where such a loop stores what
+//! it computes, so that the next iterations hardly overlap with it, it asks for the elements that it will read soon.
 
 use std::collections::HashSet;
 

@@ -54,7 +54,8 @@ impl NestScheduler<'_> {
         tiles[0]
     }
 
-    /// All tiles with the same sums as the cost model's, which comes first; then the cheapest. And what the first costs.
+    /// All tiles with the same sums as the cost model's, which comes first; then the cheapest. And what the first
+    /// costs.
     fn tiles(&self, sched: &LoopNest, contraction: &Contraction) -> (Vec<Tile>, TileCost) {
         let extent = |axis| sched.extent(axis);
         let (default, least) = self.best_tile(contraction, &extent);

@@ -11,8 +11,8 @@ use crate::sched::step::{Illegal, Step};
 const LARGEST_TILE: i64 = 64;
 
 impl NestScheduler<'_> {
-    /// Makes the loops that count through the slices the outermost ones. Where the cuts are no loops of the nest, it has
-    /// none, and the plan finds that the group has no common slices.
+    /// Makes the loops that count through the slices the outermost ones. Where the cuts are no loops of the nest, it
+    /// has none, and the plan finds that the group has no common slices.
     pub(super) fn slice(&self, sched: &mut LoopNest) -> Result<(), Illegal> {
         let count = |(axis, by): &(Axis, i64)| sched.replace[axis].div(*by, &sched.axes);
         let counts = self.cuts.iter().flatten().map(count);

@@ -203,7 +203,8 @@ impl NestScheduler<'_> {
                 if accumulators > most {
                     continue;
                 }
-                // The smaller factor is walked again for every block of the larger one: of two vectors from farther away.
+                // The smaller factor is walked again for every block of the larger one: of two vectors from farther
+                // away.
                 let again = match (x.vector && y.vector, x_is_larger) {
                     (false, _) => 0,
                     (true, true) => n * y_cost,
@@ -216,8 +217,8 @@ impl NestScheduler<'_> {
         }
     }
 
-    /// The iterations of the loops, where each vector of a large factor is used once (a matrix times a vector): memory sets
-    /// the pace, and what a tile must do is to leave iterations for several threads.
+    /// The iterations of the loops, where each vector of a large factor is used once (a matrix times a vector): memory
+    /// sets the pace, and what a tile must do is to leave iterations for several threads.
     fn streamed(&self, contraction: &Contraction, extent: &dyn Fn(Axis) -> i64) -> Option<i64> {
         let points = |side: &Factor| side.own.iter().map(|axis| extent(*axis)).product::<i64>() * side.points;
         let [x, y] = &contraction.sides;
