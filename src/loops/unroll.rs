@@ -58,7 +58,7 @@ impl Copier<'_> {
 
     fn statement(&mut self, stmt: &Stmt) -> Vec<Stmt> {
         match stmt {
-            Stmt::For { axis, kind: ForKind::Serial, body } => return self.serial(*axis, body),
+            Stmt::For { axis, kind: ForKind::Serial, body } => self.serial(*axis, body),
             Stmt::For { axis, kind, body } => {
                 vec![Stmt::For { axis: *axis, kind: *kind, body: self.scope(body) }]
             }

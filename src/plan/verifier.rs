@@ -2,8 +2,7 @@
 //!
 //! 1. A buffer of a function has the type of its tensor, and as many elements as the tensor's layout.
 //! 2. A tensor lies inside the memory that its place names, at a multiple of its element: in the arena; or, row-major, in
-//!    a persistent tensor of its shape; or one slice of it in the scratch of a thread, where the launch runs slice by
-//! slice.
+//!    a persistent tensor of its shape; or one slice of it in the scratch of a thread, where the launch runs slice by slice.
 
 use super::slices::Unit;
 use super::{MemoryPlan, Persistent, Placement};
