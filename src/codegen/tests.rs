@@ -182,11 +182,11 @@ fn random_functions_agree_with_the_interpreter() {
 fn loops_are_unrolled_whose_indices_are_digits() {
     let functions = [
         "fn bounds(x: read f32[160], w: read f32[64], y: write f32[160]) {
-           for k in 0..160 { y[k] = x[k] * w[3*(k / 128) + ((k / 2) % 64)] }
+           for k in 0..160 { y[k] = x[k] * w[3*(k / 128) + (((k / 2)) % 64)] }
          }",
         "fn races(x: read f32[2460160], y: write f32[2460160]) {
            parallel for c in 0..40 { for h in 0..31 { for w in 0..31 { for n in 0..64 {
-             a: f32 = x[7688*c + 248*h + 8*w + 307520*(n / 16) + ((n / 2) % 8)]
+             a: f32 = x[7688*c + 248*h + 8*w + 307520*(n / 16) + (((n / 2)) % 8)]
              y[7688*c + 248*h + 8*w + 307520*(n / 8) + (n % 8)] = a * a
            } } } }
          }",
