@@ -3,15 +3,16 @@
 //! ```text
 //! for i < 7: a = x[i]; y[i] = a          by 2
 //!
-//! for iu < 3: a = x[2*iu]; y[2*iu] = a; a' = x[2*iu + 1]; y[2*iu + 1] = a'
-//! a'' = x[6]; y[6] = a''
+//! for iu < 3: { a = x[2*iu]; y[2*iu] = a }; { a' = x[2*iu + 1]; y[2*iu + 1] = a' }
+//! { a'' = x[6]; y[6] = a'' }
 //! ```
 //!
-//! Each copy has registers of its own for those that the body declares.
+//! Each copy is a block of its own, the body of a loop with one iteration, and has registers of its own for those that
+//! the body declares. So what one copy has loaded fills no register until the next one would load it.
 
 use cranelift_entity::{EntitySet, SecondaryMap};
 
-use super::{Axis, Expr, ForKind, Function, Index, Local, Stmt};
+use super::{Axis, AxisData, Expr, ForKind, Function, Index, Local, Stmt};
 
 /// How a serial loop is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,27 +88,29 @@ impl Copier<'_> {
             Unroll::Full => extent,
             Unroll::By(factor) => factor,
         };
-        let rounds = if factor == extent { 0 } else { extent / factor };
+        let rounds = if extent / factor > 1 { extent / factor } else { 0 };
         let mut copies = Vec::new();
         if rounds > 0 {
             let mut data = self.result.axes[axis].clone();
             (data.name, data.extent) = (format!("{}u", data.name), rounds);
             let round = self.result.axes.push(data);
             let first = Index::from(round).scale(factor);
-            let body = (0..factor).flat_map(|at| self.iteration(axis, first.clone().offset(at), body));
+            let body = (0..factor).map(|at| self.iteration(axis, first.clone().offset(at), body));
             copies.push(Stmt::For { axis: round, kind: ForKind::Serial, body: body.collect() });
         }
         let end = if planted!("loops.unroll.rest") && rounds > 0 { rounds * factor } else { extent };
         for at in rounds * factor..end {
-            copies.extend(self.iteration(axis, Index::from(at), body));
+            copies.push(self.iteration(axis, Index::from(at), body));
         }
         self.axes[axis] = None;
         copies
     }
 
-    fn iteration(&mut self, axis: Axis, value: Index, body: &[Stmt]) -> Vec<Stmt> {
+    fn iteration(&mut self, axis: Axis, value: Index, body: &[Stmt]) -> Stmt {
         self.axes[axis] = Some(value);
-        self.scope(body)
+        let name = self.result.axes[axis].name.clone();
+        let once = self.result.axes.push(AxisData { name, extent: 1 });
+        Stmt::For { axis: once, kind: ForKind::Serial, body: self.scope(body) }
     }
 
     /// The register that a statement sets: one of its own where this declares it and another copy has it.

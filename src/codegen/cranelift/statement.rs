@@ -163,9 +163,10 @@ impl<'a> Lowering<'a> {
     }
 
     fn serial(&mut self, axis: Axis, body: &'a [Stmt]) {
-        let extent = self.function.axes[axis].extent;
-        if extent > 0 {
-            self.counted_loop(axis, Range::To(extent), body);
+        match self.function.axes[axis].extent {
+            ..=0 => {}
+            1 => self.scope(body), // An unrolled iteration: nothing mentions its axis.
+            extent => self.counted_loop(axis, Range::To(extent), body),
         }
     }
 
