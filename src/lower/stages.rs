@@ -116,6 +116,8 @@ pub const PIPELINE: &[Stage] = &[
     )
     .unless(|context| match context.over {
         LaneAxis::Channels => Some("lanes are over channels"),
+        // Twice the bytes for a third of the arithmetic, of which a grid has more to spare.
+        LaneAxis::Batch if context.options.machine.grid.is_some() => Some("the machine is a grid"),
         LaneAxis::Batch => (!context.options.fast_math).then_some("fast_math is off"),
     }),
     step("split", "cuts long sums over the batch in two levels", Form::Equations, |state, context| {
@@ -142,7 +144,10 @@ pub const PIPELINE: &[Stage] = &[
         |state, _| {
             state.groups = slices::find(&mut state.kernels, &mut state.layouts);
         },
-    ),
+    )
+    .unless(|context| {
+        context.options.machine.grid.is_some().then_some("no part of a grid has memory of its own")
+    }),
     step("order", "puts readers of a tensor before what may replace it", Form::Kernels, |state, _| {
         let persistent =
             state.persistent.iter().filter_map(|persistent| Some((persistent.present, persistent.next?)));

@@ -18,7 +18,7 @@ mod emit_tests;
 
 use crate::base::hash::IndexSet;
 use crate::base::parallel;
-use crate::base::target::Target;
+use crate::base::target::{Level, Target};
 use crate::kernels::slices::Group;
 use crate::kernels::{Kernels, Layouts, Nest};
 use crate::loops::Function;
@@ -34,6 +34,16 @@ pub struct Machine {
     /// Lanes of a vector in the loops: those of a register, but at least eight, so that a block of pictures fills half
     /// of a cache line.
     pub lanes: i64,
+    /// How the loops are shared out, where that is not by a few threads.
+    pub grid: Option<Grid>,
+}
+
+/// A machine of very many small threads: all loops over free axes are one grid, each point of which is computed by a
+/// group of invocations, one for each lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// Whether `a * b + c` rounds once.
+    pub fuses: bool,
 }
 
 /// What the lanes of vectors are.
@@ -48,7 +58,13 @@ pub enum LaneAxis {
 impl Machine {
     /// The machine of a target.
     pub fn of(target: Target) -> Machine {
-        Machine { target, lanes: (target.lanes as i64).max(8) }
+        Machine { target, lanes: (target.lanes as i64).max(8), grid: None }
+    }
+
+    /// A machine whose vectors are so many invocations, with room for so many values in each of them.
+    pub fn of_grid(lanes: usize, registers: usize, grid: Grid) -> Machine {
+        let target = Target { level: Level::Fma, lanes, registers };
+        Machine { target, lanes: lanes as i64, grid: Some(grid) }
     }
 
     /// Vector registers that one value of `lanes` lanes takes.
