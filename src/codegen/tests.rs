@@ -162,6 +162,53 @@ fn elementary_functions_agree_with_the_interpreter() {
     }
 }
 
+/// A fence is its operand, to the bit: in a register, in memory, as a scalar that goes into all lanes, and where two
+/// instructions read it.
+#[test]
+fn a_fence_gives_its_operand() {
+    let text = "fn f(x: read f32[32], y: write f32[96], z: write f32[4]) {
+  parallel for n in 0..2 {
+    y[16*n] = fence(x[16*n; 16])
+    a: f32x16 = x[16*n; 16] * splat(fence(x[n]), 16)
+    y[16*n + 32] = fence(fence(a) + a) - fence(a)
+    y[16*n + 64] = splat(fence(x[16*n + 3]), 16)
+    z[n] = fence(x[n + 4])
+    s: f32 = fence(fold_sum(a)) - fence(1.5)
+    z[n + 2] = fence(s)
+  }
+}
+";
+    let fenced = parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let plain = parse(&text.replace("fence", "")).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    check(std::slice::from_ref(&fenced));
+    let mut x: Vec<f32> = (0..32).map(|at| at as f32 - 7.5).collect();
+    x[..10].copy_from_slice(&[
+        f32::NAN,
+        -0.0,
+        1e-45,
+        -1e-40,
+        f32::INFINITY,
+        -0.0,
+        1e-41,
+        0.0,
+        f32::MAX,
+        -1.0,
+    ]);
+    let mut expected: Vec<BufferMemory> = vec![x.into(), vec![0.0_f32; 96].into(), vec![0.0_f32; 4].into()];
+    let before = expected.clone();
+    interpreter::run(&plain, &mut expected, STATE).expect("a valid function");
+    let mut buffers = before.clone();
+    interpreter::run(&fenced, &mut buffers, STATE).expect("a valid function");
+    assert!(buffers.iter().zip(&expected).all(|(one, other)| one.same_bits(other)), "{buffers:?}");
+    for target in targets() {
+        let module = Module::compile(&[verified(&fenced)], target).expect("compiles");
+        let mut buffers = before.clone();
+        run_native(&module, 0, &mut buffers);
+        let same = buffers.iter().zip(&expected).all(|(one, other)| one.same_bits(other));
+        assert!(same, "{}: {buffers:?}", target.level);
+    }
+}
+
 /// Functions of a range of seeds; every third one is read back from its text first.
 fn random_functions(seeds: std::ops::Range<u64>) -> Vec<Function> {
     let function = |seed| match functions::function(seed) {

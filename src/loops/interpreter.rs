@@ -341,6 +341,7 @@ fn compared<T: PartialOrd>(op: Binary, x: Vec<T>, y: Vec<T>) -> Option<LaneValue
 }
 
 fn binary_f32(op: Binary, x: Vec<f32>, y: Vec<f32>) -> Option<LaneValues> {
+        (Unary::Fence, LaneValues::F32(x)) => LaneValues::F32(x),
     Some(match op {
         Binary::Add => LaneValues::F32(zip(x, y, |x, y| x + y)),
         Binary::Sub => LaneValues::F32(zip(x, y, |x, y| x - y)),

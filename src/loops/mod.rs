@@ -117,6 +117,8 @@ pub enum Unary {
     ToBits,
     /// The `f32` of these bits.
     FromBits,
+    /// The same `f32`; what compiles the code must not see through it: sums that are computed to be rounded stay sums.
+    Fence,
 }
 
 /// A function of two values of one type.

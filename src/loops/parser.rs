@@ -257,7 +257,7 @@ impl Resolver {
 
 const FOLDS: [Fold; 4] = [Fold::Sum, Fold::Prod, Fold::Max, Fold::Min];
 
-const UNARIES: [Unary; 9] = [
+const UNARIES: [Unary; 10] = [
     Unary::Neg,
     Unary::Abs,
     Unary::Sqrt,
@@ -267,6 +267,7 @@ const UNARIES: [Unary; 9] = [
     Unary::ToInt,
     Unary::ToBits,
     Unary::FromBits,
+    Unary::Fence,
 ];
 
 /// The candidate with a name.
@@ -335,7 +336,7 @@ mod tests {
       y[4*n; by -4] = select(a < splat(inf, 16), a, splat(uniform(77, int(n)), 16))
     } else {
       y[n] = fold_max(max(a, splat(nan, 16))) - (1.0 - x[0] * (2.0 + 1e-12)) - -3.0
-      k[0] = to_int(x[0]) & 3 | -4
+      k[0] = to_int(fence(x[0])) & 3 | -4
     }
   }
 }

@@ -34,6 +34,7 @@ pub fn unary_name(op: Unary) -> &'static str {
         Unary::ToInt => "to_int",
         Unary::ToBits => "to_bits",
         Unary::FromBits => "from_bits",
+        Unary::Fence => "fence",
     }
 }
 

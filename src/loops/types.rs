@@ -167,7 +167,7 @@ fn element(data: &BufferData, lanes: u32) -> Type {
 fn unary(op: Unary, x: Type) -> Result<Type, String> {
     let name = super::printer::unary_name(op);
     match op {
-        Unary::Neg | Unary::Abs | Unary::Sqrt | Unary::Floor => expect(name, x, Scalar::F32),
+        Unary::Neg | Unary::Abs | Unary::Sqrt | Unary::Floor | Unary::Fence => expect(name, x, Scalar::F32),
         Unary::Not => expect(name, x, Scalar::Bool),
         Unary::ToFloat | Unary::FromBits => Ok(expect(name, x, Scalar::I32)?.with_scalar(Scalar::F32)),
         Unary::ToInt | Unary::ToBits => Ok(expect(name, x, Scalar::F32)?.with_scalar(Scalar::I32)),

@@ -6,7 +6,7 @@
 
 use crate::loops::unroll::Unroll;
 use crate::loops::verifier::{Invalid, Verified};
-use crate::loops::{Expr, Function, Local, Stmt};
+use crate::loops::{Expr, Function, Local, Stmt, Unary};
 
 /// Operations (of four lanes) that a fully opened loop may have.
 const FULL_BUDGET: usize = 224;
@@ -88,6 +88,7 @@ fn cost(expr: &Expr) -> usize {
             Expr::Load { .. } => 1,
             _ => 1 + cost(x),
         },
+        Expr::Unary(Unary::Fence, x) => cost(x),
         Expr::Unary(_, x) => 1 + cost(x),
         Expr::Binary(_, x, y) => 1 + cost(x) + cost(y),
         Expr::Fma(x, y, z) | Expr::Select(x, y, z) => 1 + cost(x) + cost(y) + cost(z),

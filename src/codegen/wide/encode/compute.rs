@@ -91,7 +91,7 @@ impl Encoder<'_> {
                 let from = self.in_register(from, width, 0)?;
                 self.truncate(to, width, from)
             }
-            Unary::ToBits | Unary::FromBits => unreachable!("they are moves"),
+            Unary::ToBits | Unary::FromBits | Unary::Fence => unreachable!("they are moves"),
         }
     }
 

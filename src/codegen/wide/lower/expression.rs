@@ -9,6 +9,8 @@ impl Lowering<'_> {
     pub(super) fn value(&mut self, expr: &Expr, part: usize) -> Lowered<Reg> {
         match expr {
             Expr::Local(local) if !self.operands.contains_key(local) => Ok(self.local(*local, part)),
+            // Nothing here rearranges what is behind it.
+            Expr::Unary(Unary::Fence, x) => self.value(x, part),
             _ => self.compute(expr, part, None),
         }
     }
@@ -37,6 +39,7 @@ impl Lowering<'_> {
                     None => Source::Reg(self.value(expr, part)?),
                 },
             },
+            Expr::Unary(Unary::Fence, x) => self.source(x, part)?,
             _ => match self.constant_of(expr) {
                 Some(constant) => Source::Constant(constant),
                 None => Source::Reg(self.value(expr, part)?),
@@ -58,6 +61,9 @@ impl Lowering<'_> {
 
     /// Writes the instructions of a part of an expression; the last one sets `to`, or a new register.
     pub(super) fn compute(&mut self, expr: &Expr, part: usize, to: Option<Reg>) -> Lowered<Reg> {
+        if let Expr::Unary(Unary::Fence, x) = expr {
+            return self.compute(x, part, to);
+        }
         let ty = self.type_of(expr);
         let to = match (to, expr) {
             (Some(to), _) => to,
