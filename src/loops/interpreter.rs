@@ -1,7 +1,8 @@
 //! The interpreter of loop IR: says what a function means, in the plainest way.
 //!
 //! Values are vectors of lanes; every access is checked against its buffer. Parallel loops run in order. Native code
-//! must give the same bits (any NaN equals any other).
+//! must give the same bits (any NaN equals any other). For machines that have no fused multiply-add, [`run_with`] rounds
+//! it twice.
 
 use cranelift_entity::SecondaryMap;
 
@@ -111,8 +112,35 @@ pub enum RunError {
     IllTyped(String),
 }
 
+/// How `a * b + c` is rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fma {
+    /// Once, as the loop IR says.
+    Fused,
+    /// The product, then the sum, as machines do that have no fused instruction.
+    Twice,
+}
+
 /// Runs a function on its buffers, given in the order of their ids.
+///
+/// # Errors
+///
+/// Where the function is not a verified one, or the buffers are not its own.
 pub fn run(function: &Function, buffers: &mut [BufferMemory], state: RandomState) -> Result<(), RunError> {
+    run_with(function, buffers, state, Fma::Fused)
+}
+
+/// The same on a machine that rounds as `fma` says.
+///
+/// # Errors
+///
+/// Those of [`run`].
+pub fn run_with(
+    function: &Function,
+    buffers: &mut [BufferMemory],
+    state: RandomState,
+    fma: Fma,
+) -> Result<(), RunError> {
     if buffers.len() != function.buffers.len() {
         let (wanted, given) = (function.buffers.len(), buffers.len());
         return Err(RunError::BufferCount { function: function.name.clone(), wanted, given });
@@ -123,7 +151,7 @@ pub fn run(function: &Function, buffers: &mut [BufferMemory], state: RandomState
         }
     }
     let (axes, locals) = (SecondaryMap::new(), SecondaryMap::new());
-    Interpreter { function, buffers, state, axes, locals }.block(&function.body)
+    Interpreter { function, buffers, state, fma, axes, locals }.block(&function.body)
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -137,6 +165,7 @@ struct Interpreter<'a> {
     function: &'a Function,
     buffers: &'a mut [BufferMemory],
     state: RandomState,
+    fma: Fma,
     axes: SecondaryMap<Axis, i64>,
     locals: SecondaryMap<Local, Option<LaneValues>>,
 }
@@ -251,8 +280,12 @@ impl Interpreter<'_> {
             Expr::Binary(op, x, y) => binary(*op, self.value(x)?, self.value(y)?),
             Expr::Fma(x, y, z) => match (self.value(x)?, self.value(y)?, self.value(z)?) {
                 (LaneValues::F32(x), LaneValues::F32(y), LaneValues::F32(z)) => {
-                    let lanes = x.iter().zip(&y).zip(&z);
-                    Ok(LaneValues::F32(lanes.map(|((x, y), z)| x.mul_add(*y, *z)).collect()))
+                    let join: fn(f32, f32, f32) -> f32 = match self.fma {
+                        Fma::Fused => f32::mul_add,
+                        Fma::Twice => |x, y, z| x * y + z,
+                    };
+                    let lanes = x.into_iter().zip(y).zip(z);
+                    Ok(LaneValues::F32(lanes.map(|((x, y), z)| join(x, y, z)).collect()))
                 }
                 other => Err(RunError::IllTyped(format!("fma of {other:?}"))),
             },
@@ -308,6 +341,7 @@ fn unary(op: Unary, value: LaneValues) -> Result<LaneValues, RunError> {
         (Unary::Abs, LaneValues::F32(x)) => LaneValues::F32(map(x, f32::abs)),
         (Unary::Sqrt, LaneValues::F32(x)) => LaneValues::F32(map(x, f32::sqrt)),
         (Unary::Floor, LaneValues::F32(x)) => LaneValues::F32(map(x, f32::floor)),
+        (Unary::Fence, LaneValues::F32(x)) => LaneValues::F32(x),
         (Unary::Not, LaneValues::Bool(x)) => LaneValues::Bool(map(x, |x| !x)),
         (Unary::ToFloat, LaneValues::I32(x)) => LaneValues::F32(map(x, |x| x as f32)),
         (Unary::ToInt, LaneValues::F32(x)) => LaneValues::I32(map(x, |x| x as i32)),
@@ -341,7 +375,6 @@ fn compared<T: PartialOrd>(op: Binary, x: Vec<T>, y: Vec<T>) -> Option<LaneValue
 }
 
 fn binary_f32(op: Binary, x: Vec<f32>, y: Vec<f32>) -> Option<LaneValues> {
-        (Unary::Fence, LaneValues::F32(x)) => LaneValues::F32(x),
     Some(match op {
         Binary::Add => LaneValues::F32(zip(x, y, |x, y| x + y)),
         Binary::Sub => LaneValues::F32(zip(x, y, |x, y| x - y)),
@@ -407,4 +440,25 @@ fn fold(op: Fold, mut lanes: Vec<f32>) -> f32 {
         lanes = zip(lanes, upper, join);
     }
     lanes[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loops::parser::parse;
+
+    /// The product needs 26 bits, of which a rounded one loses the last.
+    #[test]
+    fn a_multiply_add_is_rounded_once_or_twice() {
+        let text = "fn f(x: read f32[4], y: write f32[4]) { y[0] = fma(x[0; 4], x[0; 4], splat(-1.0, 4)) }";
+        let function = parse(text).expect("parses");
+        let x = 1.0 + f32::EPSILON;
+        for (fma, expected) in
+            [(Fma::Fused, 2.0 * f32::EPSILON + f32::EPSILON * f32::EPSILON), (Fma::Twice, 2.0 * f32::EPSILON)]
+        {
+            let mut buffers: Vec<BufferMemory> = vec![vec![x; 4].into(), vec![0.0_f32; 4].into()];
+            run_with(&function, &mut buffers, RandomState::default(), fma).expect("a valid function");
+            assert_eq!(buffers[1].as_f32(), Some([expected; 4].as_slice()), "{fma:?}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use std::time::Instant;
 use crate::base::memory::{self as room, Shortage};
 use crate::base::philox::RandomState;
 use crate::base::target::{Level, Target};
-use crate::loops::interpreter::{self as loops, BufferMemory};
+use crate::loops::interpreter::{self as loops, BufferMemory, Fma};
 use crate::loops::verifier::Verified;
 use crate::loops::visit::for_each_access;
 use crate::loops::{Buffer, BufferData, DType, Function};
@@ -73,7 +73,9 @@ impl Device for Interpreter {
 
     fn compile(&self, parts: Parts) -> Result<Code, Error> {
         let stored = parts.functions.iter().map(|function| stored(function));
-        Ok(Arc::new(Interpreted { stored: stored.collect(), parts }))
+        let fuses = self.machine.grid.is_none_or(|grid| grid.fuses);
+        let fma = if fuses { Fma::Fused } else { Fma::Twice };
+        Ok(Arc::new(Interpreted { stored: stored.collect(), parts, fma }))
     }
 
     fn runner(&self, code: &Code) -> Box<dyn Runner> {
@@ -149,6 +151,8 @@ impl DeviceBuffer for Words {
 struct Interpreted {
     parts: Parts,
     stored: Vec<HashSet<Buffer>>,
+    /// How the machine rounds that the loops are for.
+    fma: Fma,
 }
 
 /// The buffers that a function stores.
@@ -189,13 +193,14 @@ impl LoopRunner {
         scratch: &mut InScratch,
         random: RandomState,
     ) {
-        let Interpreted { parts, stored } = &*self.code;
+        let Interpreted { parts, stored, fma } = &*self.code;
         let call = &parts.calls[launch];
         let function: &Verified = &parts.functions[call.function];
         let buffers = call.places.iter().zip(function.buffers.values());
         let mut held: Vec<BufferMemory> =
             buffers.map(|(place, data)| taken(*place, data, memory, scratch)).collect();
-        loops::run(function, &mut held, random).expect("a verified function on buffers of its own");
+        loops::run_with(function, &mut held, random, *fma)
+            .expect("a verified function on buffers of its own");
         for ((place, buffer), held) in call.places.iter().zip(function.buffers.keys()).zip(held) {
             if stored[call.function].contains(&buffer) {
                 put_back(*place, held, memory, scratch);
