@@ -5,7 +5,7 @@ use super::{Module, needs_cranelift};
 use crate::base::philox::RandomState;
 use crate::base::target::{BackEnd, Level, Target};
 use crate::loops::interpreter::{self, BufferMemory};
-use crate::loops::math::Emitter;
+use crate::loops::math::{Arithmetic, Emitter};
 use crate::loops::parser::parse;
 use crate::loops::verifier::Verified;
 use crate::loops::{Expr, Function};
@@ -157,8 +157,9 @@ fn elementary_functions_agree_with_the_interpreter() {
         |emitter, x, _| emitter.sin(x, MAPPING_LANES),
         |emitter, x, _| emitter.cos(x, MAPPING_LANES),
     ];
-    for fma in [false, true] {
-        check(&functions.map(|emit| mapping(4096, fma, &emit)));
+    let written = [false, true].map(Arithmetic::as_written);
+    for arithmetic in [written[0], written[1], Arithmetic::OF_GRID] {
+        check(&functions.map(|emit| mapping(4096, arithmetic, &emit)));
     }
 }
 

@@ -9,14 +9,37 @@
 
 mod circle;
 mod small;
+mod terms;
 
 use super::{Binary, Expr, Function, Local, LocalData, Scalar, Stmt, Type, Unary};
+use terms::{add, and, binary, boxed, compare, constant, div, mul, or, select, sub, unary};
+
+/// What the steps of a function may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arithmetic {
+    /// Whether `Fma` is used at all.
+    pub fma: bool,
+    /// Whether it surely rounds once, so that it gives what a product lost.
+    pub exact: bool,
+    /// Whether what compiles the loops may rearrange sums, so that those which are computed to be rounded are fenced.
+    pub fenced: bool,
+}
+
+impl Arithmetic {
+    /// That of code which computes what is written.
+    pub fn as_written(fma: bool) -> Arithmetic {
+        Arithmetic { fma, exact: fma, fenced: false }
+    }
+
+    /// That of a machine which may round `Fma` twice, and whose compiler is another's.
+    pub const OF_GRID: Arithmetic = Arithmetic { fma: true, exact: false, fenced: true };
+}
 
 /// Writes steps behind a list of statements.
 pub struct Emitter<'a> {
     function: &'a mut Function,
     out: &'a mut Vec<Stmt>,
-    fma: bool,
+    arithmetic: Arithmetic,
     lanes: u32,
 }
 
@@ -60,9 +83,9 @@ struct Pair {
 }
 
 impl<'a> Emitter<'a> {
-    /// An emitter of steps behind `out`; `fma` says whether the target has `Fma` as one instruction.
-    pub fn new(function: &'a mut Function, out: &'a mut Vec<Stmt>, fma: bool) -> Emitter<'a> {
-        Emitter { function, out, fma, lanes: 1 }
+    /// An emitter of steps behind `out`.
+    pub fn new(function: &'a mut Function, out: &'a mut Vec<Stmt>, arithmetic: Arithmetic) -> Emitter<'a> {
+        Emitter { function, out, arithmetic, lanes: 1 }
     }
 
     /// `e^x`.
@@ -214,8 +237,8 @@ impl<'a> Emitter<'a> {
 
     /// `y` times a pair; exact but for the last bits of the low part.
     fn product(&mut self, y: &Expr, Pair { high, low }: Pair) -> Pair {
-        let product = self.bind(mul(y.clone(), high.clone()));
-        let lost = if self.fma {
+        let product = self.bind(self.rounded(mul(y.clone(), high.clone())));
+        let lost = if self.arithmetic.exact {
             Expr::Fma(boxed(y.clone()), boxed(high), boxed(unary(Unary::Neg, product.clone())))
         } else {
             self.lost_in_product(y, &high, &product)
@@ -228,11 +251,11 @@ impl<'a> Emitter<'a> {
         Pair { high: product, low: self.bind(low) }
     }
 
-    /// The rounding error of a product, by halves of 12 bits (Dekker).
+    /// The rounding error of a product, by halves of 12 bits (Dekker). The halves' products must not be joined again.
     fn lost_in_product(&mut self, x: &Expr, y: &Expr, product: &Expr) -> Expr {
         let (x_high, x_low) = self.halves(x);
         let (y_high, y_low) = self.halves(y);
-        let lost = sub(mul(x_high.clone(), y_high.clone()), product.clone());
+        let lost = self.rounded(sub(mul(x_high.clone(), y_high.clone()), product.clone()));
         let lost = add(add(lost, mul(x_high, y_low.clone())), mul(x_low.clone(), y_high));
         add(lost, mul(x_low, y_low))
     }
@@ -240,7 +263,7 @@ impl<'a> Emitter<'a> {
     fn halves(&mut self, x: &Expr) -> (Expr, Expr) {
         let bits = and(unary(Unary::ToBits, x.clone()), self.int(!0xfff));
         let high = self.bind(unary(Unary::FromBits, bits));
-        let low = self.bind(sub(x.clone(), high.clone()));
+        let low = self.bind(self.rounded(sub(x.clone(), high.clone())));
         (high, low)
     }
 
@@ -260,10 +283,10 @@ impl<'a> Emitter<'a> {
         let x = self.bind(select(too_low, lowest, high));
 
         let scaled = self.mul_add(x.clone(), self.float(LOG2_E), self.float(ROUNDER));
-        let scaled = self.bind(scaled);
+        let scaled = self.bind(self.rounded(scaled));
         let whole = self.bind(sub(scaled.clone(), self.float(ROUNDER)));
         let rest = self.mul_add(whole.clone(), self.float(-LN2_HIGH), x);
-        let rest = self.bind(rest);
+        let rest = self.bind(self.rounded(rest));
         let rest = self.mul_add(whole, self.float(-LN2_LOW), rest);
         let rest = if constant(&low) == Some(0.0) { rest } else { add(rest, low) };
         let rest = self.bind(rest);
@@ -292,8 +315,8 @@ impl<'a> Emitter<'a> {
         let magnitude = self.bind(unary(Unary::Abs, x.clone()));
         let (k, f) = self.exponent_and_fraction(&magnitude);
         let two = self.float(2.0);
-        let divisor = self.bind(add(two.clone(), f.clone()));
-        let divisor_lost = sub(f.clone(), sub(divisor.clone(), two.clone()));
+        let divisor = self.bind(self.rounded(add(two.clone(), f.clone())));
+        let divisor_lost = sub(f.clone(), self.rounded(sub(divisor.clone(), two.clone())));
         let s = self.bind(div(f.clone(), divisor.clone()));
         // What the division lost: (f - s * divisor) / divisor, with the exact product.
         let rest = self.lost_in_quotient(&f, &s, &divisor);
@@ -309,12 +332,12 @@ impl<'a> Emitter<'a> {
         // k * LN2_HIGH is exact, and 0 or larger than 2s, so that the difference is what the sum lost.
         let large = self.bind(mul(k, self.float(LN2_HIGH)));
         let twice = self.bind(mul(two, s));
-        let sum = self.bind(add(large.clone(), twice.clone()));
-        let lost = sub(twice, sub(sum.clone(), large));
+        let sum = self.bind(self.rounded(add(large.clone(), twice.clone())));
+        let lost = self.rounded(sub(twice, self.rounded(sub(sum.clone(), large))));
         let low = self.bind(add(lost, tail));
         // Once more, so that the high part alone is the rounded sum.
-        let high = self.bind(add(sum.clone(), low.clone()));
-        let low = self.bind(sub(low, sub(high.clone(), sum)));
+        let high = self.bind(self.rounded(add(sum.clone(), low.clone())));
+        let low = self.bind(sub(low, self.rounded(sub(high.clone(), sum))));
         self.log_limits(magnitude, Pair { high, low })
     }
 
@@ -362,13 +385,13 @@ impl<'a> Emitter<'a> {
 
     /// `x - quotient * divisor`, exactly.
     fn lost_in_quotient(&mut self, x: &Expr, quotient: &Expr, divisor: &Expr) -> Expr {
-        if self.fma {
+        if self.arithmetic.exact {
             let negative = unary(Unary::Neg, quotient.clone());
             return Expr::Fma(boxed(negative), boxed(divisor.clone()), boxed(x.clone()));
         }
-        let product = self.bind(mul(quotient.clone(), divisor.clone()));
+        let product = self.bind(self.rounded(mul(quotient.clone(), divisor.clone())));
         let lost = self.lost_in_product(quotient, divisor, &product);
-        sub(sub(x.clone(), product), lost)
+        sub(self.rounded(sub(x.clone(), product)), lost)
     }
 
     /// Horner's scheme; the coefficients ascend.
@@ -381,9 +404,17 @@ impl<'a> Emitter<'a> {
     }
 
     fn mul_add(&self, x: Expr, y: Expr, z: Expr) -> Expr {
-        match self.fma {
+        match self.arithmetic.fma {
             true => Expr::Fma(boxed(x), boxed(y), boxed(z)),
             false => add(mul(x, y), z),
+        }
+    }
+
+    /// A result that is meant to be rounded just there: what is subtracted from it later tells what rounding did.
+    fn rounded(&self, x: Expr) -> Expr {
+        match self.arithmetic.fenced {
+            true => unary(Unary::Fence, x),
+            false => x,
         }
     }
 
@@ -422,57 +453,4 @@ impl<'a> Emitter<'a> {
             lanes => Expr::Splat(boxed(x), lanes),
         }
     }
-}
-
-/// The value of a constant, also of one in all lanes.
-fn constant(expr: &Expr) -> Option<f32> {
-    match expr {
-        Expr::Float(x) => Some(*x),
-        Expr::Splat(x, _) => constant(x),
-        _ => None,
-    }
-}
-
-fn boxed(x: Expr) -> Box<Expr> {
-    Box::new(x)
-}
-
-fn unary(op: Unary, x: Expr) -> Expr {
-    Expr::Unary(op, boxed(x))
-}
-
-fn binary(op: Binary, x: Expr, y: Expr) -> Expr {
-    Expr::Binary(op, boxed(x), boxed(y))
-}
-
-fn add(x: Expr, y: Expr) -> Expr {
-    binary(Binary::Add, x, y)
-}
-
-fn sub(x: Expr, y: Expr) -> Expr {
-    binary(Binary::Sub, x, y)
-}
-
-fn mul(x: Expr, y: Expr) -> Expr {
-    binary(Binary::Mul, x, y)
-}
-
-fn div(x: Expr, y: Expr) -> Expr {
-    binary(Binary::Div, x, y)
-}
-
-fn and(x: Expr, y: Expr) -> Expr {
-    binary(Binary::And, x, y)
-}
-
-fn or(x: Expr, y: Expr) -> Expr {
-    binary(Binary::Or, x, y)
-}
-
-fn compare(op: Binary, x: Expr, y: Expr) -> Expr {
-    binary(op, x, y)
-}
-
-fn select(condition: Expr, x: Expr, y: Expr) -> Expr {
-    Expr::Select(boxed(condition), boxed(x), boxed(y))
 }

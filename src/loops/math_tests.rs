@@ -1,7 +1,7 @@
 //! The elementary functions against `f64`, in units in the last place of `f32`.
 
-use super::interpreter::{self, BufferMemory};
-use super::math::Emitter;
+use super::interpreter::{self, BufferMemory, Fma};
+use super::math::{Arithmetic, Emitter};
 use super::verifier::verify;
 use super::{Expr, Function};
 use crate::base::philox::RandomState;
@@ -35,15 +35,21 @@ fn samples(step: usize) -> Vec<f32> {
     all
 }
 
-fn apply(function: &Function, x: &[f32], y: &[f32]) -> Vec<f32> {
+/// What code may rely on, and how the machine then rounds.
+fn machines() -> [(Arithmetic, Fma); 4] {
+    let [plain, fused] = [false, true].map(|fma| (Arithmetic::as_written(fma), Fma::Fused));
+    [plain, fused, (Arithmetic::OF_GRID, Fma::Fused), (Arithmetic::OF_GRID, Fma::Twice)]
+}
+
+fn apply(function: &Function, fma: Fma, x: &[f32], y: &[f32]) -> Vec<f32> {
     verify(function).expect("a valid function");
     let mut buffers: Vec<BufferMemory> =
         vec![x.to_vec().into(), y.to_vec().into(), vec![0.0; x.len()].into()];
-    interpreter::run(function, &mut buffers, RandomState::default()).expect("runs");
+    interpreter::run_with(function, &mut buffers, RandomState::default(), fma).expect("runs");
     buffers[2].as_f32().expect("f32").to_vec()
 }
 
-/// A function of one number is within `bound` units of the exact one, with and without fused multiply-add.
+/// A function of one number is within `bound` units of the exact one on all machines.
 #[track_caller]
 fn check(bound: f64, emit: fn(&mut Emitter, Expr, u32) -> Expr, exact: fn(f64) -> f64) {
     check_at(samples(9_973), bound, emit, exact);
@@ -53,14 +59,20 @@ fn check(bound: f64, emit: fn(&mut Emitter, Expr, u32) -> Expr, exact: fn(f64) -
 #[track_caller]
 fn check_at(mut x: Vec<f32>, bound: f64, emit: fn(&mut Emitter, Expr, u32) -> Expr, exact: fn(f64) -> f64) {
     x.resize(x.len().next_multiple_of(LANES as usize), 0.5);
-    for fma in [false, true] {
-        let function = mapping(x.len(), fma, &|emitter, x, _| emit(emitter, x, LANES));
-        let results = apply(&function, &x, &x);
+    for machine @ (arithmetic, fma) in machines() {
+        let function = mapping(x.len(), arithmetic, &|emitter, x, _| emit(emitter, x, LANES));
+        let results = apply(&function, fma, &x, &x);
         let errors =
             x.iter().zip(&results).map(|(x, result)| (ulps(*result, exact(f64::from(*x))), *x, *result));
         let worst = errors.max_by(|a, b| a.0.total_cmp(&b.0)).expect("samples");
-        println!("fma {fma}: {worst:?}");
-        assert!(worst.0 <= bound, "fma {fma}: {} units at {:?}, which gives {:?}", worst.0, worst.1, worst.2);
+        println!("{machine:?}: {worst:?}");
+        assert!(
+            worst.0 <= bound,
+            "{machine:?}: {} units at {:?}, which gives {:?}",
+            worst.0,
+            worst.1,
+            worst.2
+        );
     }
 }
 
@@ -107,17 +119,18 @@ fn large_angles() {
     let x: Vec<f32> = (0..64_000).map(|k| 1e5 + 64.01 * k as f32).chain([1e10, -1e30, f32::MAX]).collect();
     let x = [x.clone(), x.iter().map(|x| -x).collect()].concat();
     let x = [x.clone(), vec![0.0; x.len().next_multiple_of(LANES as usize) - x.len()]].concat();
-    for fma in [false, true] {
-        let sine = apply(&mapping(x.len(), fma, &|emitter, x, _| emitter.sin(x, LANES)), &x, &x);
-        let cosine = apply(&mapping(x.len(), fma, &|emitter, x, _| emitter.cos(x, LANES)), &x, &x);
+    for machine @ (arithmetic, fma) in machines() {
+        let sine = apply(&mapping(x.len(), arithmetic, &|emitter, x, _| emitter.sin(x, LANES)), fma, &x, &x);
+        let cosine =
+            apply(&mapping(x.len(), arithmetic, &|emitter, x, _| emitter.cos(x, LANES)), fma, &x, &x);
         for (x, (sine, cosine)) in x.iter().zip(sine.iter().zip(&cosine)) {
             if f64::from(x.abs()) >= crate::te::expr::LARGEST_ANGLE {
                 assert!(sine.is_nan() && cosine.is_nan(), "{x}: {sine} {cosine}");
                 continue;
             }
             let (s, c) = f64::from(*x).sin_cos();
-            assert!((f64::from(*sine) - s).abs() <= 4e-6, "fma {fma}: sin({x}) is {sine}");
-            assert!((f64::from(*cosine) - c).abs() <= 4e-6, "fma {fma}: cos({x}) is {cosine}");
+            assert!((f64::from(*sine) - s).abs() <= 4e-6, "{machine:?}: sin({x}) is {sine}");
+            assert!((f64::from(*cosine) - c).abs() <= 4e-6, "{machine:?}: cos({x}) is {cosine}");
         }
     }
 }
@@ -140,11 +153,12 @@ fn limits_of_functions_of_small_numbers() {
     for (name, emit, mut cases) in cases {
         cases.resize(LANES as usize, (0.0, 0.0));
         let x: Vec<f32> = cases.iter().map(|(x, _)| *x).collect();
-        for fma in [false, true] {
-            let results = apply(&mapping(x.len(), fma, &|emitter, x, _| emit(emitter, x, LANES)), &x, &x);
+        for machine @ (arithmetic, fma) in machines() {
+            let results =
+                apply(&mapping(x.len(), arithmetic, &|emitter, x, _| emit(emitter, x, LANES)), fma, &x, &x);
             for ((x, expected), result) in cases.iter().zip(results) {
                 let same = result.to_bits() == expected.to_bits() || (result.is_nan() && expected.is_nan());
-                assert!(same, "fma {fma}: {name}({x:?}) is {result:?}, not {expected:?}");
+                assert!(same, "{machine:?}: {name}({x:?}) is {result:?}, not {expected:?}");
             }
         }
     }
@@ -214,11 +228,11 @@ fn powers() {
     }
     x.resize(x.len().next_multiple_of(LANES as usize), 1.0);
     y.resize(x.len(), 1.0);
-    for fma in [false, true] {
-        let function = mapping(x.len(), fma, &|emitter, x, y| emitter.pow(x, y, LANES));
-        for ((x, y), result) in x.iter().zip(&y).zip(apply(&function, &x, &y)) {
+    for machine @ (arithmetic, fma) in machines() {
+        let function = mapping(x.len(), arithmetic, &|emitter, x, y| emitter.pow(x, y, LANES));
+        for ((x, y), result) in x.iter().zip(&y).zip(apply(&function, fma, &x, &y)) {
             let error = ulps(result, f64::from(*x).powf(f64::from(*y)));
-            assert!(error <= 4.0, "fma {fma}: {x:?}^{y:?} is {result:?}, {error} units off");
+            assert!(error <= 4.0, "{machine:?}: {x:?}^{y:?} is {result:?}, {error} units off");
         }
     }
 }
@@ -228,8 +242,10 @@ fn constant_powers() {
     let x = samples(99_991);
     for exponent in [0.0, 1.0, 2.0, 3.0, -1.0, -2.0, 0.5] {
         let power = Expr::Splat(Box::new(Expr::Float(exponent)), LANES);
-        let function = mapping(x.len(), true, &|emitter, x, _| emitter.pow(x, power.clone(), LANES));
-        for (x, result) in x.iter().zip(apply(&function, &x, &x)) {
+        let function = mapping(x.len(), Arithmetic::as_written(true), &|emitter, x, _| {
+            emitter.pow(x, power.clone(), LANES)
+        });
+        for (x, result) in x.iter().zip(apply(&function, Fma::Fused, &x, &x)) {
             let exact = f64::from(*x).powf(f64::from(exponent));
             // The square root of a negative infinity is no number, though its power is infinite.
             let error = if *x == f32::NEG_INFINITY { 0.0 } else { ulps(result, exact) };

@@ -219,7 +219,9 @@ pub fn interpreted(lowered: &Lowered, inputs: &Tensors, state: RandomState) -> R
         }
         let mut buffers: Vec<BufferMemory> =
             launch.buffers.iter().map(|tensor| memory.remove(tensor).expect("a stored tensor")).collect();
-        loops::run(&launch.function, &mut buffers, state).map_err(|error| format!("{name}: {error}"))?;
+        let fma = lowered.machine.fma();
+        loops::run_with(&launch.function, &mut buffers, state, fma)
+            .map_err(|error| format!("{name}: {error}"))?;
         memory.extend(launch.buffers.iter().copied().zip(buffers));
     }
     let outputs = program.outputs.iter();

@@ -22,6 +22,8 @@ use crate::base::target::{Level, Target};
 use crate::kernels::slices::Group;
 use crate::kernels::{Kernels, Layouts, Nest};
 use crate::loops::Function;
+use crate::loops::interpreter::Fma;
+use crate::loops::math::Arithmetic;
 use crate::te::{Origin, Tensor};
 
 pub use step::Illegal;
@@ -65,6 +67,22 @@ impl Machine {
     pub fn of_grid(lanes: usize, registers: usize, grid: Grid) -> Machine {
         let target = Target { level: Level::Fma, lanes, registers };
         Machine { target, lanes: lanes as i64, grid: Some(grid) }
+    }
+
+    /// What elementary functions may rely on. The code for a grid goes through a compiler that is not ours.
+    pub fn arithmetic(&self) -> Arithmetic {
+        match self.grid {
+            None => Arithmetic::as_written(self.target.fma()),
+            Some(_) => Arithmetic { fma: self.target.fma(), ..Arithmetic::OF_GRID },
+        }
+    }
+
+    /// How it rounds `a * b + c`.
+    pub fn fma(&self) -> Fma {
+        match self.grid.is_none_or(|grid| grid.fuses) {
+            true => Fma::Fused,
+            false => Fma::Twice,
+        }
     }
 
     /// Vector registers that one value of `lanes` lanes takes.

@@ -1,7 +1,7 @@
 //! Loop functions for tests: a register-tiled convolution, and a map over numbers.
 
 use crate::loops::interpreter::BufferMemory;
-use crate::loops::math::Emitter;
+use crate::loops::math::{Arithmetic, Emitter};
 use crate::loops::{
     AccessMode, Axes, Axis, AxisData, Buffer, BufferData, DType, Expr, ForKind, Function, Index, Local,
     LocalData, Scalar, Stmt, Type,
@@ -170,7 +170,11 @@ impl Tile {
 pub const MAPPING_LANES: u32 = 16;
 
 /// A function that applies `emit` to `len` pairs of numbers: `z[i] = f(x[i], y[i])`.
-pub fn mapping(len: usize, fma: bool, emit: &dyn Fn(&mut Emitter, Expr, Expr) -> Expr) -> Function {
+pub fn mapping(
+    len: usize,
+    arithmetic: Arithmetic,
+    emit: &dyn Fn(&mut Emitter, Expr, Expr) -> Expr,
+) -> Function {
     let mut function = Function { name: "map".into(), ..Function::default() };
     let mut buffer = |name: &str, access| {
         function.buffers.push(BufferData { name: name.into(), dtype: DType::F32, len, access })
@@ -182,7 +186,7 @@ pub fn mapping(len: usize, fma: bool, emit: &dyn Fn(&mut Emitter, Expr, Expr) ->
     let index = Index::from(axis).scale(i64::from(MAPPING_LANES));
     let load = |buffer| Expr::Load { buffer, index: index.clone(), stride: 1, lanes: MAPPING_LANES };
     let mut body = Vec::new();
-    let value = emit(&mut Emitter::new(&mut function, &mut body, fma), load(x), load(y));
+    let value = emit(&mut Emitter::new(&mut function, &mut body, arithmetic), load(x), load(y));
     body.push(Stmt::Store { buffer: z, index: index.clone(), stride: 1, value });
     function.body = vec![Stmt::For { axis, kind: ForKind::Parallel, body }];
     function

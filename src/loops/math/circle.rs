@@ -45,7 +45,7 @@ impl Emitter<'_> {
     fn quarter_turned(&mut self, angle: &Expr, quarters: i32) -> Expr {
         let scaled =
             self.mul_add(angle.clone(), self.float(std::f32::consts::FRAC_2_PI), self.float(ROUNDER));
-        let scaled = self.bind(scaled);
+        let scaled = self.bind(self.rounded(scaled));
         let turns = self.bind(sub(scaled.clone(), self.float(ROUNDER)));
         let rest = self.less_product(angle.clone(), &turns, HALF_PI[0]);
         let rest = self.less_product(rest, &turns, HALF_PI[1]);
@@ -72,8 +72,8 @@ impl Emitter<'_> {
     fn cosine_series(&mut self, square: &Expr) -> Expr {
         let one = self.float(1.0);
         let half = self.bind(mul(self.float(0.5), square.clone()));
-        let start = self.bind(sub(one.clone(), half.clone()));
-        let lost = sub(sub(one, start.clone()), half);
+        let start = self.bind(self.rounded(sub(one.clone(), half.clone())));
+        let lost = sub(self.rounded(sub(one, start.clone())), half);
         let series = self.polynomial(square, &COSINE);
         let rest = self.mul_add(mul(square.clone(), square.clone()), series, lost);
         self.bind(add(start, rest))
@@ -82,13 +82,15 @@ impl Emitter<'_> {
     /// `x - factor * part`, with the exact product.
     fn less_product(&mut self, x: Expr, factor: &Expr, part: f32) -> Expr {
         let part = self.float(part);
-        if self.fma {
+        if self.arithmetic.exact {
             let negative = unary(Unary::Neg, factor.clone());
-            return self.bind(Expr::Fma(boxed(negative), boxed(part), boxed(x)));
+            let less = Expr::Fma(boxed(negative), boxed(part), boxed(x));
+            return self.bind(self.rounded(less));
         }
-        let product = self.bind(mul(factor.clone(), part.clone()));
+        let product = self.bind(self.rounded(mul(factor.clone(), part.clone())));
         let lost = self.lost_in_product(factor, &part, &product);
-        self.bind(sub(sub(x, product), lost))
+        let less = sub(self.rounded(sub(x, product)), lost);
+        self.bind(self.rounded(less))
     }
 
     /// A number with its sign turned round where a bit is set that lies where the sign does: a sum without a carry.

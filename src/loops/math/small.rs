@@ -23,17 +23,17 @@ impl Emitter<'_> {
         let x = self.bind(x);
         let bounded = self.between(-30.0, 89.0, &x);
         let scaled = self.mul_add(bounded.clone(), self.float(LOG2_E), self.float(ROUNDER));
-        let scaled = self.bind(scaled);
+        let scaled = self.bind(self.rounded(scaled));
         let whole = self.bind(sub(scaled.clone(), self.float(ROUNDER)));
         let rest = self.mul_add(whole.clone(), self.float(-LN2_HIGH), bounded);
-        let rest = self.bind(rest);
+        let rest = self.bind(self.rounded(rest));
         let rest = self.mul_add(whole, self.float(-LN2_LOW), rest);
         let rest = self.bind(rest);
         let series = self.polynomial(&rest, &SERIES);
         let series = self.bind(mul(series, mul(rest.clone(), rest.clone())));
         let power = self.power_of_two(unary(Unary::ToBits, scaled));
         let power = self.bind(power);
-        let below = sub(power.clone(), self.float(0.5));
+        let below = self.rounded(sub(power.clone(), self.float(0.5)));
         let half = self.mul_add(power.clone(), rest, below);
         let half = self.mul_add(power, series, half);
         let half = self.bind(half);
@@ -48,10 +48,10 @@ impl Emitter<'_> {
         self.lanes = lanes;
         let x = self.bind(x);
         let one = self.float(1.0);
-        let u = self.bind(add(one.clone(), x.clone()));
+        let u = self.bind(self.rounded(add(one.clone(), x.clone())));
         let is_large = compare(Binary::Gt, x.clone(), one.clone());
-        let lost_of_one = sub(one.clone(), sub(u.clone(), x.clone()));
-        let lost_of_x = sub(x.clone(), sub(u.clone(), one));
+        let lost_of_one = sub(one.clone(), self.rounded(sub(u.clone(), x.clone())));
+        let lost_of_x = sub(x.clone(), self.rounded(sub(u.clone(), one)));
         let lost = div(select(is_large, lost_of_one, lost_of_x), u.clone());
         let (k, f) = self.exponent_and_fraction_of_normal(&u);
 

@@ -73,8 +73,7 @@ impl Device for Interpreter {
 
     fn compile(&self, parts: Parts) -> Result<Code, Error> {
         let stored = parts.functions.iter().map(|function| stored(function));
-        let fuses = self.machine.grid.is_none_or(|grid| grid.fuses);
-        let fma = if fuses { Fma::Fused } else { Fma::Twice };
+        let fma = self.machine.fma();
         Ok(Arc::new(Interpreted { stored: stored.collect(), parts, fma }))
     }
 

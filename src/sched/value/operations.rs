@@ -19,8 +19,8 @@ impl Writer<'_> {
         let value = self.bind(scope, "x", value);
         let ty = value.ty;
         let simple = |op: Unary| Expr::Unary(op, Box::new(value.expr.clone()));
-        let fma = self.machine.target.fma();
-        let mut emitter = Emitter::new(&mut self.function, &mut scope.statements, fma);
+        let arithmetic = self.machine.arithmetic();
+        let mut emitter = Emitter::new(&mut self.function, &mut scope.statements, arithmetic);
         let expr = match op {
             te::Unary::Neg => simple(Unary::Neg),
             te::Unary::Abs => simple(Unary::Abs),
@@ -81,8 +81,8 @@ impl Writer<'_> {
             te::Binary::Max => Binary::Max,
             _ => {
                 let (x, y) = (self.bind(scope, "x", x), self.bind(scope, "y", y));
-                let fma = self.machine.target.fma();
-                let mut emitter = Emitter::new(&mut self.function, &mut scope.statements, fma);
+                let arithmetic = self.machine.arithmetic();
+                let mut emitter = Emitter::new(&mut self.function, &mut scope.statements, arithmetic);
                 return TypedExpr { expr: emitter.pow(x.expr, y.expr, x.ty.lanes), ty: x.ty };
             }
         };
