@@ -1,9 +1,11 @@
 //! The elementary functions against `f64`, in units in the last place of `f32`.
 
+use std::collections::HashMap;
+
 use super::interpreter::{self, BufferMemory, Fma};
 use super::math::{Arithmetic, Emitter};
 use super::verifier::verify;
-use super::{Expr, Function};
+use super::{Binary, Expr, Local, Stmt, Unary};
 use crate::base::philox::RandomState;
 use crate::testing::samples::{MAPPING_LANES as LANES, mapping};
 
@@ -35,18 +37,102 @@ fn samples(step: usize) -> Vec<f32> {
     all
 }
 
-/// What code may rely on, and how the machine then rounds.
-fn machines() -> [(Arithmetic, Fma); 4] {
-    let [plain, fused] = [false, true].map(|fma| (Arithmetic::as_written(fma), Fma::Fused));
-    [plain, fused, (Arithmetic::OF_GRID, Fma::Fused), (Arithmetic::OF_GRID, Fma::Twice)]
+/// What code may rely on, and what becomes of it.
+#[derive(Clone, Copy, Debug)]
+struct Machine {
+    arithmetic: Arithmetic,
+    fma: Fma,
+    /// Whether a compiler folds sums.
+    folds: bool,
 }
 
-fn apply(function: &Function, fma: Fma, x: &[f32], y: &[f32]) -> Vec<f32> {
-    verify(function).expect("a valid function");
-    let mut buffers: Vec<BufferMemory> =
-        vec![x.to_vec().into(), y.to_vec().into(), vec![0.0; x.len()].into()];
-    interpreter::run_with(function, &mut buffers, RandomState::default(), fma).expect("runs");
-    buffers[2].as_f32().expect("f32").to_vec()
+fn machines() -> [Machine; 6] {
+    let [plain, fused] = [false, true].map(|fma| (Arithmetic::as_written(fma), Fma::Fused));
+    let grid = Arithmetic::OF_GRID;
+    let all = [plain, fused, (grid, Fma::Fused), (grid, Fma::Twice), (grid, Fma::Fused), (grid, Fma::Twice)];
+    let numbered: [usize; 6] = std::array::from_fn(|at| at);
+    numbered.map(|at| Machine { arithmetic: all[at].0, fma: all[at].1, folds: at >= 4 })
+}
+
+impl Machine {
+    /// The results of a function of pairs.
+    fn results(self, x: &[f32], y: &[f32], emit: &dyn Fn(&mut Emitter, Expr, Expr) -> Expr) -> Vec<f32> {
+        let mut function = mapping(x.len(), self.arithmetic, emit);
+        verify(&function).expect("a valid function");
+        if self.folds {
+            fold(&mut function.body, &mut HashMap::new());
+            verify(&function).expect("a valid function");
+        }
+        let mut buffers: Vec<BufferMemory> =
+            vec![x.to_vec().into(), y.to_vec().into(), vec![0.0; x.len()].into()];
+        let state = RandomState::default();
+        interpreter::run_with(&function, &mut buffers, state, self.fma).expect("runs");
+        buffers[2].as_f32().expect("f32").to_vec()
+    }
+}
+
+/// Folds sums as compilers do that take numbers for real ones, with what registers are known to hold.
+fn fold(body: &mut [Stmt], known: &mut HashMap<Local, Expr>) {
+    for stmt in body {
+        match stmt {
+            Stmt::For { body, .. } => fold(body, known),
+            Stmt::Set { local, value } => {
+                fold_expr(value, known);
+                known.insert(*local, value.clone());
+            }
+            Stmt::Store { value, .. } => fold_expr(value, known),
+            Stmt::If { .. } => unreachable!("functions do not branch"),
+        }
+    }
+}
+
+fn fold_expr(expr: &mut Expr, known: &HashMap<Local, Expr>) {
+    expr.for_each_operand_mut(&mut |operand| fold_expr(operand, known));
+    let behind = |x: &Expr| behind(x, known);
+    let same = |x: &Expr, y: &Expr| behind(x) == behind(y);
+    let negative = |x: Box<Expr>| Box::new(Expr::Unary(Unary::Neg, x));
+    use Binary::{Add, Mul, Sub};
+    let folded = match &*expr {
+        Expr::Binary(Sub, a, b) => match (behind(a), behind(b)) {
+            (Expr::Binary(Add, x, y), _) if same(&y, b) => Some(*x),
+            (Expr::Binary(Add, x, y), _) if same(&x, b) => Some(*y),
+            (Expr::Fma(x, y, z), _) if same(&z, b) => Some(Expr::Binary(Mul, x, y)),
+            (Expr::Binary(Sub, x, y), _) if same(&x, b) => Some(*negative(y)),
+            (_, Expr::Binary(Sub, x, y)) if same(a, &x) => Some(*y),
+            (Expr::Binary(Mul, x, y), _) => Some(Expr::Fma(x, y, negative(b.clone()))),
+            (_, Expr::Binary(Mul, x, y)) => Some(Expr::Fma(negative(x), y, a.clone())),
+            _ => None,
+        },
+        Expr::Binary(Add, a, b) => match (behind(a), behind(b)) {
+            (Expr::Binary(Sub, x, y), _) if same(&y, b) => Some(*x),
+            (Expr::Binary(Mul, x, y), _) => Some(Expr::Fma(x, y, b.clone())),
+            _ => None,
+        },
+        _ => None,
+    };
+    if let Some(folded) = folded {
+        *expr = folded;
+    }
+}
+
+/// What an expression is, where a register holds it.
+fn behind(x: &Expr, known: &HashMap<Local, Expr>) -> Expr {
+    match x {
+        Expr::Local(local) => known.get(local).map_or_else(|| x.clone(), |x| behind(x, known)),
+        x => x.clone(),
+    }
+}
+
+/// Where nothing is fenced, such a compiler does harm.
+#[test]
+fn sums_without_fences_are_folded() {
+    let x = vec![0.7; LANES as usize];
+    let results = |arithmetic| {
+        let machine = Machine { arithmetic, fma: Fma::Fused, folds: true };
+        machine.results(&x, &x, &|emitter, x, _| emitter.exp(x, LANES))[0]
+    };
+    assert!(ulps(results(Arithmetic::OF_GRID), f64::from(0.7_f32).exp()) <= 2.0);
+    assert!(ulps(results(Arithmetic::as_written(true)), f64::from(0.7_f32).exp()) > 1e4);
 }
 
 /// A function of one number is within `bound` units of the exact one on all machines.
@@ -59,9 +145,8 @@ fn check(bound: f64, emit: fn(&mut Emitter, Expr, u32) -> Expr, exact: fn(f64) -
 #[track_caller]
 fn check_at(mut x: Vec<f32>, bound: f64, emit: fn(&mut Emitter, Expr, u32) -> Expr, exact: fn(f64) -> f64) {
     x.resize(x.len().next_multiple_of(LANES as usize), 0.5);
-    for machine @ (arithmetic, fma) in machines() {
-        let function = mapping(x.len(), arithmetic, &|emitter, x, _| emit(emitter, x, LANES));
-        let results = apply(&function, fma, &x, &x);
+    for machine in machines() {
+        let results = machine.results(&x, &x, &|emitter, x, _| emit(emitter, x, LANES));
         let errors =
             x.iter().zip(&results).map(|(x, result)| (ulps(*result, exact(f64::from(*x))), *x, *result));
         let worst = errors.max_by(|a, b| a.0.total_cmp(&b.0)).expect("samples");
@@ -119,10 +204,9 @@ fn large_angles() {
     let x: Vec<f32> = (0..64_000).map(|k| 1e5 + 64.01 * k as f32).chain([1e10, -1e30, f32::MAX]).collect();
     let x = [x.clone(), x.iter().map(|x| -x).collect()].concat();
     let x = [x.clone(), vec![0.0; x.len().next_multiple_of(LANES as usize) - x.len()]].concat();
-    for machine @ (arithmetic, fma) in machines() {
-        let sine = apply(&mapping(x.len(), arithmetic, &|emitter, x, _| emitter.sin(x, LANES)), fma, &x, &x);
-        let cosine =
-            apply(&mapping(x.len(), arithmetic, &|emitter, x, _| emitter.cos(x, LANES)), fma, &x, &x);
+    for machine in machines() {
+        let sine = machine.results(&x, &x, &|emitter, x, _| emitter.sin(x, LANES));
+        let cosine = machine.results(&x, &x, &|emitter, x, _| emitter.cos(x, LANES));
         for (x, (sine, cosine)) in x.iter().zip(sine.iter().zip(&cosine)) {
             if f64::from(x.abs()) >= crate::te::expr::LARGEST_ANGLE {
                 assert!(sine.is_nan() && cosine.is_nan(), "{x}: {sine} {cosine}");
@@ -153,9 +237,8 @@ fn limits_of_functions_of_small_numbers() {
     for (name, emit, mut cases) in cases {
         cases.resize(LANES as usize, (0.0, 0.0));
         let x: Vec<f32> = cases.iter().map(|(x, _)| *x).collect();
-        for machine @ (arithmetic, fma) in machines() {
-            let results =
-                apply(&mapping(x.len(), arithmetic, &|emitter, x, _| emit(emitter, x, LANES)), fma, &x, &x);
+        for machine in machines() {
+            let results = machine.results(&x, &x, &|emitter, x, _| emit(emitter, x, LANES));
             for ((x, expected), result) in cases.iter().zip(results) {
                 let same = result.to_bits() == expected.to_bits() || (result.is_nan() && expected.is_nan());
                 assert!(same, "{machine:?}: {name}({x:?}) is {result:?}, not {expected:?}");
@@ -228,9 +311,9 @@ fn powers() {
     }
     x.resize(x.len().next_multiple_of(LANES as usize), 1.0);
     y.resize(x.len(), 1.0);
-    for machine @ (arithmetic, fma) in machines() {
-        let function = mapping(x.len(), arithmetic, &|emitter, x, y| emitter.pow(x, y, LANES));
-        for ((x, y), result) in x.iter().zip(&y).zip(apply(&function, fma, &x, &y)) {
+    for machine in machines() {
+        let results = machine.results(&x, &y, &|emitter, x, y| emitter.pow(x, y, LANES));
+        for ((x, y), result) in x.iter().zip(&y).zip(results) {
             let error = ulps(result, f64::from(*x).powf(f64::from(*y)));
             assert!(error <= 4.0, "{machine:?}: {x:?}^{y:?} is {result:?}, {error} units off");
         }
@@ -242,10 +325,8 @@ fn constant_powers() {
     let x = samples(99_991);
     for exponent in [0.0, 1.0, 2.0, 3.0, -1.0, -2.0, 0.5] {
         let power = Expr::Splat(Box::new(Expr::Float(exponent)), LANES);
-        let function = mapping(x.len(), Arithmetic::as_written(true), &|emitter, x, _| {
-            emitter.pow(x, power.clone(), LANES)
-        });
-        for (x, result) in x.iter().zip(apply(&function, Fma::Fused, &x, &x)) {
+        let emit = |emitter: &mut Emitter, x, _| emitter.pow(x, power.clone(), LANES);
+        for (x, result) in x.iter().zip(machines()[1].results(&x, &x, &emit)) {
             let exact = f64::from(*x).powf(f64::from(exponent));
             // The square root of a negative infinity is no number, though its power is infinite.
             let error = if *x == f32::NEG_INFINITY { 0.0 } else { ulps(result, exact) };
