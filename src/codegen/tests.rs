@@ -210,6 +210,26 @@ fn a_fence_gives_its_operand() {
     }
 }
 
+/// Threads share the outermost one of parallel loops; those within are like serial ones, also where they have one
+/// iteration, or none.
+#[test]
+fn parallel_loops_within_each_other() {
+    let function = |extent: i64| {
+        let text = format!(
+            "fn f(x: read f32[512], y: write f32[512]) {{
+               parallel for a in 0..3 {{ parallel for b in 0..{extent} {{ parallel for c in 0..5 {{
+                 s: f32x8 = splat(0.0, 8)
+                 for i in 0..4 {{ s = fma(x[16*a + 8*b + c + i; 8], splat(x[b + i], 8), s) }}
+                 y[160*a + 40*b + 8*c] = s * splat(to_float(int(100*a + 10*b + c)), 8)
+               }} }} }}
+             }}"
+        );
+        parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    };
+    check(&[4, 2, 1, 0].map(function));
+    assert_eq!(function(4).grid().len(), 3);
+}
+
 /// Functions of a range of seeds; every third one is read back from its text first.
 fn random_functions(seeds: std::ops::Range<u64>) -> Vec<Function> {
     let function = |seed| match functions::function(seed) {

@@ -83,7 +83,8 @@ pub struct LocalData {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ForKind {
     Serial,
-    /// In any order and at once; only at the top of a function. No iteration reads or writes what another writes.
+    /// In any order and at once; only as the whole function, or as the whole body of another such loop
+    /// ([`Function::grid`]). No point of these loops reads or writes what another one writes.
     Parallel,
 }
 
@@ -210,6 +211,16 @@ pub struct Function {
 }
 
 impl Function {
+    /// The axes of the parallel loops, outermost first: each is the whole body of the one before.
+    pub fn grid(&self) -> Vec<Axis> {
+        let (mut axes, mut body) = (Vec::new(), self.body.as_slice());
+        while let [Stmt::For { axis, kind: ForKind::Parallel, body: inside }] = body {
+            axes.push(*axis);
+            body = inside;
+        }
+        axes
+    }
+
     /// Drops all names, so that functions that are equal up to names print the same text.
     pub fn forget_names(&mut self) {
         self.name.clear();

@@ -1,5 +1,9 @@
 //! Races of parallel loops: whether two iterations may access one element that one of them writes.
 //!
+//! Of parallel loops within each other, an iteration is a point of all of them. Two points first differ in one axis: those
+//! before it are the same for both, so terms that mention these alone cancel, where all accesses have the same, and those
+//! after it are like axes of serial loops. So each of the axes is looked at in turn as if it were the only parallel one.
+//!
 //! An address is a sum of digits: terms of the parallel axis, terms of the axes within the loop, the lanes, and the
 //! distance between the two accesses. Sorted by size, a digit that is larger than all below it together can be read
 //! off the address. If this holds for those of the parallel axis and for all above them, equal addresses have equal
@@ -15,37 +19,41 @@ use super::bounds::atom_index;
 use super::visit::Access;
 use super::{Atom, Axes, Axis, Buffer, Function, Index};
 
-/// The races of the loop over `parallel`, a message each buffer.
-pub fn find(function: &Function, parallel: Axis, accesses: &HashSet<Access<'_>>) -> Vec<String> {
-    if function.axes[parallel].extent <= 1 {
+/// The races of the parallel loops over `grid`, outermost first, a message each buffer.
+pub fn find(function: &Function, grid: &[Axis], accesses: &HashSet<Access<'_>>) -> Vec<String> {
+    // Two points differ in no axis that has one value.
+    let differing: Vec<usize> = (0..grid.len()).filter(|at| function.axes[grid[*at]].extent > 1).collect();
+    if differing.is_empty() {
         return Vec::new();
     }
     let mut of_buffers: BTreeMap<Buffer, Vec<&Access<'_>>> = BTreeMap::new();
     for access in accesses {
         of_buffers.entry(access.buffer).or_default().push(access);
     }
-    let races = |accesses: &[&Access<'_>]| {
-        accesses.iter().any(|access| access.is_store)
-            && !told_apart(&function.axes, parallel, accesses)
-            && !counted_apart(&function.axes, parallel, accesses)
+    let race = |accesses: &[&Access<'_>]| {
+        if !accesses.iter().any(|access| access.is_store) {
+            return None;
+        }
+        let is_told = |at: &&usize| told_apart(&function.axes, &grid[..**at], grid[**at], accesses);
+        let unclear = differing.iter().find(|at| !is_told(at))?;
+        (!counted_apart(&function.axes, grid, accesses)).then_some(grid[*unclear])
     };
-    let name = &function.axes[parallel].name;
-    let message = |buffer: Buffer| {
-        format!("iterations of `{name}` may touch the same element of `{}`", function.buffers[buffer].name)
+    let message = |buffer: Buffer, axis: Axis| {
+        let (axis, buffer) = (&function.axes[axis].name, &function.buffers[buffer].name);
+        format!("iterations of `{axis}` may touch the same element of `{buffer}`")
     };
-    of_buffers
-        .into_iter()
-        .filter(|(_, accesses)| races(accesses))
-        .map(|(buffer, _)| message(buffer))
-        .collect()
+    let races = of_buffers.into_iter().filter_map(|(buffer, accesses)| Some((buffer, race(&accesses)?)));
+    races.map(|(buffer, axis)| message(buffer, axis)).collect()
 }
 
-/// Whether the addresses of some accesses say which iteration they belong to.
-fn told_apart(axes: &Axes, parallel: Axis, accesses: &[&Access<'_>]) -> bool {
-    let Some(classes) = classes(axes, parallel, accesses) else { return false };
-    // Where the terms of the parallel axis differ, digits say nothing.
-    let own = &classes[0].own;
-    if classes.iter().any(|class| class.own != *own) || !is_injective(own, axes, parallel) {
+/// Whether the addresses of some accesses say which iteration they belong to, where the `outer` axes are the same for all.
+fn told_apart(axes: &Axes, outer: &[Axis], parallel: Axis, accesses: &[&Access<'_>]) -> bool {
+    let Some(classes) = classes(axes, outer, parallel, accesses) else { return false };
+    // Where the terms of the parallel axis differ, digits say nothing, and where those of outer axes do, they may be any.
+    let Class { own, outer, .. } = &classes[0];
+    if classes.iter().any(|class| class.own != *own || class.outer != *outer)
+        || !is_injective(own, axes, parallel)
+    {
         return false;
     }
     let digits: Vec<(i64, i64)> =
@@ -74,6 +82,8 @@ type Form<'a> = (bool, &'a [(Atom, i64)], i64, u32);
 /// Accesses that differ in the constants of their indices only.
 struct Class {
     store: bool,
+    /// Terms of the outer axes alone.
+    outer: Terms,
     /// Terms of the parallel axis alone.
     own: Terms,
     /// All other terms.
@@ -86,17 +96,17 @@ struct Class {
 }
 
 /// The classes of accesses; none if the parallel axis enters one of them together with other axes.
-fn classes(axes: &Axes, parallel: Axis, accesses: &[&Access<'_>]) -> Option<Vec<Class>> {
+fn classes(axes: &Axes, outer: &[Axis], parallel: Axis, accesses: &[&Access<'_>]) -> Option<Vec<Class>> {
     let mut constants: BTreeMap<Form<'_>, BTreeSet<i64>> = BTreeMap::new();
     for Access { index, stride, lanes, is_store, .. } in accesses {
         constants.entry((*is_store, index.terms(), *stride, *lanes)).or_default().insert(index.constant());
     }
     let class = |((store, terms, stride, lanes), constants): (Form<'_>, _)| {
-        let (own, serial) = split(terms, parallel)?;
+        let [outer, own, serial] = split(terms, outer, parallel)?;
         let spread = stride * (i64::from(lanes) - 1);
         let (low, high) = Index::from_terms(serial.clone(), 0).range(axes);
         let range = (low + spread.min(0), high + spread.max(0));
-        Some(Class { store, own, serial, range, stride, lanes, constants })
+        Some(Class { store, outer, own, serial, range, stride, lanes, constants })
     };
     constants.into_iter().map(class).collect()
 }
@@ -104,10 +114,10 @@ fn classes(axes: &Axes, parallel: Axis, accesses: &[&Access<'_>]) -> Option<Vec<
 /// Elements that are counted out, at most.
 const LARGEST_COUNT: i64 = 1 << 21;
 
-/// Whether no iteration touches an element that another one stores, by trying all.
-fn counted_apart(axes: &Axes, parallel: Axis, accesses: &[&Access<'_>]) -> bool {
+/// Whether no point of the parallel loops touches an element that another one stores, by trying all.
+fn counted_apart(axes: &Axes, grid: &[Axis], accesses: &[&Access<'_>]) -> bool {
     let points = |access: &&Access<'_>| {
-        let axes = axes_of(access, parallel).into_iter().map(|axis| axes[axis].extent);
+        let axes = axes_of(access, grid).into_iter().map(|axis| axes[axis].extent);
         axes.fold(i64::from(access.lanes), i64::saturating_mul)
     };
     if accesses.iter().map(points).fold(0, i64::saturating_add) > LARGEST_COUNT {
@@ -116,31 +126,32 @@ fn counted_apart(axes: &Axes, parallel: Axis, accesses: &[&Access<'_>]) -> bool 
     let mut owner: HashMap<i64, i64> = HashMap::new();
     let mut apart = true;
     for access in accesses.iter().filter(|access| access.is_store) {
-        for_each_element(axes, access, parallel, &mut |iteration, element| {
+        for_each_element(axes, access, grid, &mut |iteration, element| {
             apart &= *owner.entry(element).or_insert(iteration) == iteration;
         });
     }
     for access in accesses.iter().filter(|access| !access.is_store) {
-        for_each_element(axes, access, parallel, &mut |iteration, element| {
+        for_each_element(axes, access, grid, &mut |iteration, element| {
             apart &= owner.get(&element).is_none_or(|owner| *owner == iteration);
         });
     }
     apart
 }
 
-/// The axes of an access, and the parallel one.
-fn axes_of(access: &Access<'_>, parallel: Axis) -> BTreeSet<Axis> {
-    let mut axes = BTreeSet::from([parallel]);
+/// The parallel axes, outermost first, and then the other ones of an access.
+fn axes_of(access: &Access<'_>, grid: &[Axis]) -> Vec<Axis> {
+    let mut serial = BTreeSet::new();
     access.index.for_each_axis(&mut |axis| {
-        axes.insert(axis);
+        serial.extend((!grid.contains(&axis)).then_some(axis));
     });
-    axes
+    grid.iter().copied().chain(serial).collect()
 }
 
-/// Visits the iteration and the element of every run of an access.
-fn for_each_element(axes: &Axes, access: &Access<'_>, parallel: Axis, visit: &mut dyn FnMut(i64, i64)) {
-    let own: Vec<Axis> = axes_of(access, parallel).into_iter().collect();
-    let points: i64 = own.iter().map(|axis| axes[*axis].extent).product();
+/// Visits the number of the point and the element of every run of an access.
+fn for_each_element(axes: &Axes, access: &Access<'_>, grid: &[Axis], visit: &mut dyn FnMut(i64, i64)) {
+    let own = axes_of(access, grid);
+    let count = |axes_of: &[Axis]| axes_of.iter().map(|axis| axes[*axis].extent).product::<i64>();
+    let (points, iterations) = (count(&own), count(grid));
     let mut at: HashMap<Axis, i64> = HashMap::new();
     for point in 0..points {
         let mut rest = point;
@@ -150,7 +161,7 @@ fn for_each_element(axes: &Axes, access: &Access<'_>, parallel: Axis, visit: &mu
         }
         let first = access.index.evaluate(&|axis| at[&axis]);
         for lane in 0..i64::from(access.lanes) {
-            visit(at[&parallel], first + lane * access.stride);
+            visit(point % iterations, first + lane * access.stride);
         }
     }
 }
@@ -226,17 +237,20 @@ fn span((low, high): &(i64, i64)) -> i64 {
 /// Terms with their coefficients.
 type Terms = Vec<(Atom, i64)>;
 
-/// The terms of the parallel axis alone and those without it.
-fn split(terms: &[(Atom, i64)], parallel: Axis) -> Option<(Terms, Terms)> {
-    let (mut own, mut serial) = (Vec::new(), Vec::new());
+/// The terms of the outer axes alone, those of the parallel axis alone, and those without it.
+fn split(terms: &[(Atom, i64)], outer: &[Axis], parallel: Axis) -> Option<[Terms; 3]> {
+    let [mut fixed, mut own, mut serial] = [const { Vec::new() }; 3];
     for (atom, coefficient) in terms {
-        match (mentions(atom, &|axis| axis == parallel), mentions(atom, &|axis| axis != parallel)) {
+        let kind = match (mentions(atom, &|axis| axis == parallel), mentions(atom, &|axis| axis != parallel))
+        {
             (true, true) => return None,
-            (true, false) => own.push((atom.clone(), *coefficient)),
-            (false, _) => serial.push((atom.clone(), *coefficient)),
-        }
+            (true, false) => &mut own,
+            (false, _) if mentions(atom, &|axis| !outer.contains(&axis)) => &mut serial,
+            (false, _) => &mut fixed,
+        };
+        kind.push((atom.clone(), *coefficient));
     }
-    Some((own, serial))
+    Some([fixed, own, serial])
 }
 
 fn mentions(atom: &Atom, wanted: &dyn Fn(Axis) -> bool) -> bool {

@@ -24,13 +24,18 @@ pub enum Unroll {
 }
 
 /// A function with its serial loops unrolled as `choose` says of each, given its extent and its body. Those that have
-/// no iterations are left out.
+/// no iterations are left out. Of the parallel loops, those inside the first count as serial ones.
 pub fn unroll(function: &Function, choose: &dyn Fn(i64, &[Stmt]) -> Unroll) -> Function {
     let result = Function { body: Vec::new(), ..function.clone() };
     let (axes, used) = (SecondaryMap::new(), EntitySet::new());
     let locals = SecondaryMap::new();
     let mut copier = Copier { choose, result, axes, locals, declared: Vec::new(), used };
-    let body = copier.scope(&function.body);
+    let body = match function.body.as_slice() {
+        [Stmt::For { axis, kind: ForKind::Parallel, body }] => {
+            vec![Stmt::For { axis: *axis, kind: ForKind::Parallel, body: copier.scope(body) }]
+        }
+        body => copier.scope(body),
+    };
     Function { body, ..copier.result }
 }
 
@@ -59,10 +64,7 @@ impl Copier<'_> {
 
     fn statement(&mut self, stmt: &Stmt) -> Vec<Stmt> {
         match stmt {
-            Stmt::For { axis, kind: ForKind::Serial, body } => self.serial(*axis, body),
-            Stmt::For { axis, kind, body } => {
-                vec![Stmt::For { axis: *axis, kind: *kind, body: self.scope(body) }]
-            }
+            Stmt::For { axis, kind: _, body } => self.serial(*axis, body),
             Stmt::Set { local, value } => {
                 let value = self.expr(value);
                 vec![Stmt::Set { local: self.set_local(*local), value }]

@@ -11,8 +11,8 @@
 //!    around it (`bounds`). `Select` guards nothing, since both sides are evaluated.
 //! 6. A buffer that is only read is not stored to; one that is only written is not loaded from. The lanes of a store
 //!    go to different elements.
-//! 7. A parallel loop is the whole body of the function, and no iteration touches an element that another writes
-//!    (`races`).
+//! 7. A parallel loop is the whole body of the function, or of another parallel loop, and no point of these loops
+//!    touches an element that another one writes (`races`).
 
 use std::collections::HashSet;
 use std::ops::Deref;
@@ -94,6 +94,8 @@ pub fn verify(function: &Function) -> Result<(), Vec<String>> {
 struct Verifier<'a> {
     function: &'a Function,
     errors: Vec<String>,
+    /// The axes of the parallel loops.
+    grid: Vec<Axis>,
     bound: EntitySet<Axis>,
     /// Registers that are set on every path to here.
     known: EntitySet<Local>,
@@ -112,6 +114,7 @@ impl<'a> Verifier<'a> {
         Verifier {
             function,
             errors: Vec::new(),
+            grid: function.grid(),
             bound: EntitySet::new(),
             known: EntitySet::new(),
             declared: Vec::new(),
@@ -147,14 +150,9 @@ impl<'a> Verifier<'a> {
     }
 
     fn body(&mut self) {
-        match self.function.body.as_slice() {
-            [Stmt::For { axis, kind: ForKind::Parallel, body }] => {
-                self.bind(*axis, body);
-                if self.errors.is_empty() {
-                    self.errors = races::find(self.function, *axis, &self.accesses);
-                }
-            }
-            body => self.block(body),
+        self.block(&self.function.body);
+        if self.errors.is_empty() {
+            self.errors = races::find(self.function, &self.grid, &self.accesses);
         }
     }
 
@@ -191,8 +189,11 @@ impl<'a> Verifier<'a> {
     fn statement(&mut self, stmt: &'a Stmt) {
         match stmt {
             Stmt::For { axis, kind, body } => {
-                if *kind == ForKind::Parallel {
-                    self.error("a parallel loop must be the whole function".into());
+                // A loop within the grid that has one of its axes binds that a second time, which is another error.
+                if *kind == ForKind::Parallel && !self.grid.contains(axis) {
+                    self.error(
+                        "a parallel loop must be the whole function, or the whole of one that is".into(),
+                    );
                 }
                 self.bind(*axis, body);
             }

@@ -223,3 +223,65 @@ fn parallel_loops() {
     check(&parallel("y[((n) / 2)] = x[0]"), "of `y`");
     check(&with_buffers("y[0] = 1.0 parallel for n in 0..8 { y[n] = x[n] }"), "must be the whole function");
 }
+
+/// Loops over `a` and `b`, each the whole of the one before, and what they do.
+fn grid(a: i64, b: i64, body: &str) -> String {
+    let loops = format!("parallel for a in 0..{a} {{ parallel for b in 0..{b} {{ {body} }} }}");
+    format!("fn f(x: read f32[4096], y: write f32[4096], z: readwrite f32[4096]) {{ {loops} }}")
+}
+
+#[test]
+fn parallel_loops_within_each_other() {
+    check(&grid(8, 64, "y[512*a + 8*b] = x[8*b; 8]"), "");
+    check(&grid(8, 64, "y[8*a + 64*b] = x[8*b; 8]"), "");
+    check(&grid(8, 64, "for i in 0..8 { y[64*a + b + 512*i] = x[0] }"), "");
+    check(&grid(8, 64, "z[64*a + b] = z[64*a + b] + x[a]"), "");
+    check(&grid(8, 64, "y[b] = x[0]"), "iterations of `a` may touch the same element of `y`");
+    check(&grid(8, 64, "y[a] = x[0]"), "iterations of `b` may touch the same element of `y`");
+    // Overlaps by one element, of either axis.
+    check(&grid(8, 8, "for i in 0..9 { y[72*a + 8*b + i] = x[i] }"), "iterations of `b` may touch");
+    check(&grid(8, 8, "for i in 0..8 { y[63*a + 8*b + i] = x[i] }"), "iterations of `a` may touch");
+    check(&grid(8, 8, "for i in 0..8 { y[64*a + 8*b + i] = x[i] }"), "");
+    check(&grid(8, 8, "if int(b) < 7 { z[8*a + b] = z[8*a + b + 1] }"), "the same element of `z`");
+    check(&grid(8, 8, "if int(a) < 7 { z[8*a + b] = z[8*a + b + 8] }"), "the same element of `z`");
+    // Loops of one iteration, and of none.
+    check(&grid(1, 64, "y[b] = x[a]"), "");
+    check(&grid(64, 1, "y[a] = x[b]"), "");
+    check(&grid(64, 1, "y[0] = x[b]"), "iterations of `a` may touch");
+    check(&grid(0, 64, "y[99999*a] = x[b]"), "");
+    check(&grid(64, 0, "y[0] = x[b]"), "");
+}
+
+#[test]
+fn three_parallel_loops() {
+    let cube = |body: &str| grid(4, 8, &format!("parallel for c in 0..16 {{ {body} }}"));
+    check(&cube("for i in 0..8 { y[1024*a + 128*b + 8*c + i] = x[i] }"), "");
+    check(&cube("for i in 0..8 { y[a + 4*b + 32*c + 512*i] = x[i] }"), "");
+    check(&cube("for i in 0..8 { y[1024*a + 128*b + 7*c + i] = x[i] }"), "iterations of `c` may touch");
+    check(&cube("for i in 0..8 { y[1024*a + 120*b + 8*c + i] = x[i] }"), "iterations of `b` may touch");
+    check(&cube("y[0] = x[c] parallel for d in 0..2 { y[1] = x[d] }"), "must be the whole function");
+    check(&cube("parallel for a in 0..4 { y[0] = 1.0 }"), "is bound twice");
+}
+
+/// What the digits of the addresses do not say is counted out, or, where it is too much, refused.
+#[test]
+fn terms_of_outer_parallel_loops() {
+    // The outer axis enters an address together with the inner one.
+    check(&grid(8, 8, "y[4*((8*a + b) / 3) + ((8*a + b) % 3)] = x[0]"), "");
+    check(&grid(8, 8, "y[((8*a + b) / 3)] = x[0]"), "may touch the same element of `y`");
+    // Its terms are not the same in all accesses: they lie apart all the same, or do not.
+    check(&grid(8, 8, "y[8*a + b] = x[0] y[16*a + b + 100] = x[1]"), "");
+    check(&grid(8, 8, "y[8*a + b] = x[0] y[16*a + b + 63] = x[1]"), "may touch the same element of `y`");
+    let large = |body: &str| {
+        let loops = format!("parallel for a in 0..30000 {{ parallel for b in 0..3000 {{ {body} }} }}");
+        format!("fn f(y: write f32[2000000000]) {{ {loops} }}")
+    };
+    check(&large("for i in 0..2 { y[6000*a + 2*b + i] = 1.0 }"), "");
+    check(&large("for i in 0..2 { y[a + 30000*b + 90000000*i] = 1.0 }"), "");
+    check(&large("y[6000*a + b] = 1.0 y[6000*a + b + 3000] = 1.0"), "");
+    check(&large("y[6000*a + b] = 1.0 y[6000*a + b + 2999] = 1.0"), "iterations of `b` may touch");
+    check(&large("y[6000*a + b] = 1.0 y[12000*a + b + 1000000000] = 1.0"), "may touch");
+    // An axis in digits, with the outer one in digits of its own.
+    check(&large("y[9000*((a) / 3) + ((a) % 3) + 9*((b) / 3) + 3*((b) % 3)] = 1.0"), "");
+    check(&large("y[9000*((a) / 3) + ((a) % 3) + 9*((b) / 3) + 2*((b) % 3)] = 1.0"), "may touch");
+}

@@ -105,7 +105,8 @@ impl Lowering<'_> {
         self.pointers.enter(axis);
         let nodes = self.body(body)?;
         let pointers = self.pointers.leave();
-        let parallel = kind == ForKind::Parallel;
+        // Threads share the outermost loop.
+        let parallel = kind == ForKind::Parallel && self.function.grid().first() == Some(&axis);
         let body = prefetch::ahead(nodes, &pointers, &self.pointers);
         self.nodes.push(Node::Loop(Loop { extent, parallel, body, pointers }));
         Ok(())
