@@ -3,7 +3,9 @@
 use super::*;
 use crate::base::target::{Level, Target};
 use crate::graph::{Init, Op};
+use crate::loops::Stmt;
 use crate::passes;
+use crate::sched::{Grid, Launch, Machine};
 use crate::te::Program as Equations;
 use crate::te::{Axis, Binary, Expr, ExprId, Index, Reduction, Tensor};
 
@@ -125,5 +127,32 @@ fn a_small_network_and_its_gradients() {
                 "n={n} size={size} stride={stride}"
             );
         }
+    }
+}
+
+/// On a grid all outer loops are parallel, and the results are those of the oracle, however `a * b + c` is rounded.
+#[test]
+fn a_small_network_on_a_grid() {
+    let state = RandomState { seed: 7, step: 1 };
+    for (n, fuses, fast_math) in [(40, true, false), (40, false, true), (3, true, true), (64, false, false)] {
+        let (graph, machine) = (network(n, 8, 1), Machine::of_grid(32, 32, Grid { fuses }));
+        let lowered = lower(&graph, &CompileOptions { machine, over: None, fast_math });
+        let mut deep = 0;
+        for Launch { function, .. } in &lowered.launches {
+            let grid = function.grid();
+            deep += usize::from(grid.len() > 1);
+            let inside = grid.iter().fold(function.body.as_slice(), |body, _| match body {
+                [Stmt::For { body, .. }] => body,
+                _ => unreachable!("each loop of the grid is the whole of the one before"),
+            });
+            assert!(!matches!(inside, [Stmt::For { .. }]), "an outer loop is serial:\n{function}");
+        }
+        assert!(deep >= 4, "{deep} of {} functions have more than one parallel loop", lowered.launches.len());
+        let inputs = inputs(&graph, state);
+        let interpreted = interpreted(&lowered, &inputs, state).expect("verified loops");
+        let device = devices::interpreter_like(machine);
+        let found = Native::on(&device, &graph, lowered).expect("loops").run(&inputs, &device, state);
+        assert_eq!(within_bound(&graph, &found, &oracle(&graph, &doubles(&inputs), state)), Ok(0), "{n}");
+        assert_eq!(same_bits(&graph, &found, &interpreted), Ok(()), "{n}");
     }
 }

@@ -6,6 +6,8 @@
 //! Where the nest has windows, the tile has each of their points, and what these leave is reduced at the end. Equal
 //! loads and sub-expressions of the tile's points are computed once, which is what a register tile is for.
 
+mod grid;
+
 use crate::base::hash::HashMap;
 
 use super::nest::LoopNest;
@@ -28,6 +30,9 @@ pub fn emit(input: ScheduleInput<'_>, name: &str, nest: &Nest, sched: &LoopNest)
     }
     let (mut function, buffers) = writer.finish(body);
     function.name = name.to_string();
+    if input.machine.grid.is_some() {
+        grid::widen(&mut function, sched.outer.len());
+    }
     if cfg!(debug_assertions)
         && let Err(findings) = verifier::verify(&function)
     {

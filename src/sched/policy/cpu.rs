@@ -388,7 +388,7 @@ impl NestScheduler<'_> {
         sched.tile.iter().chain(&sched.windows).map(extent).product::<i64>() * reductions
     }
 
-    /// Gives the parallel loop enough iterations to share. A nest that tests its indices keeps its loops: the verifier
+    /// Gives the parallel loop enough iterations to share; on a grid, all outer loops are parallel. A nest that tests its indices keeps its loops: the verifier
     /// follows a test of an axis to the address, but not one of a digit.
     fn collapse_parallel_loops(&self, sched: &mut LoopNest) -> Result<(), Illegal> {
         if sched.slices > 0 {
@@ -396,6 +396,9 @@ impl NestScheduler<'_> {
             if axes.len() > 1 {
                 sched.flatten(&axes)?;
             }
+            return Ok(());
+        }
+        if self.machine.grid.is_some() {
             return Ok(());
         }
         while sched.outer.len() > 1 && sched.extent(sched.outer[0]) < 8 && !self.tests_indices() {
