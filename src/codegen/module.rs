@@ -65,7 +65,8 @@ struct Compiled {
 pub struct NativeFunction<'a> {
     entry: Entry,
     buffers: usize,
-    /// The extent of the parallel loop that is the whole function; none where there is no such loop.
+    /// The extent of the parallel loop that is the whole function; none where there is no such loop. Parallel loops
+    /// within it are run as serial ones.
     pub parallel_extent: Option<i64>,
     module: PhantomData<&'a Module>,
 }

@@ -333,3 +333,7 @@ fn divide(atom: &Atom, divisors: &mut BTreeSet<i64>) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "races_tests.rs"]
+mod tests;

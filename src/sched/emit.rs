@@ -1,10 +1,11 @@
 //! From a scheduled nest to loop IR.
 //!
 //! In: a nest of a kernel and its [`LoopNest`]. Out: a function in a [`Launch`]. The shape is always the same: the
-//! outer loops; one accumulator for every reduction and point of the register tile; the reduction loops around
-//! straight-line code for all points of the tile; then the element-wise statements and the stores of every point.
-//! Where the nest has windows, the tile has each of their points, and what these leave is reduced at the end. Equal
-//! loads and sub-expressions of the tile's points are computed once, which is what a register tile is for.
+//! outer loops, of which the first is parallel, or all on a grid; one accumulator for every reduction and point of the
+//! register tile; the reduction loops around straight-line code for all points of the tile; then the element-wise
+//! statements and the stores of every point. Where the nest has windows, the tile has each of their points, and what
+//! these leave is reduced at the end. Equal loads and sub-expressions of the tile's points are computed once, which is
+//! what a register tile is for.
 
 mod grid;
 

@@ -29,7 +29,7 @@ pub const LONG_SUM: i64 = 64;
 pub struct LoopNest {
     /// The axes of the kernels and those that steps have made.
     pub axes: Axes,
-    /// Loops over free axes, outermost first. The first one is parallel.
+    /// Loops over free axes, outermost first. The first one is parallel; of a grid, all.
     pub outer: Vec<Axis>,
     /// So many of the outermost loops count slices: they stay outside and become one.
     pub slices: usize,
