@@ -9,7 +9,7 @@ use cnnc::base::target::{Level, Target};
 use cnnc::graph::{Graph, Sink};
 use cnnc::lower::{CompileOptions, lower};
 use cnnc::runtime::{Device, Executable, Instance, Mismatch, Store, devices};
-use cnnc::sched::{LaneAxis, Machine};
+use cnnc::sched::{Grid, LaneAxis, Machine};
 use cnnc::train::programs::initialise;
 use model::{Model, set_inputs};
 
@@ -99,22 +99,24 @@ fn steps_that_are_not_accepted_leave_no_trace() {
     }
 }
 
-/// What is lowered for vectors that no processor here has.
+/// What is lowered for vectors that no processor here has, and for grids.
 #[test]
 fn a_device_may_have_other_vectors() {
     let device = devices::interpreter();
-    let Machine { lanes, .. } = device.machine();
-    assert_eq!(lanes, 32);
+    assert_eq!(device.machine().lanes, 32);
     let graph = Model::new(&NET.replace("OPTIM", "sgd(0.1)")).step(40);
-    let options = CompileOptions { machine: device.machine(), over: None, fast_math: true };
-    let (wide, losses) = steps(&graph, &options, &device, 2);
     let (narrow, others) =
         steps(&graph, &CompileOptions::of(Target::host()), &devices::host(1).expect("a thread"), 2);
-    for (one, other) in losses.iter().zip(&others) {
-        assert!((one - other).abs() < 1e-5 * one.abs(), "{losses:?} {others:?}");
-    }
-    for (one, other) in wide.iter().flatten().zip(narrow.iter().flatten()) {
-        assert!((one - other).abs() <= 1e-4 * (1.0 + one.abs()), "{one} {other}");
+    let grids = [true, false].map(|fuses| Machine::of_grid(32, 32, Grid { fuses }));
+    for device in [device].into_iter().chain(grids.map(devices::interpreter_like)) {
+        let options = CompileOptions { machine: device.machine(), over: None, fast_math: true };
+        let (wide, losses) = steps(&graph, &options, &device, 2);
+        for (one, other) in losses.iter().zip(&others) {
+            assert!((one - other).abs() < 1e-5 * one.abs(), "{losses:?} {others:?}");
+        }
+        for (one, other) in wide.iter().flatten().zip(narrow.iter().flatten()) {
+            assert!((one - other).abs() <= 1e-4 * (1.0 + one.abs()), "{one} {other}");
+        }
     }
 }
 
