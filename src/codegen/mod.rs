@@ -7,6 +7,7 @@
 pub mod cranelift;
 mod disassemble;
 mod module;
+pub mod wgsl;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
