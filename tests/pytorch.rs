@@ -69,33 +69,6 @@ impl Results {
     }
 }
 
-/// The model of a case: its input, plus a parameter of zeros whose gradient is the input's, then the op. The loss is
-/// the case's own, or the sum of the output's elements times those of the target.
-fn text(case: &Case) -> String {
-    let shape: Vec<String> = case.inputs[0].shape.iter().map(usize::to_string).collect();
-    let (shape, declared) = (shape.join(", "), shape[1..].join(", "));
-    let (call, loss) = match case.loss {
-        Some(_) => (String::new(), case.call.clone()),
-        None => (format!(" |> {} as \"op\"", case.call), "weighted".into()),
-    };
-    let axes = ["a", "b", "c", "d"][..case.y.as_ref().map_or(2, |y| y.shape.len())].join(", ");
-    let extents = axes.to_uppercase();
-    let bounds: Vec<String> =
-        axes.split(", ").map(|axis| format!("{axis} < {}", axis.to_uppercase())).collect();
-    format!(
-        "op weighted(prediction: f32[{extents}], target: f32[{extents}]) -> loss: f32 {{
-           loss = sum[{}] prediction[{axes}] * target[{axes}];
-         }}
-         model M(x: f32[N, {declared}]) {{
-           param shift: f32[{shape}] = 0;
-           x + shift{call}
-         }}
-         data D {{ source = digits(); }}
-         train M on D {{ loss = {loss}; }}",
-        bounds.join(", ")
-    )
-}
-
 /// The values of a graph's inputs for a case, `data` being the batch.
 fn inputs(case: &Case, graph: &Graph, data: &Made, states: &[(String, Vec<f64>)]) -> Tensors {
     let single = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect::<Vec<f32>>();
@@ -122,7 +95,7 @@ fn inputs(case: &Case, graph: &Graph, data: &Made, states: &[(String, Vec<f64>)]
 }
 
 fn check_case(case: &Case, level: Level) {
-    let graph = Model::new(&text(case)).gradients(case.inputs[0].shape[0] as i64, case.mode == "train");
+    let graph = Model::new(&case.text()).gradients(case.inputs[0].shape[0] as i64, case.mode == "train");
     let mut states: Vec<(String, Vec<f64>)> = case
         .states
         .iter()

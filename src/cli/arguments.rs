@@ -43,6 +43,8 @@ pub enum Command {
     Bench(BenchArguments),
     /// Show where the time of a step goes, kernel by kernel
     Profile(ProfileArguments),
+    /// List what programs can run on
+    Devices,
 }
 
 /// Which model, and changes to its file.
@@ -69,15 +71,31 @@ pub struct ChoiceArguments {
 }
 
 /// What runs the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceName {
-    /// The processor
+    /// The processor.
     Cpu,
-    /// A graphics card; not in this version
-    Gpu,
-    /// The interpreter of loops: slow, to compare with
-    #[value(hide = true)]
+    /// The graphics card that a name is a part of, or the best one.
+    Gpu(Option<String>),
+    /// The interpreter of loops: slow, to compare with.
     Interpreter,
+}
+
+impl std::str::FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<DeviceName, String> {
+        match text.split_once(':') {
+            Some(("gpu", name)) if !name.is_empty() => Ok(DeviceName::Gpu(Some(name.into()))),
+            None if text == "cpu" => Ok(DeviceName::Cpu),
+            None if text == "gpu" => Ok(DeviceName::Gpu(None)),
+            None if text == "interpreter" => Ok(DeviceName::Interpreter),
+            _ => {
+                Err("known are cpu, gpu and gpu:NAME, with a part of the name that `cnnc devices` shows"
+                    .into())
+            }
+        }
+    }
 }
 
 /// What to compile for.
@@ -86,8 +104,8 @@ pub struct MachineArguments {
     /// Threads; as many as the machine has cores by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
     pub threads: Option<u16>,
-    /// What runs it
-    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
+    /// What runs it: cpu, gpu for the best graphics card, or gpu:NAME
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceName,
     /// Vector level: sse4, fma, avx2 or avx512; the best the machine has by default
     #[arg(long, value_name = "LEVEL")]
@@ -314,6 +332,8 @@ pub enum Stage {
     Clif,
     /// Machine code
     Asm,
+    /// Shaders for graphics cards
+    Wgsl,
     /// The graph for Graphviz
     Dot,
 }
@@ -351,6 +371,9 @@ pub struct EmitArguments {
     /// Vector level: sse4, fma, avx2 or avx512; the best the machine has by default
     #[arg(long, value_name = "LEVEL")]
     pub cpu: Option<Level>,
+    /// What it is compiled for: cpu, gpu for the best graphics card, or gpu:NAME
+    #[arg(long, value_name = "DEVICE", conflicts_with = "cpu")]
+    pub device: Option<DeviceName>,
 }
 
 #[derive(Debug, Args)]

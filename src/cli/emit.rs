@@ -19,12 +19,13 @@ use crate::lower::stages::{Form, PIPELINE};
 use crate::lower::{CompileOptions, Lowered, Observed, TunedTiles, lower_observed};
 use crate::plan;
 use crate::plan::slices::Unit;
+use crate::runtime::devices;
 use crate::sched::{Launch, Machine};
 use crate::syntax;
 
-use super::arguments::{EmitArguments, Mode, Stage};
+use super::arguments::{DeviceName, EmitArguments, Mode, Stage};
 use super::project::{Project, Subject, options};
-use super::{Failure, Outcome, print, tuned};
+use super::{Failure, Outcome, print, shaders, tuned};
 
 /// Prints the stage.
 pub fn run(arguments: &EmitArguments) -> Outcome {
@@ -45,9 +46,10 @@ pub fn run(arguments: &EmitArguments) -> Outcome {
         | Stage::Loops
         | Stage::Plan
         | Stage::Clif
-        | Stage::Asm => {
+        | Stage::Asm
+        | Stage::Wgsl => {
             let fast_math = project.subject()?.fast_math();
-            let options = CompileOptions { fast_math, ..options(arguments.cpu)? };
+            let options = CompileOptions { fast_math, ..target(arguments)? };
             let tiles = tiles(arguments, &project, &options)?;
             let mut log = String::new();
             let mut add = |seen: Observed<'_, '_>| log += &logged(arguments, &wanted, seen);
@@ -55,12 +57,36 @@ pub fn run(arguments: &EmitArguments) -> Outcome {
             tuned::warn_of_misfits(&tiles, &lowered);
             match arguments.stage {
                 Stage::Fused | Stage::Kernels => log,
+                Stage::Wgsl => {
+                    let grid = options.machine.grid.expect("what shaders are for");
+                    log + &shaders::text(&lowered, &project, grid, &wanted)?
+                }
                 stage => log + &low(stage, lowered, &options.machine, &wanted)?,
             }
         }
     };
     filter.check(arguments.stage)?;
     print(&text)
+}
+
+/// What is compiled for: a graphics card that is taken for granted, where shaders are asked for and no device is named.
+fn target(arguments: &EmitArguments) -> Result<CompileOptions, Failure> {
+    let machine = match &arguments.device {
+        None if arguments.stage == Stage::Wgsl => devices::assumed_card(),
+        None | Some(DeviceName::Cpu) => options(arguments.cpu)?.machine,
+        Some(DeviceName::Interpreter) => devices::interpreter().machine(),
+        Some(DeviceName::Gpu(name)) => {
+            let device = devices::gpu(name.as_deref()).map_err(|fault| Failure::Run(fault.to_string()))?;
+            device.machine()
+        }
+    };
+    match (machine.grid, arguments.stage) {
+        (Some(_), Stage::Clif | Stage::Asm) => {
+            Err(Failure::Usage("graphics cards have no stage clif or asm; see --stage wgsl".into()))
+        }
+        (None, Stage::Wgsl) => Err(Failure::Usage("only graphics cards have shaders".into())),
+        _ => Ok(CompileOptions { machine, over: None, fast_math: true }),
+    }
 }
 
 /// What is shown of a stage of lowering: the one that is asked for, and where that is wanted all that lead to it.

@@ -5,6 +5,7 @@
 pub mod arguments;
 mod bench;
 mod check;
+mod devices;
 mod doc;
 mod emit;
 mod eval;
@@ -27,6 +28,7 @@ mod runs;
 mod said;
 mod screen;
 mod sections;
+mod shaders;
 mod summary;
 mod trained;
 mod tune;
@@ -175,6 +177,7 @@ pub fn main() -> ExitCode {
         Command::Bench(arguments) if arguments.tune => tune::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
+        Command::Devices => devices::run(),
     };
     outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }

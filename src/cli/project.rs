@@ -410,13 +410,12 @@ pub struct Execution {
 pub fn execution(arguments: &MachineArguments, fast_math: bool) -> Result<Execution, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = arguments.threads.filter(|_| !planted!("cli.project.threads")).map_or(cores, usize::from);
-    let device = match arguments.device {
-        DeviceName::Gpu => {
-            let message = "this version compiles for the CPU only; leave out --device gpu";
-            return Err(Failure::Usage(message.into()));
-        }
-        DeviceName::Interpreter if arguments.cpu.is_some() => {
+    let device = match &arguments.device {
+        DeviceName::Gpu(_) | DeviceName::Interpreter if arguments.cpu.is_some() => {
             return Err(Failure::Usage("--cpu is for the device cpu".into()));
+        }
+        DeviceName::Gpu(name) => {
+            devices::gpu(name.as_deref()).map_err(|fault| Failure::Run(fault.to_string()))?
         }
         DeviceName::Interpreter => devices::interpreter(),
         DeviceName::Cpu => devices::cpu(options(arguments.cpu)?.machine.target, threads)

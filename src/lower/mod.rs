@@ -64,6 +64,8 @@ pub struct Lowered {
     pub persistent: Vec<Persistent>,
     /// What says whether the updates take place: the acceptance of the step, or else its loss.
     pub verdict: Option<Tensor>,
+    /// Whether that is the acceptance of the step.
+    pub accepts: bool,
     /// The results of the equations in their order, which is that of the step; kernels have one of their own.
     pub order: Vec<Tensor>,
     /// What tensors and launches come from.

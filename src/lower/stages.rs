@@ -185,9 +185,11 @@ pub const PIPELINE: &[Stage] = &[
         state.launches =
             launches.unwrap_or_else(|illegal| panic!("a policy took a step that is not legal: {illegal}"));
     }),
-    step("plan", "gives every tensor its place in memory", Form::Plan, |state, _| {
+    step("plan", "gives every tensor its place in memory", Form::Plan, |state, context| {
         let State { kernels, layouts, launches, persistent, .. } = &*state;
-        state.plan = Some(plan::plan(kernels, layouts, launches, persistent, state.verdict()));
+        let block_bytes = context.options.machine.grid.map(|grid| grid.block_bytes);
+        let bounds = plan::Bounds { verdict: state.verdict(), block_bytes };
+        state.plan = Some(plan::plan(kernels, layouts, launches, persistent, bounds));
     }),
 ];
 

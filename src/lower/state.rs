@@ -68,6 +68,7 @@ impl<'g> State<'g> {
     pub fn lowered(self, machine: &Machine, over: LaneAxis, reason: String) -> Lowered {
         Lowered {
             verdict: self.verdict(),
+            accepts: self.graph.outputs.iter().any(|(_, sink)| *sink == Sink::Accepted),
             plan: self.plan.expect("the last stage makes a plan"),
             kernels: self.kernels,
             layouts: self.layouts,

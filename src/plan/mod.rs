@@ -7,6 +7,7 @@
 //! from a tensor that nothing needs any more takes its memory ([`in_place`]); so do the next values of parameters, if
 //! they are stored after the verdict on the step is known: one that goes wrong must leave no trace.
 
+pub mod blocks;
 mod dependences;
 pub mod in_place;
 pub mod printer;
@@ -71,14 +72,24 @@ pub struct MemoryPlan {
     pub guarded: Option<usize>,
 }
 
-/// Places all stored tensors. The verdict on the step is one of them, if there is one.
+/// What bounds a plan.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds {
+    /// The tensor that is the verdict on the step, if there is one.
+    pub verdict: Option<Tensor>,
+    /// Bytes of one block of the machine's memory, where that has blocks: no tensor lies in two.
+    pub block_bytes: Option<usize>,
+}
+
+/// Places all stored tensors.
 pub fn plan(
     kernels: &Kernels,
     layouts: &Layouts,
     launches: &[Launch],
     persistent: &[Persistent],
-    verdict: Option<Tensor>,
+    bounds: Bounds,
 ) -> MemoryPlan {
+    let Bounds { verdict, block_bytes } = bounds;
     let run_once = run_once::launches(launches, persistent);
     let live_out = live_out(kernels, launches, persistent, &run_once);
     let units = slices::units(kernels, layouts, launches, &live_out, &run_once);
@@ -124,7 +135,7 @@ pub fn plan(
     let mut arena_bytes = 0;
     let mut placed = Placed::new();
     for (at, block) in blocks.into_iter().enumerate() {
-        let offset = first_fit(&placed, &block);
+        let offset = first_fit(&placed, &block, block_bytes);
         arena_bytes = arena_bytes.max(offset + block.bytes);
         places.extend(block.tensors.iter().map(|tensor| (*tensor, Placement::Arena(offset))));
         placed.insert((offset, at), block);
@@ -276,15 +287,20 @@ fn live_ranges(
 /// Blocks by their offsets, and by the order in which they were placed there.
 type Placed = BTreeMap<(usize, usize), Allocation>;
 
-/// The lowest offset at which a block meets no other that is live at the same time.
-fn first_fit(placed: &Placed, block: &Allocation) -> usize {
+/// The lowest offset at which a block meets no other that is live at the same time, and lies in one block of the
+/// machine's memory.
+fn first_fit(placed: &Placed, block: &Allocation, block_bytes: Option<usize>) -> usize {
+    let whole = |offset: usize| match block_bytes {
+        Some(bytes) if offset % bytes + block.bytes > bytes => offset.next_multiple_of(bytes),
+        _ => offset,
+    };
     let mut offset = 0;
     for ((start, _), other) in placed {
         if offset + block.bytes <= *start {
             break;
         }
         if other.live.start < block.live.end && block.live.start < other.live.end {
-            offset = offset.max(start + other.bytes);
+            offset = offset.max(whole(start + other.bytes));
         }
     }
     offset

@@ -18,6 +18,11 @@ use crate::sched::Machine;
 
 pub use crate::codegen::Error;
 
+/// What went wrong while a device ran.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Fault(pub String);
+
 /// A machine with memory of its own.
 pub trait Device: Send + Sync {
     /// What goes together: code and memory of one kind.
@@ -103,6 +108,8 @@ pub struct Parts {
     pub calls: Vec<Call>,
     pub plan: Arc<MemoryPlan>,
     pub guard: Option<UpdateGuard>,
+    /// The bytes of the arena that are read after each run.
+    pub results: Vec<Range<usize>>,
 }
 
 /// A call of a function.
@@ -184,10 +191,18 @@ pub struct RunRequest {
 pub trait Runner: Send {
     /// Runs units in order, and none from the guarded one on where the verdict is against it. The memory is that of
     /// the plan and of the persistent tensors.
-    fn run(&mut self, memory: RunMemory<'_>, request: &RunRequest);
+    ///
+    /// # Errors
+    ///
+    /// Where the device fails; what it has stored by then is not defined.
+    fn run(&mut self, memory: RunMemory<'_>, request: &RunRequest) -> Result<(), Fault>;
 
     /// The same, and the seconds of each unit: 0 where it does not run.
-    fn run_timed(&mut self, memory: RunMemory<'_>, request: &RunRequest) -> Vec<f64>;
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Runner::run), and where the device has no clock.
+    fn run_timed(&mut self, memory: RunMemory<'_>, request: &RunRequest) -> Result<Vec<f64>, Fault>;
 }
 
 /// Memory of the kind that a device makes.

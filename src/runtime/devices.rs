@@ -5,11 +5,19 @@ use std::sync::Arc;
 use rayon::ThreadPoolBuildError;
 
 use crate::base::target::Target;
-use crate::sched::Machine;
+use crate::sched::{Grid, Machine};
 
 use super::cpu::{Cpu, Pool};
-use super::device::Device;
+use super::device::{Device, Fault};
+#[cfg(feature = "gpu")]
+use super::gpu;
 use super::interpreter::Interpreter;
+
+/// The lanes of a graphics card's vectors: as many invocations run in step on most cards.
+pub(super) const CARD_LANES: usize = 32;
+
+/// Values that an invocation of a graphics card keeps at hand.
+pub(super) const CARD_REGISTERS: usize = 64;
 
 /// The processors of this machine, with vectors of a level that it has.
 ///
@@ -46,4 +54,65 @@ pub fn interpreter() -> Arc<dyn Device> {
 /// The interpreter of loops with the vectors of another device, whose bits it gives.
 pub fn interpreter_like(machine: Machine) -> Arc<dyn Device> {
     Arc::new(Interpreter::like(machine))
+}
+
+/// The graphics card that a name is a part of, or the best one; software that stands for one by its name only.
+///
+/// # Errors
+///
+/// Where there is none, its driver refuses, or the build has no graphics cards.
+#[cfg(feature = "gpu")]
+pub fn gpu(name: Option<&str>) -> Result<Arc<dyn Device>, Fault> {
+    Ok(Arc::new(gpu::Gpu::open(name, false)?))
+}
+
+/// The same, treated as one whose driver takes no code as it is: for tests.
+///
+/// # Errors
+///
+/// Those of [`gpu`].
+#[cfg(feature = "gpu")]
+pub fn gpu_fenced(name: Option<&str>) -> Result<Arc<dyn Device>, Fault> {
+    Ok(Arc::new(gpu::Gpu::open(name, true)?))
+}
+
+/// All graphics adapters, what they are and can do, a line each.
+///
+/// # Errors
+///
+/// Where the build has no graphics cards.
+#[cfg(feature = "gpu")]
+pub fn adapters() -> Result<Vec<String>, Fault> {
+    Ok(gpu::adapters())
+}
+
+/// How to get what a build has not.
+#[cfg(not(feature = "gpu"))]
+fn no_cards() -> Fault {
+    Fault("this build has no graphics cards; build it with `--features gpu`".into())
+}
+
+/// A build without graphics cards has none.
+///
+/// # Errors
+///
+/// Always.
+#[cfg(not(feature = "gpu"))]
+pub fn gpu(_: Option<&str>) -> Result<Arc<dyn Device>, Fault> {
+    Err(no_cards())
+}
+
+/// A build without graphics cards knows none.
+///
+/// # Errors
+///
+/// Always.
+#[cfg(not(feature = "gpu"))]
+pub fn adapters() -> Result<Vec<String>, Fault> {
+    Err(no_cards())
+}
+
+/// What graphs are lowered for where no graphics card is asked what it can do.
+pub fn assumed_card() -> Machine {
+    Machine::of_grid(CARD_LANES, CARD_REGISTERS, Grid { fuses: true, block_bytes: 1 << 30 })
 }

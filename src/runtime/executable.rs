@@ -78,7 +78,7 @@ impl Executable {
     /// Where the plan or a function is not valid, or the device has no code for it.
     pub fn compile(graph: &Graph, lowered: Lowered, device: &dyn Device) -> Result<Executable, Error> {
         let (functions, of_launch) = verified_functions(&lowered)?;
-        let guard = guard(graph, &lowered);
+        let guard = guard(&lowered);
         let stored = lowered.launches.iter().map(stored).collect();
         let origins = lowered.launches.iter().map(|launch| launch.origins.clone()).collect();
         let calls = lowered.launches.iter().zip(of_launch);
@@ -87,7 +87,8 @@ impl Executable {
         let Lowered { kernels, layouts, launches, plan, machine, persistent, order, .. } = lowered;
         drop(launches); // With the functions they are most of the memory that compilation takes.
         let (plan, program) = (Arc::new(plan), &kernels.program);
-        let code = device.compile(Parts { machine, functions, calls, plan: plan.clone(), guard })?;
+        let results = results(graph, program, &layouts, &plan);
+        let code = device.compile(Parts { machine, functions, calls, plan: plan.clone(), guard, results })?;
         let roles = graph.inputs.iter().map(|(_, role)| role.clone());
         let sinks = graph.outputs.iter().map(|(_, sink)| sink.clone());
         let paths = graph.inputs.iter().filter_map(|(_, role)| path_of(role));
@@ -186,10 +187,25 @@ fn stored(launch: &Launch) -> Vec<Tensor> {
     buffers.filter(|(_, data)| data.access != AccessMode::Read).map(|(tensor, _)| *tensor).collect()
 }
 
-fn guard(graph: &Graph, lowered: &Lowered) -> Option<UpdateGuard> {
-    let accepts = graph.outputs.iter().any(|(_, sink)| *sink == Sink::Accepted);
+/// An output of more bytes than this is read when it is asked for.
+const SMALL: usize = 1 << 12;
+
+/// The bytes of small outputs in the arena, and of the verdict.
+fn results(graph: &Graph, program: &te::Program, layouts: &Layouts, plan: &MemoryPlan) -> Vec<Range<usize>> {
+    let outputs = graph.outputs.iter().zip(&program.outputs);
+    let range = |((_, sink), tensor): (&(Value, Sink), &Tensor)| match plan.places.get(tensor) {
+        Some(Placement::Arena(offset)) if !matches!(sink, Sink::Update(_)) => {
+            let bytes = layouts[tensor].len() * program.tensors[*tensor].dtype.size();
+            (bytes <= SMALL).then_some(*offset..*offset + bytes)
+        }
+        _ => None,
+    };
+    outputs.filter_map(range).collect()
+}
+
+fn guard(lowered: &Lowered) -> Option<UpdateGuard> {
     let offset = lowered.verdict_place()?;
-    Some(UpdateGuard { offset, is_loss: !accepts, unit: lowered.plan.guarded })
+    Some(UpdateGuard { offset, is_loss: !lowered.accepts, unit: lowered.plan.guarded })
 }
 
 fn change(persistent: &Persistent, plan: &MemoryPlan) -> Change {

@@ -149,12 +149,12 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// Where the store does not hold the tensors that the program was compiled for, or the instance has no memory.
-    /// Nothing has run then.
+    /// Where the store does not hold the tensors that the program was compiled for, or the instance has no memory:
+    /// nothing has run then. And where the device fails.
     pub fn run(&mut self, store: &mut Store, random: RandomState) -> Result<(), Mismatch> {
         let request = self.whole(store, random);
         let (runner, memory) = self.bound(store)?;
-        runner.run(memory, &request);
+        runner.run(memory, &request)?;
         if !self.has_stopped() {
             self.prepared = Some(store.version());
         }
@@ -170,7 +170,7 @@ impl Instance {
     pub fn run_timed(&mut self, store: &mut Store, random: RandomState) -> Result<Vec<f64>, Mismatch> {
         let request = self.whole(store, random);
         let (runner, memory) = self.bound(store)?;
-        let seconds = runner.run_timed(memory, &request);
+        let seconds = runner.run_timed(memory, &request)?;
         if self.has_stopped() {
             return Ok(vec![0.0; seconds.len()]);
         }
@@ -193,7 +193,7 @@ impl Instance {
     ) -> Result<(), Mismatch> {
         self.prepared = None;
         let (runner, memory) = self.bound(store)?;
-        runner.run(memory, &RunRequest { units: unit..unit + 1, with_run_once: true, random });
+        runner.run(memory, &RunRequest { units: unit..unit + 1, with_run_once: true, random })?;
         Ok(())
     }
 

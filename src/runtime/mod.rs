@@ -11,6 +11,8 @@ mod cpu;
 mod device;
 pub mod devices;
 mod executable;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod instance;
 mod interpreter;
 mod layout_io;
@@ -20,7 +22,7 @@ mod turns;
 pub mod values;
 
 pub use broken::Suspect;
-pub use device::{Device, Error};
+pub use device::{Device, Error, Fault};
 pub use executable::Executable;
 pub use instance::Instance;
 pub use store::{Mismatch, Store};

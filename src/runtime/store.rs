@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::memory::Shortage;
 
-use super::device::{Device, DeviceBuffer, PersistentBlocks, elements};
+use super::device::{Device, DeviceBuffer, Fault, PersistentBlocks, elements};
 
 /// A persistent tensor, row-major.
 pub struct Entry {
@@ -44,6 +44,8 @@ pub enum Mismatch {
     Kind { found: &'static str, needed: &'static str },
     #[error("{0}")]
     Shortage(#[from] Shortage),
+    #[error("{0}")]
+    Fault(#[from] Fault),
 }
 
 /// A number that there was not before.

@@ -46,6 +46,8 @@ pub struct Machine {
 pub struct Grid {
     /// Whether `a * b + c` rounds once.
     pub fuses: bool,
+    /// Bytes of one block of its memory; no tensor lies in two of them.
+    pub block_bytes: usize,
 }
 
 /// What the lanes of vectors are.

@@ -77,6 +77,33 @@ impl Case {
         super::values(&format!("{} {name}", self.name), shape, rule)
     }
 
+    /// The model of a case: its input, plus a parameter of zeros whose gradient is the input's, then the op. The loss is
+    /// the case's own, or the sum of the output's elements times those of the target.
+    pub fn text(&self) -> String {
+        let shape: Vec<String> = self.inputs[0].shape.iter().map(usize::to_string).collect();
+        let (shape, declared) = (shape.join(", "), shape[1..].join(", "));
+        let (call, loss) = match self.loss {
+            Some(_) => (String::new(), self.call.clone()),
+            None => (format!(" |> {} as \"op\"", self.call), "weighted".into()),
+        };
+        let axes = ["a", "b", "c", "d"][..self.y.as_ref().map_or(2, |y| y.shape.len())].join(", ");
+        let extents = axes.to_uppercase();
+        let bounds: Vec<String> =
+            axes.split(", ").map(|axis| format!("{axis} < {}", axis.to_uppercase())).collect();
+        format!(
+            "op weighted(prediction: f32[{extents}], target: f32[{extents}]) -> loss: f32 {{
+               loss = sum[{}] prediction[{axes}] * target[{axes}];
+             }}
+             model M(x: f32[N, {declared}]) {{
+               param shift: f32[{shape}] = 0;
+               x + shift{call}
+             }}
+             data D {{ source = digits(); }}
+             train M on D {{ loss = {loss}; }}",
+            bounds.join(", ")
+        )
+    }
+
     /// The gradient of the output.
     pub fn output_gradient(&self) -> Vec<f64> {
         let y = self.y.as_ref().expect("an op has an output");

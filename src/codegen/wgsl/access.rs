@@ -5,7 +5,7 @@ use super::index;
 use super::prelude::Helper;
 use super::shape::folds;
 use super::statement::Writer;
-use crate::loops::{Buffer, DType, Expr, Index, Scalar, Stmt};
+use crate::loops::{Buffer, DType, Expr, Index, Scalar};
 
 impl Writer<'_, '_> {
     /// An index in the lane at hand, of type `i32`.
@@ -142,13 +142,5 @@ impl Writer<'_, '_> {
             self.line("storageBarrier();");
         }
         self.line("workgroupBarrier();");
-    }
-}
-
-/// The buffer that a statement stores to.
-pub(super) fn stored(stmt: &Stmt) -> Option<Buffer> {
-    match stmt {
-        Stmt::Store { buffer, .. } => Some(*buffer),
-        _ => None,
     }
 }

@@ -77,6 +77,7 @@ impl Writer<'_, '_> {
             }
             Unary::ToBits => format!("bitcast<i32>({x})"),
             Unary::FromBits => format!("bitcast<f32>({x})"),
+            Unary::Fence => self.fenced(x),
         })
     }
 
@@ -115,8 +116,7 @@ impl Writer<'_, '_> {
     }
 
     /// A value that is to be rounded here, whatever is computed with it.
-    #[allow(dead_code)]
-    pub(super) fn fenced(&mut self, x: String) -> String {
+    fn fenced(&mut self, x: String) -> String {
         match self.prelude.rounding {
             Rounding::Kept => x,
             Rounding::Fenced => {

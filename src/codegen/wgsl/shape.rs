@@ -5,7 +5,7 @@ use cranelift_entity::EntitySet;
 use super::super::Error;
 use super::WORKGROUP;
 use crate::loops::visit::{Access, for_each_access, for_each_expr};
-use crate::loops::{Axis, Buffer, Expr, ForKind, Function, Index, Scalar, Stmt, types};
+use crate::loops::{Axis, Buffer, Expr, ForKind, Function, Index, Scalar, Stmt};
 
 /// What is known of a function before it is written.
 pub(super) struct Shape<'f> {
@@ -175,10 +175,5 @@ impl Shape<'_> {
     /// The type of an expression's elements.
     pub fn scalar(&self, expr: &Expr) -> Scalar {
         self.function.type_of(expr).map_or(Scalar::F32, |ty| ty.scalar)
-    }
-
-    /// What an element of a buffer is once it is loaded.
-    pub fn loaded(&self, buffer: Buffer) -> Scalar {
-        types::loaded(self.function.buffers[buffer].dtype)
     }
 }

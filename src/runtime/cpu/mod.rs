@@ -19,8 +19,8 @@ use crate::plan::{MemoryPlan, Placement};
 use crate::sched::Machine;
 
 use super::device::{
-    Code, Device, DeviceBuffer, Error, FillPart, Leased, Parts, PersistentBlocks, RunMemory, RunRequest,
-    Runner, UpdateGuard, own, own_mut,
+    Code, Device, DeviceBuffer, Error, Fault, FillPart, Leased, Parts, PersistentBlocks, RunMemory,
+    RunRequest, Runner, UpdateGuard, own, own_mut,
 };
 use memory::Memory;
 use pool::{Addresses, Progress, Scratch};
@@ -78,7 +78,7 @@ impl Device for Cpu {
     }
 
     fn compile(&self, parts: Parts) -> Result<Code, Error> {
-        let Parts { machine, functions, calls, plan, guard } = parts;
+        let Parts { machine, functions, calls, plan, guard, results: _ } = parts;
         let module = Module::compile(&functions, machine.target)?;
         let mut buffers = 0;
         let launches = calls.into_iter().map(|call| {
@@ -239,21 +239,22 @@ impl CpuRunner {
 }
 
 impl Runner for CpuRunner {
-    fn run(&mut self, memory: RunMemory<'_>, request: &RunRequest) {
+    fn run(&mut self, memory: RunMemory<'_>, request: &RunRequest) -> Result<(), Fault> {
         let workspace: &mut Workspace = own_mut(memory.lease);
         self.find_addresses(workspace, &memory.persistent);
         let mut units = request.units.clone();
         if let Some((unit, guard)) = self.guarded(&units) {
             self.run_range(units.start..unit, &mut workspace.scratch, request);
             if !guard.holds(workspace) {
-                return;
+                return Ok(());
             }
             units.start = unit;
         }
         self.run_range(units, &mut workspace.scratch, request);
+        Ok(())
     }
 
-    fn run_timed(&mut self, memory: RunMemory<'_>, request: &RunRequest) -> Vec<f64> {
+    fn run_timed(&mut self, memory: RunMemory<'_>, request: &RunRequest) -> Result<Vec<f64>, Fault> {
         let workspace: &mut Workspace = own_mut(memory.lease);
         self.find_addresses(workspace, &memory.persistent);
         let guarded = self.guarded(&request.units);
@@ -261,12 +262,12 @@ impl Runner for CpuRunner {
         for unit in request.units.clone() {
             if guarded.is_some_and(|(at, guard)| at == unit && !guard.holds(workspace)) {
                 seconds.resize(request.units.len(), 0.0);
-                return seconds;
+                return Ok(seconds);
             }
             let start = Instant::now();
             let has_run = self.run_range(unit..unit + 1, &mut workspace.scratch, request);
             seconds.push(if has_run { start.elapsed().as_secs_f64() } else { 0.0 });
         }
-        seconds
+        Ok(seconds)
     }
 }

@@ -47,7 +47,9 @@ pub(super) fn find(wanted: Option<&str>) -> Result<Adapter, Fault> {
     }
     let names: Vec<String> = adapters.iter().map(|adapter| format!("`{}`", adapter.name)).collect();
     Err(Fault(match (wanted, names.is_empty()) {
-        (_, true) => "no graphics adapter was found: is a driver for Vulkan, Metal or Direct3D 12 installed?".into(),
+        (_, true) => {
+            "no graphics adapter was found: is a driver for Vulkan, Metal or Direct3D 12 installed?".into()
+        }
         (Some(wanted), false) => {
             format!("no graphics adapter is called `{wanted}`; there are {}", names.join(", "))
         }
@@ -110,11 +112,17 @@ impl Adapter {
         let mib = |bytes: u64| bytes >> 20;
         let features = self.handle.features();
         let missing = [
-            (wgpu::Features::PASSTHROUGH_SHADERS, "code as it is (results are within bounds, and not the same bits)"),
+            (
+                wgpu::Features::PASSTHROUGH_SHADERS,
+                "code as it is (results are within bounds, and not the same bits)",
+            ),
             (wgpu::Features::TIMESTAMP_QUERY, "times of kernels (no profile)"),
         ];
-        let missing: Vec<&str> =
-            missing.iter().filter(|(feature, _)| !features.contains(*feature)).map(|(_, text)| *text).collect();
+        let missing: Vec<&str> = missing
+            .iter()
+            .filter(|(feature, _)| !features.contains(*feature))
+            .map(|(_, text)| *text)
+            .collect();
         let mut lines = vec![
             format!("{} ({}, {:?})", self.name, self.kind_name(), self.backend),
             format!("  driver {}", self.driver),

@@ -233,9 +233,10 @@ impl Copies {
         }
         let view = self.staging.buffer.slice(..).get_mapped_range();
         let view = view.map_err(|error| Fault(format!("{}: {error}", context.adapter.name)))?;
-        let bytes = self.ranges.iter().map(|Copy { at, inside, bytes, .. }| {
-            view[*at as usize + inside..][..*bytes].to_vec()
-        });
+        let bytes = self
+            .ranges
+            .iter()
+            .map(|Copy { at, inside, bytes, .. }| view[*at as usize + inside..][..*bytes].to_vec());
         let bytes = bytes.collect();
         drop(view);
         self.staging.buffer.unmap();

@@ -6,13 +6,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::context::{Buffer, Context};
+use crate::plan::blocks::OWN_BYTES;
 use crate::runtime::device::DeviceBuffer;
 
 /// A slab for small tensors.
 const SLAB_BYTES: u64 = 16 << 20;
-
-/// From this size on a tensor has a block of its own.
-pub(super) const OWN_BYTES: u64 = 1 << 20;
 
 /// Every tensor begins at a multiple of this many bytes.
 const ALIGNMENT: u64 = 256;
@@ -78,7 +76,8 @@ impl Slabs {
 impl Slab {
     /// The first free part that is large enough.
     fn take(&mut self, size: u64) -> Option<u64> {
-        let (start, end) = self.free.iter().find(|(start, end)| *end - *start >= size).map(|(s, e)| (*s, *e))?;
+        let (start, end) =
+            self.free.iter().find(|(start, end)| *end - *start >= size).map(|(s, e)| (*s, *e))?;
         self.free.remove(&start);
         if start + size < end {
             self.free.insert(start + size, end);
@@ -156,6 +155,19 @@ impl Arena {
     /// The block of a byte, and where it lies there.
     pub fn place(&self, byte: usize) -> (&Buffer, u64) {
         (&self.blocks[(byte as u64 / self.block_bytes) as usize], byte as u64 % self.block_bytes)
+    }
+
+    /// The arena, in whose place there is none.
+    pub fn take(&mut self) -> Arena {
+        let none = Arena {
+            context: self.context.clone(),
+            blocks: Vec::new(),
+            block_bytes: self.block_bytes,
+            bytes: 0,
+            results: Vec::new(),
+            inputs: BTreeMap::new(),
+        };
+        std::mem::replace(self, none)
     }
 
     /// Forgets what belongs to the program that ran here before.

@@ -20,6 +20,7 @@ use crate::plan::MemoryPlan;
 use crate::sched::{Grid, Machine};
 
 use super::device::{Code, Device, DeviceBuffer, Error, Fault, FillPart, Leased, Parts, Runner, own_mut};
+use super::devices::{CARD_LANES, CARD_REGISTERS};
 use context::Context;
 use memory::{Arena, Slabs};
 use program::Program;
@@ -27,12 +28,6 @@ use runner::GpuRunner;
 
 /// The kind of this device.
 const KIND: &str = "gpu";
-
-/// The lanes of its vectors: as many invocations run in step on most cards.
-const LANES: usize = 32;
-
-/// Values that an invocation keeps at hand.
-const REGISTERS: usize = 64;
 
 /// A graphics card.
 pub struct Gpu {
@@ -62,7 +57,11 @@ impl Gpu {
     }
 
     fn shortage(&self, what: &str, bytes: usize) -> Shortage {
-        Shortage { what: format!("{what} on {}", self.context.adapter.name), needed: bytes as u64, room: None }
+        Shortage {
+            what: format!("{what} on {}", self.context.adapter.name),
+            needed: bytes as u64,
+            room: None,
+        }
     }
 }
 
@@ -76,7 +75,7 @@ impl Device for Gpu {
     }
 
     fn machine(&self) -> Machine {
-        Machine::of_grid(LANES, REGISTERS, self.grid)
+        Machine::of_grid(CARD_LANES, CARD_REGISTERS, self.grid)
     }
 
     fn threads(&self) -> usize {

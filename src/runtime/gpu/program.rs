@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pollster::block_on;
 
 use super::context::Context;
-use super::memory::OWN_BYTES;
 use super::spirv;
 use crate::base::numbers;
 use crate::base::parallel;
 use crate::codegen::wgsl::{self, Condition, Dispatch, Part, Rounding, Shader};
+use crate::plan::blocks::{Numbered, likely, number};
 use crate::plan::{MemoryPlan, Placement};
 use crate::runtime::device::{Call, Error, Fault, Parts, UpdateGuard};
 
@@ -64,7 +64,8 @@ impl Program {
         let units = program.plan().units.iter();
         let mut keys: Vec<(Key, usize)> = Vec::new();
         for unit in units {
-            let placed = program.placed(unit.launches.clone(), &|place, bytes| program.likely_block(place, bytes));
+            let placed = program
+                .placed(unit.launches.clone(), &|place, bytes| likely(place, bytes, block_bytes as usize));
             if !keys.iter().any(|(key, _)| *key == placed.key) {
                 keys.push((placed.key, placed.firsts.len()));
             }
@@ -109,18 +110,6 @@ impl Program {
         }
     }
 
-    /// Where a buffer will lie, as a number for each block.
-    fn likely_block(&self, place: Placement, bytes: u64) -> u64 {
-        const SLAB: u64 = 1 << 40;
-        match place {
-            Placement::Arena(offset) => offset as u64 / self.block_bytes,
-            Placement::Scratch { .. } => unreachable!("nothing runs slice by slice on a grid"),
-            Placement::Present(_) | Placement::Next(_) if bytes < OWN_BYTES => SLAB,
-            Placement::Present(at) => SLAB + 1 + 2 * at as u64,
-            Placement::Next(at) => SLAB + 2 + 2 * at as u64,
-        }
-    }
-
     /// The places of all buffers of some launches, with their bytes.
     pub fn places(&self, launches: Range<usize>) -> impl Iterator<Item = (Placement, u64)> + '_ {
         self.parts.calls[launches].iter().flat_map(|Call { function, places, .. }| {
@@ -137,22 +126,13 @@ impl Program {
 
     /// What a dispatch of some launches is, where `block_of` says in which block of memory a place is.
     pub fn placed(&self, launches: Range<usize>, block_of: &dyn Fn(Placement, u64) -> u64) -> Placed {
-        let mut numbers: Vec<u64> = Vec::new();
-        let mut firsts = Vec::new();
-        let mut number = |(at, place): (usize, (Placement, u64))| {
-            let block = block_of(place.0, place.1);
-            let known = numbers.iter().position(|number| *number == block);
-            known.unwrap_or_else(|| {
-                numbers.push(block);
-                firsts.push(at);
-                numbers.len() - 1
-            })
-        };
-        let blocks: Vec<usize> = self.places(launches.clone()).enumerate().map(&mut number).collect();
-        let condition = self.verdict(&launches).map(|guard| Condition {
-            block: number((blocks.len(), (Placement::Arena(guard.offset), size_of::<f32>() as u64))),
-            is_finite: guard.is_loss,
-        });
+        let places = self.places(launches.clone()).map(|(place, bytes)| block_of(place, bytes));
+        let verdict = self.verdict(&launches);
+        let of_verdict =
+            verdict.map(|guard| block_of(Placement::Arena(guard.offset), size_of::<f32>() as u64));
+        let Numbered { mut blocks, firsts } = number(places.chain(of_verdict));
+        let condition =
+            verdict.and_then(|guard| Some(Condition { block: blocks.pop()?, is_finite: guard.is_loss }));
         let functions = self.parts.calls[launches].iter().map(|call| call.function).collect();
         Placed { key: Key { functions, blocks, condition }, firsts }
     }
@@ -208,8 +188,8 @@ pub(super) fn build(context: &Context, shader: Shader, name: &str) -> Result<Pip
         count: None,
     };
     let entries: Vec<wgpu::BindGroupLayoutEntry> = types.enumerate().map(entry).collect();
-    let layout =
-        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(name), entries: &entries });
+    let layout = device
+        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(name), entries: &entries });
     let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
         label: Some(name),
         bind_group_layouts: &[Some(&layout)],

@@ -92,10 +92,16 @@ impl GpuRunner {
         let units = &self.program.plan().units;
         let dispatches = units.iter().map(|unit| self.bind_dispatch(unit.launches.clone(), homes));
         let dispatches = dispatches.collect::<Result<_, _>>()?;
-        let ranges: Vec<(&Buffer, u64, u64)> = self.program.parts.results.iter().map(|range| {
-            let (buffer, start) = homes.arena.place(range.start);
-            (buffer, start, range.len() as u64)
-        }).collect();
+        let ranges: Vec<(&Buffer, u64, u64)> = self
+            .program
+            .parts
+            .results
+            .iter()
+            .map(|range| {
+                let (buffer, start) = homes.arena.place(range.start);
+                (buffer, start, range.len() as u64)
+            })
+            .collect();
         let results = self.program.context.copies(&ranges);
         self.bound.push(Bound { memory: key, dispatches, results });
         Ok(())
@@ -179,7 +185,8 @@ impl Runner for GpuRunner {
         let context = &self.program.context;
         let results = self.bound.last().and_then(|bound| bound.results.as_ref());
         if let Some(results) = results {
-            let mut encoder = context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut encoder =
+                context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             results.encode(&mut encoder);
             let read = results.submit(context, encoder)?;
             let arena: &mut Arena = own_mut(memory.lease);

@@ -21,8 +21,8 @@ use crate::plan::{MemoryPlan, Placement};
 use crate::sched::Machine;
 
 use super::device::{
-    Code, Device, DeviceBuffer, Error, FillPart, Leased, Parts, RunMemory, RunRequest, Runner, UpdateGuard,
-    elements, own, own_mut,
+    Code, Device, DeviceBuffer, Error, Fault, FillPart, Leased, Parts, RunMemory, RunRequest, Runner,
+    UpdateGuard, elements, own, own_mut,
 };
 
 /// The kind of this device.
@@ -216,11 +216,11 @@ impl LoopRunner {
 }
 
 impl Runner for LoopRunner {
-    fn run(&mut self, memory: RunMemory<'_>, request: &RunRequest) {
-        self.run_timed(memory, request);
+    fn run(&mut self, memory: RunMemory<'_>, request: &RunRequest) -> Result<(), Fault> {
+        self.run_timed(memory, request).map(|_| ())
     }
 
-    fn run_timed(&mut self, mut memory: RunMemory<'_>, request: &RunRequest) -> Vec<f64> {
+    fn run_timed(&mut self, mut memory: RunMemory<'_>, request: &RunRequest) -> Result<Vec<f64>, Fault> {
         let mut seconds = Vec::new();
         for unit in request.units.clone() {
             if self.is_stopped(unit, &memory) {
@@ -231,7 +231,7 @@ impl Runner for LoopRunner {
             seconds.push(if has_run { start.elapsed().as_secs_f64() } else { 0.0 });
         }
         seconds.resize(request.units.len(), 0.0);
-        seconds
+        Ok(seconds)
     }
 }
 
