@@ -62,7 +62,8 @@ fn both(device: &Arc<dyn Device>, graph: &Graph, inputs: &Tensors) -> Result<(Ou
     let expected = agreement::interpreted(&lowered, inputs, state)?;
     let mut native = Native::on(device, graph, lowered)?;
     let found = native.run(inputs, device, state);
-    agreement::same_bits(graph, &found, &native.run(inputs, device, state)).map_err(|e| format!("again: {e}"))?;
+    agreement::same_bits(graph, &found, &native.run(inputs, device, state))
+        .map_err(|e| format!("again: {e}"))?;
     Ok((found, expected))
 }
 

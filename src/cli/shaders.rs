@@ -21,8 +21,9 @@ pub fn text(
 ) -> Result<String, Failure> {
     let launches = lowered.native_launches();
     let mut text = format!(
-        "// for {} lanes, blocks of {} MiB, a multiply-add that rounds {}\n",
+        "// for {} lanes, {} blocks of {} MiB a kernel, a multiply-add that rounds {}\n",
         lowered.machine.lanes,
+        grid.blocks,
         grid.block_bytes >> 20,
         if grid.fuses { "once" } else { "twice" }
     );

@@ -185,10 +185,21 @@ pub const PIPELINE: &[Stage] = &[
         state.launches =
             launches.unwrap_or_else(|illegal| panic!("a policy took a step that is not legal: {illegal}"));
     }),
+    step(
+        "together",
+        "lets launches run at once that do not need each other",
+        Form::Launches,
+        |state, context| {
+            if let Some(grid) = context.options.machine.grid {
+                let launches = std::mem::take(&mut state.launches);
+                state.launches = plan::together::run(launches, &state.persistent, state.verdict(), grid);
+            }
+        },
+    )
+    .unless(|context| context.options.machine.grid.is_none().then_some("the machine is no grid")),
     step("plan", "gives every tensor its place in memory", Form::Plan, |state, context| {
         let State { kernels, layouts, launches, persistent, .. } = &*state;
-        let block_bytes = context.options.machine.grid.map(|grid| grid.block_bytes);
-        let bounds = plan::Bounds { verdict: state.verdict(), block_bytes };
+        let bounds = plan::Bounds { verdict: state.verdict(), grid: context.options.machine.grid };
         state.plan = Some(plan::plan(kernels, layouts, launches, persistent, bounds));
     }),
 ];

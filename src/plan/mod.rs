@@ -13,6 +13,7 @@ pub mod in_place;
 pub mod printer;
 mod run_once;
 pub mod slices;
+pub mod together;
 pub mod verifier;
 
 use crate::base::hash::HashMap;
@@ -21,7 +22,7 @@ use std::ops::Range;
 
 use crate::kernels::{Kernels, Layouts};
 use crate::loops::{AccessMode, Buffer};
-use crate::sched::Launch;
+use crate::sched::{Grid, Launch};
 use crate::te::Tensor;
 
 use in_place::{Aliases, Search};
@@ -77,8 +78,9 @@ pub struct MemoryPlan {
 pub struct Bounds {
     /// The tensor that is the verdict on the step, if there is one.
     pub verdict: Option<Tensor>,
-    /// Bytes of one block of the machine's memory, where that has blocks: no tensor lies in two.
-    pub block_bytes: Option<usize>,
+    /// Where the machine is a grid, that one: no tensor lies in two blocks of its memory, and launches of a group run at
+    /// once.
+    pub grid: Option<Grid>,
 }
 
 /// Places all stored tensors.
@@ -89,20 +91,16 @@ pub fn plan(
     persistent: &[Persistent],
     bounds: Bounds,
 ) -> MemoryPlan {
-    let Bounds { verdict, block_bytes } = bounds;
+    let Bounds { verdict, grid } = bounds;
+    let block_bytes = grid.map(|grid| grid.block_bytes);
     let run_once = run_once::launches(launches, persistent);
     let live_out = live_out(kernels, launches, persistent, &run_once);
-    let units = slices::units(kernels, layouts, launches, &live_out, &run_once);
+    let units = match grid {
+        Some(_) => together::units(launches),
+        None => slices::units(kernels, layouts, launches, &live_out, &run_once),
+    };
     let search = Search::new(layouts, launches, &units);
-    let known = verdict.map_or(0, |verdict| {
-        let writes = |launch: &Launch| {
-            let at = launch.buffers.iter().position(|tensor| *tensor == verdict);
-            at.is_some_and(|at| {
-                launch.function.buffers[Buffer::from_u32(at as u32)].access != AccessMode::Read
-            })
-        };
-        launches.iter().rposition(writes).unwrap_or(0) + 1
-    });
+    let known = verdict.map_or(0, |verdict| known_after(launches, verdict));
     let updates = search.updates(persistent, known);
     let is_update = |launch: &Launch| launch.buffers.iter().any(|tensor| updates.contains_key(tensor));
     let guarded = units.iter().position(|unit| launches[unit.launches.clone()].iter().any(is_update));
@@ -142,6 +140,15 @@ pub fn plan(
     }
     let dependences = dependences::units(&units, launches, &places, kernels, layouts);
     MemoryPlan { places, arena_bytes, scratch_bytes, units, run_once, aliases, dependences, guarded }
+}
+
+/// The first launches, after which a verdict is known.
+fn known_after(launches: &[Launch], verdict: Tensor) -> usize {
+    let writes = |launch: &Launch| {
+        let at = launch.buffers.iter().position(|tensor| *tensor == verdict);
+        at.is_some_and(|at| launch.function.buffers[Buffer::from_u32(at as u32)].access != AccessMode::Read)
+    };
+    launches.iter().rposition(writes).unwrap_or(0) + 1
 }
 
 /// The scratch of each unit from its beginning, and the most that a unit needs.

@@ -99,7 +99,7 @@ impl Example {
         });
         let kept: Vec<Persistent> = kept.collect();
         let verdict = self.verdict.map(Tensor::from_u32);
-        let plan = plan(&kernels, &layouts, &launches, &kept, Bounds { verdict, block_bytes: None });
+        let plan = plan(&kernels, &layouts, &launches, &kept, Bounds { verdict, grid: None });
         let verified = verifier::verify(&kernels, &layouts, &launches, &kept, &plan);
         assert!(verified.is_ok(), "{:?}: {verified:?}", self.launches);
         let planned = Planned { kernels, layouts, launches, plan };

@@ -135,7 +135,8 @@ fn a_small_network_and_its_gradients() {
 fn a_small_network_on_a_grid() {
     let state = RandomState { seed: 7, step: 1 };
     for (n, fuses, fast_math) in [(40, true, false), (40, false, true), (3, true, true), (64, false, false)] {
-        let (graph, machine) = (network(n, 8, 1), Machine::of_grid(32, 32, Grid { fuses, block_bytes: 1 << 30 }));
+        let (graph, machine) =
+            (network(n, 8, 1), Machine::of_grid(32, 32, Grid { fuses, block_bytes: 1 << 30, blocks: 8 }));
         let lowered = lower(&graph, &CompileOptions { machine, over: None, fast_math });
         let mut deep = 0;
         for Launch { function, .. } in &lowered.launches {

@@ -114,5 +114,5 @@ pub fn adapters() -> Result<Vec<String>, Fault> {
 
 /// What graphs are lowered for where no graphics card is asked what it can do.
 pub fn assumed_card() -> Machine {
-    Machine::of_grid(CARD_LANES, CARD_REGISTERS, Grid { fuses: true, block_bytes: 1 << 30 })
+    Machine::of_grid(CARD_LANES, CARD_REGISTERS, Grid { fuses: true, block_bytes: 1 << 30, blocks: 32 })
 }

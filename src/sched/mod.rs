@@ -48,6 +48,8 @@ pub struct Grid {
     pub fuses: bool,
     /// Bytes of one block of its memory; no tensor lies in two of them.
     pub block_bytes: usize,
+    /// Blocks that a kernel may bind.
+    pub blocks: usize,
 }
 
 /// What the lanes of vectors are.

@@ -52,7 +52,9 @@ impl Gpu {
     pub fn open(name: Option<&str>, fenced: bool) -> Result<Gpu, Fault> {
         let context = Arc::new(Context::open(adapters::find(name)?, fenced)?);
         let fuses = probe::fuses(&context)?;
-        let grid = Grid { fuses, block_bytes: context.adapter.block_bytes() as usize };
+        let adapter = &context.adapter;
+        let blocks = adapter.limits.max_storage_buffers_per_shader_stage as usize;
+        let grid = Grid { fuses, block_bytes: adapter.block_bytes() as usize, blocks };
         Ok(Gpu { context, slabs: Arc::default(), grid, idle: Mutex::new(None) })
     }
 
