@@ -110,7 +110,8 @@ impl Search<'_> {
     }
 }
 
-/// For each launch those before it that store what it touches, or touch what it stores.
+/// For each launch those before it that store what it loads, or load what it stores. Those that only store parts of
+/// one tensor store different parts.
 fn needs(launches: &[Launch]) -> Vec<BTreeSet<usize>> {
     let (mut writers, mut readers): (HashMap<Tensor, Vec<usize>>, HashMap<Tensor, Vec<usize>>) =
         Default::default();
@@ -118,14 +119,20 @@ fn needs(launches: &[Launch]) -> Vec<BTreeSet<usize>> {
     for (at, launch) in launches.iter().enumerate() {
         let mut needed = BTreeSet::new();
         for (tensor, data) in launch.buffers.iter().zip(launch.function.buffers.values()) {
-            needed.extend(writers.get(tensor).into_iter().flatten().copied());
+            if data.access != AccessMode::Write {
+                needed.extend(writers.get(tensor).into_iter().flatten().copied());
+            }
             if data.access != AccessMode::Read {
                 needed.extend(readers.get(tensor).into_iter().flatten().copied());
             }
         }
         for (tensor, data) in launch.buffers.iter().zip(launch.function.buffers.values()) {
-            let users = if data.access == AccessMode::Read { &mut readers } else { &mut writers };
-            users.entry(*tensor).or_default().push(at);
+            if data.access != AccessMode::Write {
+                readers.entry(*tensor).or_default().push(at);
+            }
+            if data.access != AccessMode::Read {
+                writers.entry(*tensor).or_default().push(at);
+            }
         }
         needs.push(needed);
     }

@@ -32,7 +32,7 @@ impl Writer<'_, '_> {
             }
             Expr::Uniform { stream, element } => {
                 self.prelude.need(Helper::Uniform);
-                format!("uniform({stream}u, bitcast<u32>({}))", self.value(element)?)
+                format!("draw({stream}u, bitcast<u32>({}))", self.value(element)?)
             }
         })
     }

@@ -89,7 +89,7 @@ fn upper(a: u32, b: u32) -> u32 {
   let rest = al * bh + (middle & 0xffffu);
   return ah * bh + (middle >> 16u) + (rest >> 16u);
 }
-fn uniform(stream: u32, element: u32) -> f32 {
+fn draw(stream: u32, element: u32) -> f32 {
   var key = run.seed;
   var c = vec4<u32>(element, stream, run.step.x, run.step.y);
   for (var round = 0u; round < 10u; round++) {

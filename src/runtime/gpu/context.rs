@@ -21,6 +21,8 @@ pub(super) struct Context {
     pub adapter: Adapter,
     /// Whether the driver takes code as it is, without rearranging what is computed.
     pub rounding: Rounding,
+    /// Whether it takes code that tells zeros by their signs, where it takes code as it is.
+    pub preserves: bool,
     /// Nanoseconds a tick of its clock, where it can be asked when something ran.
     pub tick: Option<f32>,
     /// What went wrong first.
@@ -73,7 +75,8 @@ impl Context {
         });
         let tick = clock.then(|| queue.get_timestamp_period());
         let rounding = if kept { Rounding::Kept } else { Rounding::Fenced };
-        Ok(Context { device, queue, adapter, rounding, tick, fault, next_buffer: AtomicU64::new(0) })
+        let next_buffer = AtomicU64::new(0);
+        Ok(Context { device, queue, adapter, rounding, preserves: kept, tick, fault, next_buffer })
     }
 
     /// What went wrong, if anything did.

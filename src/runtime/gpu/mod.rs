@@ -50,8 +50,10 @@ impl Gpu {
     ///
     /// Where there is none, or its driver refuses.
     pub fn open(name: Option<&str>, fenced: bool) -> Result<Gpu, Fault> {
-        let context = Arc::new(Context::open(adapters::find(name)?, fenced)?);
+        let mut context = Context::open(adapters::find(name)?, fenced)?;
+        context.preserves &= probe::fuses(&context).is_ok();
         let fuses = probe::fuses(&context)?;
+        let context = Arc::new(context);
         let adapter = &context.adapter;
         let blocks = adapter.limits.max_storage_buffers_per_shader_stage as usize;
         let grid = Grid { fuses, block_bytes: adapter.block_bytes() as usize, blocks };

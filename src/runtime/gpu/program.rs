@@ -215,7 +215,7 @@ pub(super) fn build(context: &Context, shader: Shader, name: &str) -> Result<Pip
 fn module(context: &Context, text: &str, name: &str) -> Result<wgpu::ShaderModule, Fault> {
     match context.rounding {
         Rounding::Kept => {
-            let words = spirv::compile(text)?;
+            let words = spirv::compile(text, context.preserves)?;
             let descriptor = wgpu::ShaderModuleDescriptorPassthrough {
                 label: Some(name),
                 entry_points: vec![wgpu::PassthroughShaderEntryPoint {
