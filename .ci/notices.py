@@ -11,13 +11,14 @@ import subprocess
 TARGETS = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-apple-darwin", "aarch64-apple-darwin"]
 
 # Of a choice, the first of these: the text of Apache-2.0 is in LICENSE-APACHE.
-ORDER = ["Apache-2.0", "Apache-2.0 WITH LLVM-exception", "MIT", "BSD-3-Clause", "Zlib", "Unicode-3.0"]
+ORDER = ["Apache-2.0", "Apache-2.0 WITH LLVM-exception", "MIT", "BSD-3-Clause", "ISC", "Zlib", "Unicode-3.0"]
 
 # What the files of licences are called in crates.
 FILES = {
     "Apache-2.0 WITH LLVM-exception": ["LICENSE"],
     "MIT": ["LICENSE-MIT", "LICENSE-MIT.txt", "LICENSE-MIT.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "COPYING"],
     "BSD-3-Clause": ["LICENSE", "LICENSE-BSD"],
+    "ISC": ["LICENSE"],
     "Zlib": ["LICENSE-ZLIB", "LICENSE-ZLIB.md", "LICENSE", "LICENSE.md", "LICENSE.txt"],
     "Unicode-3.0": ["LICENSE-UNICODE"],
 }
@@ -33,10 +34,18 @@ binary embeds is named in [NOTICE](NOTICE). `.ci/notices.py` writes this file.
 | --- | --- | --- |
 """
 
+# Between the crates of every binary and those that only some hold.
+WITH_CARDS = """
+A binary that was built with the feature `gpu`, which no build has unless it is asked for, also holds these:
 
-def metadata():
+| crate | version | licence |
+| --- | --- | --- |
+"""
+
+
+def metadata(*features):
     platforms = [argument for target in TARGETS for argument in ("--filter-platform", target)]
-    command = ["cargo", "metadata", "--format-version", "1", "--locked", *platforms]
+    command = ["cargo", "metadata", "--format-version", "1", "--locked", *features, *platforms]
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
@@ -84,13 +93,19 @@ def text(package, licence, others):
     raise SystemExit(f"{package['name']}: no text of {licence}")
 
 
+def row(package):
+    return f"| {package['name']} | {package['version']} | {', '.join(taken(package))} |\n"
+
+
 def main():
-    packages = linked(metadata())
-    table, texts = "", {}
+    usual = linked(metadata())
+    names = {package["id"] for package in usual}
+    more = [package for package in linked(metadata("--features", "gpu")) if package["id"] not in names]
+    packages = usual + more
+    texts = {}
+    table = "".join(map(row, usual)) + WITH_CARDS + "".join(map(row, more))
     for package in packages:
-        licences = taken(package)
-        table += f"| {package['name']} | {package['version']} | {', '.join(licences)} |\n"
-        for licence in licences:
+        for licence in taken(package):
             if licence != "Apache-2.0":
                 texts.setdefault(text(package, licence, packages), (licence, []))[1].append(package["name"])
     parts = [

@@ -190,19 +190,78 @@ fn imports_are_exactly_those_of_the_table() {
 fn only_one_place_knows_the_devices() {
     let mut findings = Vec::new();
     for file in sources().iter().filter(|file| !file.is_test()) {
-        let own = ["cpu", "interpreter"].map(|device| format!("src/runtime/{device}"));
+        let own = ["cpu", "interpreter", "gpu"].map(|device| format!("src/runtime/{device}"));
         let is_inside = own.iter().any(|folder| file.path.starts_with(folder.as_str()));
         for (number, line) in file.program() {
-            let names_device = ["runtime::cpu", "runtime::interpreter", "super::cpu", "super::interpreter"];
+            let devices = ["cpu", "interpreter", "gpu"];
+            let names_device: Vec<String> = ["runtime", "super"]
+                .iter()
+                .flat_map(|parent| devices.iter().map(move |device| format!("{parent}::{device}")))
+                .collect();
             let in_runtime = file.path.starts_with("src/runtime/");
             let names = names_device.iter().filter(|name| in_runtime || name.starts_with("runtime"));
-            if names.into_iter().any(|name| line.contains(name)) && !is_inside {
+            if names.into_iter().any(|name| line.contains(name.as_str())) && !is_inside {
                 findings.push((file.path.clone(), number));
             }
         }
     }
     assert!(findings.iter().all(|(path, _)| path == "src/runtime/devices.rs"), "{findings:?}");
-    assert_eq!(findings.len(), 2, "one line for each device: {findings:?}");
+    assert_eq!(findings.len(), 3, "one line for each device: {findings:?}");
+}
+
+/// What belongs to graphics cards, word by word.
+const OF_CARDS: &[&str] =
+    &["gpu", "wgpu", "vulkan", "wgsl", "shader", "shaders", "graphics card", "graphics cards"];
+
+/// Where these words may stand: the back end, the device, what names and shows both, and how loops are chosen for it.
+const KNOW_CARDS: &[&str] = &[
+    "src/codegen/wgsl/",
+    "src/codegen/mod.rs",
+    "src/runtime/gpu/",
+    "src/runtime/devices.rs",
+    "src/runtime/mod.rs",
+    "src/cli/",
+    "src/sched/policy/gpu",
+    "src/lib.rs",
+];
+
+/// The words of graphics cards in a line, comments and all.
+fn words_of_cards(line: &str) -> Vec<&'static str> {
+    let line = line.to_lowercase();
+    let is_letter = |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric());
+    let stands = |word: &&&str| {
+        line.match_indices(**word).any(|(at, _)| {
+            let (before, after) = (&line[..at], &line[at + word.len()..]);
+            !is_letter(before.chars().next_back()) && !is_letter(after.chars().next())
+        })
+    };
+    OF_CARDS.iter().filter(stands).copied().collect()
+}
+
+/// A grid is a form of machine. What drives one is known at the ends alone: where code is written, and where it runs.
+#[test]
+fn the_compiler_knows_grids_not_graphics_cards() {
+    let mut findings = Vec::new();
+    for file in sources().iter().filter(|file| !KNOW_CARDS.iter().any(|place| file.path.starts_with(place))) {
+        for (at, line) in file.text.lines().enumerate() {
+            let words = words_of_cards(line).into_iter();
+            findings.extend(words.map(|word| format!("{}:{}: {word}", file.path, at + 1)));
+        }
+    }
+    check("a word of graphics cards stands where a machine is a grid", &findings);
+}
+
+#[test]
+fn words_of_graphics_cards_are_found() {
+    for (line, words) in [
+        ("//! On GPUs, and a shaderless card.", &[] as &[&str]),
+        ("let gpu = Gpu::new(); // WGSL", &["gpu", "wgsl"]),
+        ("/// Of a Graphics Card, its shaders.", &["shaders", "graphics card"]),
+        ("use crate::codegen::wgsl::Shader;", &["wgsl", "shader"]),
+        ("fn run_gpu(vulkan_instance: X)", &["gpu", "vulkan"]),
+    ] {
+        assert_eq!(words_of_cards(line), words, "{line}");
+    }
 }
 
 /// Training knows instances, and nothing of what they are made of.
@@ -435,10 +494,12 @@ fn only_tests_can_plant_faults() {
         for (number, line) in file.code().filter(|(_, line)| line.contains("feature = \"")) {
             let switch = line.contains("all(feature = \"testing\", debug_assertions)");
             let modules = ["#[cfg(any(test, feature = \"testing\"))]", "#[cfg(feature = \"cli\")]"];
+            let cards = ["#[cfg(feature = \"gpu\")]", "#[cfg(not(feature = \"gpu\"))]"];
             let place = format!("{}:{number}", file.path);
             let guarded = match &*file.path {
                 "src/base/fault.rs" => switch,
                 "src/lib.rs" => modules.contains(&line),
+                "src/runtime/mod.rs" | "src/runtime/devices.rs" => cards.contains(&line),
                 _ => false,
             };
             assert!(guarded, "{place} asks for a feature");
@@ -503,21 +564,55 @@ fn the_package_has_what_it_is_built_of() {
     assert!(tests.is_empty(), "in the package: {tests:?}");
 }
 
+/// The dependencies of the program in a manifest, with what they are asked for with: those of every system, and of some.
+fn dependencies(manifest: &str) -> Vec<(&str, &str)> {
+    let (mut is_linked, mut found) = (false, Vec::new());
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            is_linked =
+                line == "[dependencies]" || line.starts_with("[target.") && line.ends_with(".dependencies]");
+        } else if is_linked {
+            found.extend(line.split_once(" = "));
+        }
+    }
+    found
+}
+
 /// Today nothing names the crates in the binary.
 #[test]
 fn the_notices_name_the_crates_that_are_asked_for() {
-    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("a manifest");
-    let notices = std::fs::read_to_string(root().join("THIRD-PARTY.md")).expect("notices");
-    let mut is_linked = false;
-    let mut missing = Vec::new();
-    for line in manifest.lines() {
-        if line.starts_with('[') {
-            is_linked = line == "[dependencies]" || line.ends_with(".dependencies]");
-        } else if let Some((name, _)) = line.split_once(" = ").filter(|_| is_linked)
-            && !notices.contains(&format!("\n| {name} | "))
-        {
-            missing.push(format!("{name} is not in THIRD-PARTY.md: run .ci/notices.py"));
-        }
-    }
-    check("notices", &missing);
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("a manifest");
+    let notices = fs::read_to_string(root().join("THIRD-PARTY.md")).expect("notices");
+    let missing = dependencies(&manifest).into_iter().map(|(name, _)| name);
+    let missing = missing.filter(|name| !notices.contains(&format!("\n| {name} | ")));
+    let findings: Vec<String> =
+        missing.map(|name| format!("{name} is not in THIRD-PARTY.md: run .ci/notices.py")).collect();
+    check("notices", &findings);
+}
+
+/// What drives graphics cards is larger than all the rest: only those who ask for the feature build it.
+#[test]
+fn no_build_has_graphics_cards_unless_it_asks() {
+    const CRATES: [&str; 3] = ["naga", "pollster", "wgpu"];
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    let of_cards = dependencies(&manifest).into_iter().filter(|(name, _)| CRATES.contains(name));
+    let of_cards: Vec<(&str, &str)> = of_cards.collect();
+    let names: BTreeSet<&str> = of_cards.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, BTreeSet::from(CRATES), "the crates of the feature");
+    let always = of_cards.iter().filter(|(_, asked)| !asked.contains("optional = true"));
+    let findings: Vec<String> = always.map(|(name, asked)| format!("{name} = {asked}")).collect();
+    check("crates that the default build must not have", &findings);
+    // And no feature but the one has them.
+    let (_, features) = manifest.split_once("\n[features]\n").expect("features");
+    let (features, _) = features.split_once("\n[").expect("another section");
+    let asks = |line: &&str| {
+        let (name, asked) = line.split_once(" = ").expect("a feature");
+        name != "gpu" && (asked.contains("gpu") || CRATES.iter().any(|crate_name| asked.contains(crate_name)))
+    };
+    let lines = features.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    assert_eq!(
+        lines.filter(asks).collect::<Vec<_>>(),
+        [] as [&str; 0],
+        "features that ask for graphics cards"
+    );
 }

@@ -1,1 +1,1 @@
-use super::*;
+//! What loops become as text, and that it is what they say.
