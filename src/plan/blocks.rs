@@ -32,6 +32,31 @@ pub fn number(blocks: impl Iterator<Item = u64>) -> Numbered {
     numbered
 }
 
+/// What a kernel binds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bound {
+    /// The number of each buffer's block.
+    pub blocks: Vec<usize>,
+    /// The number of the verdict's block, where the kernel waits for one.
+    pub verdict: Option<usize>,
+    /// For each block the first of the places that lie in it: those of all buffers, then that of the verdict.
+    pub firsts: Vec<usize>,
+}
+
+/// The blocks of a kernel's buffers, of which places and bytes are known, and of the verdict at a byte of the arena.
+/// `block_of` tells blocks apart.
+pub fn bind(
+    buffers: impl Iterator<Item = (Placement, u64)>,
+    verdict: Option<usize>,
+    block_of: &dyn Fn(Placement, u64) -> u64,
+) -> Bound {
+    let of_buffers = buffers.map(|(place, bytes)| block_of(place, bytes));
+    let of_verdict = verdict.map(|offset| block_of(Placement::Arena(offset), size_of::<f32>() as u64));
+    let Numbered { mut blocks, firsts } = number(of_buffers.chain(of_verdict));
+    let verdict = verdict.and_then(|_| blocks.pop());
+    Bound { blocks, verdict, firsts }
+}
+
 /// What tells the block of a place apart, as far as that can be known before there is memory.
 ///
 /// # Panics
@@ -57,6 +82,22 @@ mod tests {
         let Numbered { blocks, firsts } = number([7, 3, 7, 9, 3].into_iter());
         assert_eq!(blocks, [0, 1, 0, 2, 1]);
         assert_eq!(firsts, [0, 1, 3]);
+    }
+
+    #[test]
+    fn the_verdict_comes_last() {
+        let bind_all = |verdict| {
+            let places = [(Placement::Present(0), 4), (Placement::Arena(100), 8), (Placement::Arena(250), 8)];
+            bind(places.into_iter(), verdict, &|place, bytes| likely(place, bytes, 100))
+        };
+        let bound = |blocks: &[usize], verdict, firsts: &[usize]| Bound {
+            blocks: blocks.into(),
+            verdict,
+            firsts: firsts.into(),
+        };
+        assert_eq!(bind_all(None), bound(&[0, 1, 2], None, &[0, 1, 2]));
+        assert_eq!(bind_all(Some(199)), bound(&[0, 1, 2], Some(1), &[0, 1, 2]));
+        assert_eq!(bind_all(Some(0)), bound(&[0, 1, 2], Some(3), &[0, 1, 2, 3]));
     }
 
     #[test]

@@ -40,16 +40,33 @@ impl Writer<'_, '_> {
     /// The first operand of an operation. Where all of them are constants, one is hidden: WGSL computes with constants
     /// while it compiles, in a way of its own, and refuses what overflows.
     fn first(&mut self, x: &Expr, others: &[&Expr]) -> Result<String, Error> {
-        match as_constant(x) {
-            Some(constant) if others.iter().all(|other| as_constant(other).is_some()) => Ok(match constant {
-                Expr::Float(x) => self.bits(x.to_bits()),
-                Expr::Int(x) => {
-                    self.prelude.need(Helper::Whole);
-                    format!("whole({})", int(*x))
-                }
-                other => self.value(other)?,
-            }),
-            _ => self.value(x),
+        let value = self.value(x)?;
+        if ![x].iter().chain(others).all(|operand| self.is_constant(operand)) {
+            return Ok(value);
+        }
+        Ok(match (as_constant(x), self.shape.scalar(x)) {
+            (Some(Expr::Float(x)), _) => self.bits(x.to_bits()),
+            (_, Scalar::F32) => {
+                self.prelude.need(Helper::FromBits);
+                format!("from_bits(bitcast<u32>({value}))")
+            }
+            (_, Scalar::I32) => {
+                self.prelude.need(Helper::Whole);
+                format!("whole({value})")
+            }
+            (_, Scalar::Bool) => value,
+        })
+    }
+
+    /// Whether WGSL knows the value of an expression's text. It knows that of no operation, as its operand is hidden.
+    fn is_constant(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Float(_) | Expr::Int(_) | Expr::Bool(_) => true,
+            Expr::Number { index, stride, .. } => *stride == 0 && index.terms().is_empty(),
+            Expr::Splat(x, _) => self.is_constant(x),
+            Expr::Unary(Unary::Fence, x) => self.prelude.rounding == Rounding::Kept && self.is_constant(x),
+            Expr::Select(condition, x, y) => [condition, x, y].iter().all(|x| self.is_constant(x)),
+            _ => false,
         }
     }
 
@@ -136,7 +153,7 @@ fn as_constant(expr: &Expr) -> Option<&Expr> {
     }
 }
 
-fn int(x: i32) -> String {
+pub(super) fn int(x: i32) -> String {
     if x == i32::MIN { "bitcast<i32>(0x80000000u)".into() } else { format!("{x}i") }
 }
 

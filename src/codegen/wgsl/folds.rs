@@ -123,7 +123,8 @@ impl<'f> Writer<'_, 'f> {
             self.barrier(false);
         }
         for (slot, fold) in folds.iter().enumerate() {
-            let variable = format!("fold_{}", self.next_fold);
+            // All names with a number behind are those of the loops.
+            let variable = format!("fold{}_value", self.next_fold);
             self.next_fold += 1;
             let at = format!("row * {row}u + {}u", slot as u32 * rows * row);
             let value = if folds.len() > 1 { format!("folded[{at}]") } else { format!("{name}({at})") };

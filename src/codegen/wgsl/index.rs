@@ -1,5 +1,6 @@
 //! Indices as WGSL: `i32` expressions of the loops' variables.
 
+use super::expression::int;
 use super::prelude::{Helper, Prelude};
 use crate::loops::{Atom, Axes, Axis, Index};
 
@@ -19,15 +20,16 @@ pub(super) fn identifier(name: &str) -> String {
     }
 }
 
-/// The text of an index, of type `i32`.
+/// The text of an index, of type `i32`. Numbers are those of 32 bits: sums and products wrap as those of the loops do,
+/// where these are cut to 32 bits.
 pub(super) fn text(index: &Index, axes: &Axes, prelude: &mut Prelude) -> String {
     let mut terms = Vec::new();
     for (atom, coefficient) in index.terms() {
         let atom = atom_text(atom, axes, prelude);
-        terms.push(if *coefficient == 1 { atom } else { format!("{coefficient}i * {atom}") });
+        terms.push(if *coefficient == 1 { atom } else { format!("{} * {atom}", int(*coefficient as i32)) });
     }
     if index.constant() != 0 || terms.is_empty() {
-        terms.push(format!("{}i", index.constant()));
+        terms.push(int(index.constant() as i32));
     }
     match terms.as_slice() {
         [one] => one.clone(),

@@ -5,7 +5,7 @@ use cranelift_entity::EntitySet;
 use super::super::Error;
 use super::WORKGROUP;
 use crate::loops::visit::{Access, for_each_access, for_each_expr};
-use crate::loops::{Axis, Buffer, Expr, ForKind, Function, Index, Scalar, Stmt};
+use crate::loops::{Atom, Axis, Buffer, Expr, ForKind, Function, Index, Scalar, Stmt};
 
 /// What is known of a function before it is written.
 pub(super) struct Shape<'f> {
@@ -91,8 +91,27 @@ impl<'f> Shape<'f> {
         let first = others.next();
         let is_vector = |access: &Access<'_>| access.lanes == self.lanes && access.stride != 0;
         self.lanes == 1
-            || first.is_some_and(|first| is_vector(first) && others.all(|other| first.is_same_place(other)))
+            || first.is_some_and(|first| {
+                let is_same = |other: &Access<'_>| first.is_same_place(other);
+                is_vector(first) && others.all(is_same) && self.tells_lanes_apart(first)
+            })
             || accesses.clone().all(|access| self.is_aligned(access, i64::from(self.lanes)))
+    }
+
+    /// Whether a lane of an access touches no element of another one, also where loops run on. Whatever is a multiple of
+    /// all lanes together tells that lanes are the same; what is left of the loops must not lead to the next lane.
+    fn tells_lanes_apart(&self, access: &Access<'_>) -> bool {
+        let stride = access.stride.abs();
+        let is_whole = |coefficient: i64| coefficient % (stride * i64::from(self.lanes)) == 0;
+        // A point of the grid touches what no other one stores.
+        let varies = |atom: &Atom| {
+            let mut varies = false;
+            atom.for_each_axis(&mut |axis| varies |= !self.grid.contains(&axis));
+            varies
+        };
+        let terms = access.index.terms().iter().filter(|(atom, by)| varies(atom) && !is_whole(*by));
+        let (low, high) = Index::from_terms(terms.cloned().collect(), 0).range(&self.function.axes);
+        high - low < stride
     }
 
     /// Whether an access is of whole vectors, each from a multiple of a number on.
