@@ -8,18 +8,19 @@ use super::statement::Writer;
 use crate::loops::{Buffer, DType, Expr, Index, Scalar};
 
 impl Writer<'_, '_> {
-    /// An index in the lane at hand, of type `i32`.
-    pub(super) fn position(&mut self, index: &Index, stride: i64) -> String {
+    /// An index of so many lanes in the one at hand, of type `i32`. A scalar is the same in all, whatever its stride.
+    pub(super) fn position(&mut self, index: &Index, stride: i64, lanes: u32) -> String {
         let first = index::text(index, &self.shape.function.axes, self.prelude);
         match stride {
+            _ if lanes == 1 => first,
             0 => first,
             1 => format!("({first} + lane)"),
             _ => format!("({first} + {stride}i * lane)"),
         }
     }
 
-    pub(super) fn load(&mut self, buffer: Buffer, index: &Index, stride: i64) -> String {
-        let at = self.position(index, stride);
+    pub(super) fn load(&mut self, buffer: Buffer, index: &Index, stride: i64, lanes: u32) -> String {
+        let at = self.position(index, stride, lanes);
         let (block, start) = (self.part.blocks[buffer.as_u32() as usize], self.start(buffer));
         match self.shape.function.buffers[buffer].dtype {
             DType::F32 => {
@@ -55,7 +56,7 @@ impl Writer<'_, '_> {
         if is_shared {
             self.barrier(true);
         }
-        let at = self.position(index, stride);
+        let at = self.position(index, stride, ty.lanes);
         let word = match (scalar, self.shape.function.buffers[buffer].dtype) {
             (Scalar::F32, _) => format!("bitcast<u32>({value})"),
             (Scalar::I32, DType::I32) => format!("bitcast<u32>({value})"),

@@ -13,8 +13,8 @@ impl Writer<'_, '_> {
             Expr::Int(x) => int(*x),
             Expr::Bool(x) => x.to_string(),
             Expr::Local(local) => self.local(*local),
-            Expr::Number { index, stride, .. } => self.position(index, *stride),
-            Expr::Load { buffer, index, stride, .. } => self.load(*buffer, index, *stride),
+            Expr::Number { index, stride, lanes } => self.position(index, *stride, *lanes),
+            Expr::Load { buffer, index, stride, lanes } => self.load(*buffer, index, *stride, *lanes),
             Expr::Splat(x, _) => self.value(x)?,
             Expr::Unary(op, x) => self.unary(*op, x)?,
             Expr::Binary(op, x, y) => self.binary(*op, x, y)?,
@@ -62,7 +62,9 @@ impl Writer<'_, '_> {
     fn is_constant(&self, expr: &Expr) -> bool {
         match expr {
             Expr::Float(_) | Expr::Int(_) | Expr::Bool(_) => true,
-            Expr::Number { index, stride, .. } => *stride == 0 && index.terms().is_empty(),
+            Expr::Number { index, stride, lanes } => {
+                (*stride == 0 || *lanes == 1) && index.terms().is_empty()
+            }
             Expr::Splat(x, _) => self.is_constant(x),
             Expr::Unary(Unary::Fence, x) => self.prelude.rounding == Rounding::Kept && self.is_constant(x),
             Expr::Select(condition, x, y) => [condition, x, y].iter().all(|x| self.is_constant(x)),
