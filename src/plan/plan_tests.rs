@@ -319,3 +319,66 @@ fn a_unit_waits_for_the_memory_that_it_touches() {
         assert_eq!(example.planned().plan.dependences, wanted, "{:?} {}", example.launches, example.kept);
     }
 }
+
+/// A block of the arena, or one that is to be placed.
+fn allocation(bytes: usize, live: Range<usize>) -> Allocation {
+    Allocation { tensors: Vec::new(), bytes, live }
+}
+
+/// The offsets of blocks that are placed one after the other, where memory has blocks of so many bytes.
+fn offsets(sizes: &[(usize, Range<usize>)], block_bytes: Option<usize>) -> Vec<usize> {
+    let mut placed = Placed::new();
+    let place = |(at, (bytes, live)): (usize, &(usize, Range<usize>))| {
+        let allocation = allocation(*bytes, live.clone());
+        let offset = first_fit(&placed, &allocation, block_bytes);
+        placed.insert((offset, at), allocation);
+        offset
+    };
+    sizes.iter().enumerate().map(place).collect()
+}
+
+#[test]
+fn no_tensor_lies_in_two_blocks_of_memory() {
+    let at_once = |sizes: &[usize]| sizes.iter().map(|bytes| (*bytes, 0..1)).collect::<Vec<_>>();
+    let cases: [(&[usize], &[usize]); 5] = [
+        // One that fills a block, and sizes around half of one.
+        (&[256, 256, 64], &[0, 256, 512]),
+        (&[128, 128, 128], &[0, 128, 256]),
+        (&[192, 128, 64], &[0, 256, 192]),
+        (&[192, 192, 64, 64, 64], &[0, 256, 192, 448, 512]),
+        (&[64, 256, 192, 64], &[0, 256, 64, 512]),
+    ];
+    for (sizes, wanted) in cases {
+        assert_eq!(offsets(&at_once(sizes), Some(256)), wanted, "{sizes:?}");
+    }
+    // Without blocks they lie one behind the other.
+    assert_eq!(offsets(&at_once(&[192, 128, 64]), None), [0, 192, 320]);
+}
+
+/// Whatever the sizes and times: what is needed at once lies apart, and nothing in two blocks.
+#[test]
+fn blocks_hold_in_any_order() {
+    const BLOCK: usize = 512;
+    let mut random = 1_u64;
+    let mut next = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % below
+    };
+    for _ in 0..200 {
+        let mut drawn = || {
+            let (bytes, start) = (64 * (1 + next(8)), next(6));
+            (bytes, start..start + 1 + next(4))
+        };
+        let sizes: Vec<(usize, Range<usize>)> = (0..20).map(|_| drawn()).collect();
+        let offsets = offsets(&sizes, Some(BLOCK));
+        let placed: Vec<_> = sizes.iter().zip(&offsets).collect();
+        for (at, ((bytes, live), offset)) in placed.iter().enumerate() {
+            assert_eq!(**offset / BLOCK, (**offset + bytes - 1) / BLOCK, "{sizes:?} at {offsets:?}");
+            for ((others, other_live), other) in &placed[..at] {
+                let apart = **offset + bytes <= **other || **other + others <= **offset;
+                let in_turn = live.end <= other_live.start || other_live.end <= live.start;
+                assert!(apart || in_turn, "{sizes:?} at {offsets:?}");
+            }
+        }
+    }
+}

@@ -147,3 +147,7 @@ fn statements(body: &[Stmt]) -> usize {
     };
     body.iter().map(inside).sum()
 }
+
+#[cfg(test)]
+#[path = "together_tests.rs"]
+mod tests;
