@@ -107,7 +107,8 @@ fn a_device_may_have_other_vectors() {
     let graph = Model::new(&NET.replace("OPTIM", "sgd(0.1)")).step(40);
     let (narrow, others) =
         steps(&graph, &CompileOptions::of(Target::host()), &devices::host(1).expect("a thread"), 2);
-    let grids = [true, false].map(|fuses| Machine::of_grid(32, 32, Grid { fuses }));
+    let grids =
+        [true, false].map(|fuses| Machine::of_grid(32, 32, Grid { fuses, block_bytes: 1 << 30, blocks: 8 }));
     for device in [device].into_iter().chain(grids.map(devices::interpreter_like)) {
         let options = CompileOptions { machine: device.machine(), over: None, fast_math: true };
         let (wide, losses) = steps(&graph, &options, &device, 2);

@@ -24,6 +24,8 @@ pub enum MemoryLimit {
     AddressSpace,
     /// The largest data segment (`ulimit -d`).
     DataSegment,
+    /// What a device holds together; all of it may be taken.
+    Block,
 }
 
 /// Memory that this process can still get.
@@ -73,7 +75,10 @@ impl Room {
 
     /// What tensors may take of it.
     pub fn usable(&self) -> u64 {
-        self.bytes - self.bytes / KEPT_BACK
+        match self.bound {
+            MemoryLimit::Block => self.bytes,
+            _ => self.bytes - self.bytes / KEPT_BACK,
+        }
     }
 
     /// Whether tensors may take so many bytes of it.
@@ -110,6 +115,7 @@ impl fmt::Display for Room {
             MemoryLimit::ControlGroup => "in this control group",
             MemoryLimit::AddressSpace => "of address space (ulimit -v)",
             MemoryLimit::DataSegment => "of data (ulimit -d)",
+            MemoryLimit::Block => "in a block of the device's memory",
         };
         write!(f, "there are {} {limit}", bytes(self.bytes))
     }

@@ -35,6 +35,7 @@ struct Report {
     model: String,
     batch: i64,
     threads: usize,
+    device: String,
     train_step_ms: Option<Milliseconds>,
     infer_ms: Option<Milliseconds>,
     train_gflop: Option<f64>,
@@ -93,6 +94,7 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
         model: spec.name.clone(),
         batch: phase.batch,
         threads: device.threads(),
+        device: device.described(),
         train_gflop: train.as_ref().map(|made| made.gflop),
         train_gflops: train.as_ref().map(Measured::gflops),
         train_step_ms: train.map(|made| made.times),
@@ -121,7 +123,7 @@ fn text(report: &Report) -> String {
     };
     let arithmetic = worked("a step", report.train_gflop, report.train_gflops);
     let lines = [
-        Some(format!("{}, batch {}, {} threads", report.model, report.batch, report.threads)),
+        Some(format!("{}, batch {}, {}", report.model, report.batch, report.device)),
         timed("training step", &report.train_step_ms),
         timed("inference", &report.infer_ms),
         arithmetic.or_else(|| worked("a prediction", report.infer_gflop, report.infer_gflops)),

@@ -44,6 +44,7 @@ struct Report {
     model: String,
     batch: i64,
     threads: usize,
+    device: String,
     level: String,
     step_ms: f64,
     peak_gflops: f64,
@@ -99,6 +100,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
         model: spec.name.clone(),
         batch: phase.batch,
         threads: device.threads(),
+        device: device.described(),
         level: options.machine.target.level.to_string(),
         step_ms: total * 1e3,
         peak_gflops,
@@ -223,11 +225,10 @@ fn text(report: &Report, top: usize) -> String {
         String::new()
     };
     format!(
-        "{}, batch {}, {} threads, {}: {:.3} ms a step in {} kernels\npeaks: {:.1} GFLOP/s, {:.1} GB/s from memory\n\n{table}{shown}",
+        "{}, batch {}, {}: {:.3} ms a step in {} kernels\npeaks: {:.1} GFLOP/s, {:.1} GB/s from memory\n\n{table}{shown}",
         report.model,
         report.batch,
-        report.threads,
-        report.level,
+        report.device,
         report.step_ms,
         report.kernels.len(),
         report.peak_gflops,

@@ -280,7 +280,7 @@ pub fn manifest(
     let mut manifest = Manifest::new(spec.name.clone(), asked);
     manifest.settings = project.described(spec)?;
     manifest.device = device.kind().into();
-    manifest.level = device.machine().target.level.to_string();
+    manifest.level = device.identity();
     manifest.classes.clone_from(&data.class_names);
     let weights = subject.init.as_deref().or(spec.weights.as_ref().map(|weights| weights.file.as_path()));
     // One that is not there is an error where it is read, if it is needed.

@@ -65,7 +65,7 @@ fn shader(
         notes: notes(lowered, launch, project),
     });
     let parts = parts.collect();
-    wgsl::write(&Dispatch { parts, condition, rounding: Rounding::Kept })
+    wgsl::write(&Dispatch { parts, condition, rounding: Rounding::Kept, fuses: grid.fuses })
 }
 
 /// The calls that a launch comes from, with the user's lines.

@@ -31,6 +31,9 @@ pub trait Device: Send + Sync {
     /// What it is, for people: part of a line.
     fn described(&self) -> String;
 
+    /// What its results depend on to the bit, beside the program: the vector level, or what it is called with its driver.
+    fn identity(&self) -> String;
+
     /// What graphs are lowered for.
     fn machine(&self) -> Machine;
 

@@ -7,6 +7,7 @@
 pub mod agreement;
 pub mod allocator;
 mod broken;
+mod chains;
 mod cpu;
 mod device;
 pub mod devices;

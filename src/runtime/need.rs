@@ -48,6 +48,12 @@ impl Need {
     }
 }
 
+/// Bytes of the largest tensor of a program.
+pub fn largest(lowered: &Lowered) -> u64 {
+    let buffers = lowered.launches.iter().flat_map(|launch| launch.function.buffers.values());
+    buffers.map(|data| (data.len * data.dtype.size()) as u64).max().unwrap_or(0)
+}
+
 /// Bytes of the parameters and states of a graph.
 pub fn persistent(graph: &Graph) -> u64 {
     let persistent =

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::base::memory::{self, Shortage};
+use crate::base::memory::{self, MemoryLimit, Shortage};
 use crate::elab::config::Phase;
 use crate::graph::{Graph, Role};
 use crate::lower::{CompileOptions, Lowered, TunedTiles, lower_tuned};
@@ -117,7 +117,11 @@ pub fn advised(
     let Some(room) = shortage.room.filter(|_| batch > 1) else { return shortage.into() };
     let mut needed = |batch: i64| {
         let graph = graph(batch)?;
-        Some(Need::of(&graph, &lower_tuned(&graph, options, &TunedTiles::default())).run)
+        let lowered = lower_tuned(&graph, options, &TunedTiles::default());
+        Some(match room.bound {
+            MemoryLimit::Block => need::largest(&lowered),
+            _ => Need::of(&graph, &lowered).run,
+        })
     };
     let all = needed(batch).unwrap_or(shortage.needed);
     let batch = need::largest_batch(room, (batch, all), &mut needed);

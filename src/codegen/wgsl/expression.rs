@@ -20,7 +20,10 @@ impl Writer<'_, '_> {
             Expr::Binary(op, x, y) => self.binary(*op, x, y)?,
             Expr::Fma(x, y, z) => {
                 let (x, y, z) = (self.first(x, &[y, z])?, self.value(y)?, self.value(z)?);
-                format!("fma({x}, {y}, {z})")
+                match self.prelude.fuses {
+                    true => format!("fma({x}, {y}, {z})"),
+                    false => format!("({x} * {y} + {z})"),
+                }
             }
             Expr::Select(condition, x, y) => {
                 let (condition, x, y) = (self.value(condition)?, self.value(x)?, self.value(y)?);

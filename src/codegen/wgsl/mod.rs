@@ -68,6 +68,9 @@ pub struct Dispatch<'a> {
     pub parts: Vec<Part<'a>>,
     pub condition: Option<Condition>,
     pub rounding: Rounding,
+    /// Whether a fused multiply-add of the driver rounds once. Where it does not, it is written as the two operations that
+    /// it is: drivers are told of these that they stay as they are.
+    pub fuses: bool,
 }
 
 /// A dispatch as text.
@@ -112,7 +115,7 @@ pub const RUN_WORDS: usize = 8;
 pub fn write(dispatch: &Dispatch<'_>) -> Result<Shader, Error> {
     let shapes = dispatch.parts.iter().map(|part| Shape::of(part.function));
     let shapes: Vec<Shape<'_>> = shapes.collect::<Result<_, _>>()?;
-    let mut prelude = Prelude::new(dispatch.rounding);
+    let mut prelude = Prelude::new(dispatch.rounding, dispatch.fuses);
     let written = written(dispatch, &mut prelude, &shapes);
     let (mut functions, mut place) = (String::new(), 0);
     for (number, (part, shape)) in dispatch.parts.iter().zip(&shapes).enumerate() {

@@ -13,6 +13,7 @@ use crate::loops::Fold;
 /// What has been asked for so far.
 pub(super) struct Prelude {
     pub rounding: Rounding,
+    pub fuses: bool,
     /// Blocks of which single bytes are stored.
     pub atomic: BTreeSet<usize>,
     helpers: BTreeSet<Helper>,
@@ -109,9 +110,9 @@ pub(super) fn place(number: usize) -> String {
 }
 
 impl Prelude {
-    pub fn new(rounding: Rounding) -> Prelude {
+    pub fn new(rounding: Rounding, fuses: bool) -> Prelude {
         let (atomic, helpers, folds) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Prelude { rounding, atomic, helpers, folds, fold_words: 0 }
+        Prelude { rounding, fuses, atomic, helpers, folds, fold_words: 0 }
     }
 
     pub fn need(&mut self, helper: Helper) {

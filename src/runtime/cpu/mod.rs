@@ -69,6 +69,10 @@ impl Device for Cpu {
         format!("{threads} thread{}, {level}", if threads == 1 { "" } else { "s" })
     }
 
+    fn identity(&self) -> String {
+        self.machine.target.level.to_string()
+    }
+
     fn machine(&self) -> Machine {
         self.machine
     }

@@ -23,6 +23,8 @@ pub(super) struct Context {
     pub rounding: Rounding,
     /// Whether it takes code that tells zeros by their signs, where it takes code as it is.
     pub preserves: bool,
+    /// Whether its fused multiply-add rounds once.
+    pub fuses: bool,
     /// Nanoseconds a tick of its clock, where it can be asked when something ran.
     pub tick: Option<f32>,
     /// What went wrong first.
@@ -76,7 +78,22 @@ impl Context {
         let tick = clock.then(|| queue.get_timestamp_period());
         let rounding = if kept { Rounding::Kept } else { Rounding::Fenced };
         let next_buffer = AtomicU64::new(0);
-        Ok(Context { device, queue, adapter, rounding, preserves: kept, tick, fault, next_buffer })
+        Ok(Context {
+            device,
+            queue,
+            adapter,
+            rounding,
+            preserves: kept,
+            fuses: false,
+            tick,
+            fault,
+            next_buffer,
+        })
+    }
+
+    /// Room for commands.
+    pub fn encoder(&self) -> wgpu::CommandEncoder {
+        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
     }
 
     /// What went wrong, if anything did.
@@ -142,7 +159,7 @@ impl Context {
     pub fn read(&self, buffer: &Buffer, start: u64, bytes: u64) -> Vec<u8> {
         let mut copies = self.copies(&[(buffer, start, bytes)]);
         let read = copies.as_mut().and_then(|copies| {
-            let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut encoder = self.encoder();
             copies.encode(&mut encoder);
             copies.submit(self, encoder).ok()
         });

@@ -98,7 +98,7 @@ impl Slab {
 }
 
 fn clear(context: &Context, buffer: &Buffer, start: u64, size: u64) {
-    let mut encoder = context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let mut encoder = context.encoder();
     encoder.clear_buffer(&buffer.buffer, start, Some(size));
     context.queue.submit([encoder.finish()]);
 }

@@ -5,8 +5,10 @@
 //! comes back with it. All that goes wrong on the device is kept ([`context`]) and ends the run that sees it.
 
 mod adapters;
+mod alone;
 mod context;
 mod memory;
+mod peak;
 mod probe;
 mod program;
 mod runner;
@@ -52,11 +54,11 @@ impl Gpu {
     pub fn open(name: Option<&str>, fenced: bool) -> Result<Gpu, Fault> {
         let mut context = Context::open(adapters::find(name)?, fenced)?;
         context.preserves &= probe::fuses(&context).is_ok();
-        let fuses = probe::fuses(&context)?;
+        context.fuses = probe::fuses(&context)?;
         let context = Arc::new(context);
         let adapter = &context.adapter;
         let blocks = adapter.limits.max_storage_buffers_per_shader_stage as usize;
-        let grid = Grid { fuses, block_bytes: adapter.block_bytes() as usize, blocks };
+        let grid = Grid { fuses: context.fuses, block_bytes: adapter.block_bytes() as usize, blocks };
         Ok(Gpu { context, slabs: Arc::default(), grid, idle: Mutex::new(None) })
     }
 
@@ -76,6 +78,10 @@ impl Device for Gpu {
 
     fn described(&self) -> String {
         self.context.adapter.name.clone()
+    }
+
+    fn identity(&self) -> String {
+        format!("{}, {}", self.context.adapter.name, self.context.adapter.driver)
     }
 
     fn machine(&self) -> Machine {
@@ -129,11 +135,11 @@ impl Device for Gpu {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    fn peak_gflops(&self, _: &Machine) -> Result<f64, Error> {
-        Err(Error::Unsupported("the peak of graphics cards is not measured in this version".into()))
+    fn peak_gflops(&self, machine: &Machine) -> Result<f64, Error> {
+        peak::gflops(&self.context, machine)
     }
 
     fn bandwidth(&self) -> Result<f64, Error> {
-        Err(Error::Unsupported("the bandwidth of graphics cards is not measured in this version".into()))
+        peak::bandwidth(&self.context, &self.machine())
     }
 }

@@ -12,7 +12,7 @@ use pollster::block_on;
 
 use super::context::Context;
 use super::spirv;
-use crate::base::numbers;
+use crate::base::memory::{MemoryLimit, Room, Shortage};
 use crate::base::parallel;
 use crate::codegen::wgsl::{self, Condition, Dispatch, Part, Rounding, Shader};
 use crate::plan::blocks::{Numbered, likely, number};
@@ -100,13 +100,10 @@ impl Program {
         let bytes = buffers.map(|data| (data, (data.len * data.dtype.size()) as u64));
         match bytes.filter(|(_, bytes)| *bytes > self.block_bytes).max_by_key(|(_, bytes)| *bytes) {
             None => Ok(()),
-            Some((data, bytes)) => Err(Error::Unsupported(format!(
-                "`{}` takes {}, and {} binds {} at most; a smaller batch may fit",
-                data.name,
-                numbers::bytes(bytes),
-                self.context.adapter.name,
-                numbers::bytes(self.block_bytes)
-            ))),
+            Some((data, needed)) => {
+                let room = Some(Room { bytes: self.block_bytes, bound: MemoryLimit::Block });
+                Err(Shortage { what: format!("`{}`", data.name), needed, room }.into())
+            }
         }
     }
 
@@ -161,11 +158,39 @@ impl Program {
             Part { function, blocks: own.to_vec(), notes: Vec::new() }
         });
         let parts = parts.collect();
-        let dispatch = Dispatch { parts, condition: key.condition, rounding: self.context.rounding };
+        let Context { rounding, fuses, .. } = *self.context;
+        let dispatch = Dispatch { parts, condition: key.condition, rounding, fuses };
         let shader = wgsl::write(&dispatch)?;
         let name = &self.parts.functions[key.functions[0]].name;
         build(&self.context, shader, name)
             .map_err(|fault| Error::Compile { name: name.clone(), reason: fault.to_string() })
+    }
+}
+
+impl Pipeline {
+    /// Binds buffers in the order of their bindings.
+    pub fn bind<'a>(
+        &self,
+        context: &Context,
+        buffers: impl Iterator<Item = &'a wgpu::Buffer>,
+    ) -> wgpu::BindGroup {
+        let entry = |(binding, buffer): (usize, &'a wgpu::Buffer)| wgpu::BindGroupEntry {
+            binding: binding as u32,
+            resource: buffer.as_entire_binding(),
+        };
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers.enumerate().map(entry).collect();
+        let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &self.layout, entries: &entries };
+        context.device.create_bind_group(&descriptor)
+    }
+
+    /// Adds a run of it to a pass.
+    pub fn record(&self, group: &wgpu::BindGroup, pass: &mut wgpu::ComputePass<'_>) {
+        let [x, y] = self.shader.dimensions();
+        if x > 0 {
+            pass.set_pipeline(&self.pipeline);
+            pass.set_bind_group(0, group, &[]);
+            pass.dispatch_workgroups(x, y, 1);
+        }
     }
 }
 

@@ -35,6 +35,12 @@ struct BoundDispatch {
     group: wgpu::BindGroup,
 }
 
+impl BoundDispatch {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        self.pipeline.record(&self.group, pass);
+    }
+}
+
 /// Where the memory of a run is.
 struct Homes<'a> {
     arena: &'a Arena,
@@ -118,18 +124,7 @@ impl GpuRunner {
         words.resize(pipeline.shader.places.next_multiple_of(4), 0);
         let table = program.context.table(&words);
         let blocks = placed.firsts.iter().map(|first| &homes.find(places[*first]).0.buffer);
-        let buffers = blocks.chain([&table, &self.run]).enumerate();
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
-            .map(|(binding, buffer)| wgpu::BindGroupEntry {
-                binding: binding as u32,
-                resource: buffer.as_entire_binding(),
-            })
-            .collect();
-        let group = program.context.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &pipeline.layout,
-            entries: &entries,
-        });
+        let group = pipeline.bind(&program.context, blocks.chain([&table, &self.run]));
         Ok(BoundDispatch { pipeline, group })
     }
 
@@ -153,7 +148,7 @@ impl Runner for GpuRunner {
         self.set_run(request.random);
         let context = &self.program.context;
         let bound = self.bound.last().expect("it has been bound");
-        let mut encoder = context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder = context.encoder();
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         for unit in request.units.clone().filter(|unit| self.has_to_run(*unit, request)) {
             bound.dispatches[unit].record(&mut pass);
@@ -185,8 +180,7 @@ impl Runner for GpuRunner {
         let context = &self.program.context;
         let results = self.bound.last().and_then(|bound| bound.results.as_ref());
         if let Some(results) = results {
-            let mut encoder =
-                context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut encoder = context.encoder();
             results.encode(&mut encoder);
             let read = results.submit(context, encoder)?;
             let arena: &mut Arena = own_mut(memory.lease);
@@ -211,7 +205,7 @@ impl GpuRunner {
         let (Some(resolved), Some(copies)) = (&resolved, copies) else {
             return Err(Fault("there is no memory for the times of kernels".into()));
         };
-        let mut encoder = context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder = context.encoder();
         for (at, unit) in units.iter().enumerate() {
             let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
                 query_set: &queries,
@@ -233,16 +227,5 @@ impl GpuRunner {
             if self.has_to_run(*unit, request) { seconds } else { 0.0 }
         });
         Ok(seconds.collect())
-    }
-}
-
-impl BoundDispatch {
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
-        let [x, y] = self.pipeline.shader.dimensions();
-        if x > 0 {
-            pass.set_pipeline(&self.pipeline.pipeline);
-            pass.set_bind_group(0, &self.group, &[]);
-            pass.dispatch_workgroups(x, y, 1);
-        }
     }
 }

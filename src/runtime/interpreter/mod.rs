@@ -63,6 +63,10 @@ impl Device for Interpreter {
         format!("the interpreter, {} lanes", self.machine.lanes)
     }
 
+    fn identity(&self) -> String {
+        self.machine.target.level.to_string()
+    }
+
     fn machine(&self) -> Machine {
         self.machine
     }
