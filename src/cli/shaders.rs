@@ -1,6 +1,6 @@
 //! The stage `wgsl` of `cnnc emit`: the shaders of a program, with what they come from.
 
-use crate::codegen::wgsl::{self, Condition, Dispatch, Part, Rounding, Shader};
+use crate::codegen::wgsl::{self, Condition, Dispatch, Driver, Part, Shader};
 use crate::loops::verifier::Verified;
 use crate::lower::Lowered;
 use crate::plan::Placement;
@@ -65,7 +65,7 @@ fn shader(
         notes: notes(lowered, launch, project),
     });
     let parts = parts.collect();
-    wgsl::write(&Dispatch { parts, condition, rounding: Rounding::Kept, fuses: grid.fuses })
+    wgsl::write(&Dispatch { parts, condition, driver: Driver { fuses: grid.fuses, ..Driver::EXACT } })
 }
 
 /// The calls that a launch comes from, with the user's lines.

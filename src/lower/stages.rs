@@ -8,7 +8,7 @@ use crate::passes::{
     ascend, canonical, channels, digits, equations, hoist, linear, prune, share, split, views, winograd,
 };
 use crate::plan;
-use crate::sched::{self, LaneAxis};
+use crate::sched::{self, Grid, LaneAxis};
 use crate::te::verifier::{verify, verify_normal_form};
 use crate::te::{Program, Tensor};
 
@@ -121,7 +121,8 @@ pub const PIPELINE: &[Stage] = &[
         LaneAxis::Batch => (!context.options.fast_math).then_some("fast_math is off"),
     }),
     step("split", "cuts long sums over the batch in two levels", Form::Equations, |state, context| {
-        split::run(&mut state.program, context.options.machine.lanes);
+        let machine = &context.options.machine;
+        split::run(&mut state.program, machine.lanes, machine.grid.map(|_| Grid::FILL));
         let inputs = batched_inputs(state.graph, &state.program);
         state.lane_dims = inputs.into_iter().map(|tensor| (tensor, 0)).collect();
     })

@@ -3,6 +3,9 @@
 //! `y[i] = sum[k] a[i, k] * b[i, k]` over more data than a cache holds becomes `p[g, i] = sum[k in group g] ...` and
 //! `y[i] = sum[g] p[g, i]`. This changes the order of the sum, so it depends on shapes and the vector width alone,
 //! never on the machine's caches or threads.
+//!
+//! A machine that computes thousands of elements at once (a grid) needs more of them than a bias has: there, sums with few
+//! results are split until the parts keep it busy.
 
 use crate::base::hash::{HashMap, HashSet};
 
@@ -17,10 +20,17 @@ const LARGEST_PART: i64 = 3;
 /// Fewer groups than one part of the wanted ones in so many are few.
 const FEW_GROUPS: i64 = 8;
 
-/// Splits the sums that are worth it. `lanes` pictures that stand side by side stay in one group.
-pub fn run(program: &mut Program, lanes: i64) {
+/// Elements of a product's sum that are computed together, at least.
+const TILE: i64 = 16;
+
+/// Vectors that a part of a sum adds up, at least: fewer do not pay for the second sum.
+const LEAST_VECTORS: i64 = 32;
+
+/// Splits the sums that are worth it. `lanes` pictures that stand side by side stay in one group. `fill` is the number of
+/// parts that keep a grid busy, where the machine is one.
+pub fn run(program: &mut Program, lanes: i64, fill: Option<i64>) {
     for equation in std::mem::take(&mut program.equations) {
-        match split_of(program, &equation, lanes) {
+        match split_of(program, &equation, (lanes, fill)) {
             Some((axis, groups)) => split(program, equation, axis, groups),
             None => program.equations.push(equation),
         }
@@ -28,18 +38,29 @@ pub fn run(program: &mut Program, lanes: i64) {
 }
 
 /// The axis to split and the number of groups.
-fn split_of(program: &Program, equation: &Equation, lanes: i64) -> Option<(Axis, i64)> {
+fn split_of(
+    program: &Program,
+    equation: &Equation,
+    (lanes, fill): (i64, Option<i64>),
+) -> Option<(Axis, i64)> {
     let [piece] = equation.pieces.as_slice() else { return None };
     let Expr::Reduce { op: Reduction::Sum, axes, body } = &program.exprs[piece.body] else { return None };
-    let Expr::Binary(Binary::Mul, ..) = &program.exprs[*body] else { return None };
-    let factors = program.exprs.factors(*body);
-    if !reuses(program, piece, &factors) {
+    let is_product = matches!(&program.exprs[*body], Expr::Binary(Binary::Mul, ..));
+    let factors = if is_product { program.exprs.factors(*body) } else { vec![*body] };
+    if fill.is_none() && !(is_product && reuses(program, piece, &factors)) {
         return None;
     }
     let read: HashSet<Tensor> = factors.iter().flat_map(|factor| program.reads(*factor)).collect();
     let bytes = 4 * read.iter().map(|tensor| program.tensors[*tensor].len() as i64).sum::<i64>();
     let result = 4 * program.tensors[equation.result].len() as i64;
-    let wanted = bytes / GROUP_BYTES;
+    let wanted = match fill {
+        None => bytes / GROUP_BYTES,
+        Some(fill) => {
+            let together = if is_product && reuses(program, piece, &factors) { TILE } else { 1 };
+            let summands: i64 = axes.iter().map(|axis| program.axes[*axis].extent).product();
+            (fill * together / (result / 4).max(1)).min(summands / (lanes * LEAST_VECTORS))
+        }
+    };
     let long = axes.iter().copied().filter(|axis| program.axes[*axis].extent >= 16);
     let groups = |axis: Axis| {
         let extent = program.axes[axis].extent;

@@ -62,7 +62,7 @@ fn passes_keep_values_of_gradients() {
             simplify(&mut derived);
             let what = format!("seed {seed} {used:?}:\n{before}\n{derived}");
             assert_same(&what, &expected, &outputs(&derived));
-            split::run(&mut derived, 4);
+            split::run(&mut derived, 4, None);
             assert_eq!(verify(&derived), Ok(()), "{what}");
             assert_same(&what, &expected, &outputs(&derived));
         }

@@ -4,7 +4,8 @@
 //! emit --stage sched` prints. Figures differ by back end and not by processor: the loops must not depend on the machine
 //! at hand, and those of one vector level are served by one table (measured on Zen 4 and Sapphire Rapids).
 
-use crate::base::target::{BackEnd, Target};
+use crate::base::target::BackEnd;
+use crate::sched::{Grid, Machine};
 
 /// The figures of a back end.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +32,8 @@ pub struct CostModel {
     pub largest_row: i64,
     /// Straight-line copies of a reduction's body, at most: beyond, code grows and time does not shrink.
     pub largest_unroll: i64,
+    /// Tiles that keep the machine busy: with fewer of them a part of it waits.
+    pub fill: i64,
 }
 
 /// Whole functions by our own assembler, with vectors of 256 and 512 bits.
@@ -45,17 +48,31 @@ const ASSEMBLER: CostModel = CostModel {
     worth_parts: 0.92,
     largest_row: 1 << 18,
     largest_unroll: 64,
+    fill: 1,
 };
 
 /// Cranelift, with vectors of 128 bits. It takes longer over long code.
 const CRANELIFT: CostModel = CostModel { largest_unroll: 32, ..ASSEMBLER };
 
+/// A grid. Vectors beside the running one hide latency, and so do few chains in each; what tiles are for is to load less:
+/// a machine of this kind adds four products in the time of a load (arithmetic of the makers' papers, not measured).
+const GRID: CostModel = CostModel {
+    latency: 2.0,
+    streamed: 1.0,
+    load: 4.0,
+    shared: 0.0,
+    largest_unroll: 128,
+    fill: Grid::FILL,
+    ..ASSEMBLER
+};
+
 impl CostModel {
-    /// That of the back end which compiles for a target.
-    pub fn of(target: &Target) -> &'static CostModel {
-        match target.level.back_end() {
-            BackEnd::Assembler => &ASSEMBLER,
-            BackEnd::Cranelift => &CRANELIFT,
+    /// That of what compiles for a machine.
+    pub fn of(machine: &Machine) -> &'static CostModel {
+        match (machine.grid, machine.target.level.back_end()) {
+            (Some(_), _) => &GRID,
+            (None, BackEnd::Assembler) => &ASSEMBLER,
+            (None, BackEnd::Cranelift) => &CRANELIFT,
         }
     }
 
@@ -69,7 +86,8 @@ impl CostModel {
             let share = load.elements as f64 / iterations as f64;
             cycles = cycles.max(self.streamed) * (1.0 + self.shared * share);
         }
-        TileCost { loads, cycles: cycles + self.again * a(load.again) }
+        let idle = (self.fill as f64 / load.points as f64).max(1.0);
+        TileCost { loads, cycles: (cycles + self.again * a(load.again)) * idle }
     }
 }
 
@@ -80,6 +98,8 @@ pub struct TileLoad {
     pub accumulators: i64,
     /// Elements of the result.
     pub elements: i64,
+    /// The tiles that there are of all elements.
+    pub points: i64,
     /// Vectors that are loaded, or scalars that are spread over one.
     pub loads: i64,
     /// Those of them that come from beyond the first cache.
@@ -100,11 +120,12 @@ pub struct TileCost {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::target::Level;
+    use crate::base::target::{Level, Target};
 
     fn cycles(accumulators: i64, loads: i64, streamed: Option<i64>) -> f64 {
-        let load = TileLoad { accumulators, elements: accumulators, loads, far: 0, again: 0, streamed };
-        CostModel::of(&Target::of(Level::Avx512)).tile(&load).cycles
+        let load =
+            TileLoad { accumulators, elements: accumulators, points: 1, loads, far: 0, again: 0, streamed };
+        CostModel::of(&Machine::of(Target::of(Level::Avx512))).tile(&load).cycles
     }
 
     #[test]
@@ -119,7 +140,7 @@ mod tests {
 
     #[test]
     fn each_back_end_has_a_table() {
-        let unroll = |level| CostModel::of(&Target::of(level)).largest_unroll;
+        let unroll = |level| CostModel::of(&Machine::of(Target::of(level))).largest_unroll;
         assert_eq!([Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512].map(unroll), [32, 32, 64, 64]);
     }
 }

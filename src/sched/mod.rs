@@ -52,6 +52,12 @@ pub struct Grid {
     pub blocks: usize,
 }
 
+impl Grid {
+    /// So many points keep one busy, on the machines that there are: it decides how sums are cut, so it is no fact of the
+    /// one at hand.
+    pub const FILL: i64 = 4096;
+}
+
 /// What the lanes of vectors are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LaneAxis {
@@ -86,6 +92,17 @@ impl Machine {
         match self.grid.is_none_or(|grid| grid.fuses) {
             true => Fma::Fused,
             false => Fma::Twice,
+        }
+    }
+
+    /// The registers that the running sums of a register tile may take, beside what one summand reads: so many registers of
+    /// the smaller factor and of the larger one, at so many points of a window.
+    pub fn accumulators(&self, smaller: i64, larger: i64, windows: i64) -> i64 {
+        match self.grid {
+            Some(_) => {
+                (self.target.registers as i64 - smaller - larger).min(self.target.registers as i64 / 2)
+            }
+            None => self.target.accumulators(smaller, larger, windows),
         }
     }
 

@@ -20,7 +20,7 @@ impl Writer<'_, '_> {
             Expr::Binary(op, x, y) => self.binary(*op, x, y)?,
             Expr::Fma(x, y, z) => {
                 let (x, y, z) = (self.first(x, &[y, z])?, self.value(y)?, self.value(z)?);
-                match self.prelude.fuses {
+                match self.prelude.driver.fuses {
                     true => format!("fma({x}, {y}, {z})"),
                     false => format!("({x} * {y} + {z})"),
                 }
@@ -76,6 +76,10 @@ impl Writer<'_, '_> {
     }
 
     fn float(&mut self, x: f32) -> String {
+        if x.to_bits() == 0 && !self.prelude.driver.tells_zeros {
+            self.prelude.need(Helper::Zero);
+            return "zero()".into();
+        }
         if x.is_normal() || x.to_bits() == 0 { format!("{x:?}f") } else { self.bits(x.to_bits()) }
     }
 
@@ -139,7 +143,7 @@ impl Writer<'_, '_> {
 
     /// A value that is to be rounded here, whatever is computed with it.
     fn fenced(&mut self, x: String) -> String {
-        match self.prelude.rounding {
+        match self.prelude.driver.rounding {
             Rounding::Kept => x,
             Rounding::Fenced => {
                 self.prelude.need(Helper::Fence);

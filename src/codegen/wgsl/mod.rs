@@ -9,7 +9,7 @@
 //! A dispatch binds each block of memory once, as words, however many buffers lie there; a table says where each
 //! of them begins, so that functions which are equal but for their places share a shader. What is computed is what
 //! the loops say, in their order: fused operations are written as such, and what has to be rounded for what follows
-//! is fenced, where the driver is free to rearrange ([`Rounding`]).
+//! is fenced, where the driver is free to rearrange ([`Driver`]).
 
 mod access;
 mod expression;
@@ -63,14 +63,27 @@ pub enum Rounding {
     Fenced,
 }
 
+/// How a driver computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Driver {
+    pub rounding: Rounding,
+    /// Whether its fused multiply-add rounds once. Where it does not, that is written as the two operations that it is:
+    /// of these drivers are told that they stay as they are.
+    pub fuses: bool,
+    /// Whether a product with a constant 0 has a sign, as is kept of sums with it. Where not, zeros are read from memory.
+    pub tells_zeros: bool,
+}
+
+impl Driver {
+    /// One that does what the loops say.
+    pub const EXACT: Driver = Driver { rounding: Rounding::Kept, fuses: true, tells_zeros: true };
+}
+
 /// What runs at once: independent functions, each in workgroups of its own.
 pub struct Dispatch<'a> {
     pub parts: Vec<Part<'a>>,
     pub condition: Option<Condition>,
-    pub rounding: Rounding,
-    /// Whether a fused multiply-add of the driver rounds once. Where it does not, it is written as the two operations that
-    /// it is: drivers are told of these that they stay as they are.
-    pub fuses: bool,
+    pub driver: Driver,
 }
 
 /// A dispatch as text.
@@ -115,7 +128,7 @@ pub const RUN_WORDS: usize = 8;
 pub fn write(dispatch: &Dispatch<'_>) -> Result<Shader, Error> {
     let shapes = dispatch.parts.iter().map(|part| Shape::of(part.function));
     let shapes: Vec<Shape<'_>> = shapes.collect::<Result<_, _>>()?;
-    let mut prelude = Prelude::new(dispatch.rounding, dispatch.fuses);
+    let mut prelude = Prelude::new(dispatch.driver);
     let written = written(dispatch, &mut prelude, &shapes);
     let (mut functions, mut place) = (String::new(), 0);
     for (number, (part, shape)) in dispatch.parts.iter().zip(&shapes).enumerate() {

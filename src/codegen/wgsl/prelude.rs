@@ -7,13 +7,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::{Rounding, WORKGROUP};
+use super::{Driver, WORKGROUP};
 use crate::loops::Fold;
 
 /// What has been asked for so far.
 pub(super) struct Prelude {
-    pub rounding: Rounding,
-    pub fuses: bool,
+    pub driver: Driver,
     /// Blocks of which single bytes are stored.
     pub atomic: BTreeSet<usize>,
     helpers: BTreeSet<Helper>,
@@ -29,6 +28,7 @@ pub(super) enum Helper {
     IsNan,
     FromBits,
     Whole,
+    Zero,
     Fence,
     Least,
     Greatest,
@@ -57,6 +57,7 @@ impl Helper {
             }
             Helper::FromBits => "fn from_bits(bits: u32) -> f32 { return bitcast<f32>(bits); }\n",
             Helper::Whole => "fn whole(x: i32) -> i32 { return x; }\n",
+            Helper::Zero => "fn zero() -> f32 { return bitcast<f32>(run.zero); }\n",
             Helper::Fence => "fn fence(x: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) ^ run.zero); }\n",
             Helper::Least => {
                 "fn least(x: f32, y: f32) -> f32 {\n  let less = select(y, x, (x < y) | is_nan(x));\n  \
@@ -110,9 +111,9 @@ pub(super) fn place(number: usize) -> String {
 }
 
 impl Prelude {
-    pub fn new(rounding: Rounding, fuses: bool) -> Prelude {
+    pub fn new(driver: Driver) -> Prelude {
         let (atomic, helpers, folds) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Prelude { rounding, fuses, atomic, helpers, folds, fold_words: 0 }
+        Prelude { driver, atomic, helpers, folds, fold_words: 0 }
     }
 
     pub fn need(&mut self, helper: Helper) {

@@ -8,7 +8,7 @@ use pollster::block_on;
 use wgpu::util::DeviceExt;
 
 use super::adapters::Adapter;
-use crate::codegen::wgsl::Rounding;
+use crate::codegen::wgsl::{Driver, Rounding};
 use crate::runtime::device::Fault;
 
 /// So long a step may take before it counts as one that never ends: drivers of software compile on first use.
@@ -19,12 +19,8 @@ pub(super) struct Context {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
     pub adapter: Adapter,
-    /// Whether the driver takes code as it is, without rearranging what is computed.
-    pub rounding: Rounding,
-    /// Whether it takes code that tells zeros by their signs, where it takes code as it is.
-    pub preserves: bool,
-    /// Whether its fused multiply-add rounds once.
-    pub fuses: bool,
+    /// How the driver computes.
+    pub arithmetic: Driver,
     /// Nanoseconds a tick of its clock, where it can be asked when something ran.
     pub tick: Option<f32>,
     /// What went wrong first.
@@ -77,18 +73,9 @@ impl Context {
         });
         let tick = clock.then(|| queue.get_timestamp_period());
         let rounding = if kept { Rounding::Kept } else { Rounding::Fenced };
+        let arithmetic = Driver { rounding, fuses: true, tells_zeros: true };
         let next_buffer = AtomicU64::new(0);
-        Ok(Context {
-            device,
-            queue,
-            adapter,
-            rounding,
-            preserves: kept,
-            fuses: false,
-            tick,
-            fault,
-            next_buffer,
-        })
+        Ok(Context { device, queue, adapter, arithmetic, tick, fault, next_buffer })
     }
 
     /// Room for commands.

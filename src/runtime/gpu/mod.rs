@@ -53,12 +53,12 @@ impl Gpu {
     /// Where there is none, or its driver refuses.
     pub fn open(name: Option<&str>, fenced: bool) -> Result<Gpu, Fault> {
         let mut context = Context::open(adapters::find(name)?, fenced)?;
-        context.preserves &= probe::fuses(&context).is_ok();
-        context.fuses = probe::fuses(&context)?;
+        probe::run(&mut context)?;
         let context = Arc::new(context);
         let adapter = &context.adapter;
         let blocks = adapter.limits.max_storage_buffers_per_shader_stage as usize;
-        let grid = Grid { fuses: context.fuses, block_bytes: adapter.block_bytes() as usize, blocks };
+        let grid =
+            Grid { fuses: context.arithmetic.fuses, block_bytes: adapter.block_bytes() as usize, blocks };
         Ok(Gpu { context, slabs: Arc::default(), grid, idle: Mutex::new(None) })
     }
 

@@ -61,8 +61,7 @@ pub(super) fn bandwidth(context: &Context, machine: &Machine) -> Result<f64, Err
 fn best(context: &Context, function: &Verified, bytes: &[u64]) -> Result<f64, Error> {
     let failed = |fault: Fault| Error::Unsupported(fault.to_string());
     let parts = vec![Part { function, blocks: (0..bytes.len()).collect(), notes: Vec::new() }];
-    let shader =
-        wgsl::write(&Dispatch { parts, condition: None, rounding: context.rounding, fuses: context.fuses })?;
+    let shader = wgsl::write(&Dispatch { parts, condition: None, driver: context.arithmetic })?;
     let blocks: Option<Vec<Buffer>> = bytes.iter().map(|bytes| context.memory(*bytes)).collect();
     let blocks = blocks.ok_or_else(|| Error::Unsupported("there is no memory to measure with".into()))?;
     let blocks: Vec<&Buffer> = blocks.iter().collect();

@@ -158,8 +158,7 @@ impl Program {
             Part { function, blocks: own.to_vec(), notes: Vec::new() }
         });
         let parts = parts.collect();
-        let Context { rounding, fuses, .. } = *self.context;
-        let dispatch = Dispatch { parts, condition: key.condition, rounding, fuses };
+        let dispatch = Dispatch { parts, condition: key.condition, driver: self.context.arithmetic };
         let shader = wgsl::write(&dispatch)?;
         let name = &self.parts.functions[key.functions[0]].name;
         build(&self.context, shader, name)
@@ -238,9 +237,9 @@ pub(super) fn build(context: &Context, shader: Shader, name: &str) -> Result<Pip
 }
 
 fn module(context: &Context, text: &str, name: &str) -> Result<wgpu::ShaderModule, Fault> {
-    match context.rounding {
+    match context.arithmetic.rounding {
         Rounding::Kept => {
-            let words = spirv::compile(text, context.preserves)?;
+            let words = spirv::compile(text)?;
             let descriptor = wgpu::ShaderModuleDescriptorPassthrough {
                 label: Some(name),
                 entry_points: vec![wgpu::PassthroughShaderEntryPoint {

@@ -87,7 +87,7 @@ struct NestScheduler<'a> {
 impl NestScheduler<'_> {
     /// What things cost in the code of the back end that will compile it.
     fn costs(&self) -> &'static CostModel {
-        CostModel::of(&self.machine.target)
+        CostModel::of(self.machine)
     }
 
     /// The axis that indexes the lanes of a stored tensor, a free one before one that is reduced.

@@ -48,6 +48,8 @@ pub(super) struct Contraction {
     vector: bool,
     /// Points of a window.
     pub(super) windows: i64,
+    /// The other loops.
+    others: Vec<Axis>,
 }
 
 impl NestScheduler<'_> {
@@ -87,7 +89,9 @@ impl NestScheduler<'_> {
             return None;
         }
         let windows = sched.windows.iter().map(|axis| sched.extent(*axis)).product();
-        Some(Contraction { sides, vector: sched.lane.is_some(), windows })
+        let is_other = |axis: &&Axis| !sides.iter().any(|side| side.own.contains(axis));
+        let others = sched.outer.iter().filter(is_other).copied().collect();
+        Some(Contraction { sides, vector: sched.lane.is_some(), windows, others })
     }
 
     /// The loops that are added to a reduction in an index of a factor.
@@ -188,18 +192,20 @@ impl NestScheduler<'_> {
         extent: &dyn Fn(Axis) -> i64,
         visit: &mut dyn FnMut(Tile, TileCost),
     ) {
-        let Contraction { sides: [x, y], vector, windows } = contraction;
+        let Contraction { sides: [x, y], vector, windows, others } = contraction;
         let wide = if *vector { self.machine.registers_per_value() as i64 } else { 1 };
         let cost_of = |side: &Factor| side.points * if side.vector { wide } else { 1 };
         let (x_cost, y_cost, largest) = (cost_of(x), cost_of(y), self.costs().largest_block);
         let (x_blocks, y_blocks) = (blocks(&x.own, largest, extent), blocks(&y.own, largest, extent));
         let (x_is_larger, streamed) = (self.is_larger(x, y), self.streamed(contraction, extent));
+        let elements: i64 =
+            [others, &x.own, &y.own].into_iter().flatten().map(|axis| extent(*axis)).product();
         for a in &x_blocks {
             for b in &y_blocks {
                 let (m, n) = (a.map_or(1, |(_, f)| f), b.map_or(1, |(_, f)| f));
                 let accumulators = m * n * wide * windows;
                 let (one, other) = (m * x.points * wide, n * y.points * wide);
-                let most = self.machine.target.accumulators(one.min(other), one.max(other), *windows);
+                let most = self.machine.accumulators(one.min(other), one.max(other), *windows);
                 if accumulators > most {
                     continue;
                 }
@@ -211,7 +217,8 @@ impl NestScheduler<'_> {
                     (true, false) => m * x_cost,
                 };
                 let (loads, far) = (m * x_cost + n * y_cost, x.far(*a, wide) + y.far(*b, wide));
-                let load = TileLoad { accumulators, elements: m * n, loads, far, again, streamed };
+                let points = elements / (m * n);
+                let load = TileLoad { accumulators, elements: m * n, points, loads, far, again, streamed };
                 visit([*a, *b], self.costs().tile(&load));
             }
         }
