@@ -2,6 +2,7 @@
 
     python benches/peers/compare.py [MODEL...] [--large] [--infer] [--ways WAY,...] [--rounds 5] [--seconds 2]
                                     [--threads 2] [--cnnc PATH] [--json]
+                                    [--device gpu[:NAME]]
 
 It installs nothing. It needs Python 3.9 with PyTorch 2 (the CPU build is enough: `pip install torch`), and the release
 binary (`cargo build --release`). The large models need torchvision, and the way `onnxruntime` needs onnxruntime, onnx
@@ -17,6 +18,11 @@ A training step is forward, loss, backward and Adam on a batch that stays in mem
 
 With `--infer` it times the outputs of the net in evaluation mode. There the ways are `default`, `channels-last` and
 `compile` of PyTorch in inference_mode, and `onnxruntime`, which runs the net that PyTorch exported.
+
+With `--device gpu` both train on a graphics card: PyTorch by CUDA, cnnc (built with `--features gpu`) by that device,
+which NAME tells apart where there are several. The ways are `eager`, `graphs` (the step as a CUDA graph) and `compile`,
+all with fused Adam, and each again with `-tf32`, where products round their factors to ten bits. PyTorch is waited for
+after ten steps, cnnc after each. The result is a table in Markdown.
 
 Each round times cnnc by `cnnc bench`, then every way for so many seconds. The table has the median, least and most of
 the rounds, and how many times as long as cnnc a way takes by the medians. Other programs on the machine disturb all of
@@ -56,6 +62,8 @@ def cnnc_milliseconds(model, batch, arguments):
     command += ["--set", "train.optim=adam(3e-4)", "--batch", batch, "--threads", arguments.threads]
     if model.section:
         command += ["--model", model.section]
+    if arguments.device:
+        command += ["--device", arguments.device]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     if done.returncode != 0:
         raise Failed("\n".join(done.stderr.strip().splitlines()[:2]))  # the rest of a panic is its stack
@@ -65,12 +73,13 @@ def cnnc_milliseconds(model, batch, arguments):
 def compare(model, batch, makers, arguments):
     """The milliseconds of every round, by way."""
     times, calls = {way: [] for way in ["cnnc", *makers]}, {}
+    milliseconds = ways.milliseconds_on_card if arguments.device else ways.milliseconds
     for _ in range(arguments.rounds):
         times["cnnc"].append(cnnc_milliseconds(model, batch, arguments))
         for way, make in makers.items():
             if way not in calls:
                 calls[way] = make(model, batch)
-            times[way].append(ways.milliseconds(calls[way], arguments.seconds))
+            times[way].append(milliseconds(calls[way], arguments.seconds))
     if any("compile" in way for way in makers):
         torch.compiler.reset()  # or it gives up after some nets
     return times
@@ -123,10 +132,37 @@ def print_rows(name, batch, times):
         label = ""
 
 
+def driver():
+    """The version of the card's driver."""
+    try:
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return "unknown"
+
+
+def print_head_of_card(makers, arguments):
+    card = f"{torch.cuda.get_device_name()}, driver {driver()}, PyTorch {torch.__version__} (CUDA {torch.version.cuda})"
+    print(f"Milliseconds of a training step, medians of {arguments.rounds} rounds; {card}.\n")
+    print(f"| model | batch | cnnc | {' | '.join(makers)} | best f32 / cnnc | best / cnnc |")
+    print("| --- " + "| ---: " * (len(makers) + 4) + "|", flush=True)
+
+
+def print_row_of_card(name, batch, times):
+    columns = summary(times)
+    exact = {way: column for way, column in columns.items() if not way.endswith("tf32")}
+    ratios = [f"{of[fastest(of)]['ratio']:.2f}" if len(of) > 1 else "" for of in (exact, columns)]
+    medians = [f"{column['median']:.3f}" for column in columns.values()]
+    print(f"| {' | '.join([f'`{name}`', str(batch), *medians, *ratios])} |", flush=True)
+
+
 def print_json(name, batch, times, others, arguments):
     columns = summary(times)
     report = {
         "measured": "inference" if arguments.infer else "training step",
+        "device": arguments.device,
+        "card": torch.cuda.get_device_name() if arguments.device else None,
+        "driver": driver() if arguments.device else None,
         "model": name,
         "batch": batch,
         "threads": arguments.threads,
@@ -148,8 +184,8 @@ def missing(*packages):
 
 def chosen_ways(arguments, parser):
     """What makes each way to time."""
-    makers = ways.INFERENCE if arguments.infer else ways.TRAINING
-    names = arguments.ways or [way for way in makers if "compile" not in way]
+    makers = ways.CARD if arguments.device else ways.INFERENCE if arguments.infer else ways.TRAINING
+    names = arguments.ways or [way for way in makers if arguments.device or "compile" not in way]
     for way in names:
         if way not in makers:
             parser.error(f"no way {way}; there are {', '.join(makers)}")
@@ -162,9 +198,11 @@ def chosen_ways(arguments, parser):
 
 def chosen_cases(arguments, parser):
     """Name and batch of what to time."""
-    batches = {name: model.infer if arguments.infer else model.train for name, model in models.ALL.items()}
+    what = "card" if arguments.device else "infer" if arguments.infer else "train"
+    batches = {name: getattr(model, what) for name, model in models.ALL.items()}
     known = [name for name in batches if batches[name]]
-    names = arguments.models or [name for name in known if arguments.large or name in models.COURSE]
+    all_of_them = arguments.large or arguments.device
+    names = arguments.models or [name for name in known if all_of_them or name in models.COURSE]
     for name in names:
         if name not in known:
             parser.error(f"no model {name}; there are {', '.join(known)}")
@@ -183,12 +221,20 @@ def arguments_of(parser):
         help="of those above; by default all but those that compile, for which PyTorch needs a minute or more a model")
     add("--rounds", type=int, default=5)
     add("--seconds", type=float, default=2.0, help="of each way in a round, and three steps at least")
+    add("--device", metavar="gpu[:NAME]", help="train on this graphics card, and by PyTorch on the one that CUDA has")
     add("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch, ONNX Runtime and cnnc")
     add("--cnnc", type=pathlib.Path, default=ROOT / "target" / "release" / "cnnc")
     add("--json", action="store_true", help="print a line of JSON for each model and batch")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("a round is the least")
+    if arguments.device and arguments.device.split(":")[0] != "gpu":
+        parser.error("--device is gpu or gpu:NAME")
+    if arguments.device and arguments.infer:
+        parser.error("on graphics cards training steps alone are compared")
+    if arguments.device and not torch.cuda.is_available():
+        note("there is no CUDA: --device gpu compares with PyTorch on a card of NVIDIA")
+        sys.exit(2)
     if not arguments.cnnc.exists():
         parser.error(f"there is no {arguments.cnnc}: cargo build --release")
     return arguments
@@ -202,7 +248,7 @@ def main():
         sys.exit("nothing to compare with")
     torch.set_num_threads(arguments.threads)
     if not arguments.json:
-        print_head(arguments)
+        print_head_of_card(makers, arguments) if arguments.device else print_head(arguments)
     failed = False
     for name, batch in cases:
         try:
@@ -213,6 +259,8 @@ def main():
             continue
         if arguments.json:
             print_json(name, batch, times, others, arguments)
+        elif arguments.device:
+            print_row_of_card(name, batch, times)
         else:
             print_rows(name, batch, times)
         if others > 0.1:

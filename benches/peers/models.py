@@ -16,6 +16,7 @@ class Model:
     section: Optional[str] = None  # the model in the file, where it has several
     train: tuple = ()  # batches of the training steps to compare
     infer: tuple = ()  # batches of the inferences
+    card: tuple = ()  # batches of the training steps on a graphics card
 
 
 def convnet(last):
@@ -71,24 +72,26 @@ def course(make, file, **batches):
     return Model(make, (1, 28, 28), 10, file, **batches)
 
 
-def photos(name, family, size=224, train=(), **options):
+def photos(name, family, size=224, train=(), card=(), **options):
     """A model of torchvision for photos; the options leave out slow initial weights and auxiliary classifiers."""
     make = partial(torchvision, name, **options)
-    return Model(make, (3, size, size), 1000, f"zoo/{family}", name, train, infer=(1, 16))
+    return Model(make, (3, size, size), 1000, f"zoo/{family}", name, train, infer=(1, 16), card=card)
 
 
 # Those of the course notes; training at the batch of the example.
 COURSE = {
-    "convnet1": course(lambda: convnet(nn.AvgPool2d(3)), "convnet_gap", train=(64,), infer=(1, 64)),
+    "convnet1": course(lambda: convnet(nn.AvgPool2d(3)), "convnet_gap", train=(64,), infer=(1, 64), card=(64,)),
     "convnet2": course(lambda: convnet(nn.MaxPool2d(3)), "convnet_gmp", train=(64,)),
-    "lenet5": course(lenet, "lenet", train=(256,), infer=(1, 256)),
-    "mnist_cnn": course(mnist_cnn, "mnist_cnn", train=(256,), infer=(1, 256)),
+    "lenet5": course(lenet, "lenet", train=(256,), infer=(1, 256), card=(256,)),
+    "mnist_cnn": course(mnist_cnn, "mnist_cnn", train=(256,), infer=(1, 256), card=(256,)),
     "mnist_cnn_all": course(mnist_cnn_all, "mnist_cnn_all", train=(256,)),
 }
 
 # Those that need torchvision.
 LARGE = {
-    "cifar_resnet18": Model(cifar_resnet18, (3, 32, 32), 10, "zoo/resnet", "cifar_resnet18", train=(128,)),
+    "cifar_resnet18": Model(
+        cifar_resnet18, (3, 32, 32), 10, "zoo/resnet", "cifar_resnet18", train=(128,), card=(128,)
+    ),
     "alexnet": photos("alexnet", "alexnet"),
     "vgg16": photos("vgg16", "vgg", init_weights=False),
     "resnet18": photos("resnet18", "resnet", train=(16,)),
@@ -96,7 +99,7 @@ LARGE = {
     "densenet121": photos("densenet121", "densenet"),
     "googlenet": photos("googlenet", "googlenet", aux_logits=False, init_weights=False),
     "inception_v3": photos("inception_v3", "inception", size=299, aux_logits=False, init_weights=False),
-    "efficientnet_b0": photos("efficientnet_b0", "efficientnet", train=(16,)),
+    "efficientnet_b0": photos("efficientnet_b0", "efficientnet", train=(16,), card=(32,)),
 }
 
 ALL = {**COURSE, **LARGE}

@@ -65,6 +65,47 @@ def onnx_inference(model, batch):
     return lambda: session.run(None, inputs)
 
 
+def training_on_card(model, batch, graph=False, compiled=False, tf32=False):
+    """Forward, loss, backward and fused Adam, by PyTorch on a graphics card; the step does not wait for it."""
+    net, pixels, labels = (part.to("cuda") for part in prepared(model, batch, channels_last=False))
+    net.train()
+    torch.backends.cudnn.benchmark = True
+    optimiser = torch.optim.Adam(net.parameters(), lr=3e-4, fused=True, capturable=graph)
+
+    def loss_of(pixels, labels):
+        return cross_entropy(net(pixels), labels)
+
+    if compiled:
+        loss_of = torch.compile(loss_of, dynamic=False, fullgraph=True)
+
+    def step():
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+        optimiser.zero_grad()
+        loss_of(pixels, labels).backward()
+        optimiser.step()
+
+    return recorded(step) if graph else step
+
+
+def recorded(step):
+    """A step as a CUDA graph, after some that do not count."""
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+
+    def replay():
+        graph.replay()
+
+    replay.step = step  # whose tensors the graph uses, and does not keep
+    return replay
+
+
 TRAINING = {
     "default": training,
     "fused": partial(training, fused=True),
@@ -80,6 +121,15 @@ INFERENCE = {
     "onnxruntime": onnx_inference,
 }
 
+CARD = {
+    "eager": training_on_card,
+    "graphs": partial(training_on_card, graph=True),
+    "compile": partial(training_on_card, compiled=True),
+    "eager-tf32": partial(training_on_card, tf32=True),
+    "graphs-tf32": partial(training_on_card, graph=True, tf32=True),
+    "compile-tf32": partial(training_on_card, compiled=True, tf32=True),
+}
+
 
 def milliseconds(once, seconds):
     """The median of the calls that fit into so many seconds, at least three, after one that does not count."""
@@ -90,3 +140,14 @@ def milliseconds(once, seconds):
         once()
         times.append(1e3 * (time.perf_counter() - before))
     return statistics.median(times)
+
+
+def milliseconds_on_card(once, seconds):
+    """The same on a graphics card, which is waited for after ten calls."""
+
+    def ten():
+        for _ in range(10):
+            once()
+        torch.cuda.synchronize()
+
+    return milliseconds(ten, seconds) / 10
