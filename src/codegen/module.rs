@@ -29,7 +29,7 @@ pub enum Error {
     Shortage(#[from] Shortage),
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    #[error("Cranelift cannot compile `{name}`: {reason}")]
+    #[error("`{name}` cannot be compiled: {reason}")]
     Compile { name: String, reason: String },
     #[error("Cranelift: {0}")]
     Codegen(#[from] CodegenError),

@@ -11,6 +11,8 @@ use super::cpu::{Cpu, Pool};
 use super::device::{Device, Fault};
 #[cfg(feature = "gpu")]
 use super::gpu;
+#[cfg(feature = "gpu")]
+pub use super::gpu::CardOptions;
 use super::interpreter::Interpreter;
 
 /// The lanes of a graphics card's vectors: as many invocations run in step on most cards.
@@ -63,17 +65,17 @@ pub fn interpreter_like(machine: Machine) -> Arc<dyn Device> {
 /// Where there is none, its driver refuses, or the build has no graphics cards.
 #[cfg(feature = "gpu")]
 pub fn gpu(name: Option<&str>) -> Result<Arc<dyn Device>, Fault> {
-    Ok(Arc::new(gpu::Gpu::open(name, false)?))
+    gpu_like(name, CardOptions::default())
 }
 
-/// The same, treated as one whose driver takes no code as it is: for tests.
+/// The same, used like one that differs from it: for tests.
 ///
 /// # Errors
 ///
 /// Those of [`gpu`].
 #[cfg(feature = "gpu")]
-pub fn gpu_fenced(name: Option<&str>) -> Result<Arc<dyn Device>, Fault> {
-    Ok(Arc::new(gpu::Gpu::open(name, true)?))
+pub fn gpu_like(name: Option<&str>, options: CardOptions) -> Result<Arc<dyn Device>, Fault> {
+    Ok(Arc::new(gpu::Gpu::open(name, options)?))
 }
 
 /// All graphics adapters, what they are and can do, a line each.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use pollster::block_on;
 use wgpu::util::DeviceExt;
 
+use super::CardOptions;
 use super::adapters::Adapter;
 use crate::codegen::wgsl::{Driver, Rounding};
 use crate::runtime::device::Fault;
@@ -19,6 +20,7 @@ pub(super) struct Context {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
     pub adapter: Adapter,
+    pub options: CardOptions,
     /// How the driver computes.
     pub arithmetic: Driver,
     /// Nanoseconds a tick of its clock, where it can be asked when something ran.
@@ -26,6 +28,7 @@ pub(super) struct Context {
     /// What went wrong first.
     fault: Arc<Mutex<Option<String>>>,
     next_buffer: AtomicU64,
+    runs: AtomicU64,
 }
 
 /// A block of the device's memory that shaders bind as a whole.
@@ -37,14 +40,15 @@ pub(super) struct Buffer {
 }
 
 impl Context {
-    /// Opens an adapter. What `fenced` asks for is what drivers get that take no code as it is.
+    /// Opens an adapter.
     ///
     /// # Errors
     ///
     /// Where the driver refuses.
-    pub fn open(adapter: Adapter, fenced: bool) -> Result<Context, Fault> {
+    pub fn open(adapter: Adapter, options: CardOptions) -> Result<Context, Fault> {
         let has = adapter.handle.features();
-        let kept = has.contains(wgpu::Features::PASSTHROUGH_SHADERS) && adapter.is_vulkan() && !fenced;
+        let kept =
+            has.contains(wgpu::Features::PASSTHROUGH_SHADERS) && adapter.is_vulkan() && !options.fenced;
         let clock = has.contains(wgpu::Features::TIMESTAMP_QUERY);
         let mut features = wgpu::Features::empty();
         features.set(wgpu::Features::PASSTHROUGH_SHADERS, kept);
@@ -75,12 +79,31 @@ impl Context {
         let rounding = if kept { Rounding::Kept } else { Rounding::Fenced };
         let arithmetic = Driver { rounding, fuses: true, tells_zeros: true };
         let next_buffer = AtomicU64::new(0);
-        Ok(Context { device, queue, adapter, arithmetic, tick, fault, next_buffer })
+        let runs = AtomicU64::new(0);
+        Ok(Context { device, queue, adapter, options, arithmetic, tick, fault, next_buffer, runs })
     }
 
     /// Room for commands.
     pub fn encoder(&self) -> wgpu::CommandEncoder {
         self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
+    /// The most bytes that a shader reaches in one block of memory.
+    pub fn block_bytes(&self) -> u64 {
+        self.options.block_bytes.map_or(self.adapter.block_bytes(), |bytes| bytes as u64)
+    }
+
+    /// A run begins.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong before.
+    pub fn begin(&self) -> Result<(), Fault> {
+        let before = self.runs.fetch_add(1, Ordering::Relaxed);
+        if self.options.lost_after.is_some_and(|most| before >= most) {
+            self.device.destroy();
+        }
+        self.check()
     }
 
     /// What went wrong, if anything did.

@@ -31,6 +31,23 @@ use runner::GpuRunner;
 /// The kind of this device.
 const KIND: &str = "gpu";
 
+/// In what a card is treated as another one than it is: for tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CardOptions {
+    /// Its driver takes no code as it is.
+    pub fenced: bool,
+    /// Its driver is not told to keep operations as they are.
+    pub unmarked: bool,
+    /// Bytes of a block of memory.
+    pub block_bytes: Option<usize>,
+    /// Blocks that a kernel binds.
+    pub blocks: Option<usize>,
+    /// The driver refuses all shaders from the first program on.
+    pub refuses: bool,
+    /// The device is lost after so many runs.
+    pub lost_after: Option<u64>,
+}
+
 /// A graphics card.
 pub struct Gpu {
     context: Arc<Context>,
@@ -45,20 +62,21 @@ pub fn adapters() -> Vec<String> {
 }
 
 impl Gpu {
-    /// Opens the adapter that a name is a part of, or the best one. With `fenced`, as one whose driver takes no code as
-    /// it is.
+    /// Opens the adapter that a name is a part of, or the best one.
     ///
     /// # Errors
     ///
     /// Where there is none, or its driver refuses.
-    pub fn open(name: Option<&str>, fenced: bool) -> Result<Gpu, Fault> {
-        let mut context = Context::open(adapters::find(name)?, fenced)?;
+    pub fn open(name: Option<&str>, options: CardOptions) -> Result<Gpu, Fault> {
+        let mut context = Context::open(adapters::find(name)?, options)?;
         probe::run(&mut context)?;
         let context = Arc::new(context);
-        let adapter = &context.adapter;
-        let blocks = adapter.limits.max_storage_buffers_per_shader_stage as usize;
-        let grid =
-            Grid { fuses: context.arithmetic.fuses, block_bytes: adapter.block_bytes() as usize, blocks };
+        let blocks = context.adapter.limits.max_storage_buffers_per_shader_stage as usize;
+        let grid = Grid {
+            fuses: context.arithmetic.fuses,
+            block_bytes: context.block_bytes() as usize,
+            blocks: options.blocks.unwrap_or(blocks),
+        };
         Ok(Gpu { context, slabs: Arc::default(), grid, idle: Mutex::new(None) })
     }
 

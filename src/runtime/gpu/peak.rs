@@ -41,7 +41,7 @@ pub(super) fn gflops(context: &Context, machine: &Machine) -> Result<f64, Error>
 /// Where the device fails.
 pub(super) fn bandwidth(context: &Context, machine: &Machine) -> Result<f64, Error> {
     let lanes = machine.lanes as u64;
-    let points = STREAM.min(context.adapter.block_bytes()) / (4 * lanes * VECTORS);
+    let points = STREAM.min(context.block_bytes()) / (4 * lanes * VECTORS);
     let (read, vector) = (points * lanes * VECTORS, points * lanes);
     let text = format!(
         "fn read(x: read f32[{read}], y: write f32[{vector}]) {{

@@ -57,7 +57,7 @@ impl Program {
     ///
     /// Where a tensor or a kernel is beyond what the adapter binds, or the driver refuses a shader.
     pub fn compile(context: &Arc<Context>, parts: Parts) -> Result<Program, Error> {
-        let block_bytes = context.adapter.block_bytes();
+        let block_bytes = context.block_bytes();
         let shaders = Mutex::new(HashMap::new());
         let program = Program { context: context.clone(), parts, block_bytes, shaders };
         program.check_sizes()?;
@@ -70,7 +70,8 @@ impl Program {
                 keys.push((placed.key, placed.firsts.len()));
             }
         }
-        let most = context.adapter.limits.max_storage_buffers_per_shader_stage as usize;
+        let limit = context.adapter.limits.max_storage_buffers_per_shader_stage as usize;
+        let most = context.options.blocks.unwrap_or(limit);
         if let Some((key, blocks)) = keys.iter().find(|(_, blocks)| *blocks > most) {
             let name = &program.parts.functions[key.functions[0]].name;
             let adapter = &context.adapter.name;
@@ -159,7 +160,10 @@ impl Program {
         });
         let parts = parts.collect();
         let dispatch = Dispatch { parts, condition: key.condition, driver: self.context.arithmetic };
-        let shader = wgsl::write(&dispatch)?;
+        let mut shader = wgsl::write(&dispatch)?;
+        if self.context.options.refuses {
+            shader.text += "what no driver takes";
+        }
         let name = &self.parts.functions[key.functions[0]].name;
         build(&self.context, shader, name)
             .map_err(|fault| Error::Compile { name: name.clone(), reason: fault.to_string() })
@@ -239,7 +243,7 @@ pub(super) fn build(context: &Context, shader: Shader, name: &str) -> Result<Pip
 fn module(context: &Context, text: &str, name: &str) -> Result<wgpu::ShaderModule, Fault> {
     match context.arithmetic.rounding {
         Rounding::Kept => {
-            let words = spirv::compile(text)?;
+            let words = spirv::compile(text, !context.options.unmarked)?;
             let descriptor = wgpu::ShaderModuleDescriptorPassthrough {
                 label: Some(name),
                 entry_points: vec![wgpu::PassthroughShaderEntryPoint {

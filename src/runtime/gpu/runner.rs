@@ -143,7 +143,7 @@ impl GpuRunner {
 
 impl Runner for GpuRunner {
     fn run(&mut self, memory: RunMemory<'_>, request: &RunRequest) -> Result<(), Fault> {
-        self.program.context.check()?;
+        self.program.context.begin()?;
         self.bind(&Homes::of(&memory))?;
         self.set_run(request.random);
         let context = &self.program.context;
@@ -169,7 +169,7 @@ impl Runner for GpuRunner {
             let name = &self.program.context.adapter.name;
             return Err(Fault(format!("{name} does not say how long kernels take")));
         };
-        self.program.context.check()?;
+        self.program.context.begin()?;
         self.bind(&Homes::of(&memory))?;
         self.set_run(request.random);
         let mut seconds = Vec::new();

@@ -14,12 +14,12 @@ const TYPES: std::ops::RangeInclusive<u32> = 19..=39;
 /// The words of the header.
 const HEADER: usize = 5;
 
-/// Compiles WGSL.
+/// Compiles WGSL; `marks` the operations that are to be kept as they are.
 ///
 /// # Errors
 ///
 /// Where the text is not valid: that is a mistake of the compiler.
-pub(super) fn compile(text: &str) -> Result<Vec<u32>, Fault> {
+pub(super) fn compile(text: &str, marks: bool) -> Result<Vec<u32>, Fault> {
     let module = naga::front::wgsl::parse_str(text)
         .map_err(|error| Fault(format!("a shader is not valid: {}", error.emit_to_string(text))))?;
     let capabilities = naga::valid::Capabilities::all();
@@ -38,7 +38,7 @@ pub(super) fn compile(text: &str) -> Result<Vec<u32>, Fault> {
     };
     let words = naga::back::spv::write_vec(&module, &info, &options, None)
         .map_err(|error| Fault(format!("a shader cannot be compiled: {error}")))?;
-    Ok(decorated(&words))
+    Ok(if marks { decorated(&words) } else { words })
 }
 
 /// The same with a decoration on every float operation.
