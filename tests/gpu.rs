@@ -234,7 +234,7 @@ fn nan_and_signs_of_zeros_stay() {
         "if x[n, c, h, w] != x[n, c, h, w] { 1 } else { 2 }",
         "if x[n, c, h, w] == x[n, c, h, w] { 1 } else { 2 }",
         "if x[n, c, h, w] != x[n, c, h, 0] { 1 } else { 2 }",
-        "if not (x[n, c, h, w] < 1) { 1 } else { 2 }",
+        "if !(x[n, c, h, w] < 1) { 1 } else { 2 }",
         "if x[n, c, h, w] >= 0 { 1 } else { 2 }",
         "exp(x[n, c, h, w])",
         "log(x[n, c, h, w])",
@@ -258,7 +258,7 @@ fn nan_and_signs_of_zeros_stay() {
 #[test]
 fn large_grids_have_two_dimensions() {
     let Some(device) = exact() else { return };
-    let graph = op("2, 300, 301", "y[n, c, h, w] = x[n, c, h, w] * 2 + int(h);")
+    let graph = op("2, 300, 301", "y[n, c, h, w] = x[n, c, h, w] * 2 + x[n, c, 0, w];")
         .forward(2, false)
         .expect("it elaborates");
     assert_eq!(check_bits(&device, &graph), Ok(()));
@@ -272,9 +272,9 @@ fn memory_in_blocks() {
     let Some(device) = small(768 << 10) else { return };
     assert_eq!(check_bits(&device, &graph), Ok(()));
     let Some(device) = small(512 << 10) else { return };
-    let error = check_bits(&device, &graph).expect_err("sigmoid.y has 588 KiB");
+    let error = check_bits(&device, &graph).expect_err("sigmoid_2.d_x is larger");
     assert!(
-        error.contains("needs 588 KiB of memory, and there are 512 KiB in a block of the device's memory"),
+        error.contains("needs 648 KiB of memory, and there are 512 KiB in a block of the device's memory"),
         "{error}"
     );
 }
@@ -368,7 +368,12 @@ fn a_run_of_digits() {
     for (run, device) in [("card", "cpu"), ("processor", ON_CARD)] {
         let refused = place.run(&["run", "--resume", run, "--epochs", "3", "--device", device]);
         assert_eq!(refused.code, Some(1), "{}", refused.err);
-        assert!(refused.err.contains("--allow-changes"), "{}", refused.err);
+        assert!(
+            refused.err.contains("--allow-changes") && refused.err.contains("device: "),
+            "{}",
+            refused.err
+        );
+        assert!(!refused.err.contains("level: "), "{}", refused.err);
         let flags = ["run", "--resume", run, "--epochs", "3", "--device", device, "--allow-changes"];
         let said = place.run(&flags);
         assert_eq!(said.code, Some(0), "{}", said.err);
@@ -392,7 +397,7 @@ fn devices_that_are_not_there_are_named() {
     };
     let Said { code, err, .. } = bad(&["gpu:none"]);
     assert_eq!(code, Some(1));
-    assert!(err.contains("error: no graphics adapter is called `none`; there are `llvmpipe"), "{err}");
+    assert!(err.contains("error: no graphics adapter has `none` in its name; there are `llvmpipe"), "{err}");
     let Said { code, err, .. } = bad(&["gpu:"]);
     assert_eq!(code, Some(2));
     assert!(err.contains("known are cpu, gpu and gpu:NAME"), "{err}");

@@ -104,9 +104,10 @@ pub struct MachineArguments {
     /// Threads; as many as the machine has cores by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
     pub threads: Option<u16>,
-    /// What runs it: cpu, gpu for the best graphics card, or gpu:NAME
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    pub device: DeviceName,
+    /// What runs it: cpu, gpu for the best graphics card, or gpu:NAME with a part of a card's name; the processor by
+    /// default, and for a run that goes on what it ran on
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<DeviceName>,
     /// Vector level: sse4, fma, avx2 or avx512; the best the machine has by default
     #[arg(long, value_name = "LEVEL")]
     pub cpu: Option<Level>,

@@ -57,8 +57,7 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let phase = &spec.phases[0];
     let asked = |mode: &Mode| arguments.mode.is_none_or(|asked| asked == *mode);
     let modes = [Mode::Train, Mode::Infer].into_iter().filter(asked);
-    let subject =
-        |mode| tuned::Subject::new(&spec.name, phase.batch, tuned::mode(mode), options.machine.target.level);
+    let subject = |mode| tuned::Subject::new(&spec.name, phase.batch, tuned::mode(mode), options.machine);
     let tuned = tuned::read(&arguments.tuned, &modes.map(subject).collect::<Vec<_>>())?;
     let mut store = Store::on(&device);
     let mut measured = |mode: Mode| {

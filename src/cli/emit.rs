@@ -72,7 +72,7 @@ pub fn run(arguments: &EmitArguments) -> Outcome {
 /// What is compiled for: a graphics card that is taken for granted, where shaders are asked for and no device is named.
 fn target(arguments: &EmitArguments) -> Result<CompileOptions, Failure> {
     let machine = match &arguments.device {
-        None if arguments.stage == Stage::Wgsl => devices::assumed_card(),
+        None if arguments.stage == Stage::Wgsl && arguments.cpu.is_none() => devices::assumed_card(),
         None | Some(DeviceName::Cpu) => options(arguments.cpu)?.machine,
         Some(DeviceName::Interpreter) => devices::interpreter().machine(),
         Some(DeviceName::Gpu(name)) => {
@@ -211,7 +211,7 @@ fn tiles(
     let default = if matches!(subject, Subject::Trained(_)) { Mode::Train } else { Mode::Infer };
     let mode = tuned::mode(arguments.mode.unwrap_or(default));
     let batch = arguments.batch.map_or(subject.batch(), i64::from);
-    let subject = tuned::Subject::new(subject.name(), batch, mode, options.machine.target.level);
+    let subject = tuned::Subject::new(subject.name(), batch, mode, options.machine);
     let found = tuned::read(&arguments.tuned, &[subject])?;
     Ok(tuned::tiles(found.as_ref(), mode))
 }

@@ -69,7 +69,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
         Mode::Infer => recipe.inference(phase.batch).map_err(fail)?,
     };
     let mode = tuned::mode(arguments.mode);
-    let subject = tuned::Subject::new(&spec.name, phase.batch, mode, options.machine.target.level);
+    let subject = tuned::Subject::new(&spec.name, phase.batch, mode, options.machine);
     let tiles = tuned::tiles(tuned::read(&arguments.tuned, &[subject])?.as_ref(), mode);
     let lowered = lower_tuned(&graph, &options, &tiles);
     tuned::warn_of_misfits(&tiles, &lowered);
@@ -101,7 +101,7 @@ pub fn run(arguments: &ProfileArguments) -> Outcome {
         batch: phase.batch,
         threads: device.threads(),
         device: device.described(),
-        level: options.machine.target.level.to_string(),
+        level: options.machine.to_string(),
         step_ms: total * 1e3,
         peak_gflops,
         memory_gigabytes_per_second: bandwidth,

@@ -410,7 +410,7 @@ pub struct Execution {
 pub fn execution(arguments: &MachineArguments, fast_math: bool) -> Result<Execution, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = arguments.threads.filter(|_| !planted!("cli.project.threads")).map_or(cores, usize::from);
-    let device = match &arguments.device {
+    let device = match arguments.device.as_ref().unwrap_or(&DeviceName::Cpu) {
         DeviceName::Gpu(_) | DeviceName::Interpreter if arguments.cpu.is_some() => {
             return Err(Failure::Usage("--cpu is for the device cpu".into()));
         }

@@ -16,7 +16,7 @@ use crate::train::manifest::{Asked, Change, Difference, Manifest, item_differenc
 use crate::train::trainer::Position;
 use crate::train::{TrainError, checkpoint};
 
-use super::arguments::{ChoiceArguments, ModelArguments, RunArguments};
+use super::arguments::{ChoiceArguments, DeviceName, ModelArguments, RunArguments};
 use super::project::Project;
 use super::{Failure, say, trained};
 
@@ -87,6 +87,13 @@ impl Stored {
     pub fn level(&self) -> Option<Level> {
         let level: Level = self.manifest.as_ref()?.level.parse().ok()?;
         Some(level).filter(|level| *level <= Target::host().level)
+    }
+
+    /// The graphics card that it ran on, if it did.
+    pub fn card(&self) -> Option<DeviceName> {
+        let manifest = self.manifest.as_ref().filter(|manifest| manifest.device == "gpu")?;
+        let name = manifest.level.split_once("; ").map(|(name, _)| name.to_owned());
+        Some(DeviceName::Gpu(name))
     }
 
     /// Where the run stands; none where nothing is kept yet.

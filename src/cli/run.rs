@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::files::{self, write_atomically};
 use crate::base::numbers;
-use crate::base::target::Level;
 use crate::base::visible;
 use crate::data::{Dataset, inspect};
 use crate::elab::config::{DataSpec, Phase, Prepare, TrainSpec};
 use crate::report::curves::Course;
 use crate::report::{confusion, curves, gradients, matrix};
 use crate::runtime::Store;
+use crate::sched::Machine;
 use crate::train::folder::Folder;
 use crate::train::manifest::Manifest;
 use crate::train::programs::StageTimes;
@@ -57,7 +57,7 @@ pub fn run(arguments: &RunArguments) -> Outcome {
     let prepare = project.prepare(&data_spec, data.shape[0], data.full_scale)?;
     let augment = project.augment(&data_spec, &data, spec.seed);
     let augment = augment.map_err(|error| project.train_failure(error.into()))?;
-    let subjects = tuned_subjects(&spec, &data, options.machine.target.level);
+    let subjects = tuned_subjects(&spec, &data, options.machine);
     let tuned = tuned::of_run(&arguments.tuned, arguments.resume.as_deref(), &subjects)?;
     let manifest = resume::manifest(&subject, &project, &spec, &data, &*device)?;
     let session = Session {
@@ -90,10 +90,13 @@ pub fn run(arguments: &RunArguments) -> Outcome {
     call.conduct(place, phases).map_err(|end| end.failure(&project))
 }
 
-/// What the flags ask for; a run that goes on has its own vector level, where nothing else is asked for.
+/// What the flags ask for; a run that goes on has its own device and vector level, where nothing else is asked for.
 fn machine(arguments: &RunArguments, stored: Option<&Stored>) -> MachineArguments {
     let mut machine = arguments.machine.clone();
-    if machine.device == DeviceName::Cpu {
+    if machine.device.is_none() && machine.cpu.is_none() {
+        machine.device = stored.and_then(Stored::card);
+    }
+    if machine.device.as_ref().is_none_or(|device| *device == DeviceName::Cpu) {
         machine.cpu = machine.cpu.or_else(|| stored.and_then(Stored::level));
     }
     machine
@@ -119,10 +122,10 @@ fn check_validation(
 }
 
 /// What tiles of `--tuned` may be for.
-fn tuned_subjects(spec: &TrainSpec, data: &Dataset, level: Level) -> Vec<tuned::Subject> {
+fn tuned_subjects(spec: &TrainSpec, data: &Dataset, machine: Machine) -> Vec<tuned::Subject> {
     let subject = |phase: &Phase| {
         let batch = phase.batch.min(data.train.len() as i64);
-        tuned::Subject::new(&spec.name, batch, tuned::mode(Mode::Train), level)
+        tuned::Subject::new(&spec.name, batch, tuned::mode(Mode::Train), machine)
     };
     let mut subjects: Vec<tuned::Subject> = spec.phases.iter().map(subject).collect();
     subjects.dedup();

@@ -76,8 +76,7 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let Outcomes { measured, kernels, tiles, default_ms, tuned_ms } = tuner.tune()?;
     let beside = || arguments.model.file.with_extension("tune.json");
     let file = arguments.tune_file.clone().unwrap_or_else(beside);
-    let subject =
-        Subject::new(&spec.name, spec.phases[0].batch, tuned::mode(mode), options.machine.target.level);
+    let subject = Subject::new(&spec.name, spec.phases[0].batch, tuned::mode(mode), options.machine);
     let tuned = Tuned {
         format: crate::train::tuned::FORMAT,
         subject: subject.clone(),

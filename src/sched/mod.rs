@@ -112,6 +112,16 @@ impl Machine {
     }
 }
 
+impl std::fmt::Display for Machine {
+    /// What its tiles depend on: the vector level, or the lanes of a grid.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.grid {
+            Some(_) => write!(f, "grid of {} lanes", self.lanes),
+            None => write!(f, "{}", self.target.level),
+        }
+    }
+}
+
 impl std::fmt::Display for LaneAxis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

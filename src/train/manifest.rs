@@ -250,7 +250,9 @@ impl Manifest {
             settings.into_iter().for_each(|Difference { key, then, now }| add(key, then, now));
         }
         add("device".into(), Some(self.device.clone()), Some(now.device.clone()));
-        add("level".into(), Some(self.level.clone()), Some(now.level.clone()));
+        if self.device == now.device {
+            add("level".into(), Some(self.level.clone()), Some(now.level.clone()));
+        }
         for class in 0..self.classes.len().max(now.classes.len()) {
             let name = |classes: &[String]| {
                 classes.get(class).filter(|_| !planted!("train.manifest.classes")).cloned()

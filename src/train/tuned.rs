@@ -3,13 +3,13 @@
 //! They change no bit of a result, so a file that does not fit costs time only. It is refused all the same: whoever
 //! names a file wants its tiles.
 
+use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::files::{self, write_atomically};
-use crate::base::target::Level;
 use crate::base::visible;
 use crate::lower::TunedTiles;
 
@@ -40,7 +40,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    pub fn new(model: &str, batch: i64, mode: Mode, level: Level) -> Subject {
+    pub fn new(model: &str, batch: i64, mode: Mode, level: impl fmt::Display) -> Subject {
         Subject { model: model.into(), batch, mode, level: level.to_string() }
     }
 }
@@ -127,8 +127,8 @@ impl Tuned {
     }
 }
 
-impl std::fmt::Display for Subject {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.mode {
             Mode::Train => "a training step",
             Mode::Infer => "a prediction",
@@ -146,6 +146,7 @@ impl std::fmt::Display for Subject {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::target::Level;
 
     fn tuned() -> Tuned {
         let mut tiles = TunedTiles::default();

@@ -51,10 +51,10 @@ pub(super) fn find(wanted: Option<&str>) -> Result<Adapter, Fault> {
             "no graphics adapter was found: is a driver for Vulkan, Metal or Direct3D 12 installed?".into()
         }
         (Some(wanted), false) => {
-            format!("no graphics adapter is called `{wanted}`; there are {}", names.join(", "))
+            format!("no graphics adapter has `{wanted}` in its name; there are {}", names.join(", "))
         }
         (None, false) => format!(
-            "no graphics card was found; software takes its place only where it is named, as gpu:NAME: there are {}",
+            "no graphics card was found; software takes its place only where --device gpu:NAME names it, and there are {}",
             names.join(", ")
         ),
     }))

@@ -99,7 +99,7 @@ impl Device for Gpu {
     }
 
     fn identity(&self) -> String {
-        format!("{}, {}", self.context.adapter.name, self.context.adapter.driver)
+        format!("{}; {}", self.context.adapter.name, self.context.adapter.driver)
     }
 
     fn machine(&self) -> Machine {
