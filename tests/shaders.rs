@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use cards::{Example, files, lowered, predictions, shaders, steps};
 use cnnc::base::parallel;
-use cnnc::codegen::wgsl::{self, Dispatch, MOST_GROUPS, Part, Rounding, Shader};
+use cnnc::codegen::wgsl::{self, Dispatch, Driver, MOST_GROUPS, Part, Rounding, Shader};
 use cnnc::loops::verifier::Verified;
 use cnnc::lower::Lowered;
 use cnnc::sched::Launch;
@@ -148,7 +148,7 @@ fn equal_functions_have_equal_shaders() {
         let function = Verified::new(function).expect("it is valid");
         let blocks = (0..function.buffers.len()).collect();
         let part = Part { function: &function, blocks, notes: Vec::new() };
-        let dispatch = Dispatch { parts: vec![part], condition: None, rounding: Rounding::Kept };
+        let dispatch = Dispatch { parts: vec![part], condition: None, driver: Driver::EXACT };
         wgsl::write(&dispatch).expect("it is written").text
     };
     let launches = lowered.native_launches();

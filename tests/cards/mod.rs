@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use cnnc::base::source::SourceMap;
-use cnnc::codegen::wgsl::{self, Condition, Dispatch, Part, Rounding, Shader};
+use cnnc::codegen::wgsl::{self, Condition, Dispatch, Driver, Part, Rounding, Shader};
 use cnnc::elab::config::{Metrics, Overrides};
 use cnnc::elab::{self, ModelCall, Module, Request};
 use cnnc::graph::{Graph, Sink};
@@ -43,7 +43,8 @@ pub fn shaders(lowered: &Lowered, rounding: Rounding) -> Vec<Shader> {
         let parts = parts.collect();
         let condition = bound.verdict.map(|block| Condition { block, is_finite: !lowered.accepts });
         let name = &launches[unit.launches.start].function.name;
-        let written = wgsl::write(&Dispatch { parts, condition, rounding });
+        let written =
+            wgsl::write(&Dispatch { parts, condition, driver: Driver { rounding, ..Driver::EXACT } });
         written.unwrap_or_else(|error| panic!("{name}: {error}"))
     };
     lowered.plan.units.iter().enumerate().map(shader).collect()

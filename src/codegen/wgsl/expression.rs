@@ -69,7 +69,9 @@ impl Writer<'_, '_> {
                 (*stride == 0 || *lanes == 1) && index.terms().is_empty()
             }
             Expr::Splat(x, _) => self.is_constant(x),
-            Expr::Unary(Unary::Fence, x) => self.prelude.rounding == Rounding::Kept && self.is_constant(x),
+            Expr::Unary(Unary::Fence, x) => {
+                self.prelude.driver.rounding == Rounding::Kept && self.is_constant(x)
+            }
             Expr::Select(condition, x, y) => [condition, x, y].iter().all(|x| self.is_constant(x)),
             _ => false,
         }
