@@ -215,8 +215,8 @@ impl Training<'_> {
     ///
     /// Where it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), Error> {
-        let saved = weights::save(path, &restore::weights(&self.store), None);
-        saved.map_err(|error| Error(error.to_string()))
+        let weights = restore::weights(&self.store).map_err(|fault| Error(fault.to_string()))?;
+        weights::save(path, &weights, None).map_err(|error| Error(error.to_string()))
     }
 
     /// Reads the weights and running statistics of a file, of safetensors or of PyTorch. The optimiser goes on.

@@ -82,6 +82,15 @@ pub trait Device: Send + Sync {
     /// Lets go of memory that nobody leases at present.
     fn trim(&self);
 
+    /// Whether all that was read so far is what the device had.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong.
+    fn check(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// The most multiply-adds that code for a machine reaches, in GFLOP/s.
     ///
     /// # Errors
@@ -192,6 +201,9 @@ pub struct RunRequest {
 
 /// Runs the code of one executable; has what such runs need beside memory.
 pub trait Runner: Send {
+    /// The memory of the last run is given back: nothing may hold on to it.
+    fn unbind(&mut self) {}
+
     /// Runs units in order, and none from the guarded one on where the verdict is against it. The memory is that of
     /// the plan and of the persistent tensors.
     ///

@@ -84,6 +84,7 @@ impl Instance {
     /// Gives the memory back, for other programs of the device.
     pub fn release(&mut self) {
         if let Some(block) = self.lease.take() {
+            self.runner.unbind();
             self.device.give_back(block);
         }
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::base::files;
-use crate::runtime::Store;
+use crate::runtime::{Mismatch, Store};
 
 use super::error::TrainError;
 use super::folder::CHECKPOINT;
@@ -80,6 +80,8 @@ impl Checkpoint {
             .iter()
             .map(|entry| (entry.path.as_str(), entry.shape.as_slice(), entry.values()))
             .collect();
+        // What a device gave that was lost is nothing to keep.
+        store.device().check().map_err(Mismatch::from)?;
         let tensors = write(&folder, &format!("state-{}.safetensors", position.steps), &entries)?;
         let progress = Progress { format: FORMAT, position, tensors, best: best.cloned(), records };
         files::write_atomically(&folder.join(PROGRESS), &sealed::seal(&progress)).map_err(failed)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::elab::config::Pretrained;
 use crate::graph::Graph;
-use crate::runtime::Store;
+use crate::runtime::{Fault, Store};
 
 use super::checkpoint::{self, Checkpoint, Saved};
 use super::error::TrainError;
@@ -173,9 +173,15 @@ pub fn take_best(folder: &Path, best: &Saved, store: &mut Store) -> Result<(), T
 }
 
 /// The parameters and running statistics, without the optimiser's states.
-pub fn weights(store: &Store) -> Vec<Named<'_>> {
+///
+/// # Errors
+///
+/// Where the device fails that has them.
+pub fn weights(store: &Store) -> Result<Vec<Named<'_>>, Fault> {
     let entries = store.entries().iter().filter(|entry| !entry.path.starts_with(OPTIMISER));
-    entries.map(|entry| (entry.path.as_str(), entry.shape.as_slice(), entry.values())).collect()
+    let named = entries.map(|entry| (entry.path.as_str(), entry.shape.as_slice(), entry.values())).collect();
+    store.device().check()?;
+    Ok(named)
 }
 
 /// Writes the parameters and running statistics.
@@ -184,5 +190,5 @@ pub fn weights(store: &Store) -> Vec<Named<'_>> {
 ///
 /// Where the file cannot be written.
 pub fn save(file: &Path, store: &Store, provenance: &Provenance) -> Result<(), WeightsError> {
-    weights::save(file, &weights(store), Some(provenance))
+    weights::save(file, &weights(store)?, Some(provenance))
 }

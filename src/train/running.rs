@@ -6,7 +6,7 @@ use crate::base::philox::RandomState;
 use crate::data::feed::{Batch, BatchBuilder, DataLoader, EpochPlan};
 use crate::data::{DataError, Split, batches};
 use crate::elab::config::{Early, Every, Moment, Watch};
-use crate::runtime::{Instance, Store, Suspect};
+use crate::runtime::{Instance, Mismatch, Store, Suspect};
 
 use super::broken::{self, Broken};
 use super::checkpoint::{self, Checkpoint, Saved};
@@ -129,7 +129,7 @@ impl Running<'_, '_, '_> {
             return Ok(false);
         }
         (self.position.best, self.position.best_epoch) = (figure, Some(record.epoch));
-        let weights = restore::weights(self.store);
+        let weights = restore::weights(self.store).map_err(Mismatch::from)?;
         *self.best = Some(checkpoint::save_best(self.records.folder(), self.position.steps, &weights)?);
         Ok(true)
     }

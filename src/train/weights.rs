@@ -22,6 +22,7 @@ use crate::base::files::{self, replace};
 use crate::base::memory::Shortage;
 use crate::base::nearest::nearest;
 use crate::base::visible;
+use crate::runtime::Fault;
 
 pub use matching::{Matched, matching};
 pub use provenance::Provenance;
@@ -72,6 +73,8 @@ pub enum WeightsError {
     Type { name: String, kind: String },
     #[error("{}", mismatch(missing, unknown, shapes))]
     Mismatch { missing: Vec<String>, unknown: Vec<String>, shapes: Vec<ShapeMismatch> },
+    #[error("{0}")]
+    Fault(#[from] Fault),
 }
 
 /// A tensor whose shape in the file is not the model's.

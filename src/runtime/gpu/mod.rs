@@ -153,6 +153,10 @@ impl Device for Gpu {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
+    fn check(&self) -> Result<(), Fault> {
+        self.context.check()
+    }
+
     fn peak_gflops(&self, machine: &Machine) -> Result<f64, Error> {
         peak::gflops(&self.context, machine)
     }

@@ -142,6 +142,10 @@ impl GpuRunner {
 }
 
 impl Runner for GpuRunner {
+    fn unbind(&mut self) {
+        self.bound.clear();
+    }
+
     fn run(&mut self, memory: RunMemory<'_>, request: &RunRequest) -> Result<(), Fault> {
         self.program.context.begin()?;
         self.bind(&Homes::of(&memory))?;
