@@ -205,6 +205,28 @@ fn steps_of_the_notes_models() {
     check_steps(include_str!("../examples/mnist_cnn_all.cnn"), 8, 10);
 }
 
+/// The losses of a card and of the processor part by rounding alone.
+#[test]
+#[ignore = "steps of all notes' models, 5 min"]
+fn losses_are_those_of_the_processor() {
+    let (Some(card), cpu) = (exact(), devices::host(2).expect("threads")) else { return };
+    for (name, text, batch) in [
+        ("digits", include_str!("../examples/digits.cnn"), 32),
+        ("lenet", include_str!("../examples/lenet.cnn"), 40),
+        ("convnet_gap", include_str!("../examples/convnet_gap.cnn"), 32),
+        ("convnet_gmp", include_str!("../examples/convnet_gmp.cnn"), 32),
+        ("mnist_cnn", include_str!("../examples/mnist_cnn.cnn"), 32),
+        ("mnist_cnn_all", include_str!("../examples/mnist_cnn_all.cnn"), 32),
+    ] {
+        let graph = Model::new(text).step(batch);
+        let (one, other) = (steps(&card, &graph, 20).1, steps(&cpu, &graph, 20).1);
+        for (step, (one, other)) in one.iter().zip(&other).enumerate() {
+            println!("{name} step {step}: {one} {other}");
+            assert!((one - other).abs() <= 1e-4 * other.abs(), "{name} step {step}: {one} {other}");
+        }
+    }
+}
+
 /// Where the driver is not told to keep operations as they are, bits differ: so the other tests would see it.
 #[test]
 fn bits_differ_where_operations_are_not_marked() {

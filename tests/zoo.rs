@@ -192,7 +192,7 @@ const TILES: f64 = 10.8;
 /// precision, and with tiles of Winograd as much farther as these round. Rounding grows from step to step by factors
 /// that are a matter of luck, in both, so the distance is that of all ten; but that of the first three alone, before it
 /// has grown, is held too.
-fn check_training_steps(level: Level) {
+fn check_training_steps(device: &Arc<dyn Device>) {
     let fixtures = fixtures();
     let cases = fixtures["trained"].as_array().expect("cases");
     for (case, fast_math) in cases.iter().flat_map(|case| [(case, false), (case, true)]) {
@@ -204,10 +204,10 @@ fn check_training_steps(level: Level) {
             let far = single.iter().zip(&exact).take(steps).map(|(single, exact)| (single - exact).abs());
             distance::largest(far)
         };
-        let options = CompileOptions { fast_math, ..CompileOptions::of(Target::of(level)) };
+        let options = CompileOptions { machine: device.machine(), over: None, fast_math };
         let more = if has_tiles(&net, &options) { TILES } else { 1.0 };
-        let what = format!("{level}, fast_math = {fast_math}, {name}");
-        for (step, loss) in losses(name, &net, case, &options).into_iter().enumerate() {
+        let what = format!("{}, fast_math = {fast_math}, {name}", device.described());
+        for (step, loss) in losses(name, &net, (case, &options), device).into_iter().enumerate() {
             let steps = if step < 3 { 3 } else { exact.len() };
             let allowed = more * (3.0 * rounding(steps)).max(1e-5 * exact[step].abs());
             let far = (loss - exact[step]).abs();
@@ -228,7 +228,7 @@ fn has_tiles(net: &Net, options: &CompileOptions) -> bool {
 
 #[test]
 fn training_steps_are_those_of_torchvision() {
-    check_training_steps(Target::host().level);
+    check_training_steps(&devices::host(2).expect("threads"));
 }
 
 const LEVELS: [Level; 4] = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512];
@@ -236,7 +236,19 @@ const LEVELS: [Level; 4] = [Level::Sse4, Level::Fma, Level::Avx2, Level::Avx512]
 #[test]
 #[ignore = "all levels, 2 minutes"]
 fn training_steps_are_those_of_torchvision_at_every_level() {
-    LEVELS.into_iter().filter(|level| *level <= Target::host().level).for_each(check_training_steps);
+    for level in LEVELS.into_iter().filter(|level| *level <= Target::host().level) {
+        check_training_steps(&devices::cpu(Target::of(level), 2).expect("threads"));
+    }
+}
+
+#[test]
+#[cfg(feature = "gpu")]
+#[ignore = "software that stands for a card, 10 minutes"]
+fn training_steps_on_a_card_are_those_of_torchvision() {
+    match devices::gpu(Some("llvmpipe")) {
+        Ok(card) => check_training_steps(&card),
+        Err(fault) => eprintln!("skipped: {fault}"),
+    }
 }
 
 /// Every loop of every network is one that the verifier takes, at levels that this machine does not have too: from 2^21
@@ -261,11 +273,15 @@ fn every_network_is_lowered_at_every_level() {
     }
 }
 
-fn losses(name: &str, net: &Net, case: &Value, options: &CompileOptions) -> Vec<f64> {
+fn losses(
+    name: &str,
+    net: &Net,
+    (case, options): (&Value, &CompileOptions),
+    device: &Arc<dyn Device>,
+) -> Vec<f64> {
     let phase = &net.spec.phases[0];
     let graph = net.recipe().step(phase.batch, phase).expect("it elaborates");
-    let device = devices::host(2).expect("threads");
-    let mut store = filled(name, &graph, &device);
+    let mut store = filled(name, &graph, device);
     let mut program = bound(&graph, options, &mut store);
     let batches = case["batches"].as_u64().expect("batches") as usize;
     let mut losses = Vec::new();
