@@ -1,9 +1,11 @@
 //! What people read: a small model at every stage, and what must hold of it by count.
 
+mod cards;
 mod model;
 
 use cnnc::base::target::{Level, Target};
 use cnnc::codegen::cranelift;
+use cnnc::codegen::wgsl::Rounding;
 use cnnc::graph::Graph;
 use cnnc::loops::verifier::Verified;
 use cnnc::lower::{CompileOptions, Lowered, lower, lower_observed};
@@ -161,4 +163,14 @@ fn loops_without_a_tile_are_cut_in_two() {
     };
     let found: Vec<Vec<String>> = launches.iter().map(parts).collect();
     assert_eq!(found, [["restrict j to 0..5", "tile j by 5"], ["restrict j to 5..13", "tile j by 4"]]);
+}
+
+/// The shaders of a whole step, for the graphics card that is taken for granted.
+#[test]
+fn wgsl() {
+    let lowered = cards::lowered(&step());
+    let texts = cards::shaders(&lowered, Rounding::Kept).into_iter().enumerate();
+    let texts =
+        texts.map(|(at, shader)| format!("// dispatch {at}: {} workgroups\n{}", shader.groups, shader.text));
+    insta::assert_snapshot!(texts.collect::<Vec<_>>().join("\n"));
 }

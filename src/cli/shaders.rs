@@ -3,8 +3,7 @@
 use crate::codegen::wgsl::{self, Condition, Dispatch, Driver, Part, Shader};
 use crate::loops::verifier::Verified;
 use crate::lower::Lowered;
-use crate::plan::Placement;
-use crate::plan::blocks::{Numbered, likely, number};
+use crate::plan::blocks::{Bound, bind, likely};
 use crate::plan::slices::Unit;
 use crate::runtime::Error;
 use crate::sched::{Grid, Launch};
@@ -47,15 +46,13 @@ fn shader(
 ) -> Result<Shader, Error> {
     let own = &launches[unit.launches.clone()];
     let buffers = own.iter().flat_map(|launch| launch.buffers.iter().zip(launch.function.buffers.values()));
-    let block = |place: Placement, bytes: usize| likely(place, bytes as u64, grid.block_bytes);
-    let of_buffers =
-        buffers.map(|(tensor, data)| block(lowered.plan.places[tensor], data.len * data.dtype.size()));
+    let placed =
+        buffers.map(|(tensor, data)| (lowered.plan.places[tensor], (data.len * data.dtype.size()) as u64));
     let guarded = lowered.plan.guarded.is_some_and(|first| at >= first);
     let verdict = lowered.verdict_place().filter(|_| guarded);
-    let of_verdict = verdict.map(|offset| block(Placement::Arena(offset), size_of::<f32>()));
-    let Numbered { mut blocks, .. } = number(of_buffers.chain(of_verdict));
-    let is_finite = !lowered.accepts;
-    let condition = verdict.and_then(|_| Some(Condition { block: blocks.pop()?, is_finite }));
+    let Bound { blocks, verdict, .. } =
+        bind(placed, verdict, &|place, bytes| likely(place, bytes, grid.block_bytes));
+    let condition = verdict.map(|block| Condition { block, is_finite: !lowered.accepts });
     let functions = own.iter().map(|launch| Verified::new(launch.function.clone()));
     let functions: Vec<Verified> = functions.collect::<Result<_, _>>()?;
     let mut blocks = blocks.into_iter();

@@ -24,7 +24,10 @@ const FEW_GROUPS: i64 = 8;
 const TILE: i64 = 16;
 
 /// Vectors that a part of a sum adds up, at least: fewer do not pay for the second sum.
-const LEAST_VECTORS: i64 = 32;
+const LEAST_VECTORS: i64 = 128;
+
+/// Fewer groups do not pay for the second sum either.
+const LEAST_GROUPS: i64 = 8;
 
 /// Splits the sums that are worth it. `lanes` pictures that stand side by side stay in one group. `fill` is the number of
 /// parts that keep a grid busy, where the machine is one.
@@ -58,7 +61,8 @@ fn split_of(
         Some(fill) => {
             let together = if is_product && reuses(program, piece, &factors) { TILE } else { 1 };
             let summands: i64 = axes.iter().map(|axis| program.axes[*axis].extent).product();
-            (fill * together / (result / 4).max(1)).min(summands / (lanes * LEAST_VECTORS))
+            let wanted = (fill * together / (result / 4).max(1)).min(summands / (lanes * LEAST_VECTORS));
+            if wanted < LEAST_GROUPS { 0 } else { wanted }
         }
     };
     let long = axes.iter().copied().filter(|axis| program.axes[*axis].extent >= 16);

@@ -2,7 +2,7 @@
 //!
 //! Each text goes through naga, too. What the texts compute is held against the interpreter in `tests/gpu.rs`.
 
-use super::{Condition, Dispatch, Part, Rounding, Shader, write};
+use super::{Condition, Dispatch, Driver, Part, Rounding, Shader, write};
 use crate::codegen::Error;
 use crate::loops::Function;
 use crate::loops::parser::parse;
@@ -36,7 +36,7 @@ fn tried(functions: &[&str], condition: Option<Condition>, rounding: Rounding) -
         blocks: next.by_ref().take(function.buffers.len()).collect(),
         notes: Vec::new(),
     });
-    write(&Dispatch { parts: parts.collect(), condition, rounding })
+    write(&Dispatch { parts: parts.collect(), condition, driver: Driver { rounding, ..Driver::EXACT } })
 }
 
 fn shader(functions: &[&str], condition: Option<Condition>, rounding: Rounding) -> Shader {
@@ -406,7 +406,7 @@ fn a_block_is_bound_once() {
     let part = Part { function: &function, blocks: vec![0, 0, 1], notes: vec!["conv1: conv2d".into()] };
     let condition = Some(Condition { block: 1, is_finite: true });
     let shader =
-        write(&Dispatch { parts: vec![part], condition, rounding: Rounding::Kept }).expect("it is written");
+        write(&Dispatch { parts: vec![part], condition, driver: Driver::EXACT }).expect("it is written");
     validate(&shader.text);
     assert_eq!((shader.written.as_slice(), shader.places), (&[true, false][..], 4));
     assert!(shader.text.contains("@binding(0) var<storage, read_write> m0: array<u32>;"), "{}", shader.text);

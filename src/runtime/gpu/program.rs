@@ -15,7 +15,7 @@ use super::spirv;
 use crate::base::memory::{MemoryLimit, Room, Shortage};
 use crate::base::parallel;
 use crate::codegen::wgsl::{self, Condition, Dispatch, Part, Rounding, Shader};
-use crate::plan::blocks::{Numbered, likely, number};
+use crate::plan::blocks::{Bound, bind, likely};
 use crate::plan::{MemoryPlan, Placement};
 use crate::runtime::device::{Call, Error, Fault, Parts, UpdateGuard};
 
@@ -124,13 +124,12 @@ impl Program {
 
     /// What a dispatch of some launches is, where `block_of` says in which block of memory a place is.
     pub fn placed(&self, launches: Range<usize>, block_of: &dyn Fn(Placement, u64) -> u64) -> Placed {
-        let places = self.places(launches.clone()).map(|(place, bytes)| block_of(place, bytes));
         let verdict = self.verdict(&launches);
-        let of_verdict =
-            verdict.map(|guard| block_of(Placement::Arena(guard.offset), size_of::<f32>() as u64));
-        let Numbered { mut blocks, firsts } = number(places.chain(of_verdict));
+        let places = self.places(launches.clone());
+        let Bound { blocks, verdict: block, firsts } =
+            bind(places, verdict.map(|guard| guard.offset), block_of);
         let condition =
-            verdict.and_then(|guard| Some(Condition { block: blocks.pop()?, is_finite: guard.is_loss }));
+            verdict.zip(block).map(|(guard, block)| Condition { block, is_finite: guard.is_loss });
         let functions = self.parts.calls[launches].iter().map(|call| call.function).collect();
         Placed { key: Key { functions, blocks, condition }, firsts }
     }
