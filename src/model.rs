@@ -243,6 +243,7 @@ impl Training<'_> {
         program.run(store, RandomState::default()).map_err(|error| Error(error.to_string()))?;
         let values =
             program.output(sink, store).ok_or_else(|| Error("the model has no such output".into()))?;
+        store.device().check().map_err(|fault| Error(fault.to_string()))?;
         Ok(Tensor { shape: shape.iter().map(|extent| *extent as usize).collect(), values })
     }
 

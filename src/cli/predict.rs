@@ -235,6 +235,7 @@ impl Runner<'_> {
         let run = program.run(store, RandomState::default());
         run.map_err(|error| Failure::Run(error.to_string()))?;
         let values = program.output(&Sink::Prediction, store).expect("every model has a prediction");
+        self.device.check().map_err(|fault| Failure::Run(fault.to_string()))?;
         Ok(Outputs { batch, shape: shape.clone(), values })
     }
 

@@ -48,6 +48,10 @@ fn split_of(
 ) -> Option<(Axis, i64)> {
     let [piece] = equation.pieces.as_slice() else { return None };
     let Expr::Reduce { op: Reduction::Sum, axes, body } = &program.exprs[piece.body] else { return None };
+    // Parts are floats, which hold no more than 24 bits of an integer.
+    if program.tensors[equation.result].dtype != DType::F32 {
+        return None;
+    }
     let is_product = matches!(&program.exprs[*body], Expr::Binary(Binary::Mul, ..));
     let factors = if is_product { program.exprs.factors(*body) } else { vec![*body] };
     if fill.is_none() && !(is_product && reuses(program, piece, &factors)) {

@@ -9,6 +9,9 @@ use super::Placement;
 /// From this size on, in bytes, what outlives runs has a block of its own.
 pub const OWN_BYTES: u64 = 1 << 20;
 
+/// Bytes of a block that small tensors share.
+pub const SHARED_BYTES: u64 = 16 << 20;
+
 /// The blocks of some buffers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Numbered {

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::blocks::OWN_BYTES;
+use super::blocks::{OWN_BYTES, SHARED_BYTES};
 use super::slices::Unit;
 use super::{Persistent, run_once};
 use crate::base::hash::HashMap;
@@ -22,9 +22,8 @@ const FARTHEST: usize = 16;
 /// Statements of launches that run as one, at most: more make a kernel that takes long to compile.
 const MOST_STATEMENTS: usize = 4000;
 
-/// Blocks of memory that a kernel may bind beside those of large tensors which outlive runs: the arena's, and that of
-/// small ones.
-const OTHER_BLOCKS: usize = 4;
+/// Blocks of the arena that a kernel may bind beside those of tensors which outlive runs.
+const ARENA_BLOCKS: usize = 4;
 
 /// Puts launches that run at once beside each other, in groups. None of a group stores what another one touches; all
 /// or none of them run once, and all come before the verdict is known or all after that.
@@ -98,15 +97,17 @@ impl Search<'_> {
         let all = || group.iter().chain([&other]).map(|at| &self.launches[*at]);
         let size: usize = all().map(|launch| statements(&launch.function.body)).sum();
         let tensors = all().flat_map(|launch| launch.buffers.iter().zip(launch.function.buffers.values()));
-        let is_large = |(tensor, data): &(&Tensor, &crate::loops::BufferData)| {
-            (data.len * data.dtype.size()) as u64 >= OWN_BYTES
-                && self
-                    .persistent
-                    .iter()
-                    .any(|known| known.present == **tensor || known.next == Some(**tensor))
+        let outlives = |tensor: Tensor| {
+            self.persistent.iter().any(|known| known.present == tensor || known.next == Some(tensor))
         };
-        let large: BTreeSet<Tensor> = tensors.filter(is_large).map(|(tensor, _)| *tensor).collect();
-        size <= MOST_STATEMENTS && large.len() + OTHER_BLOCKS <= self.grid.blocks
+        let kept = tensors.filter(|(tensor, _)| outlives(**tensor));
+        let kept: BTreeMap<Tensor, u64> =
+            kept.map(|(tensor, data)| (*tensor, (data.len * data.dtype.size()) as u64)).collect();
+        let large = kept.values().filter(|bytes| **bytes >= OWN_BYTES).count();
+        let small: u64 = kept.values().filter(|bytes| **bytes < OWN_BYTES).sum();
+        // Small ones may lie in one more block than they fill, as each block has others too.
+        let shared = usize::from(small > 0) + small.div_ceil(SHARED_BYTES) as usize;
+        size <= MOST_STATEMENTS && large + shared + ARENA_BLOCKS <= self.grid.blocks
     }
 }
 

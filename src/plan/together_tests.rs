@@ -193,7 +193,7 @@ fn a_kernel_binds_not_too_many_blocks() {
         groups(SMALL, &kept),
         "0 1 2 3 | 4 5",
         "{} blocks of {}",
-        GRID.blocks - OTHER_BLOCKS,
+        GRID.blocks - ARENA_BLOCKS,
         GRID.blocks
     );
     let small = ["t30", "t31", "t32", "t33", "t34", "t35"].map(|name| (name, Some("t99")));

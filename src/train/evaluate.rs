@@ -10,7 +10,7 @@ use crate::data::{Split, Targets, batches};
 use crate::elab::config::Metrics;
 use crate::elab::{CORRECT, IN_TOP, SHARE, TOTAL, WEIGHT};
 use crate::graph::{Role, Sink};
-use crate::runtime::{Instance, Store};
+use crate::runtime::{Instance, Mismatch, Store};
 
 use super::confusion::Confusion;
 use super::error::TrainError;
@@ -208,6 +208,7 @@ impl Evaluation<'_> {
                 {
                     confusion.add(scores, labels);
                 }
+                store.device().check().map_err(Mismatch::from)?;
                 Ok(())
             })?;
             each(loss)?;

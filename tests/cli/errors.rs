@@ -129,11 +129,14 @@ fn command_lines() {
     assert_eq!(place.run(&["train", "tiny.cnn"]).code, Some(2));
     assert_eq!(place.run(&["run", "tiny.cnn", "--threads", "0"]).code, Some(2));
     assert_eq!(place.run(&["run", "tiny.cnn", "--out", "a", "--resume", "b"]).code, Some(2));
-    place.bad(
-        &["run", "tiny.cnn", "--device", "gpu"],
-        2,
-        "error: this version compiles for the CPU only; leave out --device gpu",
-    );
+    let without_cards = "error: this build has no graphics cards; build it with `--features gpu`";
+    if !cfg!(feature = "gpu") {
+        place.bad(&["run", "tiny.cnn", "--device", "gpu"], 1, without_cards);
+        assert!(place.good(&["devices"]).contains("gpu: this build has no graphics cards"));
+    }
+    let said = place.run(&["run", "tiny.cnn", "--device", "tpu"]);
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("known are cpu, gpu and gpu:NAME"), "{}", said.err);
     place.bad(
         &["run", "tiny.cnn", "--model", "Tony"],
         2,

@@ -53,6 +53,15 @@ impl Writer<'_, '_> {
         let (scalar, is_vector) = (ty.scalar, ty.lanes > 1);
         let value = self.value(value)?;
         let is_shared = self.shape.shared.contains(buffer) && self.shape.lanes > 1;
+        let value = if is_shared {
+            // What is stored is read before any lane stores.
+            let name = format!("stored{}_value", self.next_fold);
+            self.next_fold += 1;
+            self.line(&format!("let {name} = {value};"));
+            name
+        } else {
+            value
+        };
         if is_shared {
             self.barrier(true);
         }

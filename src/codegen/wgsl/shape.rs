@@ -21,6 +21,7 @@ pub(super) struct Shape<'f> {
     /// Whether the invocations of a workgroup meet at barriers.
     pub meets: bool,
     pub stored: EntitySet<Buffer>,
+    loaded: EntitySet<Buffer>,
     /// Buffers of which a lane may load what another one has stored.
     pub shared: EntitySet<Buffer>,
     /// Buffers of bytes that are stored one by one, and not four lanes at once.
@@ -39,6 +40,7 @@ impl<'f> Shape<'f> {
             rows: WORKGROUP / lanes,
             meets: false,
             stored: EntitySet::new(),
+            loaded: EntitySet::new(),
             shared: EntitySet::new(),
             in_single_bytes: EntitySet::new(),
         };
@@ -48,6 +50,8 @@ impl<'f> Shape<'f> {
         // What is behind a condition runs for one point, and not for another.
         if shape.meets && has_branch_that_meets(&shape, body) {
             shape.rows = 1;
+            // All rows compute that point, and must not see what one of them has stored.
+            shape.shared.extend(shape.loaded.keys().filter(|buffer| shape.stored.contains(*buffer)));
         }
         Ok(shape)
     }
@@ -71,9 +75,14 @@ impl<'f> Shape<'f> {
                 return Err(Error::Unsupported(message));
             }
             let of_buffer = || accesses.iter().filter(|access| access.buffer == buffer);
+            if of_buffer().any(|access| !access.is_store) {
+                self.loaded.insert(buffer);
+            }
             if of_buffer().any(|access| access.is_store) {
                 self.stored.insert(buffer);
-                if of_buffer().any(|access| !access.is_store) && !self.stay_in_lanes(of_buffer()) {
+                let is_loaded = of_buffer().any(|access| !access.is_store);
+                // Four bytes are stored by one lane.
+                if is_loaded && (data.dtype.size() == 1 || !self.stay_in_lanes(of_buffer())) {
                     self.shared.insert(buffer);
                 }
                 let in_words = |access: &Access<'_>| self.is_aligned(access, 4);

@@ -165,15 +165,25 @@ impl Context {
         self.queue.write_buffer(&buffer.buffer, first, &whole);
     }
 
-    /// Reads bytes, when all that was given to the device before is done. Zeros where that fails: the next run says why.
+    /// Reads bytes, when all that was given to the device before is done. Zeros where that fails, of which [`check`](Context::check)
+    /// tells.
     pub fn read(&self, buffer: &Buffer, start: u64, bytes: u64) -> Vec<u8> {
-        let mut copies = self.copies(&[(buffer, start, bytes)]);
-        let read = copies.as_mut().and_then(|copies| {
+        let read = || {
+            let Some(copies) = self.copies(&[(buffer, start, bytes)]) else {
+                return Err(Fault("there is no memory to read results".into()));
+            };
             let mut encoder = self.encoder();
             copies.encode(&mut encoder);
-            copies.submit(self, encoder).ok()
-        });
-        read.and_then(|mut read| read.pop()).unwrap_or_else(|| vec![0; bytes as usize])
+            copies.submit(self, encoder)
+        };
+        match read() {
+            Ok(mut read) if read.len() == 1 => read.remove(0),
+            Ok(_) => vec![0; bytes as usize],
+            Err(fault) => {
+                self.fail(&fault.0);
+                vec![0; bytes as usize]
+            }
+        }
     }
 
     /// Copies of some ranges to the host; none where there is no memory for that.

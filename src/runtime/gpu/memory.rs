@@ -6,11 +6,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::context::{Buffer, Context};
-use crate::plan::blocks::OWN_BYTES;
+use crate::plan::blocks::{OWN_BYTES, SHARED_BYTES};
 use crate::runtime::device::DeviceBuffer;
-
-/// A slab for small tensors.
-const SLAB_BYTES: u64 = 16 << 20;
 
 /// Every tensor begins at a multiple of this many bytes.
 const ALIGNMENT: u64 = 256;
@@ -58,8 +55,8 @@ impl Slabs {
                 return Some((slab.buffer.clone(), start));
             }
         }
-        let buffer = context.memory(SLAB_BYTES)?;
-        let mut slab = Slab { buffer: buffer.clone(), free: BTreeMap::from([(0, SLAB_BYTES)]) };
+        let buffer = context.memory(SHARED_BYTES)?;
+        let mut slab = Slab { buffer: buffer.clone(), free: BTreeMap::from([(0, SHARED_BYTES)]) };
         let start = slab.take(size)?;
         slabs.push(slab);
         Some((buffer, start))

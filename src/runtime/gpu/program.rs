@@ -70,15 +70,7 @@ impl Program {
                 keys.push((placed.key, placed.firsts.len()));
             }
         }
-        let limit = context.adapter.limits.max_storage_buffers_per_shader_stage as usize;
-        let most = context.options.blocks.unwrap_or(limit);
-        if let Some((key, blocks)) = keys.iter().find(|(_, blocks)| *blocks > most) {
-            let name = &program.parts.functions[key.functions[0]].name;
-            let adapter = &context.adapter.name;
-            return Err(Error::Unsupported(format!(
-                "the kernel {name} reads and writes {blocks} blocks of memory, and {adapter} binds {most}"
-            )));
-        }
+        keys.iter().try_for_each(|(key, blocks)| program.check_blocks(key, *blocks))?;
         let made = parallel::map(&keys, |(key, _)| program.make(key));
         for ((key, _), pipeline) in keys.into_iter().zip(made) {
             program.shaders.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::new(pipeline?));
@@ -106,6 +98,19 @@ impl Program {
                 Err(Shortage { what: format!("`{}`", data.name), needed, room }.into())
             }
         }
+    }
+
+    /// An error where a kernel binds more blocks than the adapter can.
+    fn check_blocks(&self, key: &Key, blocks: usize) -> Result<(), Error> {
+        let Context { adapter, options, .. } = &*self.context;
+        let most = options.blocks.unwrap_or(adapter.limits.max_storage_buffers_per_shader_stage as usize);
+        if blocks <= most {
+            return Ok(());
+        }
+        let (name, adapter) = (&self.parts.functions[key.functions[0]].name, &adapter.name);
+        Err(Error::Unsupported(format!(
+            "the kernel {name} reads and writes {blocks} blocks of memory, and {adapter} binds {most}"
+        )))
     }
 
     /// The places of all buffers of some launches, with their bytes.
@@ -144,7 +149,9 @@ impl Program {
         if let Some(pipeline) = known {
             return Ok(pipeline);
         }
-        let pipeline = Arc::new(self.make(&placed.key).map_err(|error| Fault(error.to_string()))?);
+        let refused = |error: Error| Fault(error.to_string());
+        self.check_blocks(&placed.key, placed.firsts.len()).map_err(refused)?;
+        let pipeline = Arc::new(self.make(&placed.key).map_err(refused)?);
         let mut shaders = self.shaders.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(shaders.entry(placed.key.clone()).or_insert(pipeline).clone())
     }
@@ -203,7 +210,9 @@ impl Pipeline {
 /// Where the driver refuses it.
 pub(super) fn build(context: &Context, shader: Shader, name: &str) -> Result<Pipeline, Fault> {
     let device = &context.device;
-    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let filters =
+        [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
+    let scopes = filters.map(|filter| device.push_error_scope(filter));
     let module = module(context, &shader.text, name)?;
     let storage = |written: &bool| wgpu::BufferBindingType::Storage { read_only: !written };
     let types = shader.written.iter().map(storage);
@@ -233,7 +242,8 @@ pub(super) fn build(context: &Context, shader: Shader, name: &str) -> Result<Pip
         },
         cache: None,
     });
-    match block_on(scope.pop()) {
+    let errors = scopes.into_iter().rev().map(|scope| block_on(scope.pop()));
+    match errors.collect::<Vec<_>>().into_iter().flatten().next() {
         Some(error) => Err(Fault(error.to_string())),
         None => Ok(Pipeline { pipeline, layout, shader }),
     }
