@@ -11,9 +11,9 @@ use super::cpu::{Cpu, Pool};
 use super::device::{Device, Fault};
 #[cfg(feature = "gpu")]
 use super::gpu;
-#[cfg(feature = "gpu")]
-pub use super::gpu::CardOptions;
 use super::interpreter::Interpreter;
+#[cfg(feature = "gpu")]
+pub use gpu::CardOptions;
 
 /// The lanes of a graphics card's vectors: as many invocations run in step on most cards.
 pub(super) const CARD_LANES: usize = 32;
