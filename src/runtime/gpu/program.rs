@@ -209,11 +209,21 @@ impl Pipeline {
 ///
 /// Where the driver refuses it.
 pub(super) fn build(context: &Context, shader: Shader, name: &str) -> Result<Pipeline, Fault> {
-    let device = &context.device;
     let filters =
         [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
-    let scopes = filters.map(|filter| device.push_error_scope(filter));
-    let module = module(context, &shader.text, name)?;
+    let scopes = filters.map(|filter| context.device.push_error_scope(filter));
+    let made = module(context, &shader.text, name).map(|module| of_module(context, shader, &module, name));
+    // The last one first, whatever came of it: scopes are a stack.
+    let errors: Vec<Option<wgpu::Error>> =
+        scopes.into_iter().rev().map(|scope| block_on(scope.pop())).collect();
+    match errors.into_iter().flatten().next() {
+        Some(error) => Err(Fault(error.to_string())),
+        None => made,
+    }
+}
+
+fn of_module(context: &Context, shader: Shader, module: &wgpu::ShaderModule, name: &str) -> Pipeline {
+    let device = &context.device;
     let storage = |written: &bool| wgpu::BufferBindingType::Storage { read_only: !written };
     let types = shader.written.iter().map(storage);
     let types = types.chain([wgpu::BufferBindingType::Uniform, wgpu::BufferBindingType::Uniform]);
@@ -234,7 +244,7 @@ pub(super) fn build(context: &Context, shader: Shader, name: &str) -> Result<Pip
     let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(name),
         layout: Some(&pipeline_layout),
-        module: &module,
+        module,
         entry_point: Some("main"),
         compilation_options: wgpu::PipelineCompilationOptions {
             constants: &[],
@@ -242,11 +252,7 @@ pub(super) fn build(context: &Context, shader: Shader, name: &str) -> Result<Pip
         },
         cache: None,
     });
-    let errors = scopes.into_iter().rev().map(|scope| block_on(scope.pop()));
-    match errors.collect::<Vec<_>>().into_iter().flatten().next() {
-        Some(error) => Err(Fault(error.to_string())),
-        None => Ok(Pipeline { pipeline, layout, shader }),
-    }
+    Pipeline { pipeline, layout, shader }
 }
 
 fn module(context: &Context, text: &str, name: &str) -> Result<wgpu::ShaderModule, Fault> {
