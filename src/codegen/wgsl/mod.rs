@@ -4,7 +4,7 @@
 //! Out: a [`Shader`]. The lanes of a vector are invocations, and a value of the loops is a scalar of each of them. The
 //! leading parallel loops are a grid; a workgroup has [`WORKGROUP`] invocations and computes as many points of it as
 //! it has rows of lanes. A function without vectors has a point in each invocation. Where lanes are folded, or
-//! elements pass from one lane to another, the invocations of a workgroup meet at barriers ([`shape`]).
+//! elements pass from one lane to another, the invocations of a workgroup meet at barriers (`shape`).
 //!
 //! A dispatch binds each block of memory once, as words, however many buffers lie there; a table says where each
 //! of them begins, so that functions which are equal but for their places share a shader. What is computed is what
