@@ -12,6 +12,7 @@ mod random;
 use std::sync::{Arc, LazyLock};
 
 use cnnc::base::philox::RandomState;
+use cnnc::base::target::{Level, Target};
 use cnnc::graph::{Graph, Role, Sink};
 use cnnc::lower::{CompileOptions, lower};
 use cnnc::runtime::agreement::{self, Native, Outputs, Tensors};
@@ -205,11 +206,14 @@ fn steps_of_the_notes_models() {
     check_steps(include_str!("../examples/mnist_cnn_all.cnn"), 8, 10);
 }
 
-/// The losses of a card and of the processor part by rounding alone.
+/// The losses of a card and of the processor part by rounding alone: by no more than 1e-4, or three times as much as
+/// those of two vector levels of the processor do, whose sums have other orders too.
 #[test]
 #[ignore = "steps of all notes' models, 5 min"]
 fn losses_are_those_of_the_processor() {
-    let (Some(card), cpu) = (exact(), devices::host(2).expect("threads")) else { return };
+    let Some(card) = exact() else { return };
+    let levels = [Target::host(), Target::of(Level::Fma)];
+    let [best, other] = levels.map(|target| devices::cpu(target, 2).expect("threads"));
     for (name, text, batch) in [
         ("digits", include_str!("../examples/digits.cnn"), 32),
         ("lenet", include_str!("../examples/lenet.cnn"), 40),
@@ -219,10 +223,14 @@ fn losses_are_those_of_the_processor() {
         ("mnist_cnn_all", include_str!("../examples/mnist_cnn_all.cnn"), 32),
     ] {
         let graph = Model::new(text).step(batch);
-        let (one, other) = (steps(&card, &graph, 20).1, steps(&cpu, &graph, 20).1);
-        for (step, (one, other)) in one.iter().zip(&other).enumerate() {
-            println!("{name} step {step}: {one} {other}");
-            assert!((one - other).abs() <= 1e-4 * other.abs(), "{name} step {step}: {one} {other}");
+        let [found, wanted, beside] = [&card, &best, &other].map(|device| steps(device, &graph, 20).1);
+        let apart = |one: f64, other: f64| (one - other).abs() / other.abs();
+        let mut allowed = 1e-4_f64;
+        for step in 0..wanted.len() {
+            allowed = allowed.max(3.0 * apart(beside[step], wanted[step]));
+            let far = apart(found[step], wanted[step]);
+            println!("{name} step {step}: {far:.1e} of {allowed:.1e}");
+            assert!(far <= allowed, "{name} step {step}: {} {}", found[step], wanted[step]);
         }
     }
 }
